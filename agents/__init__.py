@@ -1,0 +1,1 @@
+"""When we act: one file a step, each a machine that turns records and due rows into rows and records."""

@@ -1,0 +1,1 @@
+"""Tocsin: decides, sends and explains every notification that a company owes its users."""

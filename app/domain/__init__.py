@@ -1,0 +1,1 @@
+"""How we decide: pure functions and frozen values, with time, chance and ids as arguments."""

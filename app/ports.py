@@ -1,0 +1,134 @@
+"""The doors out of the process, as the code that uses them needs them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.domain.outcome import Outcome
+from schemas.words import Channel, Platform, Priority, Provider
+
+
+# --- the log -----------------------------------------------------------------------------------------------------
+
+
+class LogRecord(Protocol):
+    """One record as read from Kafka (aiokafka's ``ConsumerRecord`` is one)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Publisher(Protocol):
+    """Produces and returns when every in-sync replica has the record; raises on any failure, never retries silently
+    beyond the producer's own idempotent retries."""
+
+    async def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        timestamp_ms: int | None = None,
+    ) -> tuple[int, int]:
+        """Returns (partition, offset)."""
+        ...
+
+
+# --- state -------------------------------------------------------------------------------------------------------
+
+
+class Rows(Protocol):
+    """The stored rows of one partition, by table. Keys and values are bytes."""
+
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+
+    def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < end, in the order of their keys' bytes."""
+        ...
+
+
+# --- providers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a message goes on its channel: a device token, a mail address, a phone number (E.164)."""
+
+    channel: Channel
+    value: str = field(repr=False)
+    platform: Platform | None = None
+    app_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one channel shows, rendered. Push: title, body, url, image, data. Email: subject, html, text.
+    SMS: body."""
+
+    title: str | None = None
+    body: str | None = None
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    url: str | None = None
+    image: str | None = None
+    #: Strings only (FCM allows no others).
+    data: dict[str, str] = field(default_factory=dict)
+    #: Extra mail headers, such as List-Unsubscribe.
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What names the send in every call, the same in all attempts (contract, "Every provider call names its send")."""
+
+    send_id: str
+    notification_id: str
+    attempt: int
+    priority: Priority
+    category: str
+    #: Unix milliseconds; nothing is sent after it.
+    expires_at_ms: int
+    #: The collapse key's hash, else the send id (at most 64 bytes).
+    collapse_id: str
+    #: When the first attempt's call began, Unix milliseconds (where to start looking for evidence).
+    first_called_at_ms: int | None = None
+    #: Where receipts should come back, if the gateway has a public address.
+    callback_url: str | None = None
+
+
+class ProviderClient(Protocol):
+    """One vendor. ``send`` makes exactly one request and returns what it meant; it raises only for bugs."""
+
+    name: Provider
+    channel: Channel
+
+    async def start(self) -> None: ...
+
+    async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+        """Never longer than ``timeout_s``. A call whose answer was lost is ``in_doubt``, never an exception."""
+        ...
+
+    async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
+        """Looks for evidence of an in-doubt send: ``ok`` found, None nothing found (or no way to ask)."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+__all__ = [
+    "Address",
+    "Handle",
+    "LogRecord",
+    "Message",
+    "ProviderClient",
+    "Publisher",
+    "Rows",
+]

@@ -1,0 +1,43 @@
+"""The names of every topic and the lanes a record may travel on."""
+
+from schemas.words import CHANNELS, Channel, Lane
+
+EVENTS_CRITICAL = "notify_events_critical"
+EVENTS = "notify_events"
+EVENTS_BULK = "notify_events_bulk"
+EVENT_TOPICS: tuple[str, ...] = (EVENTS_CRITICAL, EVENTS, EVENTS_BULK)
+
+COMMANDS = "notify_commands"
+RECEIPTS = "notify_receipts"
+LIFECYCLE = "notify_lifecycle"
+DEAD = "notify_dead"
+CONFIG = "notify_config"
+
+#: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
+OWNERS = "tocsin_owners"
+
+LANE_OF_EVENT_TOPIC: dict[str, Lane] = {EVENTS_CRITICAL: "critical", EVENTS: "normal", EVENTS_BULK: "bulk"}
+EVENT_TOPIC_OF_LANE: dict[Lane, str] = {lane: topic for topic, lane in LANE_OF_EVENT_TOPIC.items()}
+
+_LANE_SUFFIX: dict[Lane, str] = {"critical": "_critical", "normal": "", "bulk": "_bulk"}
+
+
+def send_topic(channel: Channel, lane: Lane) -> str:
+    """The topic that carries sends of a channel on a lane, e.g. ``notify_send_push_critical``."""
+    return f"notify_send_{channel}{_LANE_SUFFIX[lane]}"
+
+
+SEND_TOPICS: dict[Channel, tuple[str, str, str]] = {
+    channel: (send_topic(channel, "critical"), send_topic(channel, "normal"), send_topic(channel, "bulk"))
+    for channel in CHANNELS
+}
+
+
+def changelog_topic(role: str, table: str) -> str:
+    """The compacted topic that holds every row of a role's table."""
+    return f"tocsin_{role}-{table}-changelog"
+
+
+def journal_topic(role: str) -> str:
+    """The topic that holds a role's checkpoints before they take effect (docs/decisions/0002)."""
+    return f"tocsin_{role}-journal"
