@@ -7,7 +7,6 @@ from typing import Protocol
 from app.domain.outcome import Outcome
 from schemas.words import Channel, Platform, Priority, Provider
 
-
 # --- the log -----------------------------------------------------------------------------------------------------
 
 

@@ -41,9 +41,7 @@ Status = Literal[
     "unsubscribed",
 ]
 WAITS: frozenset[Status] = frozenset(("scheduled", "held"))
-ENDS: frozenset[Status] = frozenset(
-    ("sent", "suppressed", "failed", "expired", "cancelled", "aggregated", "unknown")
-)
+ENDS: frozenset[Status] = frozenset(("sent", "suppressed", "failed", "expired", "cancelled", "aggregated", "unknown"))
 CAME_BACK: frozenset[Status] = frozenset(
     ("delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed")
 )
