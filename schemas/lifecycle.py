@@ -1,0 +1,61 @@
+"""Lifecycle events: everything that happens to a notification, for analysts and for `why` (contract, "Lifecycle")."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from schemas.decode import Reader
+from schemas.words import Channel, Priority, Provider, Status
+
+
+class LifecycleEvent(Struct, frozen=True, kw_only=True):
+    """What doesn't apply is null. ``detail`` never holds addresses, names, content or data."""
+
+    event_id: str
+    notification_id: str
+    user_id: str
+    send_id: str | None = None
+    status: Status
+    reason: str | None = None
+    channel: Channel | None = None
+    provider: Provider | None = None
+    attempt: int | None = None
+    event_type: str | None = None
+    category: str | None = None
+    priority: Priority | None = None
+    source: str | None = None
+    campaign_id: str | None = None
+    template_id: str | None = None
+    template_version: int | None = None
+    variant: str | None = None
+    policy_version: int | None = None
+    provider_message_id: str | None = None
+    replay_id: str | None = None
+    #: RFC 3339, UTC.
+    occurred_at: str
+    detail: dict[str, Any] | None = None
+
+
+#: The only keys that ``detail`` may hold.
+DETAIL_KEYS = frozenset(
+    (
+        "of",
+        "differs",
+        "by",
+        "into",
+        "cap",
+        "used_by",
+        "until",
+        "due",
+        "retry_at",
+        "error",
+        "latency_ms",
+        "device_id",
+        "trail",
+        "origin",
+    )
+)
+
+read_lifecycle = Reader(LifecycleEvent)
+encode_lifecycle = msgspec.json.Encoder().encode

@@ -1,0 +1,48 @@
+"""Receipts: what came back from a provider or an app (contract, "Commands and receipts")."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from schemas.decode import Invalid, Reader, RecordId, UserId
+from schemas.instants import Instant
+from schemas.words import Channel, Provider, Status
+
+ReceiptStatus = Literal[
+    "delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed", "failed"
+]
+
+#: What a receipt says besides itself.
+IMPLIES: dict[Status, tuple[Status, ...]] = {
+    "clicked": ("opened", "delivered"),
+    "read": ("opened", "delivered"),
+    "opened": ("delivered",),
+    "seen": ("delivered",),
+}
+
+
+class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: RecordId
+    status: ReceiptStatus
+    occurred_at: Instant
+    user_id: UserId | None = None
+    notification_id: str | None = None
+    send_id: str | None = None
+    reason: str | None = None
+    channel: Channel | None = None
+    provider: Provider | None = None
+    provider_message_id: str | None = None
+    detail: dict[str, Any] | None = None
+
+
+_read = Reader(Receipt)
+
+
+def read_receipt(value: bytes) -> Receipt:
+    """A valid receipt; raises Invalid with the field."""
+    receipt: Receipt = _read(value)
+    if receipt.send_id is None and receipt.notification_id is None:
+        raise Invalid("give send_id or notification_id", "send_id")
+    if receipt.user_id is None and receipt.send_id is None:
+        raise Invalid("is required where there is no send_id", "user_id")
+    return receipt

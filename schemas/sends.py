@@ -1,0 +1,57 @@
+"""A send to make: one recipient on one channel, on push one device (what the router hands to the channel roles)."""
+
+import msgspec
+from msgspec import Raw, Struct
+
+from schemas.decode import Reader
+from schemas.requests import Content
+from schemas.words import Channel, Priority
+
+
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One notification that a digest took in."""
+
+    notification_id: str
+    event_type: str
+    #: RFC 3339, UTC.
+    at: str
+    data: Raw = Raw(b"{}")
+
+
+class Send(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Addresses are not in it: the channel's role knows them itself, as fresh as the last look needs.
+
+    Times are Unix milliseconds.
+    """
+
+    send_id: str
+    notification_id: str
+    user_id: str
+    channel: Channel
+    device_id: str | None = None
+    event_type: str
+    category: str
+    priority: Priority
+    #: Requested on the bulk lane.
+    bulk: bool = False
+    source: str = ""
+    campaign_id: str | None = None
+    template_id: str | None = None
+    template_version: int | None = None
+    variant: str | None = None
+    policy_version: int
+    content: Content | None = None
+    data: Raw = Raw(b"{}")
+    items: list[Item] | None = None
+    locale: str | None = None
+    collapse_key: str | None = None
+    created_at: int
+    accepted_at: int
+    expires_at: int
+    #: The step of a fallback chain, from 0.
+    step: int = 0
+    replay_id: str | None = None
+
+
+read_send = Reader(Send)
+encode_send = msgspec.json.Encoder().encode
