@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import IntEnum
+from typing import Any, Protocol
 
+from app.domain.out import Out
 from app.domain.outcome import Outcome
 from schemas.words import Channel, Platform, Priority, Provider
 
@@ -122,12 +124,71 @@ class ProviderClient(Protocol):
     async def close(self) -> None: ...
 
 
-__all__ = [
-    "Address",
-    "Handle",
-    "LogRecord",
-    "Message",
-    "ProviderClient",
-    "Publisher",
-    "Rows",
-]
+# --- roles -------------------------------------------------------------------------------------------------------
+
+
+class Urgency(IntEnum):
+    """The order in which a partition's runner draws from its intakes."""
+
+    COMMANDS = 0
+    CRITICAL = 1
+    RECEIPTS = 2
+    NORMAL = 3
+    BULK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A topic that a role reads. ``gated``: its records are handled only when the partition's commands that were
+    acknowledged before they were fetched have been handled."""
+
+    topic: str
+    urgency: Urgency
+    gated: bool = True
+
+
+class State(Protocol):
+    """One partition's tables as a batch sees them (each role has its own, with a typed attribute for each table)."""
+
+    def tables(self) -> Sequence[Any]:
+        """Every ``tables.table.Table`` of the partition; one of them is the ``schedule``."""
+        ...
+
+
+class Machine(Protocol):
+    """One role's decisions. Synchronous and pure: it reads and writes ``state`` and appends to ``out``; time is ``now``
+    (Unix milliseconds, one for a whole batch). Raising ``schemas.decode.Invalid`` sends the record to notify_dead;
+    its changes are undone."""
+
+    role: str
+    intakes: Sequence[Intake]
+    #: The names of the role's tables.
+    tables: Sequence[str]
+
+    def open(self, rows: Rows, partition: int) -> Any:
+        """The State over a partition's stored rows."""
+        ...
+
+    def handle(self, record: LogRecord, state: Any, out: Out, now: int) -> None:
+        """Takes one record of an intake."""
+        ...
+
+    def wake(self, due_key: bytes, due: Any, state: Any, out: Out, now: int) -> None:
+        """Takes one row of ``schedule`` (a ``tables.schedule.Due``) that fell due; the runner has deleted it."""
+        ...
+
+    def settle(self, result: Any, state: Any, out: Out, now: int) -> None:
+        """Takes the result of a call that this role asked for."""
+        ...
+
+
+class Performer(Protocol):
+    """Carries out the calls of a channel's machine; many at a time."""
+
+    def room(self, urgency: Urgency) -> int:
+        """How many more calls may be begun now; records beyond it stay in the log."""
+        ...
+
+    async def perform(self, effect: Any) -> Any:
+        """Makes the call and returns what ``settle`` takes. Raises only for bugs, which stop the worker."""
+        ...

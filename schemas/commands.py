@@ -23,14 +23,14 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults
 class ProfileSet(Command, frozen=True, kw_only=True, tag="profile.set"):
     """Merged as RFC 7396: an explicit null removes, so absent (UNSET) and null differ here."""
 
-    email: str | None | UnsetType = UNSET
-    email_verified: bool | None | UnsetType = UNSET
-    phone: str | None | UnsetType = UNSET
-    phone_verified: bool | None | UnsetType = UNSET
-    locale: str | None | UnsetType = UNSET
-    timezone: str | None | UnsetType = UNSET
-    name: str | None | UnsetType = UNSET
-    attributes: dict[str, Any] | None | UnsetType = UNSET
+    email: str | UnsetType | None = UNSET
+    email_verified: bool | UnsetType | None = UNSET
+    phone: str | UnsetType | None = UNSET
+    phone_verified: bool | UnsetType | None = UNSET
+    locale: str | UnsetType | None = UNSET
+    timezone: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    attributes: dict[str, Any] | UnsetType | None = UNSET
 
 
 class DeviceAdd(Command, frozen=True, kw_only=True, tag="device.add"):
@@ -119,7 +119,7 @@ WITHOUT_USER = (NotificationCancel, SuppressionAdd, SuppressionRemove, DeviceRem
 
 TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_args(AnyCommand))
 
-_read = Reader(AnyCommand)
+_read: Reader[AnyCommand] = Reader(AnyCommand)
 
 
 def read_command(value: bytes) -> AnyCommand:

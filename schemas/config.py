@@ -1,4 +1,4 @@
-"""Versions of the policy and of templates, as they lie on notify_config, keyed by name (``policy``, ``template:ID``)."""
+"""Versions of the policy and of templates as they lie on notify_config: ``policy``, ``template:ID``."""
 
 import msgspec
 from msgspec import Struct
@@ -62,7 +62,7 @@ _PARTS: dict[Channel, tuple[frozenset[str], frozenset[str]]] = {
     "in_app": (frozenset(("title", "body")), frozenset(("url", "image"))),
 }
 
-read_template = Reader(Template)
+read_template: Reader[Template] = Reader(Template)
 
 
 def check_template(template: Template) -> None:

@@ -25,7 +25,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     at: str
 
 
-read_dead = Reader(DeadLetter)
+read_dead: Reader[DeadLetter] = Reader(DeadLetter)
 
 
 def base64_of(value: bytes | None) -> str | None:

@@ -57,5 +57,5 @@ DETAIL_KEYS = frozenset(
     )
 )
 
-read_lifecycle = Reader(LifecycleEvent)
+read_lifecycle: Reader[LifecycleEvent] = Reader(LifecycleEvent)
 encode_lifecycle = msgspec.json.Encoder().encode

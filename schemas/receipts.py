@@ -35,7 +35,7 @@ class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: dict[str, Any] | None = None
 
 
-_read = Reader(Receipt)
+_read: Reader[Receipt] = Reader(Receipt)
 
 
 def read_receipt(value: bytes) -> Receipt:

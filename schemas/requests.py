@@ -68,7 +68,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return b"" if data == b"null" else data
 
 
-read_request = Reader(Request)
+read_request: Reader[Request] = Reader(Request)
 
 
 def check_request(request: Request, recorded_ms: int) -> None:

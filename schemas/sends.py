@@ -53,5 +53,5 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True):
     replay_id: str | None = None
 
 
-read_send = Reader(Send)
+read_send: Reader[Send] = Reader(Send)
 encode_send = msgspec.json.Encoder().encode
