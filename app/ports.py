@@ -1,6 +1,6 @@
 """The doors out of the process, as the code that uses them needs them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -179,6 +179,11 @@ class Machine(Protocol):
 
     def settle(self, result: Any, state: Any, out: Out, now: int) -> None:
         """Takes the result of a call that this role asked for."""
+        ...
+
+    def read(self, view: str, user_id: str, params: Mapping[str, str], state: Any, now: int) -> Any:
+        """What the gateway asks of a user's partition: a JSON-able answer, None where there is nothing known.
+        Raises LookupError for a view that the role doesn't have."""
         ...
 
 

@@ -12,6 +12,9 @@ ReceiptStatus = Literal[
     "delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed", "failed"
 ]
 
+#: What a channel's role tells the router of a send (ours): it began to call, or the send ended.
+Settled = Literal["sending", "sent", "failed", "suppressed", "expired", "cancelled", "unknown"]
+
 #: What a receipt says besides itself.
 IMPLIES: dict[Status, tuple[Status, ...]] = {
     "clicked": ("opened", "delivered"),
@@ -23,8 +26,10 @@ IMPLIES: dict[Status, tuple[Status, ...]] = {
 
 class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: RecordId
-    status: ReceiptStatus
     occurred_at: Instant
+    status: ReceiptStatus | None = None
+    #: Written by the channels' roles only, in place of ``status``.
+    settled: Settled | None = None
     user_id: UserId | None = None
     notification_id: str | None = None
     send_id: str | None = None
@@ -41,6 +46,8 @@ _read: Reader[Receipt] = Reader(Receipt)
 def read_receipt(value: bytes) -> Receipt:
     """A valid receipt; raises Invalid with the field."""
     receipt: Receipt = _read(value)
+    if receipt.status is None and receipt.settled is None:
+        raise Invalid("is required", "status")
     if receipt.send_id is None and receipt.notification_id is None:
         raise Invalid("give send_id or notification_id", "send_id")
     if receipt.user_id is None and receipt.send_id is None:

@@ -1,5 +1,7 @@
 """A send to make: one recipient on one channel, on push one device (what the router hands to the channel roles)."""
 
+from typing import Literal
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -18,7 +20,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Raw = Raw(b"{}")
 
 
-class Send(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="send", tag_field="kind"):
     """Addresses are not in it: the channel's role knows them itself, as fresh as the last look needs.
 
     Times are Unix milliseconds.
@@ -53,5 +55,15 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True):
     replay_id: str | None = None
 
 
-read_send: Reader[Send] = Reader(Send)
+class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="withdraw", tag_field="kind"):
+    """What the router takes back of a queued send, if no call for it has begun."""
+
+    send_id: str
+    user_id: str
+    status: Literal["cancelled", "suppressed"]
+    reason: str | None = None
+    by: str | None = None
+
+
+read_send: Reader[Send | Withdraw] = Reader(Send | Withdraw)
 encode_send = msgspec.json.Encoder().encode

@@ -59,8 +59,7 @@ class Table(Generic[Row]):
 
     def scan(self, start: bytes, end: bytes | None, limit: int | None = None) -> list[tuple[bytes, Row]]:
         """Rows with start <= key < end in the order of their keys, this batch's changes included."""
-        found = list(self._merged(start, end)) if limit is None else self._first(start, end, limit)
-        return found
+        return list(self._merged(start, end)) if limit is None else self._first(start, end, limit)
 
     def changes(self) -> dict[bytes, bytes | None]:
         """What the batch changed: the new bytes, or None for a deleted row."""
@@ -92,9 +91,7 @@ class Table(Generic[Row]):
         if value is None:
             return None
         if value[0] != self.spec.version:
-            raise ValueError(
-                f"table {self.spec.name}: a row of version {value[0]}, this program knows {self._version!r}"
-            )
+            raise ValueError(f"table {self.spec.name}: row version {value[0]}, known is {self.spec.version}")
         return self._decode(memoryview(value)[1:])
 
     def _first(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, Row]]:

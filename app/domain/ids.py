@@ -6,7 +6,7 @@ from uuid import UUID
 _KEYED = UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a10").bytes
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes | bytearray) -> str:
     h = raw.hex()
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
