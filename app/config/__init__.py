@@ -1,0 +1,155 @@
+"""Settings: one TOML file for all roles, each key overridden by the environment, refused when a value is wrong."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from app.config.providers import Providers, ProviderSettings
+from app.config.sections import ApiKey, Auth, ClickHouse, Data, Gateway, Jwt, Kafka, Operations
+from app.config.values import Name, is_loopback
+
+PREFIX = "TOCSIN_"
+CONFIG_VARIABLE = "TOCSIN_CONFIG"
+
+
+class ConfigError(Exception):
+    """A setting that can't be used: one line that names the key and never shows the value."""
+
+
+class _Environment(EnvSettingsSource):
+    """pydantic-settings' reading of nested variables, from a given mapping instead of the process's environment."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._given = {name.lower(): value for name, value in environ.items() if value != ""}
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo | None, value: Any) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError:
+            variable = next(name for name, given in self._given.items() if given == value)
+            raise ValueError(f"{variable.upper()}: lists and tables are given as JSON") from None
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; made by ``Settings.load``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    instance: Name = "1"
+    kafka: Kafka = Kafka()
+    clickhouse: ClickHouse = ClickHouse()
+    data: Data = Data()
+    gateway: Gateway = Gateway()
+    auth: Auth = Auth()
+    operations: Operations = Operations()
+    providers: Providers = Providers()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> "Settings":
+        """Settings of the file that TOCSIN_CONFIG names, overridden by TOCSIN_SECTION__KEY variables.
+
+        Raises ConfigError, one line that names the key.
+        """
+        _refuse_unknown_variables(environ)
+        try:
+            return cls(**_merge(_read_toml(environ.get(CONFIG_VARIABLE)), _Environment(cls, environ)()))
+        except ValidationError as error:
+            raise ConfigError(_in_one_line(error)) from None
+        except SettingsError as error:
+            raise ConfigError(str(error.__cause__ or error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what ``load`` passes: making Settings reads nothing by itself."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _embedded_clickhouse_lies_in_data_dir(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        section, data = raw.get("clickhouse", {}), raw.get("data", {})
+        if isinstance(section, dict) and isinstance(data, dict) and "url" not in section:
+            folder = Path(data.get("dir", Data().dir)).absolute() / "clickhouse"
+            return {**raw, "clickhouse": {**section, "url": f"chdb://{folder}"}}
+        return raw
+
+    def data_folder(self, role: str) -> Path:
+        """The folder that belongs to this instance of a role alone."""
+        return self.data.dir / f"{role}-{self.instance}"
+
+
+def _read_toml(path: str | None) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise ConfigError(f"{CONFIG_VARIABLE}: can't read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{CONFIG_VARIABLE}: {path} is not TOML: {error}") from None
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    for name in environ:
+        section, _, key = name.removeprefix(PREFIX).partition("__")
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        if key and section.lower() not in Settings.model_fields:
+            raise ConfigError(f"{name}: unknown section; there are {', '.join(sorted(Settings.model_fields))}")
+        stem = section.lower().split("_")[0]
+        if not key and "_" in section and stem in Settings.model_fields:
+            raise ConfigError(f"{name}: unknown; between section and key stand two underscores")
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _in_one_line(error: ValidationError) -> str:
+    words = {"extra_forbidden": "unknown key", "missing": "required", "string_pattern_mismatch": "malformed"}
+    found = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        key = ".".join(str(part) for part in problem["loc"]).removesuffix("_")
+        message = words.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        found.append(f"{key}: {message[0].lower()}{message[1:]}")
+    return "; ".join(found)
+
+
+__all__ = [
+    "ApiKey",
+    "Auth",
+    "ClickHouse",
+    "ConfigError",
+    "Data",
+    "Gateway",
+    "Jwt",
+    "Kafka",
+    "Operations",
+    "ProviderSettings",
+    "Providers",
+    "Settings",
+    "is_loopback",
+]

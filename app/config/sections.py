@@ -1,0 +1,141 @@
+"""The sections of the settings, but for the providers'."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from app.config.values import Name, PortOrAny, SafeUrl, Section
+
+Scope = Literal["send", "campaign", "read", "admin"]
+
+
+def _at_least_one_host(bootstrap: str) -> str:
+    if not [host for host in bootstrap.split(",") if host.strip()]:
+        raise ValueError("must name at least one broker, as host:port")
+    return bootstrap
+
+
+class Kafka(Section):
+    """Where the log is. ``partitions`` and ``replication`` are used when topics are made."""
+
+    bootstrap: Annotated[str, AfterValidator(_at_least_one_host)] = "127.0.0.1:9092"
+    partitions: int = Field(default=8, ge=1, le=65536)
+    replication: int = Field(default=1, ge=1)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_file: Path | None = None
+    ssl_cert_file: Path | None = None
+    ssl_key_file: Path | None = None
+    ssl_key_password: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):
+            raise ValueError("sasl_username and sasl_password are required with security_protocol " + "SASL_*")
+        return self
+
+    def client_options(self) -> dict[str, Any]:
+        """Keyword arguments that every aiokafka client takes (consumer, producer, admin)."""
+        options: dict[str, Any] = {"bootstrap_servers": self.bootstrap, "security_protocol": self.security_protocol}
+        if self.security_protocol.startswith("SASL"):
+            assert self.sasl_password is not None
+            options |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password.get_secret_value(),
+            }
+        if self.security_protocol.endswith("SSL"):
+            options["ssl_context"] = self._ssl_context()
+        return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.ssl_ca_file)
+        if self.ssl_cert_file:
+            password = self.ssl_key_password.get_secret_value() if self.ssl_key_password else None
+            context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file, password)
+        return context
+
+
+class ClickHouse(Section):
+    """``chdb:///folder`` (embedded) or ``clickhouse://user:password@host:8123/notify``."""
+
+    #: Left out: a folder under ``data.dir`` (see ``Settings``). Not shown, as it may hold a password.
+    url: str = Field(default="", repr=False, pattern=r"^(chdb:///.+|clickhouses?://.+)$")
+    retention_days: int = Field(default=90, ge=1)
+
+
+class Data(Section):
+    """Where roles keep what they remember on this machine."""
+
+    dir: Path = Path(".tocsin/data")
+
+
+class Gateway(Section):
+    """The public HTTP door. The first signing key signs, all of them verify."""
+
+    host: str = "127.0.0.1"
+    port: PortOrAny = 8080
+    public_url: SafeUrl | None = None
+    signing_keys: tuple[SecretStr, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+
+
+class ApiKey(Section):
+    """A service that may call; ``sha256`` is the hex digest of the whole key, which is kept nowhere."""
+
+    id: Name
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    source: str = Field(default="", max_length=100)
+    scopes: tuple[Scope, ...] = Field(min_length=1)
+
+
+class Jwt(Section):
+    """How users' tokens are verified: by a shared secret or by the issuer's published keys."""
+
+    secret: SecretStr | None = None
+    jwks_url: SafeUrl | None = None
+    algorithms: tuple[str, ...] = ()
+    audience: str | None = None
+    issuer: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_algorithms(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and not raw.get("algorithms"):
+            return {**raw, "algorithms": ("HS256",) if raw.get("secret") else ("RS256", "ES256")}
+        return raw
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> Self:
+        if (self.secret is None) == (self.jwks_url is None):
+            raise ValueError("exactly one of secret and jwks_url is required")
+        if any(name.lower() == "none" for name in self.algorithms):
+            raise ValueError("algorithms: none is not accepted")
+        if self.jwks_url and any(name.startswith("HS") for name in self.algorithms):
+            raise ValueError("algorithms: HS* needs a secret, not a jwks_url")
+        return self
+
+
+class Auth(Section):
+    """Who may call the gateway: services by API key, users by JWT."""
+
+    api_keys: tuple[ApiKey, ...] = ()
+    jwt: Jwt | None = None
+
+    @model_validator(mode="after")
+    def _unique_ids(self) -> Self:
+        ids = [key.id for key in self.api_keys]
+        if len(set(ids)) != len(ids):
+            raise ValueError("api_keys: an id appears twice")
+        return self
+
+
+class Operations(Section):
+    """Each role's own port for health, metrics and reads of its state; 0 takes any free one."""
+
+    host: str = "127.0.0.1"
+    port: PortOrAny = 0

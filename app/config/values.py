@@ -1,0 +1,63 @@
+"""The kinds of value that settings hold, and how each is read."""
+
+import ipaddress
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(value: object) -> object:
+    """Seconds of ``15``, ``"15"``, ``"15s"``, ``"500ms"`` or ``"2m"``; raises ValueError for anything else."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", value.strip())
+    if match is None:
+        raise ValueError('a duration is a number of seconds, or such as "15s" or "500ms"')
+    return float(match[1]) * _SECONDS_PER_UNIT[match[2] or "s"]
+
+
+def per_second(value: object) -> object:
+    """Calls per second of ``200``, ``"200"``, ``"200/s"`` or ``"100/m"``; raises ValueError for anything else."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|m|h))?", value.strip())
+    if match is None:
+        raise ValueError('a rate is a number of calls a second, or such as "200/s" or "100/m"')
+    return float(match[1]) / _SECONDS_PER_UNIT[match[2] or "s"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or literal address means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _safe_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an https URL")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("plain http is accepted only to loopback; use https")
+    return url.rstrip("/")
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+PerSecond = Annotated[float, BeforeValidator(per_second), Field(gt=0)]
+SafeUrl = Annotated[str, AfterValidator(_safe_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+PortOrAny = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and with no keys but its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)

@@ -1,0 +1,163 @@
+"""Settings are read from a file and the environment alone, and refused with the name of the key."""
+
+from pathlib import Path
+
+import pytest
+
+from app.config import ConfigError, Settings
+
+TWILIO = """
+[providers.twilio]
+account_sid = "AC1"
+auth_token = "hush-hush"
+from = "+15005550006"
+"""
+
+
+def of_file(tmp_path: Path, text: str, **environ: str) -> Settings:
+    path = tmp_path / "tocsin.toml"
+    path.write_text(text)
+    return Settings.load({"TOCSIN_CONFIG": str(path), **environ})
+
+
+def test_without_a_file_the_contracts_defaults_hold() -> None:
+    settings = Settings.load({})
+
+    assert (settings.gateway.host, settings.gateway.port) == ("127.0.0.1", 8080)
+    assert (settings.operations.host, settings.operations.port) == ("127.0.0.1", 0)
+    assert (settings.kafka.partitions, settings.clickhouse.retention_days) == (8, 90)
+    assert settings.providers.configured() == {}
+
+
+def test_the_process_environment_is_not_read_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_GATEWAY__PORT", "9999")
+
+    assert Settings.load({}).gateway.port == 8080
+
+
+def test_the_environment_overrides_single_keys_of_the_file(tmp_path: Path) -> None:
+    settings = of_file(
+        tmp_path,
+        '[gateway]\nport = 81\nhost = "::1"\n' + TWILIO,
+        TOCSIN_GATEWAY__PORT="82",
+        TOCSIN_PROVIDERS__TWILIO__BASE_URL="http://localhost:7",
+    )
+
+    assert (settings.gateway.host, settings.gateway.port) == ("::1", 82)
+    assert settings.providers.twilio is not None
+    assert (settings.providers.twilio.base_url, settings.providers.twilio.from_) == (
+        "http://localhost:7",
+        "+15005550006",
+    )
+
+
+def test_lists_and_tables_come_from_the_environment_as_json() -> None:
+    key = '[{"id": "demo", "sha256": "' + "0" * 64 + '", "source": "shop", "scopes": ["send", "read"]}]'
+
+    settings = Settings.load({"TOCSIN_AUTH__API_KEYS": key, "TOCSIN_PROVIDERS__SNS": '{"region": "eu-west-1"}'})
+
+    assert settings.auth.api_keys[0].scopes == ("send", "read")
+    assert list(settings.providers.configured()) == ["sns"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"TOCSIN_GATEWAY__PORT": "http"}, "gateway.port: "),
+        ({"TOCSIN_GATEWAY__PRT": "1"}, "gateway.prt: unknown key"),
+        ({"TOCSIN_GATWAY__PORT": "1"}, "TOCSIN_GATWAY__PORT: unknown section"),
+        ({"TOCSIN_GATEWAY_PORT": "1"}, "TOCSIN_GATEWAY_PORT: unknown; between section and key stand two underscores"),
+        ({"TOCSIN_GATEWAY__SIGNING_KEYS": "[oops"}, "TOCSIN_GATEWAY__SIGNING_KEYS: lists and tables are given as JSON"),
+        ({"TOCSIN_PROVIDERS__SNS__TIMEOUT": "1s"}, "providers.sns.region: required"),
+        ({"TOCSIN_CLICKHOUSE__URL": "https://u:p@h"}, "clickhouse.url: malformed"),
+        ({"TOCSIN_KAFKA__SECURITY_PROTOCOL": "SASL_SSL"}, "kafka: sasl_username and sasl_password are required"),
+        ({"TOCSIN_INSTANCE": "../x"}, "instance: malformed"),
+        ({"TOCSIN_AUTH__JWT__AUDIENCE": "x"}, "auth.jwt: exactly one of secret and jwks_url"),
+        ({"TOCSIN_CONFIG": "/no/such.toml"}, "TOCSIN_CONFIG: can't read /no/such.toml"),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_the_key(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(environ)
+
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        of_file(tmp_path, "[gateway]\nport = -1\n[operations]\nport = 'x'\n[nowhere]\n")
+
+    assert [part.split(":")[0] for part in str(refused.value).split("; ")] == [
+        "gateway.port",
+        "operations.port",
+        "nowhere",
+    ]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost", "https://example.com"])
+def test_plain_http_is_accepted_to_loopback(tmp_path: Path, url: str) -> None:
+    settings = of_file(tmp_path, TWILIO, TOCSIN_PROVIDERS__TWILIO__BASE_URL=url)
+
+    assert settings.providers.twilio is not None
+    assert settings.providers.twilio.base_url == url
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "http://10.0.0.1", "http://localhost.example.com", "ftp://x"])
+def test_plain_http_is_refused_elsewhere(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^providers\.twilio\.base_url: "):
+        of_file(tmp_path, TWILIO, TOCSIN_PROVIDERS__TWILIO__BASE_URL=url)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("15s", 15.0), ("500ms", 0.5), ("2m", 120.0), ("7", 7.0)])
+def test_a_timeout_is_a_duration(tmp_path: Path, text: str, expected: float) -> None:
+    settings = of_file(tmp_path, TWILIO, TOCSIN_PROVIDERS__TWILIO__TIMEOUT=text)
+
+    assert settings.providers.twilio is not None
+    assert settings.providers.twilio.timeout == expected
+
+
+def test_a_rate_is_calls_a_second(tmp_path: Path) -> None:
+    settings = of_file(tmp_path, TWILIO, TOCSIN_PROVIDERS__TWILIO__RATE="120/m")
+
+    assert settings.providers.twilio is not None
+    assert settings.providers.twilio.rate == 2.0
+
+
+def test_a_secret_is_neither_shown_nor_quoted_in_an_error(tmp_path: Path) -> None:
+    shown = repr(of_file(tmp_path, TWILIO, TOCSIN_CLICKHOUSE__URL="clickhouse://u:hunter2@h/notify"))
+    with pytest.raises(ConfigError) as refused:
+        of_file(tmp_path, TWILIO.replace("from", "frm") + 'messaging_service_sid = ["hush-hush"]\n')
+
+    assert "hush-hush" not in shown + str(refused.value)
+    assert "hunter2" not in shown
+
+
+def test_instances_of_a_role_have_their_own_folders(tmp_path: Path) -> None:
+    first = Settings.load({"TOCSIN_DATA__DIR": str(tmp_path)})
+    second = Settings.load({"TOCSIN_DATA__DIR": str(tmp_path), "TOCSIN_INSTANCE": "b"})
+
+    assert first.data_folder("router") == tmp_path / "router-1"
+    assert second.data_folder("router") == tmp_path / "router-b"
+
+
+def test_the_embedded_clickhouse_lies_in_the_data_folder(tmp_path: Path) -> None:
+    settings = Settings.load({"TOCSIN_DATA__DIR": str(tmp_path)})
+
+    assert settings.clickhouse.url == f"chdb://{tmp_path}/clickhouse"
+
+
+def test_kafka_clients_get_sasl_only_when_asked_for() -> None:
+    plain = Settings.load({"TOCSIN_KAFKA__BOOTSTRAP": "a:1,b:2"}).kafka.client_options()
+    sasl = Settings.load(
+        {
+            "TOCSIN_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+            "TOCSIN_KAFKA__SASL_MECHANISM": "SCRAM-SHA-512",
+            "TOCSIN_KAFKA__SASL_USERNAME": "u",
+            "TOCSIN_KAFKA__SASL_PASSWORD": "p",
+        }
+    ).kafka.client_options()
+
+    assert plain == {"bootstrap_servers": "a:1,b:2", "security_protocol": "PLAINTEXT"}
+    assert (sasl["sasl_plain_username"], sasl["sasl_plain_password"]) == ("u", "p")
+    assert sasl["ssl_context"].check_hostname
