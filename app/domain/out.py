@@ -1,28 +1,35 @@
 """What a batch of decisions wants done: records to produce and calls to make, carried out by the runner."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Produce:
-    """One record. ``partition`` None: the partition that is being handled."""
+#: The partition that is being handled.
+SAME_PARTITION = -1
+
+
+class Produce(Struct, frozen=True, array_like=True):
+    """One record to produce, as it also lies in the journal."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    partition: int | None = None
+    partition: int = SAME_PARTITION
+    #: None: the time at which it is produced.
+    timestamp_ms: int | None = None
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-@dataclass(slots=True)
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    records: list[Produce] = field(default_factory=list)
-    #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.
-    calls: list[Any] = field(default_factory=list)
+    __slots__ = ("calls", "records")
+
+    def __init__(self) -> None:
+        self.records: list[Produce] = []
+        #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.
+        self.calls: list[Any] = []
 
     def send(
         self,
@@ -30,10 +37,20 @@ class Out:
         key: bytes | None,
         value: bytes | None,
         *,
-        partition: int | None = None,
+        partition: int = SAME_PARTITION,
+        timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        self.records.append(Produce(topic, key, value, partition, headers))
+        self.records.append(Produce(topic, key, value, partition, timestamp_ms, headers))
 
     def call(self, effect: Any) -> None:
         self.calls.append(effect)
+
+    def mark(self) -> tuple[int, int]:
+        """Where a record's outputs begin, for ``rollback``."""
+        return len(self.records), len(self.calls)
+
+    def rollback(self, mark: tuple[int, int]) -> None:
+        """Takes back what came after the mark."""
+        del self.records[mark[0] :]
+        del self.calls[mark[1] :]

@@ -1,0 +1,102 @@
+"""Producing whole checkpoints: records gathered into batches for each topic and partition, and every one acknowledged.
+
+aiokafka's ``send`` costs a task and a future a record; ``create_batch`` and ``send_batch`` cost a tenth of that.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from app.domain.out import Produce
+
+_BATCH_BYTES = 512 * 1024
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+
+
+class ProduceFailed(Exception):
+    """Kafka did not acknowledge a record: the worker has to stop before it acknowledges anything itself."""
+
+
+class BatchProducer:
+    """An idempotent producer with acks from all in-sync replicas. One a process, shared by its partitions."""
+
+    def __init__(self, client_options: Mapping[str, Any], client_id: str) -> None:
+        self._options = dict(client_options)
+        self._client_id = client_id
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        self._producer = AIOKafkaProducer(
+            **self._options,
+            client_id=self._client_id,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            request_timeout_ms=60_000,
+        )
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def append(self, topic: str, partition: int, value: bytes) -> int:
+        """One record, alone in its batch; returns its offset."""
+        assert self._producer is not None
+        try:
+            metadata = await self._producer.send_and_wait(topic, value, key=b"", partition=partition)
+        except Exception as error:
+            raise ProduceFailed(f"{topic}[{partition}]: {error!r}") from error
+        return int(metadata.offset)
+
+    async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], int]:
+        """Produces all and waits until all are acknowledged. Order is kept within a topic's partition.
+
+        Returns the offset after the last record of each (topic, partition). Raises ProduceFailed.
+        """
+        grouped: dict[tuple[str, int], list[Produce]] = {}
+        for record in records:
+            where = (record.topic, partition if record.partition < 0 else record.partition)
+            grouped.setdefault(where, []).append(record)
+        sent = [(where, await self._send(where, group)) for where, group in grouped.items()]
+        return {where: await _last_offset(where, futures) + 1 for where, futures in sent}
+
+    async def _send(self, where: tuple[str, int], records: list[Produce]) -> list[tuple[asyncio.Future[Any], int]]:
+        assert self._producer is not None
+        producer, (topic, partition) = self._producer, where
+        sent: list[tuple[asyncio.Future[Any], int]] = []
+        batch = producer.create_batch()
+        for record in records:
+            headers = record.headers or ()
+            appended = batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=headers)
+            if appended is None:
+                sent.append(await self._submit(batch, topic, partition))
+                batch = producer.create_batch()
+                if not batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=headers):
+                    raise ProduceFailed(f"{topic}[{partition}]: a record is larger than {MAX_REQUEST_BYTES} bytes")
+        sent.append(await self._submit(batch, topic, partition))
+        return sent
+
+    async def _submit(self, batch: Any, topic: str, partition: int) -> tuple[asyncio.Future[Any], int]:
+        assert self._producer is not None
+        batch.close()
+        count = batch.record_count()
+        try:
+            return await self._producer.send_batch(batch, topic, partition=partition), count
+        except Exception as error:
+            raise ProduceFailed(f"{topic}[{partition}]: {error!r}") from error
+
+
+async def _last_offset(where: tuple[str, int], futures: list[tuple[asyncio.Future[Any], int]]) -> int:
+    last = -1
+    for future, count in futures:
+        try:
+            metadata = await future
+        except Exception as error:
+            raise ProduceFailed(f"{where[0]}[{where[1]}]: {error!r}") from error
+        last = metadata.offset + count - 1
+    return last

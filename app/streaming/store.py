@@ -1,0 +1,138 @@
+"""One partition's rows on disk: a RocksDB that is written once a checkpoint and never runs ahead of the log."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    Options,
+    Rdict,
+    WriteBatch,
+)
+
+from app.ports import Rows
+
+_MEGABYTE = 1024 * 1024
+_OFFSET = b"\0offset\0"
+_JOURNAL = b"\0journal"
+
+
+class StoreBroken(Exception):
+    """The folder can't be opened as a store: it has to be rebuilt from the log."""
+
+
+def store_options(cache: Cache) -> Options:
+    """Small buffers and one block cache for all partitions of a process, so that hundreds of them fit."""
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_max_open_files(64)
+    options.set_write_buffer_size(4 * _MEGABYTE)
+    options.set_max_write_buffer_number(2)
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(_MEGABYTE)
+    options.set_max_background_jobs(2)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(cache)
+    blocks.set_bloom_filter(10, False)
+    blocks.set_cache_index_and_filter_blocks(True)
+    options.set_block_based_table_factory(blocks)
+    return options
+
+
+def block_cache(megabytes: int = 32) -> Cache:
+    """The block cache that a process's partitions share."""
+    return Cache(megabytes * _MEGABYTE)
+
+
+class PartitionStore(Rows):
+    """The rows of one partition, all tables in one RocksDB, so that a checkpoint is one atomic write.
+
+    Beside the rows it keeps how far it is: the next offset of each table's changelog, and the last journal entry
+    whose effects it holds.
+    """
+
+    def __init__(self, folder: Path, cache: Cache) -> None:
+        """Raises StoreBroken where the folder is there but can't be opened."""
+        self.folder = folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = Rdict(str(folder), store_options(cache), access_type=AccessType.read_write())
+        except Exception as error:
+            raise StoreBroken(f"{folder}: {error}") from error
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        value: bytes | None = self._db.get(_row_key(table, key))
+        return value
+
+    def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        prefix = _row_key(table, b"")
+        limit = None if end is None else prefix + end
+        rows = self._db.iter()
+        rows.seek(prefix + start)
+        while rows.valid():
+            key = rows.key()
+            if not key.startswith(prefix) or (limit is not None and key >= limit):
+                return
+            yield key[len(prefix) :], rows.value()
+            rows.next()
+
+    def write(
+        self,
+        changes: Mapping[str, Mapping[bytes, bytes | None]],
+        changelog_offsets: Mapping[str, int],
+        journal_offset: int | None = None,
+    ) -> None:
+        """All or nothing: rows (None deletes), each changelog's next offset, the journal entry they belong to."""
+        batch = WriteBatch(raw_mode=True)
+        for table, rows in changes.items():
+            prefix = _row_key(table, b"")
+            for key, value in rows.items():
+                if value is None:
+                    batch.delete(prefix + key)
+                else:
+                    batch.put(prefix + key, value)
+        for table, offset in changelog_offsets.items():
+            batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big"))
+        if journal_offset is not None:
+            batch.put(_JOURNAL, journal_offset.to_bytes(8, "big"))
+        self._db.write(batch)
+
+    def changelog_offset(self, table: str) -> int:
+        """The next offset of the table's changelog that this store hasn't seen; 0 for a new store."""
+        return self._number(_OFFSET + table.encode()) or 0
+
+    def journal_offset(self) -> int | None:
+        """The last journal entry that this store holds the rows of."""
+        return self._number(_JOURNAL)
+
+    def clear(self, tables: Mapping[str, object] | list[str]) -> None:
+        """Forgets every row of these tables and how far they were read."""
+        for table in tables:
+            prefix = _row_key(table, b"")
+            self._db.delete_range(prefix, prefix[:-1] + b"\x01")
+            self._db.delete(_OFFSET + table.encode())
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _number(self, key: bytes) -> int | None:
+        value: bytes | None = self._db.get(key)
+        return None if value is None else int.from_bytes(value, "big")
+
+
+def open_store(folder: Path, cache: Cache) -> tuple[PartitionStore, str | None]:
+    """Opens a partition's store; a broken one is removed, to be rebuilt from the log. Returns what was wrong, if so."""
+    try:
+        return PartitionStore(folder, cache), None
+    except StoreBroken as error:
+        if "/LOCK" in str(error):
+            raise  # another process still has it: its state is sound, so wait for it rather than rebuild
+        shutil.rmtree(folder, ignore_errors=True)
+        return PartitionStore(folder, cache), str(error)
+
+
+def _row_key(table: str, key: bytes) -> bytes:
+    return table.encode() + b"\0" + key
