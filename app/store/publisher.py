@@ -1,0 +1,146 @@
+"""Producing to Kafka from where there is no checkpoint (gateway, commands): returns when every in-sync replica has it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from app.domain.out import Produce
+from app.ports import Publisher
+
+log = structlog.get_logger(__name__)
+
+#: The topics take 4 MiB; what a batch adds to a record stays below the difference.
+_MAX_REQUEST_BYTES = 4_000_000
+
+
+class PublishError(Exception):
+    """Kafka has not acknowledged every record; each of them may or may not be in the log."""
+
+
+class TooLargeError(PublishError):
+    """A record is larger than its topic takes; nothing of it was produced."""
+
+
+class KafkaPublisher(Publisher):
+    """An idempotent producer, acks=all. It makes itself anew after a failed batch: the sequence numbers that the
+    broker then misses would have it refuse that partition for ever."""
+
+    def __init__(
+        self, client_options: Mapping[str, Any], *, client_id: str, timeout_s: float = 10.0, linger_ms: int = 2
+    ) -> None:
+        self._options = {
+            **client_options,
+            "client_id": client_id,
+            "enable_idempotence": True,
+            "acks": "all",
+            "linger_ms": linger_ms,
+            "max_batch_size": 256 * 1024,
+            "max_request_size": _MAX_REQUEST_BYTES,
+        }
+        self._timeout_s = timeout_s
+        self._producer: AIOKafkaProducer | None = None
+        self._renewing = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Raises KafkaError when no broker can be reached."""
+        self._producer = await self._make()
+
+    async def close(self) -> None:
+        """Waits for what is on its way, within the time limit of a publication."""
+        if self._producer is not None:
+            await self._stop(self._producer)
+        await asyncio.gather(*self._retired)
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has. Raises PublishError where there is no such topic."""
+        try:
+            return len(await self._running().partitions_for(topic))
+        except KafkaError as error:
+            raise PublishError(f"{topic}: {type(error).__name__}") from error
+
+    async def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        timestamp_ms: int | None = None,
+    ) -> tuple[int, int]:
+        """Returns (partition, offset). Raises PublishError."""
+        [position] = await self.publish_many(
+            [Produce(topic, key, value, partition, headers)], timestamp_ms=timestamp_ms
+        )
+        return position
+
+    async def publish_many(
+        self, records: Sequence[Produce], *, timestamp_ms: int | None = None
+    ) -> list[tuple[int, int]]:
+        """All of the records, in order: (partition, offset) of each.
+
+        Raises PublishError unless all are acknowledged within the time limit; some may be in the log even so, and
+        some may still arrive.
+        """
+        producer = self._running()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                waiting = [
+                    await producer.send(
+                        record.topic,
+                        value=record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        timestamp_ms=timestamp_ms,
+                        headers=list(record.headers),
+                    )
+                    for record in records
+                ]
+                acknowledged = await asyncio.gather(*waiting)
+        except TimeoutError:
+            raise PublishError(f"not acknowledged within {self._timeout_s:g} s") from None
+        except MessageSizeTooLargeError as error:
+            raise TooLargeError("larger than the topic takes") from error
+        except KafkaError as error:
+            await self._renew(producer)
+            raise PublishError(type(error).__name__) from error
+        return [(position.partition, position.offset) for position in acknowledged]
+
+    def _running(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise PublishError("the producer isn't started")
+        return self._producer
+
+    async def _make(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(**self._options)
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def _renew(self, broken: AIOKafkaProducer) -> None:
+        async with self._renewing:
+            if self._producer is not broken:
+                return
+            try:
+                self._producer = await self._make()
+            except KafkaError as error:
+                log.warning("no new producer yet", error=type(error).__name__)
+                return
+        retired = asyncio.create_task(self._stop(broken))
+        self._retired.add(retired)
+        retired.add_done_callback(self._retired.discard)
+
+    async def _stop(self, producer: AIOKafkaProducer) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await producer.stop()
+        except (TimeoutError, KafkaError) as error:
+            log.warning("a producer was left with unacknowledged records", error=type(error).__name__)
