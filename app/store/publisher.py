@@ -2,19 +2,29 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from app.domain.out import Produce
 from app.ports import Publisher
 
 log = structlog.get_logger(__name__)
 
 #: The topics take 4 MiB; what a batch adds to a record stays below the difference.
 _MAX_REQUEST_BYTES = 4_000_000
+
+
+class Outgoing(NamedTuple):
+    """A record to publish. ``partition`` None: the key's own; ``timestamp_ms`` None: now."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
 
 
 class PublishError(Exception):
@@ -74,14 +84,10 @@ class KafkaPublisher(Publisher):
         timestamp_ms: int | None = None,
     ) -> tuple[int, int]:
         """Returns (partition, offset). Raises PublishError."""
-        [position] = await self.publish_many(
-            [Produce(topic, key, value, partition, headers)], timestamp_ms=timestamp_ms
-        )
+        [position] = await self.publish_many([Outgoing(topic, key, value, partition, headers, timestamp_ms)])
         return position
 
-    async def publish_many(
-        self, records: Sequence[Produce], *, timestamp_ms: int | None = None
-    ) -> list[tuple[int, int]]:
+    async def publish_many(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
         """All of the records, in order: (partition, offset) of each.
 
         Raises PublishError unless all are acknowledged within the time limit; some may be in the log even so, and
@@ -96,7 +102,7 @@ class KafkaPublisher(Publisher):
                         value=record.value,
                         key=record.key,
                         partition=record.partition,
-                        timestamp_ms=timestamp_ms,
+                        timestamp_ms=record.timestamp_ms,
                         headers=list(record.headers),
                     )
                     for record in records
