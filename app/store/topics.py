@@ -1,0 +1,187 @@
+"""Every topic as it must be: partitions, how long it is kept, how it is compacted; made and corrected from here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+
+from app.config import Kafka
+from schemas import topics
+
+#: The tables of each role that keeps some.
+Internal = Mapping[str, Sequence[str]]
+
+_MIB = 1 << 20
+_SET_ON_TOPIC = 1  # DescribeConfigs' source of a value that was set on the topic itself
+_TOPIC_EXISTS = 36
+
+
+class TopicsError(Exception):
+    """Topics that are not as declared and that ``apply`` must not change by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as declared, or as found on the broker (then with only the values that were set on it)."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What ``apply`` did: names of topics."""
+
+    created: tuple[str, ...]
+    corrected: tuple[str, ...]
+
+
+def _kept_for(time: timedelta, max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(int(time.total_seconds() * 1000)),
+        "max.message.bytes": str(max_message_bytes),
+    }
+
+
+def _compacted(max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
+    """Compacted soon enough for an erasure to have reached every segment within a day."""
+    return {
+        "cleanup.policy": "compact",
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.bytes": str(64 * _MIB),
+        "max.compaction.lag.ms": str(int(timedelta(hours=6).total_seconds() * 1000)),
+        "max.message.bytes": str(max_message_bytes),
+    }
+
+
+def declare(kafka: Kafka, internal: Internal) -> tuple[Topic, ...]:
+    """The topics of the contract and those of our own: the owners', and for each role its tables' and its journal."""
+    week, month = timedelta(days=7), timedelta(days=30)
+    keyed = {
+        **dict.fromkeys(topics.EVENT_TOPICS, _kept_for(week)),
+        topics.COMMANDS: _kept_for(month),
+        topics.RECEIPTS: _kept_for(week),
+        **{name: _kept_for(week) for lanes in topics.SEND_TOPICS.values() for name in lanes},
+        topics.LIFECYCLE: _kept_for(timedelta(days=90)),
+        topics.DEAD: _kept_for(month),
+    }
+    for role, tables in internal.items():
+        keyed |= {topics.changelog_topic(role, table): _compacted(16 * _MIB) for table in tables}
+        keyed[topics.journal_topic(role)] = _kept_for(timedelta(hours=1), 16 * _MIB) | {"segment.ms": "600000"}
+    single = {topics.CONFIG: _compacted(), topics.OWNERS: _compacted()}
+    durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
+    return tuple(
+        Topic(name, partitions, config | durable)
+        for configs, partitions in ((keyed, kafka.partitions), (single, 1))
+        for name, config in configs.items()
+    )
+
+
+def wrong_partitions(declared: Sequence[Topic], found: Mapping[str, Topic]) -> list[str]:
+    """What can't be corrected: a topic with another number of partitions would part a user from his state."""
+    return [
+        f"{topic.name} has {there.partitions} partitions, the settings say {topic.partitions}"
+        for topic in declared
+        if (there := found.get(topic.name)) and there.partitions != topic.partitions
+    ]
+
+
+def wrong_config(declared: Sequence[Topic], found: Mapping[str, Topic]) -> list[tuple[Topic, dict[str, str]]]:
+    """(topic, the values that differ or aren't set) of topics that are there."""
+    wrong = []
+    for topic in declared:
+        if there := found.get(topic.name):
+            differing = {key: value for key, value in topic.config.items() if there.config.get(key) != value}
+            if differing:
+                wrong.append((topic, differing))
+    return wrong
+
+
+async def check(kafka: Kafka, internal: Internal) -> list[str]:
+    """What is wrong with the topics, a sentence each; empty when all are as declared. Raises KafkaError."""
+    declared = declare(kafka, internal)
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        found = await _find(admin, declared)
+    finally:
+        await admin.close()
+    return [
+        *(f"{topic.name} is missing" for topic in declared if topic.name not in found),
+        *wrong_partitions(declared, found),
+        *(
+            f"{topic.name}: {', '.join(sorted(values))} not as declared"
+            for topic, values in wrong_config(declared, found)
+        ),
+    ]
+
+
+async def apply(kafka: Kafka, internal: Internal) -> Applied:
+    """Creates what is missing and corrects what is kept differently; doing it again changes nothing.
+
+    Raises TopicsError, before anything is changed, where the number of partitions differs; KafkaError otherwise.
+    """
+    declared = declare(kafka, internal)
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        found = await _find(admin, declared)
+        if wrong := wrong_partitions(declared, found):
+            raise TopicsError(f"{'; '.join(wrong)}. Set kafka.partitions to that number: it can't be changed later")
+        missing = [topic for topic in declared if topic.name not in found]
+        await _create(admin, missing, kafka.replication)
+        differing = wrong_config(declared, found)
+        await _correct(admin, {topic.name: {**found[topic.name].config, **topic.config} for topic, _ in differing})
+    finally:
+        await admin.close()
+    return Applied(tuple(topic.name for topic in missing), tuple(topic.name for topic, _ in differing))
+
+
+async def _find(admin: AIOKafkaAdminClient, declared: Sequence[Topic]) -> dict[str, Topic]:
+    names = {topic.name for topic in declared}
+    partitions = {
+        there["topic"]: len(there["partitions"]) for there in await admin.describe_topics() if there["topic"] in names
+    }
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in partitions]
+    found = {}
+    for response in await admin.describe_configs(resources) if resources else ():
+        for resource in response.to_object()["resources"]:
+            _raise_on(resource["error_code"], resource["error_message"])
+            values = {
+                entry["config_names"]: entry["config_value"]
+                for entry in resource["config_entries"]
+                if entry["config_source"] == _SET_ON_TOPIC
+            }
+            name = resource["resource_name"]
+            found[name] = Topic(name, partitions[name], values)
+    return found
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: Sequence[Topic], replication: int) -> None:
+    if not missing:
+        return
+    new = [NewTopic(topic.name, topic.partitions, replication, topic_configs=dict(topic.config)) for topic in missing]
+    response = await admin.create_topics(new)
+    for name, code, message in response.topic_errors:
+        if code != _TOPIC_EXISTS:  # someone else made it at this moment, from the same declaration
+            _raise_on(code, f"{name}: {message}")
+
+
+async def _correct(admin: AIOKafkaAdminClient, configs: Mapping[str, Mapping[str, str]]) -> None:
+    if not configs:
+        return
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict(config)) for name, config in configs.items()]
+    for response in await admin.alter_configs(resources):
+        for code, message, _, name in response.resources:
+            _raise_on(code, f"{name}: {message}")
+
+
+def _raise_on(code: int, message: str | None) -> None:
+    error: type[KafkaError] = for_code(code)
+    if code:
+        raise error(message)
