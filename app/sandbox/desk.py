@@ -1,0 +1,107 @@
+"""Takes one request through: the vendor judges it, a fault may befall it, it is written down, it is answered."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET
+
+from app.sandbox.exchange import Caller, Judged, Moment, Reply, Request, Vendor
+from app.sandbox.faults import PROXY_CODES, Faults, InForce, Mishap
+from app.sandbox.journal import Journal
+from app.sandbox.records import Accepted, Call, Verdict
+
+_VERDICTS: dict[str, Verdict] = {"error": "refused", "hang": "hung", "reset": "reset"}
+
+
+class Desk:
+    """Where all protocols bring their requests. ``clock`` tells Unix milliseconds."""
+
+    def __init__(self, journal: Journal, faults: Faults, clock: Callable[[], int]) -> None:
+        self._journal = journal
+        self._faults = faults
+        self._clock = clock
+
+    def take(self, vendor: Vendor, request: Request, caller: Caller) -> None:
+        """Returns at once; the caller is told when the lines are written, or never, as the fault would have it."""
+        at = Moment(self._clock(), uuid.uuid4())
+        judged = vendor.judge(request, at)
+        mishap = Mishap()
+        if judged.code is None:
+            mishap = self._faults.befall(vendor.name, judged.operation, judged.address)
+        self._write_down(vendor, judged, mishap.fault, at.ms)
+        answer = _answer(vendor, judged, mishap.fault, caller)
+        if answer is None:
+            return
+        if mishap.delay_ms:
+            prompt = answer
+            answer = lambda: _later(mishap.delay_ms, prompt)  # noqa: E731  (a wait around the answer, no new thing)
+        self._journal.when_written(answer)
+
+    def _write_down(self, vendor: Vendor, judged: Judged, fault: InForce | None, now_ms: int) -> None:
+        action = fault.rule.action if fault else None
+        taken: Verdict = "accepted" if judged.shown is not None else "answered"
+        outcome = "refused" if judged.code else _VERDICTS.get(action or "", taken)
+        self._journal.add_call(
+            Call(
+                seq=self._journal.next_seq(Call),
+                at_ms=now_ms,
+                provider=vendor.name,
+                operation=judged.operation,
+                outcome=outcome,
+                code=judged.code or (_code(vendor, fault) if fault and action == "error" else None),
+                fault_id=fault.id if fault else None,
+                fault=action,
+                address=judged.address,
+                send_id=judged.send_id,
+                attempt=judged.attempt,
+            )
+        )
+        if outcome == "accepted" and judged.shown is not None:
+            self._journal.add_accepted(
+                Accepted(
+                    seq=self._journal.next_seq(Accepted),
+                    at_ms=now_ms,
+                    provider=vendor.name,
+                    provider_message_id=judged.provider_message_id or "",
+                    send_id=judged.send_id,
+                    notification_id=judged.notification_id,
+                    address=judged.address or "",
+                    attempt=judged.attempt,
+                    **msgspec.structs.asdict(judged.shown),
+                )
+            )
+
+
+def _later(delay_ms: int, answer: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(delay_ms / 1000, answer)
+
+
+def _answer(vendor: Vendor, judged: Judged, fault: InForce | None, caller: Caller) -> Callable[[], None] | None:
+    """What to do once it is written down; None: leave the caller waiting for ever."""
+    if fault is None:
+        return lambda: caller.reply(judged.reply)
+    action = fault.rule.action
+    if action in ("hang", "accept_and_hang"):
+        return None
+    if action in ("reset", "accept_and_reset"):
+        return caller.reset
+    reply = _failure(vendor, judged, fault)
+    return lambda: caller.reply(reply)
+
+
+def _code(vendor: Vendor, fault: InForce) -> str:
+    return vendor.outage if fault.rule.code is UNSET else fault.rule.code
+
+
+def _failure(vendor: Vendor, judged: Judged, fault: InForce) -> Reply:
+    code = _code(vendor, fault)
+    if code in PROXY_CODES:
+        page = b"<html><body><h1>The proxy could not reach the server</h1></body></html>"
+        reply = Reply(int(code), page, {"content-type": "text/html"})
+    else:
+        reply = vendor.failure(code, judged, fault.since_ms)
+    if fault.rule.retry_after is UNSET:
+        return reply
+    return Reply(reply.status, reply.body, {**reply.headers, "retry-after": str(fault.rule.retry_after)})

@@ -1,0 +1,132 @@
+"""What the sandbox was told to do wrong, and which request it befalls."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from app.sandbox.exchange import Vendor
+from schemas.decode import Invalid, Reader
+
+Action = Literal["error", "latency", "hang", "accept_and_hang", "reset", "accept_and_reset"]
+
+#: Answers of the proxies before a provider: plain HTML, whoever the provider is.
+PROXY_CODES = frozenset(("502", "503", "504"))
+
+_Milliseconds = Annotated[int, Meta(ge=0, le=600_000)]
+
+
+class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A rule. It befalls only requests that the provider would have accepted."""
+
+    provider: Annotated[str, Meta(min_length=1)]
+    action: Action
+    #: ``send`` (default), or what else the provider is asked for: ``token`` (fcm), ``list``, ``fetch`` (twilio).
+    operation: str = "send"
+    address: str | UnsetType = UNSET
+    fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    seed: int = 0
+    times: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    #: The provider's own; left out: the one it gives when it is down.
+    code: str | UnsetType = UNSET
+    #: Seconds, said in the header Retry-After.
+    retry_after: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    #: The answer, if any, comes so much later.
+    ms: _Milliseconds | UnsetType = UNSET
+
+
+_read = Reader(Fault)
+
+
+def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:
+    """Raises Invalid, which names the field."""
+    fault = _read(body)
+    if fault.provider != "*" and fault.provider not in vendors:
+        raise Invalid(f"is none of *, {', '.join(sorted(vendors))}", "provider")
+    if fault.action == "latency" and fault.ms is UNSET:
+        raise Invalid("is required for latency", "ms")
+    for name in ("code", "retry_after"):
+        if getattr(fault, name) is not UNSET and fault.action != "error":
+            raise Invalid("belongs to action error", name)
+    if fault.code is not UNSET and fault.code not in PROXY_CODES:
+        if fault.provider == "*":
+            raise Invalid(f"differs by provider; for * only {', '.join(sorted(PROXY_CODES))}", "code")
+        known = vendors[fault.provider].codes
+        if fault.code not in known:
+            raise Invalid(f"{fault.provider} has none such; it has {', '.join(sorted(known | PROXY_CODES))}", "code")
+    return fault
+
+
+@dataclass(slots=True)
+class InForce:
+    """A fault with what is left of it."""
+
+    id: str
+    rule: Fault
+    since_ms: int
+    hits: int = 0
+    chance: random.Random = field(default_factory=random.Random)
+
+    def befalls(self, provider: str, operation: str, address: str | None) -> bool:
+        rule = self.rule
+        return (
+            rule.provider in ("*", provider)
+            and rule.operation == operation
+            and (rule.address is UNSET or rule.address == address)
+            and (rule.fraction >= 1 or self.chance.random() < rule.fraction)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """What befalls one request: at most one fault that acts, after the latency of all others."""
+
+    delay_ms: int = 0
+    fault: InForce | None = None
+
+
+NOTHING = Mishap()
+
+
+class Faults:
+    """The faults in force, oldest first; the first that befalls a request acts, latencies add up."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, InForce] = {}
+        self._given = 0
+
+    def add(self, rule: Fault, now_ms: int) -> str:
+        self._given += 1
+        fault = InForce(f"fault-{self._given}", rule, now_ms, chance=random.Random(rule.seed))
+        self._by_id[fault.id] = fault
+        return fault.id
+
+    def remove(self, fault_id: str) -> bool:
+        return self._by_id.pop(fault_id, None) is not None
+
+    def clear(self) -> int:
+        count = len(self._by_id)
+        self._by_id.clear()
+        return count
+
+    def __iter__(self) -> Iterator[InForce]:
+        return iter(self._by_id.values())
+
+    def befall(self, provider: str, operation: str, address: str | None) -> Mishap:
+        """What happens to this request; uses up the faults that it meets."""
+        if not self._by_id:
+            return NOTHING
+        delay_ms = 0
+        acting: InForce | None = None
+        for fault in tuple(self._by_id.values()):
+            late = fault.rule.action == "latency"
+            if (acting is not None and not late) or not fault.befalls(provider, operation, address):
+                continue
+            delay_ms += 0 if fault.rule.ms is UNSET else fault.rule.ms
+            acting = acting if late else fault
+            fault.hits += 1
+            if fault.rule.times is not UNSET and fault.hits >= fault.rule.times:
+                self.remove(fault.id)
+        return Mishap(delay_ms, acting)

@@ -1,0 +1,119 @@
+"""Runs the sandbox: every provider's port and the control port, with the credentials of its folder."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from app.sandbox.certificates import Authority
+from app.sandbox.control import control_app
+from app.sandbox.desk import Desk
+from app.sandbox.exchange import Vendor
+from app.sandbox.faults import Faults
+from app.sandbox.journal import Journal
+from app.sandbox.listener import Listener, bound_socket
+from app.sandbox.registry import VENDORS
+
+DESCRIPTION = "sandbox.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``port`` is the control port; 0: the same as last time, else any free one."""
+
+    dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running sandbox, as ``sandbox.json`` describes it."""
+
+    control_url: str
+    #: The settings tables ``providers.*`` of a worker that is to use it.
+    providers: dict[str, dict[str, Any]]
+    #: What such a worker needs in its environment.
+    env: dict[str, str]
+
+
+async def serve(options: Options, ready: Callable[[Sandbox], None] = lambda sandbox: None) -> None:
+    """Runs until SIGTERM or SIGINT; ``ready`` is told once all ports are open. Raises OSError if the folder is in use,
+    the control port is taken, or the journal can't be written any more."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: over.done() or over.set_result(None))
+    async with running(options, over) as sandbox:
+        ready(sandbox)
+        await over
+
+
+@asynccontextmanager
+async def running(options: Options, broken: asyncio.Future[None] | None = None) -> AsyncIterator[Sandbox]:
+    """A sandbox inside this process, for as long as the context lasts. ``broken`` gets the error, should its journal
+    not be writable any more."""
+    folder = options.dir.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_sole_owner(folder))
+        journal = Journal(folder, broken=broken)
+        stack.callback(journal.close)
+        authority, faults = Authority(folder), Faults()
+        desk = Desk(journal, faults, lambda: time.time_ns() // 1_000_000)
+        vendors = {vendor.name: vendor for vendor in (make(folder, journal) for make in VENDORS)}
+        ports = _last_ports(folder)
+        providers: dict[str, dict[str, Any]] = {}
+        for name, vendor in vendors.items():
+            sock = bound_socket(options.host, ports.get(name, 0))
+            ports[name] = sock.getsockname()[1]
+            providers[name] = vendor.open_at(options.host, ports[name], str(authority.ca_file))
+            listener = Listener(vendor, desk)
+            stack.push_async_callback(listener.close)
+            await listener.open(sock, authority.server_context(vendor.protocols))
+        sock = bound_socket(options.host, options.port or ports.get("control", 0), insist=options.port != 0)
+        ports["control"] = sock.getsockname()[1]
+        control = web.AppRunner(control_app(journal, faults, vendors), access_log=None, shutdown_timeout=0.2)
+        await control.setup()
+        stack.push_async_callback(control.cleanup)
+        await web.SockSite(control, sock).start()
+        sandbox = Sandbox(f"http://{options.host}:{ports['control']}", providers, _env(vendors.values()))
+        _describe(folder, sandbox, ports)
+        yield sandbox
+
+
+@contextmanager
+def _sole_owner(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another sandbox runs in {folder}: stop it, or name another folder") from None
+        yield
+
+
+def _last_ports(folder: Path) -> dict[str, int]:
+    with suppress(OSError, ValueError, KeyError):
+        return {name: int(port) for name, port in json.loads((folder / DESCRIPTION).read_text())["ports"].items()}
+    return {}
+
+
+def _env(vendors: Iterable[Vendor]) -> dict[str, str]:
+    return {name: value for vendor in vendors for name, value in vendor.env.items()}
+
+
+def _describe(folder: Path, sandbox: Sandbox, ports: dict[str, int]) -> None:
+    """Writes sandbox.json, readable by its owner only, never half written."""
+    partial = folder / f"{DESCRIPTION}.partial"
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump({**asdict(sandbox), "ports": ports}, file, indent=2)
+    partial.replace(folder / DESCRIPTION)
