@@ -1,0 +1,69 @@
+"""What was fetched for one partition and waits to be handled, by urgency."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.ports import Intake, LogRecord, Urgency
+
+
+@dataclass(slots=True)
+class Lane:
+    """One topic's waiting records. ``fetched`` counts fetches, so that a later question can cover earlier records."""
+
+    intake: Intake
+    waiting: deque[tuple[int, LogRecord]] = field(default_factory=deque)
+    #: The next offset to handle; None until the first record shows it.
+    position: int | None = None
+    paused: bool = False
+
+
+class Intakes:
+    """The lanes of one partition, most urgent first."""
+
+    #: A lane that holds more is paused, and resumed when half of it is gone.
+    HIGH = 8_000
+    LOW = 4_000
+
+    def __init__(self, intakes: Sequence[Intake], positions: Mapping[str, int]) -> None:
+        self.lanes: dict[str, Lane] = {
+            i.topic: Lane(i, position=positions.get(i.topic)) for i in sorted(intakes, key=lambda i: i.urgency)
+        }
+        self._fetches = 0
+
+    def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
+        """Takes what was fetched; what has been handled already is dropped when its turn comes."""
+        self._fetches += 1
+        number = self._fetches
+        self.lanes[topic].waiting.extend((number, record) for record in records)
+
+    @property
+    def fetches(self) -> int:
+        """The number of the latest fetch."""
+        return self._fetches
+
+    def waits(self) -> bool:
+        return any(lane.waiting for lane in self.lanes.values())
+
+    def gated_wait(self) -> bool:
+        return any(lane.waiting and lane.intake.gated for lane in self.lanes.values())
+
+    def urgent_wait(self) -> bool:
+        """Something waits that has to be handled before normal work."""
+        return any(lane.waiting for lane in self.lanes.values() if lane.intake.urgency <= Urgency.CRITICAL)
+
+    def positions(self) -> dict[str, int]:
+        return {topic: lane.position for topic, lane in self.lanes.items() if lane.position is not None}
+
+    def take(self, lane: Lane, through_fetch: int | None) -> LogRecord | None:
+        """The lane's next record that is new; None where there is none (or none fetched up to ``through_fetch``)."""
+        waiting = lane.waiting
+        while waiting:
+            number, record = waiting[0]
+            if through_fetch is not None and number > through_fetch:
+                return None
+            waiting.popleft()
+            if lane.position is None or record.offset >= lane.position:
+                lane.position = record.offset + 1
+                return record
+        return None

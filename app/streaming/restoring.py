@@ -1,0 +1,167 @@
+"""Bringing a partition's store up to date: its changelogs in raw batches, then what its journal still owes.
+
+Completion is judged by the position reached, never by whether the record before the end still exists: compaction may
+have taken it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from app.streaming.journal import Entry, decode_entry
+from app.streaming.producing import MAX_REQUEST_BYTES
+from app.streaming.store import PartitionStore
+
+log = structlog.get_logger(__name__)
+
+_BATCH_RECORDS = 10_000
+_QUIET_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Where the group's commit for one topic stands; ``journal``: the last entry that commit had carried out."""
+
+    offset: int
+    journal: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What the journal holds: entries still to be carried out, oldest first, and the last one's positions."""
+
+    entries: list[tuple[int, Entry]]
+    positions: dict[str, int]
+
+
+class Restorer:
+    """Reads changelogs and journals with a consumer of its own, so that other partitions go on being served."""
+
+    def __init__(self, client_options: Mapping[str, Any], changelogs: Mapping[str, str], journal: str) -> None:
+        """``changelogs``: the topic of each table."""
+        self._options = dict(client_options)
+        self._changelogs = dict(changelogs)
+        self._journal = journal
+
+    async def restore(
+        self, store: PartitionStore, partition: int, progress: Callable[[int, int], None] = lambda done, of: None
+    ) -> int:
+        """Applies every changelog record that the store hasn't seen. Returns how many rows that were."""
+        tables = {TopicPartition(topic, partition): table for table, topic in self._changelogs.items()}
+        async with self._reader(list(tables)) as consumer:
+            begins = await consumer.beginning_offsets(list(tables))
+            ends = await consumer.end_offsets(list(tables))
+            todo: dict[TopicPartition, int] = {}
+            for tp, table in tables.items():
+                start = store.changelog_offset(table)
+                if start > ends[tp]:
+                    log.warning("changelog is shorter than the store: rebuilding", table=table, partition=partition)
+                    store.clear([table])
+                    start = 0
+                start = max(start, begins[tp])
+                if start < ends[tp]:
+                    consumer.seek(tp, start)
+                    todo[tp] = ends[tp]
+            if not todo:
+                return 0
+            consumer.pause(*(tp for tp in tables if tp not in todo))
+            total = sum(end - store.changelog_offset(tables[tp]) for tp, end in todo.items())
+            return await self._apply(consumer, store, tables, todo, total, progress)
+
+    async def owed(self, store: PartitionStore, partition: int, committed: int | None) -> Owed:
+        """The journal's entries whose effects aren't all known to be durable.
+
+        ``committed``: the last entry that the group's commit had carried out.
+        """
+        tp = TopicPartition(self._journal, partition)
+        async with self._reader([tp]) as consumer:
+            begin = (await consumer.beginning_offsets([tp]))[tp]
+            end = (await consumer.end_offsets([tp]))[tp]
+            if begin >= end:
+                return Owed([], {})
+            known = [offset for offset in (store.journal_offset(), committed) if offset is not None and offset < end]
+            carried_out = max(known, default=end - 2)
+            consumer.seek(tp, max(begin, min(carried_out + 1, end - 1)))
+            entries = [(r.offset, decode_entry(r.value)) async for r in _until(consumer, {tp: end}) if r.value]
+        positions = entries[-1][1].positions if entries else {}
+        return Owed([(offset, entry) for offset, entry in entries if offset > carried_out], positions)
+
+    @asynccontextmanager
+    async def _reader(self, tps: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = AIOKafkaConsumer(
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=MAX_REQUEST_BYTES,
+            fetch_max_wait_ms=50,
+        )
+        consumer.assign(tps)
+        await consumer.start()
+        try:
+            yield consumer
+        finally:
+            await consumer.stop()
+
+    async def _apply(
+        self,
+        consumer: AIOKafkaConsumer,
+        store: PartitionStore,
+        tables: Mapping[TopicPartition, str],
+        todo: Mapping[TopicPartition, int],
+        total: int,
+        progress: Callable[[int, int], None],
+    ) -> int:
+        rows = 0
+        async for tp, records, position in _batches(consumer, todo):
+            table = tables[tp]
+            store.write({table: {r.key: r.value for r in records}}, {table: position})
+            rows += len(records)
+            progress(rows, total)
+        return rows
+
+
+async def _batches(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+) -> AsyncIterator[tuple[TopicPartition, list[Any], int]]:
+    """(partition, its next records, the position after them) until every end is reached."""
+    left = dict(ends)
+    quiet_since = asyncio.get_running_loop().time()
+    while left:
+        fetched = await consumer.getmany(*left, timeout_ms=200, max_records=_BATCH_RECORDS)
+        for tp, records in fetched.items():
+            position = await consumer.position(tp)
+            yield tp, [r for r in records if r.offset < ends[tp]], min(position, ends[tp])
+            quiet_since = asyncio.get_running_loop().time()
+        for tp in list(left):
+            if await consumer.position(tp) >= left[tp]:
+                del left[tp]
+        if left and asyncio.get_running_loop().time() - quiet_since > _QUIET_S:
+            # Everything up to the end has been compacted away: nothing more can come.
+            log.warning("nothing left to read before the end", topics=sorted({tp.topic for tp in left}))
+            for tp, end in left.items():
+                yield tp, [], end
+            return
+
+
+async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:
+    async for _, records, _ in _batches(consumer, ends):
+        for record in records:
+            yield record
+
+
+def start_positions(committed: Mapping[str, Committed], owed: Owed) -> dict[str, int]:
+    """The next offset to handle of each topic.
+
+    The journal's word beats the commit's, which may lag behind it; but a commit that isn't ours (no journal offset in
+    its metadata) was set by an operator and is obeyed.
+    """
+    positions = dict(owed.positions)
+    for topic, at in committed.items():
+        positions[topic] = at.offset if at.journal is None else max(at.offset, positions.get(topic, 0))
+    return positions

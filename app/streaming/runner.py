@@ -1,0 +1,395 @@
+"""The runner of one partition: draws by urgency, decides a batch, makes it durable, and only then lets it act.
+
+Order of a checkpoint: journal → changelogs and outputs → the store in one write → positions → calls. Never are two
+batches of one partition open at once.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from app.domain.out import Out, Produce
+from app.ports import LogRecord, Machine, Performer, Urgency
+from app.streaming.crashing import reach
+from app.streaming.horizon import CommandsHorizon
+from app.streaming.intake import Intakes, Lane
+from app.streaming.journal import Entry, encode_entry
+from app.streaming.producing import BatchProducer
+from app.streaming.restoring import Committed, Owed, Restorer, start_positions
+from app.streaming.store import PartitionStore
+from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
+from schemas.decode import Invalid
+from schemas.instants import rfc3339
+from schemas.topics import COMMANDS, DEAD, changelog_topic, journal_topic
+
+log = structlog.get_logger(__name__)
+
+_HANDLING_S = 0.020
+_MOST_DUE = 500
+_IDLE_S = 0.25
+_RETRY_DUE_MS = 60_000
+_BAD_IN_A_ROW = 1_000
+
+
+class TooManyBad(Exception):
+    """So many records in a row failed that the fault is more likely ours than theirs."""
+
+
+class Positions(Protocol):
+    """Where the runner reads and notes the group's commits."""
+
+    async def committed(self, partition: int) -> dict[str, Committed]: ...
+
+    def note(self, partition: int, positions: Mapping[str, int], journal_offset: int | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the runners of one process share."""
+
+    machine: Machine
+    producer: BatchProducer
+    restorer: Restorer
+    horizon: CommandsHorizon
+    positions: Positions
+    clock: Callable[[], int]
+    performer: Performer | None
+    crash: Callable[[BaseException], None]
+    pause: Callable[[str, int], None]
+    resume: Callable[[str, int], None]
+    counted: Callable[[str, int], None]
+
+
+class PartitionRunner:
+    """Owns one partition's rows while this process has it."""
+
+    def __init__(self, partition: int, store: PartitionStore, parts: Parts) -> None:
+        self.partition = partition
+        self.ready = asyncio.Event()
+        self._parts = parts
+        self._machine = parts.machine
+        self._store = store
+        self._state = parts.machine.open(store, partition)
+        self._readable = parts.machine.open(store, partition)
+        self._tables: Sequence[Any] = self._state.tables()
+        self._schedule = next(t for t in self._tables if t.spec.name == "schedule")
+        self._waiting: list[tuple[str, Sequence[LogRecord]]] = []
+        self._intakes: Intakes | None = None
+        self._results: deque[Any] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stored = asyncio.Event()
+        self._stopping = False
+        self._bad_in_a_row = 0
+        self._horizon: tuple[int, int] = (-1, -1)
+        self._task: asyncio.Task[None] | None = None
+        self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
+        self._journal = journal_topic(parts.machine.role)
+        self._gated = any(i.gated for i in parts.machine.intakes)
+
+    # --- life ---
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"partition-{self.partition}")
+
+    async def drain(self, within_s: float) -> None:
+        """Finishes the batch and the calls in flight, settles what came back, then stops. Late calls are left to
+        their deadlines: whoever owns the partition next treats them as in doubt."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is None:
+            return
+        _, late = await asyncio.wait([self._task], timeout=within_s)
+        for task in (*late, *self._calls):
+            task.cancel()
+        await asyncio.gather(*late, *self._calls, return_exceptions=True)
+
+    def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
+        """Takes fetched records; pauses the topic's partition when too many wait."""
+        if self._intakes is None:
+            self._waiting.append((topic, records))
+            return
+        self._intakes.offer(topic, records)
+        lane = self._intakes.lanes[topic]
+        if not lane.paused and len(lane.waiting) > Intakes.HIGH:
+            lane.paused = True
+            self._parts.pause(topic, self.partition)
+        self._wake.set()
+
+    async def read(self, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float) -> Any:
+        """What the machine answers from stored rows, once commands up to offset ``after`` are stored.
+
+        Raises TimeoutError where that takes longer than ``within_s``, LookupError for an unknown view.
+        """
+        async with asyncio.timeout(within_s):
+            await self.ready.wait()
+            while after is not None and self._command_position() <= after:
+                self._stored.clear()
+                await self._stored.wait()
+        try:
+            return self._machine.read(view, user_id, params, self._readable, self._parts.clock())
+        finally:
+            for table in self._readable.tables():
+                table.clear()
+
+    def behind(self) -> int:
+        """How many fetched records wait."""
+        return sum(len(lane.waiting) for lane in self._intakes.lanes.values()) if self._intakes else 0
+
+    async def _run(self) -> None:
+        try:
+            await self._open()
+            self.ready.set()
+            while not (self._stopping and not self._calls and not self._results):
+                if not self._anything_to_do():
+                    await self._sleep()
+                await self._cycle()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            log.exception("partition stopped", role=self._machine.role, partition=self.partition)
+            self._parts.crash(error)
+
+    async def _open(self) -> None:
+        started = time.monotonic()
+        rows = await self._parts.restorer.restore(self._store, self.partition)
+        committed = await self._parts.positions.committed(self.partition)
+        last = max((c.journal for c in committed.values() if c.journal is not None), default=None)
+        owed = await self._parts.restorer.owed(self._store, self.partition, last)
+        await self._carry_out_owed(owed)
+        positions = start_positions(committed, owed)
+        if self._gated and COMMANDS not in positions:
+            positions[COMMANDS] = await self._parts.horizon.begin(self.partition)
+        self._intakes = Intakes(self._machine.intakes, positions)
+        for topic, records in self._waiting:
+            self.offer(topic, records)
+        self._waiting.clear()
+        log.info(
+            "partition ready",
+            role=self._machine.role,
+            partition=self.partition,
+            rows_restored=rows,
+            checkpoints_repeated=len(owed.entries),
+            seconds=round(time.monotonic() - started, 2),
+        )
+
+    async def _carry_out_owed(self, owed: Owed) -> None:
+        for offset, entry in owed.entries:
+            await self._carry_out(entry, offset)
+
+    # --- drawing ---
+
+    def _anything_to_do(self) -> bool:
+        assert self._intakes is not None
+        if self._results:
+            return True
+        return not self._stopping and (self._intakes.waits() or bool(self._due(1)))
+
+    async def _sleep(self) -> None:
+        self._wake.clear()
+        if self._anything_to_do():
+            return
+        first = self._schedule.scan(b"", None, 1) if not self._stopping else []
+        self._schedule.clear()
+        wait_s = _IDLE_S
+        if first:
+            wait_s = min(wait_s, max(0.0, (int.from_bytes(first[0][0][:8], "big") - self._parts.clock()) / 1000))
+        try:
+            async with asyncio.timeout(wait_s + 0.001):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _cycle(self) -> None:
+        assert self._intakes is not None
+        if self._gated and not self._stopping and self._intakes.gated_wait() and not self._horizon_covers_all():
+            fetches = self._intakes.fetches
+            self._horizon = (await self._parts.horizon.end(self.partition), fetches)
+        out, now = Out(), self._parts.clock()
+        stop_at = time.perf_counter() + _HANDLING_S
+        self._settle(out, now)
+        if not self._stopping:
+            handled = self._draw(out, now, stop_at)
+            self._parts.counted("records", handled)
+            if not handled and not out.records and self._intakes.waits():
+                await asyncio.sleep(0.002)  # gated records wait for commands that are on their way
+        await self._checkpoint(out)
+        self._resume_lanes()
+
+    def _horizon_covers_all(self) -> bool:
+        assert self._intakes is not None
+        return self._horizon[1] >= self._intakes.fetches
+
+    def _command_position(self) -> int:
+        assert self._intakes is not None
+        return self._intakes.lanes[COMMANDS].position or 0
+
+    def _draw(self, out: Out, now: int, stop_at: float) -> int:
+        assert self._intakes is not None
+        handled = 0
+        for lane in self._intakes.lanes.values():
+            if lane.intake.urgency is Urgency.NORMAL or lane.intake.urgency is Urgency.BULK:
+                handled += self._wake_due(out, now, stop_at)
+            handled += self._draw_lane(lane, out, now, stop_at)
+        if not any(lane.intake.urgency >= Urgency.NORMAL for lane in self._intakes.lanes.values()):
+            handled += self._wake_due(out, now, stop_at)
+        return handled
+
+    def _draw_lane(self, lane: Lane, out: Out, now: int, stop_at: float) -> int:
+        assert self._intakes is not None
+        through: int | None = None
+        if lane.intake.gated:
+            end, through = self._horizon
+            if self._command_position() < end:
+                return 0
+        handled = 0
+        while lane.waiting and time.perf_counter() < stop_at and self._room(lane.intake.urgency, out):
+            record = self._intakes.take(lane, through)
+            if record is None:
+                break
+            self._handle(record, out, now)
+            handled += 1
+        return handled
+
+    def _room(self, urgency: Urgency, out: Out) -> bool:
+        performer = self._parts.performer
+        return performer is None or urgency <= Urgency.COMMANDS or performer.room(urgency) > len(out.calls)
+
+    def _resume_lanes(self) -> None:
+        assert self._intakes is not None
+        for topic, lane in self._intakes.lanes.items():
+            if lane.paused and len(lane.waiting) < Intakes.LOW:
+                lane.paused = False
+                self._parts.resume(topic, self.partition)
+
+    # --- deciding ---
+
+    def _begin(self, out: Out) -> tuple[int, int]:
+        for table in self._tables:
+            table.begin()
+        return out.mark()
+
+    def _rollback(self, out: Out, mark: tuple[int, int]) -> None:
+        for table in self._tables:
+            table.rollback()
+        out.rollback(mark)
+
+    def _handle(self, record: LogRecord, out: Out, now: int) -> None:
+        if record.value is None:
+            self._parts.counted("empty", 1)
+            return
+        mark = self._begin(out)
+        try:
+            self._machine.handle(record, self._state, out, now)
+            self._bad_in_a_row = 0
+        except Invalid as invalid:
+            self._rollback(out, mark)
+            self._dead(record, out, now, invalid.reason, invalid.field)
+        except Exception as error:
+            log.exception("a record could not be handled", topic=record.topic, offset=record.offset)
+            self._rollback(out, mark)
+            self._dead(record, out, now, f"internal error: {type(error).__name__}", None)
+            self._bad_in_a_row += 1
+            if self._bad_in_a_row > _BAD_IN_A_ROW:
+                raise TooManyBad(f"{_BAD_IN_A_ROW} records in a row") from error
+
+    def _dead(self, record: LogRecord, out: Out, now: int, reason: str, field: str | None) -> None:
+        letter = DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            headers=headers_of(record.headers),
+            key=base64_of(record.key),
+            value=base64_of(record.value),
+            reason=reason,
+            field=field,
+            role=self._machine.role,
+            at=rfc3339(now),
+        )
+        out.send(DEAD, record.key, encode_dead(letter))
+        self._parts.counted("dead", 1)
+
+    def _due(self, limit: int) -> list[tuple[bytes, Any]]:
+        due: list[tuple[bytes, Any]] = self._schedule.due(self._parts.clock(), limit)
+        return due
+
+    def _wake_due(self, out: Out, now: int, stop_at: float) -> int:
+        woken = 0
+        for key, due in self._schedule.due(now, _MOST_DUE):
+            if time.perf_counter() >= stop_at or not self._room(Urgency.NORMAL, out):
+                break
+            mark = self._begin(out)
+            self._schedule.delete(key)
+            try:
+                self._machine.wake(key, due, self._state, out, now)
+            except Exception:
+                # It stays scheduled: nothing that waits is ever forgotten.
+                log.exception("what fell due could not be handled", kind=due.kind)
+                self._rollback(out, mark)
+                self._schedule.delete(key)
+                self._schedule.at(now + _RETRY_DUE_MS, due)
+            woken += 1
+        return woken
+
+    def _settle(self, out: Out, now: int) -> None:
+        while self._results:
+            self._machine.settle(self._results.popleft(), self._state, out, now)
+
+    # --- making it durable ---
+
+    async def _checkpoint(self, out: Out) -> None:
+        assert self._intakes is not None
+        changes = {t.spec.name: rows for t in self._tables if (rows := t.changes())}
+        positions = self._intakes.positions()
+        if changes or out.records:
+            entry = Entry(positions, changes, out.records)
+            reach("before_journal")
+            offset = await self._parts.producer.append(self._journal, self.partition, encode_entry(entry))
+            reach("after_journal")
+            await self._carry_out(entry, offset)
+            self._parts.positions.note(self.partition, positions, offset)
+            self._parts.counted("checkpoints", 1)
+        else:
+            self._parts.positions.note(self.partition, positions, None)
+        for table in self._tables:
+            table.clear()
+        self._stored.set()
+        for call in out.calls:
+            self._begin_call(call)
+
+    async def _carry_out(self, entry: Entry, journal_offset: int) -> None:
+        records = [
+            Produce(self._changelogs[table], key, value)
+            for table, rows in entry.changes.items()
+            for key, value in rows.items()
+        ]
+        records.extend(entry.outputs)
+        ends = await self._parts.producer.produce(records, self.partition)
+        reach("after_outputs")
+        offsets = {
+            table: ends[self._changelogs[table], self.partition] for table in entry.changes if entry.changes[table]
+        }
+        self._store.write(entry.changes, offsets, journal_offset)
+        reach("after_store")
+
+    def _begin_call(self, call: Any) -> None:
+        task = asyncio.create_task(self._perform(call))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _perform(self, call: Any) -> None:
+        assert self._parts.performer is not None
+        try:
+            self._results.append(await self._parts.performer.perform(call))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._parts.crash(error)
+        finally:
+            self._wake.set()
