@@ -31,6 +31,10 @@ class Invalid(Exception):
         self.field = field
 
 
+class TooLarge(Invalid):
+    """More than a record may hold."""
+
+
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _INDEX = re.compile(r"\[[^\]]*\]$")
 _NAMED = re.compile(r"field `(?P<name>[^`]+)`")

@@ -16,6 +16,7 @@ from schemas.decode import (
     Reader,
     Source,
     TemplateId,
+    TooLarge,
     UserId,
 )
 from schemas.instants import Instant, to_ms
@@ -51,6 +52,9 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: Priority | None = None
     idempotency_key: IdempotencyKey | None = None
     notification_id: str | None = None
+    #: The id that the gateway answered with where the caller gave neither id nor key: it names the notification, but
+    #: doesn't stand in for the key, so that the request is still compared by its content.
+    assigned_id: str | None = None
     source: Source | None = None
     send_at: Instant | None = None
     expires_at: Instant | None = None
@@ -78,6 +82,8 @@ def check_request(request: Request, recorded_ms: int) -> None:
     _check_data(request.data_json)
     if request.notification_id is not None:
         check_uuid(request.notification_id, "notification_id")
+    if request.assigned_id is not None:
+        check_uuid(request.assigned_id, "assigned_id")
     _check_times(request, recorded_ms)
 
 
@@ -95,7 +101,7 @@ def _check_data(data: bytes) -> None:
     if not data.startswith(b"{"):
         raise Invalid("is not an object", "data")
     if len(data) > MAX_DATA_BYTES and len(msgspec.json.encode(msgspec.json.decode(data))) > MAX_DATA_BYTES:
-        raise Invalid("is larger than 64 KiB as compact JSON", "data")
+        raise TooLarge("is larger than 64 KiB as compact JSON", "data")
 
 
 def _check_times(request: Request, recorded_ms: int) -> None:
