@@ -29,3 +29,6 @@ class Outcome:
     #: For ``drop``: ``too_large`` where size was the reason, else ``permanent``; ``opted_out`` where the provider
     #: knows that the user said stop.
     why: Literal["permanent", "too_large", "opted_out"] | None = None
+    #: For ``config``: ``lane`` where nothing can be sent until it is put right; ``address`` where it concerns this
+    #: destination only (a country that the account may not send to).
+    scope: Literal["lane", "address"] = "lane"

@@ -1,0 +1,1 @@
+"""How the vendors are reached: one vendor, one file; their words stop there."""

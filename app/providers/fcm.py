@@ -1,0 +1,293 @@
+"""Firebase Cloud Messaging by firebase-admin's messaging service, over an HTTP client that sends each message once."""
+
+import asyncio
+import calendar
+import json
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import firebase_admin
+import httpx
+import requests
+from firebase_admin import _http_client, credentials, exceptions, messaging
+from google.auth import exceptions as google_exceptions
+from google.auth.transport.requests import Request
+
+from app.config.providers import Fcm as Settings
+from app.domain.outcome import Outcome, OutcomeKind
+from app.ports import Address, Handle, Message
+from app.providers.wire import (
+    CONNECT_S,
+    answered,
+    dropped,
+    kind_of_status,
+    lost,
+    not_sent,
+    retry_after_ms,
+    tls_context,
+)
+from schemas.words import Channel, Provider
+
+log = logging.getLogger(__name__)
+
+#: FCM's error codes in our words (firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode), and the canonical ones
+#: that stand alone where the API itself refuses.
+CODES: dict[str, OutcomeKind] = {
+    "INVALID_ARGUMENT": "drop",
+    "UNREGISTERED": "bad_token",
+    "SENDER_ID_MISMATCH": "bad_token",
+    "QUOTA_EXCEEDED": "throttle",
+    "RESOURCE_EXHAUSTED": "throttle",
+    "THIRD_PARTY_AUTH_ERROR": "config",
+    "APNS_AUTH_ERROR": "config",
+    "UNAUTHENTICATED": "config",
+    "PERMISSION_DENIED": "config",
+    "NOT_FOUND": "config",
+    "INTERNAL": "retry",
+    "UNAVAILABLE": "retry",
+}
+FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+#: Google asks for these waits where an answer names none.
+WAITS_MS: dict[str, int] = {"QUOTA_EXCEEDED": 60_000, "RESOURCE_EXHAUSTED": 60_000, "INTERNAL": 10_000}
+
+MAX_PAYLOAD = 4096
+MAX_TTL_S = 2_419_200
+#: Keys of ``data`` that FCM refuses with the whole message.
+RESERVED, RESERVED_PREFIXES = frozenset(("from", "message_type", "collapse_key")), ("google.", "gcm.")
+
+TOKEN_TIMEOUT_S = 10.0
+
+
+class AccessToken:
+    """The OAuth token of a service account, fetched in a thread ahead of its end; all callers share one fetch."""
+
+    #: Renewed after this part of its life.
+    RENEW_AFTER = 0.8
+
+    def __init__(self, certificate: credentials.Certificate, ca_file: Path | None) -> None:
+        session = requests.Session()
+        session.trust_env = False  # else REQUESTS_CA_BUNDLE would win over ca_file
+        session.verify = str(ca_file) if ca_file else True
+        self._credential = certificate.get_credential()
+        self._request = partial(Request(session=session), timeout=(CONNECT_S, TOKEN_TIMEOUT_S))
+        self._session = session
+        self._fetch: asyncio.Task[None] | None = None
+        self._renew_at = self._ends_at = 0.0
+        self.value = ""
+
+    async def ready(self) -> None:
+        """Returns when ``value`` can be used.
+
+        Raises:
+            google.auth.exceptions.GoogleAuthError: there is none, and none could be had.
+        """
+        now = time.time()
+        if now >= self._renew_at and self._fetch is None:
+            self._fetch = asyncio.create_task(asyncio.to_thread(self._refresh))
+            self._fetch.add_done_callback(self._fetched)
+        if now >= self._ends_at and self._fetch is not None:
+            await asyncio.shield(self._fetch)
+
+    def forget(self) -> None:
+        """Google refused the token: fetch another before the next call."""
+        self._renew_at = self._ends_at = 0.0
+
+    def close(self) -> None:
+        if self._fetch is not None:
+            self._fetch.cancel()
+        self._session.close()
+
+    def _refresh(self) -> None:
+        self._credential.refresh(self._request)
+        now, ends_at = time.time(), calendar.timegm(self._credential.expiry.timetuple())
+        self._renew_at, self._ends_at = now + (ends_at - now) * self.RENEW_AFTER, float(ends_at)
+        self.value = self._credential.token
+
+    def _fetched(self, fetch: asyncio.Task[None]) -> None:
+        self._fetch = None
+        if not fetch.cancelled() and (error := fetch.exception()) is not None:
+            log.warning("FCM's access token could not be renewed: %s", type(error).__name__)
+
+
+class OneRequest(_http_client.HttpxAsyncClient):  # type: ignore[misc]  # firebase_admin is not followed by mypy here
+    """firebase-admin's HTTP client without its retries and its blocking token refresh.
+
+    HTTP/1.1 on purpose: a lost or silent connection puts one message in doubt, not a hundred.
+    """
+
+    def __init__(self, token: AccessToken, settings: Settings) -> None:
+        self._token = token
+        self._base_url = ""
+        self._timeout = httpx.Timeout(settings.timeout, connect=CONNECT_S)
+        calls = settings.concurrency
+        self._async_client = httpx.AsyncClient(
+            verify=tls_context(settings.ca_file),
+            trust_env=False,
+            headers=_http_client.METRICS_HEADERS,
+            auth=self._authorize,
+            limits=httpx.Limits(max_connections=calls, max_keepalive_connections=calls, keepalive_expiry=20),
+        )
+
+    def _authorize(self, request: httpx.Request) -> httpx.Request:
+        request.headers["Authorization"] = f"Bearer {self._token.value}"
+        return request
+
+
+class Fcm:
+    """One Firebase project, named by its service account."""
+
+    name: Provider = "fcm"
+    channel: Channel = "push"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._token: AccessToken | None = None
+        self._service: Any = None
+
+    async def start(self) -> None:
+        """Reads the key; nothing is called yet.
+
+        Raises:
+            ValueError: a file can't be read or doesn't hold what it should.
+        """
+        given = self._settings
+        try:
+            certificate = credentials.Certificate(str(given.service_account_file))
+        except (OSError, ValueError) as error:
+            told = f"{given.service_account_file}: not a readable service account key"
+            raise ValueError(f"providers.fcm.service_account_file: {told}") from error
+        self._token = AccessToken(certificate, given.ca_file)
+        app = firebase_admin.App("tocsin", certificate, {})
+        self._service = messaging._MessagingService(app)
+        self._service._fcm_url = f"{given.base_url.rstrip('/')}/v1/projects/{app.project_id}/messages:send"
+        self._service._async_client = OneRequest(self._token, given)
+
+    async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+        """Makes one request: see ``ProviderClient.send``."""
+        assert self._service is not None, "start() first"
+        assert self._token is not None
+        composed = compose(message, to, handle, time.time())
+        if _payload_size(self._service.encode_message(composed)) > MAX_PAYLOAD:
+            return dropped("INVALID_ARGUMENT", "too_large")
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._token.ready()
+        except (google_exceptions.GoogleAuthError, TimeoutError) as error:
+            return outcome_without_token(error)
+        try:
+            async with asyncio.timeout_at(deadline):
+                batch = await self._service.send_each_async([composed], dry_run=False)
+        except TimeoutError:
+            return lost("timeout")
+        except exceptions.FirebaseError as error:  # an answer that the library can't read
+            return lost("connection_lost", type(error.cause).__name__)
+        answer = batch.responses[0]
+        if answer.success:
+            return Outcome("ok", provider_message_id=answer.message_id)
+        outcome = outcome_of(answer.exception, time.time())
+        if outcome.code == "UNAUTHENTICATED":
+            self._token.forget()
+        return outcome
+
+    async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
+        """FCM offers no way to ask."""
+        return None
+
+    async def close(self) -> None:
+        if self._service is not None:
+            await self._service._async_client.aclose()
+        if self._token is not None:
+            self._token.close()
+
+
+def compose(message: Message, to: Address, handle: Handle, now_s: float) -> messaging.Message:
+    """The message as firebase-admin's object: names in ``data``, replacement on screen by tag and collapse id."""
+    links = {name: link for name, link in (("url", message.url), ("image", message.image)) if link}
+    extra = {
+        name: value
+        for name, value in message.data.items()
+        if name not in RESERVED and not name.startswith(RESERVED_PREFIXES)
+    }
+    ttl_s = min(max(0, int(handle.expires_at_ms / 1000 - now_s)), MAX_TTL_S)
+    urgent = handle.priority in ("critical", "high")
+    composed = messaging.Message(
+        data={**extra, **links, "send_id": handle.send_id, "notification_id": handle.notification_id},
+        notification=messaging.Notification(title=message.title, body=message.body, image=message.image),
+        android=messaging.AndroidConfig(
+            ttl=ttl_s,
+            priority="high" if urgent else "normal",
+            notification=messaging.AndroidNotification(tag=handle.collapse_id),
+        ),
+        apns=messaging.APNSConfig(
+            headers={
+                "apns-collapse-id": handle.collapse_id,
+                "apns-expiration": str(handle.expires_at_ms // 1000),
+                "apns-priority": "5" if handle.priority == "low" else "10",
+            }
+        ),
+    )
+    composed.token = to.value  # the constructor warns of it, in favour of an id that devices don't report yet
+    return composed
+
+
+def _payload_size(encoded: dict[str, Any]) -> int:
+    counted = {name: encoded[name] for name in ("notification", "data") if name in encoded}
+    return len(json.dumps(counted, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+
+
+def outcome_without_token(error: Exception) -> Outcome:
+    """What it means that no access token could be had: nothing was sent."""
+    if isinstance(error, google_exceptions.RefreshError) and not error.retryable:
+        told = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
+        return Outcome("config", code=str(told.get("error") or "RefreshError"))
+    return not_sent(type(error).__name__)
+
+
+def outcome_of(error: exceptions.FirebaseError | None, now_s: float) -> Outcome:
+    """What a failed request means."""
+    if error is None:
+        return lost("connection_lost", "no_name")  # 200 without a message's name
+    response = error.http_response
+    if response is None:
+        match error.cause:
+            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+                return not_sent(type(error.cause).__name__)
+            case httpx.TimeoutException():
+                return lost("timeout")
+            case cause:
+                return lost("connection_lost", type(cause).__name__)
+    told = _told(response)
+    code = _code(told) or str(response.status_code)
+    kind = CODES.get(code) or kind_of_status(response.status_code)
+    if code == "INVALID_ARGUMENT" and _names_token(told):
+        return Outcome("bad_token", code=code)
+    wait_ms = retry_after_ms(response.headers.get("Retry-After"), now_s)
+    return answered(kind, code, wait_ms if wait_ms is not None else WAITS_MS.get(code))
+
+
+def _told(response: Any) -> dict[str, Any]:
+    try:
+        told = response.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _details(told: dict[str, Any]) -> list[dict[str, Any]]:
+    details = told.get("details")
+    return [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
+
+
+def _code(told: dict[str, Any]) -> str | None:
+    """FCM's own code; without one the canonical status."""
+    own = next((one.get("errorCode") for one in _details(told) if one.get("@type") == FCM_ERROR), None)
+    return own or told.get("status")
+
+
+def _names_token(told: dict[str, Any]) -> bool:
+    violations = [each for one in _details(told) for each in one.get("fieldViolations") or ()]
+    return any(isinstance(each, dict) and each.get("field") == "message.token" for each in violations)

@@ -1,0 +1,156 @@
+"""What stands before a provider: its rate, its concurrency and its breaker; one lane's trouble stays its own."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from app.domain.outcome import Outcome
+from app.ports import Address, Handle, Message, ProviderClient
+from app.providers.breaker import Breaker, Cause
+from schemas.words import Provider
+
+#: Seconds that ``GatedClient.send`` waits for a slot: what was looked up before the call must stay fresh.
+WAIT_S = 0.5
+
+#: Told the provider, and why its lane rests (None: it works again).
+OnChange = Callable[[Provider, Cause | None], None]
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket: ``rate`` calls a second, at most ``burst`` at once."""
+
+    rate: float
+    burst: float
+    level: float
+    at: float
+
+    def take(self, now: float) -> float:
+        """Takes a token and returns 0, or the seconds until there is one."""
+        self.level = min(self.burst, self.level + (now - self.at) * self.rate)
+        self.at = now
+        if self.level < 1:
+            return (1 - self.level) / self.rate
+        self.level -= 1
+        return 0.0
+
+
+class Gate:
+    """Slots of one lane. Whoever waits is served in turn.
+
+    Args:
+        concurrency: calls in flight at most.
+        rate: calls a second at most; None for no limit.
+        clock: seconds, monotonic.
+        on_change: told when the breaker opens and closes.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        concurrency: int,
+        rate: float | None = None,
+        breaker: Breaker | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        on_change: OnChange | None = None,
+    ) -> None:
+        self.provider = provider
+        self.breaker = breaker or Breaker()
+        self._concurrency = concurrency
+        self._clock = clock
+        self._on_change = on_change
+        self._bucket = Bucket(rate, max(1.0, rate), max(1.0, rate), clock()) if rate else None
+        self._in_flight = 0
+        self._turn = asyncio.Lock()
+        self._left = asyncio.Event()
+
+    @asynccontextmanager
+    async def slot(self, wait_s: float) -> AsyncIterator[Outcome | None]:
+        """Holds a slot and yields None, or yields the refusal (``throttle``) when the lane rests or is full for
+        ``wait_s`` seconds. Tell ``record`` what the call in the slot came to."""
+        refusal = await self._enter(wait_s)
+        if refusal is not None:
+            yield refusal
+            return
+        try:
+            yield None
+        finally:
+            self._in_flight -= 1
+            self._left.set()
+
+    def record(self, outcome: Outcome) -> Outcome:
+        """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``)."""
+        before = self.breaker.cause
+        judged = self.breaker.record(outcome, self._clock())
+        if self.breaker.cause != before and self._on_change is not None:
+            self._on_change(self.provider, self.breaker.cause)
+        return judged
+
+    async def _enter(self, wait_s: float) -> Outcome | None:
+        try:
+            async with asyncio.timeout(wait_s), self._turn:
+                while True:
+                    self._left.clear()
+                    now = self._clock()
+                    if self.breaker.rests(now):
+                        wait_ms = round(self.breaker.wait_s(now) * 1000)
+                        return Outcome("throttle", code="lane_rests", retry_after_ms=wait_ms)
+                    pause_s = self._pause_s(now)
+                    if pause_s == 0:
+                        break
+                    await self._someone_leaves(pause_s)
+        except TimeoutError:
+            return Outcome("throttle", code="lane_full", retry_after_ms=1000)
+        self.breaker.begin(now)
+        self._in_flight += 1
+        return None
+
+    def _pause_s(self, now: float) -> float:
+        """Seconds until it is worth asking again; 0: there is room, and a place in the rate is taken."""
+        room = max(1, math.floor(self._concurrency * self.breaker.share(now)))
+        if self._in_flight >= room:
+            return math.inf if room == self._concurrency else 1.0  # a recovering lane's room grows by itself
+        return self._bucket.take(now) if self._bucket else 0.0
+
+    async def _someone_leaves(self, within_s: float) -> None:
+        try:
+            async with asyncio.timeout(None if within_s == math.inf else within_s):
+                await self._left.wait()
+        except TimeoutError:
+            return
+
+
+class GatedClient:
+    """A provider's client behind its gate, itself a client.
+
+    A sender that looks something up just before the call takes the slot first: ``async with gated.gate.slot(…)``,
+    then looks, then ``gated.gate.record(await gated.client.send(…))``.
+    """
+
+    def __init__(self, client: ProviderClient, gate: Gate) -> None:
+        self.client = client
+        self.gate = gate
+        self.name = client.name
+        self.channel = client.channel
+
+    async def start(self) -> None:
+        await self.client.start()
+
+    async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+        """As the client's, or ``throttle`` without a call when there is no slot."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout_s
+        async with self.gate.slot(min(WAIT_S, timeout_s / 2)) as refusal:
+            if refusal is not None:
+                return refusal
+            return self.gate.record(await self.client.send(message, to, handle, ends_at - loop.time()))
+
+    async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
+        return await self.client.ask(message, to, handle, timeout_s)
+
+    async def close(self) -> None:
+        await self.client.close()
