@@ -1,5 +1,7 @@
 """Every topic as it must be: partitions, how long it is kept, how it is compacted; made and corrected from here."""
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,6 +19,7 @@ Internal = Mapping[str, Sequence[str]]
 _MIB = 1 << 20
 _SET_ON_TOPIC = 1  # DescribeConfigs' source of a value that was set on the topic itself
 _TOPIC_EXISTS = 36
+_SEEN_LIMIT_S = 30.0
 
 
 class TopicsError(Exception):
@@ -137,6 +140,8 @@ async def apply(kafka: Kafka, internal: Internal) -> Applied:
         await _create(admin, missing, kafka.replication)
         differing = wrong_config(declared, found)
         await _correct(admin, {topic.name: {**found[topic.name].config, **topic.config} for topic, _ in differing})
+        if missing or differing:
+            await _seen_by_clients(admin, declared)
     finally:
         await admin.close()
     return Applied(tuple(topic.name for topic in missing), tuple(topic.name for topic, _ in differing))
@@ -179,6 +184,15 @@ async def _correct(admin: AIOKafkaAdminClient, configs: Mapping[str, Mapping[str
     for response in await admin.alter_configs(resources):
         for code, message, _, name in response.resources:
             _raise_on(code, f"{name}: {message}")
+
+
+async def _seen_by_clients(admin: AIOKafkaAdminClient, declared: Sequence[Topic]) -> None:
+    """Waits for the brokers: the controller answers before they have heard of what it did."""
+    deadline = time.monotonic() + _SEEN_LIMIT_S
+    while len(found := await _find(admin, declared)) < len(declared) or wrong_config(declared, found):
+        if time.monotonic() > deadline:
+            raise TopicsError(f"the brokers don't show the topics as declared after {_SEEN_LIMIT_S:.0f} s")
+        await asyncio.sleep(0.05)
 
 
 def _raise_on(code: int, message: str | None) -> None:

@@ -1,0 +1,69 @@
+"""What tests of several parts share: one private Kafka broker for the whole run, and topics of one's own on it."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from app.dev.broker import Broker, BrokerOptions
+from app.dev.java import find_java
+from app.dev.kafka_jars import ensure_jars
+from app.dev.ports import free_port
+
+#: Makes topics and returns their names: ``await topics("events", "sends", partitions=4)``.
+MakeTopics = Callable[..., Awaitable[list[str]]]
+
+_REPOSITORY = Path(__file__).parents[1]
+
+
+async def eventually(question: Callable[[], Awaitable[bool]], limit_s: float = 20.0) -> None:
+    """Waits until the answer is yes; fails the test when it isn't within the limit."""
+    async with asyncio.timeout(limit_s):
+        while not await question():
+            await asyncio.sleep(0.05)
+
+
+def broker_options(folder: Path) -> BrokerOptions:
+    """A broker of one's own on free ports, with its data and its log in a folder."""
+    return BrokerOptions(
+        folder=folder / "broker",
+        libs=ensure_jars(_REPOSITORY / ".tocsin" / "kafka", os.environ),
+        java=find_java(os.environ),
+        port=free_port(),
+        controller_port=free_port(),
+        log=folder / "kafka.log",
+    )
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real broker of this test run alone; its bootstrap address."""
+    broker = Broker(broker_options(tmp_path_factory.mktemp("kafka")))
+    with asyncio.Runner() as runner:
+        runner.run(broker.start())
+        yield broker.bootstrap
+        runner.run(broker.stop())
+
+
+@pytest.fixture
+async def topics(kafka: str) -> AsyncIterator[MakeTopics]:
+    """Makes topics whose names no other test has; they are deleted at the test's end."""
+    made: list[str] = []
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+
+    async def make(*stems: str, partitions: int = 1, config: dict[str, str] | None = None) -> list[str]:
+        names = [f"{stem}-{uuid.uuid4().hex[:8]}" for stem in stems]
+        response = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config) for name in names])
+        assert all(code == 0 for _, code, *_ in response.topic_errors), response
+        made.extend(names)
+        return names
+
+    yield make
+    if made:
+        await admin.delete_topics(made)
+    await admin.close()
