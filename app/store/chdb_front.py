@@ -1,0 +1,127 @@
+"""ClickHouse's HTTP protocol over chDB, the embedded ClickHouse: one process owns the folder, all others ask it.
+
+Each request gets its own chDB connection, as ``USE`` and ``SET`` last as long as a connection does; opening one takes
+a millisecond.
+"""
+
+import asyncio
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cramjam
+from aiohttp import web
+from chdb.state.sqlitelike import Connection
+
+USER = "tocsin"
+
+#: Keeps the role's memory small; a request may set others.
+_DEFAULTS = {
+    "max_threads": "1",
+    "max_insert_threads": "1",
+    "max_memory_usage": "200000000",
+    "max_bytes_before_external_group_by": "60000000",
+    "max_bytes_before_external_sort": "60000000",
+    "input_format_parallel_parsing": "0",
+    "output_format_parallel_formatting": "0",
+}
+#: What HTTP parameters may say that isn't a setting of the query.
+_NOT_SETTINGS = {
+    *("query", "database", "default_format", "query_id", "quota_key", "role", "user", "password"),
+    *("session_id", "session_timeout", "session_check", "compress", "decompress", "buffer_size"),
+    *("wait_end_of_query", "client_protocol_version"),
+}
+_MAX_BODY_BYTES = 256 << 20
+#: ClickHouse's own numbers.
+_NOT_IMPLEMENTED, _AUTHENTICATION_FAILED, _UNKNOWN_EXCEPTION = "48", "516", "1002"
+
+
+def _quoted(text: str, mark: str = "'") -> str:
+    return mark + text.replace("\\", "\\\\").replace(mark, "\\" + mark) + mark
+
+
+class ChdbFront:
+    """Serves one folder on loopback, as ``aiohttp`` application ``app``. ``password`` is what clients must know."""
+
+    def __init__(self, folder: Path, password: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = str(folder.resolve())
+        self._expected = b"Basic " + b64encode(f"{USER}:{password}".encode())
+        #: Keeps the folder open, and other processes out.
+        self._owner = Connection(self._path)
+        #: Apart, so that somebody's long query doesn't hold up what comes in.
+        self._writer = ThreadPoolExecutor(1, "chdb-write")
+        self._readers = ThreadPoolExecutor(2, "chdb-read")
+        self.app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        self.app.router.add_get("/ping", self._ping)
+        self.app.router.add_route("*", "/", self._query)
+
+    def close(self) -> None:
+        """Waits for what is running, then lets go of the folder."""
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._owner.close()
+
+    async def _ping(self, _: web.Request) -> web.Response:
+        return web.Response(text="Ok.\n")
+
+    async def _query(self, request: web.Request) -> web.Response:
+        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected):
+            return _failure(
+                403, _AUTHENTICATION_FAILED, f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed"
+            )
+        params = dict(request.query)
+        try:
+            body = await _body(request, params)
+        except ValueError as error:
+            return _failure(400, _NOT_IMPLEMENTED, f"Code: {_NOT_IMPLEMENTED}. DB::Exception: {error}")
+        sql = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
+        threads = self._writer if sql.lstrip()[:6].upper() == b"INSERT" else self._readers
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(threads, self._run, sql, params)
+        except RuntimeError as error:
+            code = re.search(r"Code: (\d+)", str(error))
+            return _failure(500, code[1] if code else _UNKNOWN_EXCEPTION, str(error))
+        # Without a format clients take it for a statement that has no result.
+        return web.Response(body=answer, headers={"X-ClickHouse-Format": _format(sql, params)} if answer else {})
+
+    def _run(self, sql: bytes, params: Mapping[str, str]) -> bytes:
+        settings = {k: v for k, v in params.items() if k not in _NOT_SETTINGS and not k.startswith("param_")}
+        bound = {k.removeprefix("param_"): v for k, v in params.items() if k.startswith("param_")}
+        # In order: after readonly nothing more can be set.
+        readonly = {"readonly": settings.pop("readonly")} if "readonly" in settings else {}
+        connection = Connection(self._path)
+        try:
+            if database := params.get("database"):
+                connection.query(f"USE {_quoted(database, '`')}")
+            wanted = {**_DEFAULTS, **settings, **readonly}
+            connection.query("SET " + ", ".join(f"{_quoted(k, '`')} = {_quoted(v)}" for k, v in wanted.items()))
+            answer: bytes = connection.query(sql, params.get("default_format", "TabSeparated"), params=bound).bytes()
+            return answer
+        finally:
+            connection.close()
+
+
+async def _body(request: web.Request, params: dict[str, str]) -> bytes:
+    """The request's body, unpacked; a form's fields go to ``params``. Raises ValueError for what isn't served."""
+    if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        for name, value in (await request.post()).items():
+            if not isinstance(value, str):
+                raise ValueError("external data is not served")
+            params[name] = value
+        return b""
+    body = await request.read()
+    # aiohttp has undone the others.
+    return bytes(cramjam.lz4.decompress(body)) if request.headers.get("Content-Encoding") == "lz4" else body
+
+
+def _format(sql: bytes, params: Mapping[str, str]) -> str:
+    named = re.search(rb"\bFORMAT\s+(\w+)\s*;?\s*$", sql, re.IGNORECASE)
+    return named[1].decode() if named else params.get("default_format", "TabSeparated")
+
+
+def _failure(status: int, code: str, text: str) -> web.Response:
+    return web.Response(status=status, text=text, headers={"X-ClickHouse-Exception-Code": code})
