@@ -84,7 +84,8 @@ def service_model(name: str) -> ServiceModel:
 def complaints(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
     """What is wrong with a JSON value, each in AWS's words with the member's path: unknown or missing members, types,
     lengths, patterns, enums."""
-    if not isinstance(value, _TYPES[shape.type_name]):
+    wrong_type = not isinstance(value, _TYPES[shape.type_name])
+    if wrong_type:
         yield f"Value at '{path}' failed to satisfy constraint: Member must be a {shape.type_name}"
     elif shape.type_name == "structure":
         yield from _structure_complaints(shape, value, path)

@@ -5,24 +5,25 @@ import time
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from app.sandbox.exchange import Vendor
 from app.sandbox.faults import Faults, InForce, read_fault
-from app.sandbox.journal import Journal
-from app.sandbox.records import Accepted, Call
+from app.sandbox.journal import Book, Journal
 from schemas.decode import Invalid
 
 MAX_LIMIT = 10_000
+#: Mail is shown as it is written, so nothing from elsewhere may be loaded by it.
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
 _FILTERS = {
-    Accepted: ("provider", "send_id", "notification_id", "address", "provider_message_id"),
-    Call: ("provider", "send_id", "address", "operation", "outcome", "code"),
+    "accepted": ("provider", "send_id", "notification_id", "address", "provider_message_id"),
+    "calls": ("provider", "send_id", "address", "operation", "outcome", "code"),
 }
-
-Line = TypeVar("Line", Accepted, Call)
 
 
 def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor]) -> web.Application:
@@ -53,20 +54,20 @@ class _Control:
 
     async def page(self, request: web.Request) -> web.Response:
         page = files("app.sandbox").joinpath("page.html").read_text()
-        return web.Response(text=page, content_type="text/html")
+        return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
 
     async def health(self, request: web.Request) -> web.Response:
         return _json({"status": "ok", "providers": sorted(self._vendors)})
 
     async def accepted(self, request: web.Request) -> web.Response:
-        return await self._lines(request, Accepted, "accepted")
+        return await self._lines(request, "accepted", self._journal.accepted)
 
     async def calls(self, request: web.Request) -> web.Response:
-        return await self._lines(request, Call, "calls")
+        return await self._lines(request, "calls", self._journal.calls)
 
     async def stats(self, request: web.Request) -> web.Response:
         self._journal.flush()
-        return _json(self._journal.stats(_whole_number(request, "limit", 100, MAX_LIMIT)))
+        return _json(self._journal.stats(_whole_number(request, "limit", 100, 0, MAX_LIMIT)))
 
     async def list_faults(self, request: web.Request) -> web.Response:
         return _json({"faults": [_fault(fault) for fault in self._faults]})
@@ -84,31 +85,29 @@ class _Control:
             return _json({"error": f"no fault {fault_id} in force", "field": "id"}, 404)
         return _json({"removed": 1})
 
-    async def _lines(self, request: web.Request, kind: type[Line], name: str) -> web.Response:
+    async def _lines(self, request: web.Request, name: str, book: Book[Any]) -> web.Response:
         """``{name: [...], "next_after": seq or null}``, oldest first, or newest first with ``order=newest``."""
-        known = {*_FILTERS[kind], "after", "limit", "order"}
+        known = {*_FILTERS[name], "after", "limit", "order"}
         for given in request.query:
             if given not in known:
                 raise Invalid(f"is none of {', '.join(sorted(known))}", given)
-        newest = request.query.get("order", "oldest")
-        if newest not in ("oldest", "newest"):
+        order = request.query.get("order", "oldest")
+        if order not in ("oldest", "newest"):
             raise Invalid("is neither oldest nor newest", "order")
-        after = _whole_number(request, "after", 0, 2**63)
-        limit = _whole_number(request, "limit", 1000, MAX_LIMIT)
-        wanted = {field: request.query[field] for field in _FILTERS[kind] if field in request.query}
+        after = _whole_number(request, "after", 0, 0, 2**63)
+        limit = _whole_number(request, "limit", 1000, 1, MAX_LIMIT)
+        wanted = {field: request.query[field] for field in _FILTERS[name] if field in request.query}
         self._journal.flush()
-        lines = self._journal.find(kind, after, newest_first=newest == "newest", **wanted)
+        lines = book.find(wanted, after, newest_first=order == "newest")
         found = await asyncio.to_thread(lambda: list(islice(lines, limit + 1)))
-        more = len(found) > limit and newest == "oldest"
+        more = len(found) > limit and order == "oldest"
         return _json({name: found[:limit], "next_after": found[limit - 1].seq if more else None})
 
 
-def _whole_number(request: web.Request, name: str, default: int, most: int) -> int:
-    given = request.query.get(name)
-    if given is None:
-        return default
-    if not (given.isascii() and given.isdecimal() and int(given) <= most):
-        raise Invalid(f"is not a whole number up to {most}", name)
+def _whole_number(request: web.Request, name: str, default: int, least: int, most: int) -> int:
+    given = request.query.get(name, str(default))
+    if not (given.isascii() and given.isdecimal() and least <= int(given) <= most):
+        raise Invalid(f"is not a whole number from {least} to {most}", name)
     return int(given)
 
 

@@ -45,7 +45,7 @@ class Desk:
         outcome = "refused" if judged.code else _VERDICTS.get(action or "", taken)
         self._journal.add_call(
             Call(
-                seq=self._journal.next_seq(Call),
+                seq=self._journal.calls.last_seq + 1,
                 at_ms=now_ms,
                 provider=vendor.name,
                 operation=judged.operation,
@@ -61,7 +61,7 @@ class Desk:
         if outcome == "accepted" and judged.shown is not None:
             self._journal.add_accepted(
                 Accepted(
-                    seq=self._journal.next_seq(Accepted),
+                    seq=self._journal.accepted.last_seq + 1,
                     at_ms=now_ms,
                     provider=vendor.name,
                     provider_message_id=judged.provider_message_id or "",

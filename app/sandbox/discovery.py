@@ -46,7 +46,8 @@ class Discovery:
         kind = shape.get("type", "any")
         if value is None or kind == "any":
             return
-        if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
+        wrong_type = not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean")
+        if wrong_type:
             yield _wrong_value(path, shape, value)
         elif kind == "object":
             yield from self._check_object(shape, value, path)
@@ -87,14 +88,14 @@ def camel_keys(value: Any, shape_is_free: frozenset[str] = frozenset()) -> Any:
 
 def _fits(shape: dict[str, Any], value: Any) -> bool:
     if "enum" in shape:
-        return value in shape["enum"]
+        return bool(value in shape["enum"])
     match shape.get("format"):
         case "google-duration":
             return _DURATION.fullmatch(value) is not None
         case "google-datetime":
             return _DATETIME.fullmatch(value) is not None
         case "int32":
-            return -(2**31) <= value < 2**31
+            return bool(-(2**31) <= value < 2**31)
         case _:
             return True
 

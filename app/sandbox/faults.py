@@ -37,7 +37,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ms: _Milliseconds | UnsetType = UNSET
 
 
-_read = Reader(Fault)
+_read: Reader[Fault] = Reader(Fault)
 
 
 def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:

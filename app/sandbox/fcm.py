@@ -65,7 +65,7 @@ class Fcm:
     """One Firebase project with one service account."""
 
     name: Provider = "fcm"
-    protocols = ("h2", "http/1.1")
+    protocols: tuple[str, ...] = ("h2", "http/1.1")
     codes = frozenset(ERRORS)
     outage = "UNAVAILABLE"
 
@@ -74,7 +74,9 @@ class Fcm:
         self._account_file = folder / "fcm-service-account.json"
         pem = keep(folder / "fcm-key.pem", _new_rsa_key)
         self._private_pem = pem.decode()
-        self._public_key = serialization.load_pem_private_key(pem, None).public_key()
+        key = serialization.load_pem_private_key(pem, None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        self._public_key = key.public_key()
         self._key_id = uuid.uuid5(uuid.NAMESPACE_OID, self._private_pem).hex
         self._secret = keep(folder / "fcm-access.key", lambda: secrets.token_bytes(32))
         self._discovery = Discovery("fcm.v1")
@@ -127,7 +129,7 @@ class Fcm:
             return Judged(error("INVALID_ARGUMENT", violations), code="INVALID_ARGUMENT")
         message = camel_keys(document, _FREE).get("message") if isinstance(document, dict) else None
         message = message if isinstance(message, dict) else {}
-        data = message.get("data") if isinstance(message.get("data"), dict) else {}
+        data = message["data"] if isinstance(message.get("data"), dict) else {}
         name = f"projects/{PROJECT}/messages/0:{at.ms}%{at.id.hex[:16]}"
         judged = Judged(
             Reply(200, orjson.dumps({"name": name}), _JSON),

@@ -176,7 +176,7 @@ class _Stream:
 
 
 def _request(incoming: _Incoming) -> Request:
-    path, _, query = incoming.pseudo[":path"].partition("?")
+    path, _, query = incoming.pseudo.get(":path", "").partition("?")
     return Request(
         incoming.pseudo[":method"],
         path,

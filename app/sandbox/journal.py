@@ -1,11 +1,10 @@
 """Writes down every call and every accepted message before anyone is answered, and finds them again."""
 
 import asyncio
-import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -13,8 +12,75 @@ from app.sandbox.records import Accepted, Call
 
 #: So many accepted messages and calls are kept whole in memory; older ones are read from the file.
 KEPT = 50_000
+_STRIDE = 1000
 
 Line = TypeVar("Line", Accepted, Call)
+
+
+class Book(Generic[Line]):
+    """One append-only file of lines numbered by ``seq`` from 1, with the newest in memory."""
+
+    def __init__(self, path: Path, kind: type[Line], kept: int) -> None:
+        self._path = path
+        self._encode = msgspec.json.Encoder().encode
+        self._decode: Callable[[bytes], Line] = msgspec.json.Decoder(kind).decode
+        self._buffer: list[bytes] = []
+        #: Where every thousandth line begins, so that a reader need not start at the top.
+        self._offsets = [0]
+        self._size = 0
+        self.last_seq = 0
+        self.kept: deque[Line] = deque(maxlen=kept)
+        path.touch()
+        _cut_off_torn_line(path)
+        self._file = path.open("ab")
+
+    def load(self) -> Iterator[Line]:
+        """The lines of earlier runs; to be read to the end before anything is added."""
+        with self._path.open("rb") as file:
+            for raw in file:
+                line = self._decode(raw)
+                self._remember(line, len(raw))
+                yield line
+
+    def add(self, line: Line) -> None:
+        raw = self._encode(line) + b"\n"
+        self._buffer.append(raw)
+        self._remember(line, len(raw))
+
+    def flush(self) -> None:
+        """Raises OSError if the file can't be written."""
+        if self._buffer:
+            self._file.write(b"".join(self._buffer))
+            self._buffer.clear()
+            self._file.flush()
+
+    def find(self, wanted: Mapping[str, str], after: int = 0, *, newest_first: bool = False) -> Iterator[Line]:
+        """Lines with seq > after whose fields equal those wanted; newest first knows only what is in memory."""
+        if newest_first:
+            lines: Iterator[Line] = iter(tuple(reversed(self.kept)))
+        elif self.kept and self.kept[0].seq > after + 1:
+            lines = self._read(after, [self._encode(value)[1:-1] for value in wanted.values()])
+        else:
+            lines = iter(tuple(self.kept))
+        asked = tuple(wanted.items())
+        return (line for line in lines if line.seq > after and all(getattr(line, k) == v for k, v in asked))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _remember(self, line: Line, size: int) -> None:
+        self.kept.append(line)
+        self.last_seq = line.seq
+        self._size += size
+        if line.seq % _STRIDE == 0:
+            self._offsets.append(self._size)
+
+    def _read(self, after: int, containing: list[bytes]) -> Iterator[Line]:
+        with self._path.open("rb") as file:
+            file.seek(self._offsets[min(after // _STRIDE, len(self._offsets) - 1)])
+            for raw in file:
+                if raw.endswith(b"\n") and all(part in raw for part in containing):
+                    yield self._decode(raw)
 
 
 class Tally:
@@ -30,43 +96,31 @@ class Tally:
 
 
 class Journal:
-    """Two append-only files, ``calls.jsonl`` and ``accepted.jsonl``.
+    """``calls.jsonl`` and ``accepted.jsonl``, and the counts over them.
 
     Lines of one tick of the event loop are written together; only then are the callers answered that wait for them.
-    They outlive the process, not the machine (no fsync).
-    ``broken`` gets the error when the files can't be written any more.
+    They outlive the process, not the machine (no fsync). ``broken`` gets the error when they can't be written.
     """
 
     def __init__(self, folder: Path, *, kept: int = KEPT, broken: asyncio.Future[None] | None = None) -> None:
-        self.accepted: deque[Accepted] = deque(maxlen=kept)
-        self.calls: deque[Call] = deque(maxlen=kept)
-        self.tallies: dict[str, Tally] = {}
+        self._broken = broken
+        self._tallies: dict[str, Tally] = {}
         #: Hashes of the send ids seen, so that a million of them take some 70 MB.
         self._seen: set[int] = set()
-        self._encode = msgspec.json.Encoder().encode
-        self._files: dict[type, BinaryIO] = {}
-        self._paths = {Call: folder / "calls.jsonl", Accepted: folder / "accepted.jsonl"}
-        for kind, path in self._paths.items():
-            self._files[kind] = _open_whole(path)
-        for call in self._read(Call):
-            self._count_call(call)
-        for message in self._read(Accepted):
-            self._count_accepted(message)
         self._waiting: list[Callable[[], None]] = []
-        self._broken = broken
-
-    # --- writing
-
-    def next_seq(self, kind: type[Accepted] | type[Call]) -> int:
-        last = self.accepted if kind is Accepted else self.calls
-        return last[-1].seq + 1 if last else 1
+        self.calls: Book[Call] = Book(folder / "calls.jsonl", Call, kept)
+        self.accepted: Book[Accepted] = Book(folder / "accepted.jsonl", Accepted, kept)
+        for call in self.calls.load():
+            self._count_call(call)
+        for message in self.accepted.load():
+            self._count_accepted(message)
 
     def add_call(self, call: Call) -> None:
-        self._files[Call].write(self._encode(call) + b"\n")
+        self.calls.add(call)
         self._count_call(call)
 
     def add_accepted(self, message: Accepted) -> None:
-        self._files[Accepted].write(self._encode(message) + b"\n")
+        self.accepted.add(message)
         self._count_accepted(message)
 
     def when_written(self, tell: Callable[[], None]) -> None:
@@ -77,10 +131,12 @@ class Journal:
 
     def flush(self) -> None:
         try:
-            for file in self._files.values():
-                file.flush()
+            self.calls.flush()
+            self.accepted.flush()
         except OSError as error:
-            if self._broken is not None and not self._broken.done():
+            if self._broken is None:
+                raise
+            if not self._broken.done():
                 self._broken.set_exception(error)
             return
         waiting, self._waiting = self._waiting, []
@@ -88,34 +144,13 @@ class Journal:
             tell()
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-    # --- reading
-
-    def find(
-        self,
-        kind: type[Line],
-        after: int = 0,
-        *,
-        newest_first: bool = False,
-        **wanted: str,
-    ) -> Iterator[Line]:
-        """Lines with seq > after whose fields equal those wanted. Newest first: only what is kept in memory."""
-        kept: deque[Line] = self.accepted if kind is Accepted else self.calls  # type: ignore[assignment]
-        if newest_first:
-            lines: Iterator[Line] = iter(reversed(kept))
-        elif kept and kept[0].seq > after + 1:
-            lines = self._read(kind, tuple(self._encode(value)[1:-1] for value in wanted.values()))
-        else:
-            lines = iter(tuple(kept))
-        asked = tuple(wanted.items())
-        return (line for line in lines if line.seq > after and all(getattr(line, k) == v for k, v in asked))
+        self.calls.close()
+        self.accepted.close()
 
     def stats(self, limit: int = 100) -> dict[str, Any]:
         """Counts of each provider, and the send ids that were accepted more than once."""
         copies: Counter[str] = Counter()
-        for tally in self.tallies.values():
+        for tally in self._tallies.values():
             copies.update(tally.repeats)
         return {
             "providers": {
@@ -126,34 +161,23 @@ class Journal:
                     "unanswered": dict(tally.unanswered),
                     "duplicates": _duplicates(tally.repeats, limit),
                 }
-                for name, tally in sorted(self.tallies.items())
+                for name, tally in sorted(self._tallies.items())
             },
             "duplicates": _duplicates(copies, limit),
         }
 
-    # --- inside
-
-    def _read(self, kind: type[Line], containing: tuple[bytes, ...] = ()) -> Iterator[Line]:
-        decode = msgspec.json.Decoder(kind).decode
-        with self._paths[kind].open("rb") as file:
-            for line in file:
-                if all(part in line for part in containing):
-                    yield decode(line)
-
     def _tally(self, provider: str) -> Tally:
-        return self.tallies.setdefault(provider, Tally())
+        return self._tallies.setdefault(provider, Tally())
 
     def _count_call(self, call: Call) -> None:
-        self.calls.append(call)
         tally = self._tally(call.provider)
         tally.calls += 1
         if call.outcome == "refused":
             tally.refused[call.code or "?"] += 1
-        elif call.outcome in ("hung", "reset") or call.fault in ("accept_and_hang", "accept_and_reset"):
-            tally.unanswered[call.fault or "?"] += 1
+        elif call.fault in ("hang", "reset", "accept_and_hang", "accept_and_reset"):
+            tally.unanswered[call.fault] += 1
 
     def _count_accepted(self, message: Accepted) -> None:
-        self.accepted.append(message)
         tally = self._tally(message.provider)
         tally.accepted += 1
         if message.send_id is None:
@@ -169,19 +193,10 @@ def _duplicates(repeats: Counter[str], limit: int) -> dict[str, Any]:
     return {"count": len(repeats), "send_ids": most}
 
 
-def _open_whole(path: Path) -> BinaryIO:
-    """Opens for appending; cuts off a last line that a kill left half written (nobody was answered for it)."""
-    path.touch()
+def _cut_off_torn_line(path: Path) -> None:
+    """Drops a last line that a kill left half written: nobody was answered for it."""
     with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        keep = size
-        while keep > 0:
-            start = max(0, keep - 65536)
-            file.seek(start)
-            cut = file.read(keep - start).rfind(b"\n")
-            keep = start + cut + 1 if cut >= 0 else start
-            if cut >= 0:
-                break
-        if keep < size:
-            file.truncate(keep)
-    return path.open("ab", buffering=1 << 20)
+        keep = 0
+        for raw in file:
+            keep += len(raw) if raw.endswith(b"\n") else 0
+        file.truncate(keep)

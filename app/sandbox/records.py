@@ -8,7 +8,7 @@ import msgspec
 Verdict = Literal["accepted", "answered", "refused", "hung", "reset"]
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request received."""
 
     seq: int
@@ -27,7 +27,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int | None = None
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+class Shown(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the phone or the mailbox would show, and what the provider would keep beside it."""
 
     title: str | None = None
@@ -46,7 +46,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
 
 
-class Accepted(Shown, frozen=True, kw_only=True):
+class Accepted(Shown, frozen=True, kw_only=True, gc=False):
     """One message accepted."""
 
     seq: int

@@ -52,10 +52,15 @@ async def serve(options: Options, ready: Callable[[Sandbox], None] = lambda sand
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: over.done() or over.set_result(None))
+        loop.add_signal_handler(number, _end, over)
     async with running(options, over) as sandbox:
         ready(sandbox)
         await over
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 @asynccontextmanager
@@ -70,7 +75,7 @@ async def running(options: Options, broken: asyncio.Future[None] | None = None) 
         stack.callback(journal.close)
         authority, faults = Authority(folder), Faults()
         desk = Desk(journal, faults, lambda: time.time_ns() // 1_000_000)
-        vendors = {vendor.name: vendor for vendor in (make(folder, journal) for make in VENDORS)}
+        vendors: dict[str, Vendor] = {vendor.name: vendor for vendor in (make(folder, journal) for make in VENDORS)}
         ports = _last_ports(folder)
         providers: dict[str, dict[str, Any]] = {}
         for name, vendor in vendors.items():

@@ -71,7 +71,7 @@ class Ses:
     """One account in one region, whose domain is verified."""
 
     name: Provider = "ses"
-    protocols = ("http/1.1",)
+    protocols: tuple[str, ...] = ("http/1.1",)
     codes = frozenset(STATUS)
     outage = "ServiceUnavailable"
 

@@ -50,6 +50,7 @@ ERRORS = {
     "21614": (400, "'To' number is not a valid mobile number"),
     "21617": (400, "The concatenated message body exceeds the 1600 character limit"),
     "21635": (400, "'To' number cannot be a landline"),
+    "21701": (400, "The Messaging Service does not exist"),
     "30002": (403, "Account suspended"),
 }
 
@@ -80,7 +81,7 @@ class Twilio:
     """One account with one number. Its list and fetch know the messages that the journal keeps in memory."""
 
     name: Provider = "twilio"
-    protocols = ("http/1.1",)
+    protocols: tuple[str, ...] = ("http/1.1",)
     codes = frozenset(ERRORS)
     outage = "20503"
 
@@ -152,11 +153,13 @@ class Twilio:
         return replace(judged, shown=Shown(body=form["Body"], sender=message.sender, tags=tags))
 
     def _list(self, params: dict[str, str]) -> Judged:
-        wanted = {"provider": self.name}
+        wanted: dict[str, str] = {"provider": self.name}
         wanted |= {field: params[name] for name, field in (("To", "address"), ("From", "sender")) if name in params}
-        size = min(MAX_PAGE, max(1, int(params.get("PageSize", "50"))))
-        page = int(params.get("Page", "0"))
-        found = list(self._journal.find(Accepted, newest_first=True, **wanted))
+        numbers = (params.get("PageSize", "50"), params.get("Page", "0"))
+        if not all(number.isascii() and number.isdecimal() for number in numbers):
+            return Judged(error("20001"), operation="list", code="20001")
+        size, page = min(MAX_PAGE, max(1, int(numbers[0]))), int(numbers[1])
+        found = list(self._journal.accepted.find(wanted, newest_first=True))
         shown = found[page * size : (page + 1) * size]
         more = len(found) > (page + 1) * size
         answer = {
@@ -176,8 +179,8 @@ class Twilio:
         return f"{self._messages}.json?{urlencode({**params, 'Page': str(page)})}"
 
     def _fetch(self, sid: str) -> Judged:
-        found = self._journal.find(Accepted, newest_first=True, provider=self.name, provider_message_id=sid)
-        message = next(found, None)
+        wanted = {"provider": self.name, "provider_message_id": sid}
+        message = next(self._journal.accepted.find(wanted, newest_first=True), None)
         if message is None:
             return Judged(error("20404"), operation="fetch", code="20404")
         answer = orjson.dumps(self._resource(message, "delivered"))
@@ -226,7 +229,7 @@ def objection(form: dict[str, str]) -> str | None:
     if not to:
         return "21604"
     if not sender:
-        return "21603"
+        return "21701" if "MessagingServiceSid" in form else "21603"
     if not body:
         return "21602"
     if not _E164.fullmatch(to):
