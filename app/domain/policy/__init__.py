@@ -1,0 +1,29 @@
+"""The policy: the one declarative, versioned document that says who is told what, when and how (contract, "Policy")."""
+
+from app.domain.policy.compile import duration_ms, parse_policy
+from app.domain.policy.model import (
+    Category,
+    EventRule,
+    InDoubt,
+    Policy,
+    ProviderChoice,
+    Rate,
+    Retries,
+)
+from app.domain.policy.problems import PolicyError, Problem
+from app.domain.policy.schema import policy_schema
+
+__all__ = [
+    "Category",
+    "EventRule",
+    "InDoubt",
+    "Policy",
+    "PolicyError",
+    "Problem",
+    "ProviderChoice",
+    "Rate",
+    "Retries",
+    "duration_ms",
+    "parse_policy",
+    "policy_schema",
+]

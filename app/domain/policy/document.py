@@ -1,0 +1,123 @@
+"""Reading a policy's text: YAML 1.2 (and so JSON) into plain values, with the line of each."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from app.domain.policy.problems import Path, PolicyError, Problem, dotted
+
+MAX_CHARACTERS = 256 * 1024
+_MAX_NODES = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Plain values (dict, list, str, int, float, bool, None) and the line at which each path begins."""
+
+    root: Any
+    lines: Mapping[Path, int] = field(default_factory=dict)
+
+    def problem(self, path: Path, message: str, remedy: str) -> Problem:
+        """A problem at the nearest line that is known."""
+        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
+        return Problem(line, dotted(path), message, remedy)
+
+
+class _Yaml12(yaml.SafeLoader):
+    """The core schema of YAML 1.2: ``on`` and ``no`` are strings, and so is ``22:00``."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+for _tag, _form, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^(?:[-+]?[0-9]{1,15}|0o[0-7]{1,15}|0x[0-9a-fA-F]{1,15})$", list("-+0123456789")),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
+):
+    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_form), _first)
+
+
+def read_document(text: str) -> Document:
+    """Raises PolicyError for what isn't YAML, names a key twice or is too large."""
+    if len(text) > MAX_CHARACTERS:
+        raise PolicyError([Problem(None, "", "is too large", f"keep it under {MAX_CHARACTERS} characters")])
+    try:
+        node = yaml.compose(text, _Yaml12)
+    except yaml.MarkedYAMLError as error:
+        return _read_json(text) or _refuse(error)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PolicyError([Problem(None, "", "is not YAML", "check it for odd characters and deep nesting")]) from error
+    try:
+        return _Plain().of(node)
+    except RecursionError as error:
+        raise PolicyError([Problem(None, "", "is nested too deeply", "don't let an alias name itself")]) from error
+
+
+def _read_json(text: str) -> Document | None:
+    """JSON that YAML's reader won't take (indented by tabs)."""
+    try:
+        return Document(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(error: yaml.MarkedYAMLError) -> Document:
+    line = error.problem_mark.line + 1 if error.problem_mark else None
+    problem = Problem(line, "", f"is not YAML: {error.problem or error}", "check the indentation and the quotes")
+    raise PolicyError([problem]) from error
+
+
+class _Plain:
+    """Walks YAML's nodes once, gathering values, lines and keys that come twice."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Path, int] = {}
+        self._problems: list[Problem] = []
+        self._nodes = 0
+
+    def of(self, node: yaml.Node | None) -> Document:
+        root = {} if node is None else self._value(node, ())
+        if self._problems:
+            raise PolicyError(self._problems)
+        return Document(root, self._lines)
+
+    def _value(self, node: yaml.Node, path: Path) -> Any:
+        self._nodes += 1  # an alias counts each time it is followed
+        if self._nodes > _MAX_NODES:
+            raise PolicyError([Problem(node.start_mark.line + 1, dotted(path), "is too large", "use fewer aliases")])
+        self._lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
+        return _scalar(node.tag.removeprefix("tag:yaml.org,2002:"), node.value)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, child in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._problems.append(Problem(line, dotted(path), "has a key that isn't a string", "write a name"))
+                continue
+            if key.value in values:
+                where = dotted((*path, key.value))
+                self._problems.append(Problem(line, where, "is there twice", "keep one of them"))
+            self._lines[(*path, key.value)] = line
+            values[key.value] = self._value(child, (*path, key.value))
+        return values
+
+
+def _scalar(tag: str, text: str) -> Any:
+    if tag == "null":
+        return None
+    if tag == "bool":
+        return text.lower() == "true"
+    if tag == "int":
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text, base)
+    return float(text) if tag == "float" else text

@@ -1,0 +1,167 @@
+"""The policy as the deciding code reads it: frozen, every reference resolved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.domain.caps import Cap
+from app.domain.digest import DigestRule
+from app.domain.fallback import Chain
+from app.domain.quiet_hours import Hours
+from schemas.words import Channel, Priority, Provider
+
+#: Event types come from outside: the cache of their rules must not grow with them.
+_MOST_CACHED_RULES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """What a user can opt out of."""
+
+    name: str
+    channels: tuple[Channel, ...]
+    opt_out_never: bool = False
+    critical: bool = False
+    #: Channels that are off (or on) for users who said nothing.
+    default: Mapping[Channel, bool] = field(default_factory=dict)
+    #: Channels that need a granted consent.
+    consent: frozenset[Channel] = frozenset()
+    #: Where it differs from the policy's defaults: whether an address must be verified.
+    verified: Mapping[Channel, bool] = field(default_factory=dict)
+    unsubscribe: Literal["one_click"] | None = None
+    digest: DigestRule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRule:
+    """What the policy says of an event type. ``name``: the entry that spoke, ``""`` where none did."""
+
+    name: str
+    category: Category
+    priority: Priority
+    template: str | None
+    channels: tuple[Channel, ...]
+    expires_after_ms: int
+    digest: DigestRule | None
+    fallback: Chain | None
+
+    @property
+    def digestible(self) -> bool:
+        """An event type with a fallback isn't digested, not by a cap either."""
+        return self.fallback is None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``count`` calls in ``per_ms`` milliseconds."""
+
+    count: int
+    per_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderChoice:
+    order: tuple[Provider, ...]
+    limits: Mapping[Provider, Rate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    attempts: int
+    base_ms: int
+    cap_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """How long a lost answer is asked after, and what then where nothing was found."""
+
+    settle_ms: int
+    default: Literal["resend", "give_up"]
+    by_category: Mapping[str, Literal["resend", "give_up"]] = field(default_factory=dict)
+
+    def then(self, category: str) -> Literal["resend", "give_up"]:
+        return self.by_category.get(category, self.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    timezone: str
+    categories: Mapping[str, Category]
+    default_category: Category
+    #: By exact name, and by pattern without its ``*``, longest first.
+    exact: Mapping[str, EventRule]
+    patterns: tuple[tuple[str, EventRule], ...]
+    caps: tuple[Cap, ...]
+    digests: Mapping[str, DigestRule]
+    #: For users who set none; None: they have none.
+    quiet_hours: Hours | None
+    #: What own hours hold, and within how long holds are let go.
+    quiet_channels: frozenset[Channel]
+    quiet_spread_ms: int
+    providers: Mapping[Channel, ProviderChoice]
+    retries: Mapping[Channel, Retries]
+    in_doubt: InDoubt
+    shed: Mapping[Priority, int]
+    dedup_keys_ms: int
+    dedup_content_ms: int
+    expires_after_ms: int
+    verified: Mapping[Channel, bool]
+    #: Who may ask for critical; None: everyone.
+    critical_sources: frozenset[str] | None
+    _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
+    _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    def rule_of(self, event_type: str) -> EventRule:
+        """An exact name beats a pattern, of patterns the longest wins; unknown types are of the default category."""
+        rule = self._rules.get(event_type)
+        if rule is None:
+            rule = self._find(event_type)
+            if len(self._rules) >= _MOST_CACHED_RULES:
+                self._rules.clear()
+            self._rules[event_type] = rule
+        return rule
+
+    def priority_of(self, rule: EventRule, asked: Priority | None, source: str) -> Priority:
+        """The effective priority of a request from ``source`` that asked for ``asked``."""
+        if rule.category.critical:
+            return "critical"
+        priority = asked or rule.priority
+        return "high" if priority == "critical" and not self.may_be_critical(source) else priority
+
+    def may_be_critical(self, source: str) -> bool:
+        return self.critical_sources is None or source in self.critical_sources
+
+    def verified_required(self, category: Category, channel: Channel) -> bool:
+        """Whether an address of the channel must be verified for this category."""
+        return category.verified.get(channel, self.verified.get(channel, False))
+
+    def caps_of(self, category: str, channel: Channel) -> tuple[Cap, ...]:
+        """The caps that count a send of this category on this channel, in the order in which they are judged."""
+        caps = self._caps.get((category, channel))
+        if caps is None:
+            caps = tuple(cap for cap in self.caps if cap.counts(category, channel))
+            self._caps[category, channel] = caps
+        return caps
+
+    def shed_ms(self, priority: Priority) -> int | None:
+        """After how long in the queue a send of this priority is given up; None: never."""
+        return self.shed.get(priority)
+
+    def _find(self, event_type: str) -> EventRule:
+        if event_type in self.exact:
+            return self.exact[event_type]
+        for prefix, rule in self.patterns:
+            if event_type.startswith(prefix):
+                return rule
+        category = self.default_category
+        return EventRule(
+            name="",
+            category=category,
+            priority="normal",
+            template=None,
+            channels=category.channels,
+            expires_after_ms=self.expires_after_ms,
+            digest=category.digest,
+            fallback=None,
+        )

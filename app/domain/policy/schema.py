@@ -1,0 +1,109 @@
+"""The shape of a policy, as the JSON Schema that editors use and that every policy is checked against."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, cast
+
+from jsonschema import Draft202012Validator, ValidationError
+
+from app.domain.policy.document import Document
+from app.domain.policy.problems import Problem
+
+_KINDS = {
+    "object": "keys and values",
+    "array": "a list",
+    "string": "a text, in quotes",
+    "boolean": "true or false",
+    "integer": "a whole number",
+}
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a policy document."""
+    schema: dict[str, Any] = json.loads(files(__package__).joinpath("schema.json").read_text(encoding="utf-8"))
+    return schema
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(policy_schema())
+
+
+def shape_problems(document: Document) -> list[Problem]:
+    """Everything in which the document differs from the schema."""
+    errors = (cause for error in _validator().iter_errors(document.root) for cause in _causes(error))
+    return [problem for error in errors for problem in _problems(document, error)]
+
+
+def _causes(error: ValidationError) -> Iterator[ValidationError]:
+    """Of alternatives the one that was meant: that which takes a value of this type."""
+    meant = [cause for cause in error.context or () if cause.validator not in ("type", "enum", "required")]
+    if not meant:
+        yield error
+        return
+    branch = meant[0].relative_schema_path[0]
+    for cause in error.context or ():
+        if cause.relative_schema_path[0] == branch:
+            yield from _causes(cause)
+
+
+def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
+    path = tuple(error.absolute_path)
+    match error.validator:
+        case "additionalProperties":
+            for key in _unknown_keys(error):
+                yield document.problem((*path, key), *_words_of_key(error, key))
+        case "propertyNames":
+            yield document.problem((*path, str(error.instance)), "is a reserved name", "choose another name")
+        case _:
+            yield document.problem(path, *_words(error))
+
+
+def _unknown_keys(error: ValidationError) -> list[str]:
+    patterns = _part(error).get("patternProperties", {})
+    known = _part(error).get("properties", {})
+    return [key for key in _value(error) if key not in known and not any(re.search(p, key) for p in patterns)]
+
+
+def _part(error: ValidationError) -> Mapping[str, Any]:
+    """The part of the schema that the value doesn't meet."""
+    return cast(Mapping[str, Any], error.schema)
+
+
+def _value(error: ValidationError) -> Any:
+    return error.instance
+
+
+def _words_of_key(error: ValidationError, key: str) -> tuple[str, str]:
+    known = sorted(_part(error).get("properties", {}))
+    if not known:
+        return "is not a name", "use letters, digits, dots, dashes and underscores, at most 100"
+    close = get_close_matches(key, known, n=1)
+    return "is not known here", f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
+def _words(error: ValidationError) -> tuple[str, str]:
+    """What is wrong and how to mend it, without the schema's own language."""
+    schema, value = _part(error), _part(error)[str(error.validator)]
+    if error.validator == "required":
+        missing = ", ".join(name for name in value if name not in _value(error))
+        return f"lacks {missing}", f"add {missing}"
+    if error.validator == "anyOf" and all("required" in branch for branch in value):
+        names = " or ".join(branch["required"][0] for branch in value)
+        return f"lacks {names}", f"add {names}"
+    if error.validator == "dependentRequired":
+        return error.message.replace("'", ""), "give both or neither"
+    if error.validator == "uniqueItems":
+        return "names one twice", "keep one of them"
+    wrong = f"is {json.dumps(_value(error), ensure_ascii=False)[:80]}"
+    if "examples" in schema:
+        return wrong, f"write {schema['description']}, such as {schema['examples'][0]}"
+    if error.validator == "enum":
+        return wrong, f"choose one of {', '.join(map(str, value))}"
+    if error.validator == "type":
+        return wrong, f"write {_KINDS.get(str(value), str(value))}"
+    return wrong, f"its {error.validator} is {value}"

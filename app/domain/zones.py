@@ -1,0 +1,62 @@
+"""Wall clocks: what time it is in an IANA zone, and when a wall clock first reads a time."""
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Every IANA zone there is."""
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
+
+
+def is_zone(name: str) -> bool:
+    return name in zone_names()
+
+
+@lru_cache(maxsize=1024)
+def zone_of(name: str) -> ZoneInfo:
+    """The zone's rules from the pinned tzdata, the same on every machine. Raises ValueError for an unknown name."""
+    if not is_zone(name):
+        raise ValueError(f"{name!r} is not an IANA time zone")
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+        return ZoneInfo.from_file(rules, key=name)
+
+
+def local_time(zone: str, ms: int) -> datetime:
+    """What the wall clock reads, without its zone."""
+    return datetime.fromtimestamp(ms / 1000, zone_of(zone)).replace(tzinfo=None)
+
+
+def first_moment(zone: str, wall: datetime) -> int:
+    """Unix milliseconds of the first moment at which the wall clock reads ``wall`` or later.
+
+    A time that the clock skips is passed when the gap ends; one that it shows twice counts the first time.
+    """
+    rules = zone_of(zone)
+    before = _seconds(wall.replace(tzinfo=rules, fold=0))
+    after = _seconds(wall.replace(tzinfo=rules, fold=1))
+    return (_end_of_gap(rules, wall, after, before) if after < before else before) * 1000
+
+
+def _seconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _SECOND
+
+
+def _end_of_gap(rules: ZoneInfo, wall: datetime, low: int, high: int) -> int:
+    """Bisects low < moment <= high for the first second that reads ``wall`` or later."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        if datetime.fromtimestamp(middle, rules).replace(tzinfo=None) >= wall:
+            high = middle
+        else:
+            low = middle
+    return high
