@@ -10,6 +10,11 @@ POLICY_KEY = "policy"
 _TEMPLATE_PREFIX = "template:"
 
 
+def policy_key(version: int | None = None) -> str:
+    """``policy`` holds the current version, ``policy@N`` each one that was."""
+    return POLICY_KEY + (f"@{version}" if version is not None else "")
+
+
 def template_key(template_id: str, version: int | None = None) -> str:
     """``template:ID`` holds the current version, ``template:ID@N`` each one that was."""
     return f"{_TEMPLATE_PREFIX}{template_id}" + (f"@{version}" if version is not None else "")
