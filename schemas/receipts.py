@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from schemas.decode import Invalid, Reader, RecordId, UserId
@@ -53,3 +54,6 @@ def read_receipt(value: bytes) -> Receipt:
     if receipt.user_id is None and receipt.send_id is None:
         raise Invalid("is required where there is no send_id", "user_id")
     return receipt
+
+
+encode_receipt = msgspec.json.Encoder().encode

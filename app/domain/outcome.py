@@ -6,6 +6,10 @@ from typing import Literal
 OutcomeKind = Literal["ok", "retry", "throttle", "drop", "bad_token", "config", "in_doubt"]
 
 
+#: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.
+LANE_RESTS, LANE_FULL = "lane_rests", "lane_full"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one provider call.

@@ -1,0 +1,42 @@
+"""What a channel's role asks to be done outside, and what came of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.domain.outcome import Outcome
+from app.ports import Address, Handle, Message
+from schemas.words import Provider
+
+#: What was looked up before a call counts for so long, Unix ms from the claim; then the last look is taken again.
+FRESH_MS = 800
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a provider: to send, or to ask after a send in doubt."""
+
+    kind: Literal["send", "ask"]
+    #: The send's key in ``sends``, and the number of its claim.
+    key: bytes
+    number: int
+    user_id: str
+    provider: Provider
+    message: Message
+    to: Address
+    handle: Handle
+    #: When the last look was taken, Unix ms.
+    claimed_at: int
+    timeout_ms: int
+
+    @property
+    def urgent(self) -> bool:
+        return self.handle.priority == "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``outcome`` None: of a send that it was not made because its last look was no longer fresh; of a question that
+    nothing was found."""
+
+    call: Call
+    outcome: Outcome | None

@@ -1,0 +1,115 @@
+"""Carries out a channel's calls: many at a time, a user's one after the other, none on a look that is no longer fresh."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from agents.calls import FRESH_MS, Call, Result
+from app.domain.outcome import LANE_FULL, Outcome
+from app.ports import Urgency
+from app.providers.gate import GatedClient
+from schemas.words import Provider
+
+#: What a client may take beyond its own limit before it is cut off.
+_MARGIN_S = 1.0
+
+
+def unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The calls of one user in one lane, in order."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    length: int = 0
+
+
+class Performing:
+    """The Performer of a channel's role.
+
+    Args:
+        clients: the channel's providers, each behind its gate.
+        limit: calls in hand at most.
+        reserved: how many of them are kept for critical sends.
+        clock: Unix milliseconds, the clock that claims are dated with.
+    """
+
+    def __init__(
+        self,
+        clients: Mapping[Provider, GatedClient],
+        *,
+        limit: int,
+        reserved: int,
+        clock: Callable[[], int] = unix_ms,
+    ) -> None:
+        self._clients = clients
+        self._limit = limit
+        self._reserved = reserved
+        self._clock = clock
+        self._in_hand = 0
+        self._queues: dict[tuple[str, bool], _Queue] = {}
+
+    def room(self, urgency: Urgency) -> int:
+        """How many more calls may be begun now."""
+        reserved = self._reserved if urgency > Urgency.CRITICAL else 0
+        return max(0, self._limit - reserved - self._in_hand)
+
+    async def perform(self, call: Call) -> Result:
+        """Makes the call and tells what came of it; raises only what a client raises, which is a bug."""
+        self._in_hand += 1
+        try:
+            return Result(call, await (self._send(call) if call.kind == "send" else self._ask(call)))
+        finally:
+            self._in_hand -= 1
+
+    async def _send(self, call: Call) -> Outcome | None:
+        entered = time.monotonic()
+        async with self._in_order(call):
+            left_ms = self._fresh_for(call, entered)
+            if left_ms <= 0:
+                return None
+            gated = self._clients[call.provider]
+            async with gated.gate.slot(left_ms / 1000) as refusal:
+                if refusal is not None:
+                    # A lane that is merely full called nobody: the send looks again and stays where it is.
+                    return None if refusal.code == LANE_FULL else refusal
+                return gated.gate.record(await self._within(gated, call))
+
+    async def _within(self, gated: GatedClient, call: Call) -> Outcome:
+        timeout_s = call.timeout_ms / 1000
+        try:
+            async with asyncio.timeout(timeout_s + _MARGIN_S):
+                return await gated.client.send(call.message, call.to, call.handle, timeout_s)
+        except TimeoutError:
+            return Outcome("in_doubt", doubt="timeout")
+
+    async def _ask(self, call: Call) -> Outcome | None:
+        timeout_s = call.timeout_ms / 1000
+        try:
+            async with asyncio.timeout(timeout_s + _MARGIN_S):
+                return await self._clients[call.provider].ask(call.message, call.to, call.handle, timeout_s)
+        except TimeoutError:
+            return None
+
+    def _fresh_for(self, call: Call, entered: float) -> float:
+        """Milliseconds for which the call's last look still counts. A wall clock that was set back doesn't add any."""
+        age_ms = max(self._clock() - call.claimed_at, (time.monotonic() - entered) * 1000)
+        return FRESH_MS - age_ms
+
+    @asynccontextmanager
+    async def _in_order(self, call: Call) -> AsyncIterator[None]:
+        """Waits for the user's earlier calls; critical ones wait only for their like."""
+        name = (call.user_id, call.urgent)
+        queue = self._queues.setdefault(name, _Queue())
+        queue.length += 1
+        try:
+            async with queue.lock:
+                yield
+        finally:
+            queue.length -= 1
+            if not queue.length:
+                del self._queues[name]

@@ -1,0 +1,85 @@
+"""What the channels' roles say of a send: its lifecycle events, and to the router how far it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.domain.ids import derived_id, event_id
+from app.domain.out import Out
+from schemas.instants import from_ms, rfc3339
+from schemas.lifecycle import LifecycleEvent, encode_lifecycle
+from schemas.receipts import Receipt, Settled, encode_receipt
+from schemas.sends import Send
+from schemas.topics import LIFECYCLE, RECEIPTS
+from schemas.words import Provider, Status
+
+
+def tell(
+    out: Out,
+    send: Send,
+    status: Status,
+    now: int,
+    cause: str,
+    *,
+    reason: str | None = None,
+    provider: Provider | None = None,
+    attempt: int | None = None,
+    provider_message_id: str | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a lifecycle event of the send. ``cause``: see ``event_id``."""
+    said = dict(detail or {})
+    if send.device_id is not None:
+        said["device_id"] = send.device_id
+    event = LifecycleEvent(
+        event_id=event_id(send.send_id, status, attempt, cause),
+        notification_id=send.notification_id,
+        user_id=send.user_id,
+        send_id=send.send_id,
+        status=status,
+        reason=reason,
+        channel=send.channel,
+        provider=provider,
+        attempt=attempt,
+        event_type=send.event_type,
+        category=send.category,
+        priority=send.priority,
+        source=send.source,
+        campaign_id=send.campaign_id,
+        template_id=send.template_id,
+        template_version=send.template_version,
+        variant=send.variant,
+        policy_version=send.policy_version,
+        provider_message_id=provider_message_id,
+        replay_id=send.replay_id,
+        occurred_at=rfc3339(now),
+        detail=said or None,
+    )
+    out.send(LIFECYCLE, send.user_id.encode(), encode_lifecycle(event))
+
+
+def report(
+    out: Out,
+    send: Send,
+    settled: Settled,
+    now: int,
+    *,
+    reason: str | None = None,
+    provider: Provider | None = None,
+    provider_message_id: str | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Tells the router that the first call began, or how the send ended: each once."""
+    receipt = Receipt(
+        id=derived_id("settled", send.send_id, settled),
+        occurred_at=from_ms(now),
+        settled=settled,
+        user_id=send.user_id,
+        notification_id=send.notification_id,
+        send_id=send.send_id,
+        reason=reason,
+        channel=send.channel,
+        provider=provider,
+        provider_message_id=provider_message_id,
+        detail=detail,
+    )
+    out.send(RECEIPTS, send.user_id.encode(), encode_receipt(receipt))

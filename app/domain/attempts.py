@@ -1,0 +1,165 @@
+"""What a send does next after a provider's answer: end, try again, or ask after a lost one (contract, "Attempts")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.domain.outcome import LANE_RESTS, Outcome
+from app.domain.policy import InDoubt, Retries
+from schemas.words import Platform, Provider, Status
+
+#: A provider serves only the devices of its platform.
+_PLATFORM: dict[Provider, Platform] = {"apns": "ios", "fcm": "android", "webpush": "web"}
+
+#: Where a lost answer can be asked after, or is told by itself later; the others know nothing of a send.
+_EVIDENCE: frozenset[Provider] = frozenset(("ses", "sendgrid", "twilio", "vonage"))
+
+#: Who has nothing by which the user or we could tell a second message from the first.
+_NEVER_RESENT: frozenset[Provider] = frozenset(("sns",))
+
+_FIRST_ASK_MS = 5_000
+#: How long to wait for word from the app before a push is sent again: the provider itself can't be asked.
+_WORD_FROM_APP_MS = 10_000
+
+
+class Tries(Struct, frozen=True, array_like=True):
+    """How far a send has come. Part of its row."""
+
+    #: Attempts used up: calls that the provider took, refused for good or lost the answer of.
+    used: int = 0
+    #: Waits so far: each is twice as long as the one before.
+    waits: int = 0
+    #: Whom the latest call went to, or the next one goes to.
+    provider: Provider | None = None
+    #: An answer was lost, and no evidence found: the message may have arrived.
+    doubted: bool = False
+    #: It was sent again in spite of that.
+    resent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Call ``tries.provider`` at ``at`` (Unix ms). ``outage``: its lane rests, nobody was called."""
+
+    at: int
+    tries: Tries
+    reason: str | None = None
+    outage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    status: Status
+    reason: str | None
+    tries: Tries
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Nobody knows whether the message was accepted. The attempt isn't used up before that is settled."""
+
+    reason: str
+
+
+Next = Again | End | Doubt
+
+
+def candidates(
+    order: Sequence[Provider], configured: frozenset[Provider], platform: Platform | None
+) -> tuple[Provider, ...]:
+    """Who can carry the send, in the policy's order; on push those of the device's platform."""
+    return tuple(p for p in order if p in configured and (platform is None or _PLATFORM.get(p) == platform))
+
+
+def provider_for(tries: Tries, able: Sequence[Provider]) -> Provider | None:
+    """Whom to call now. A send in doubt stays where it was: nobody else can tell that it is the same message."""
+    if tries.provider in able:
+        return tries.provider
+    return able[0] if able and not tries.doubted else None
+
+
+def after(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider], send_id: str, now: int) -> Next:
+    """What to do after the answer to a call of ``tries.provider``.
+
+    ``able``: see ``candidates``. ``now``: Unix ms.
+    """
+    counted = tries if outcome.kind in ("throttle", "config") else replace(tries, used=tries.used + 1)
+    match outcome.kind:
+        case "ok":
+            return End("sent", None, counted)
+        case "drop":
+            too_large = outcome.why == "too_large"
+            return End("failed", "too_large" if too_large else "permanent", counted)
+        case "bad_token":
+            return End("failed", "invalid_token", counted)
+        case "in_doubt":
+            return Doubt(outcome.doubt or "connection_lost")
+        case "retry" if counted.used >= rule.attempts:
+            return spent(counted)
+        case _:
+            return _again(outcome, counted, rule, able, send_id, now)
+
+
+def spent(tries: Tries) -> End:
+    """All attempts are used up. What may have arrived hasn't failed."""
+    return End("unknown", None, tries) if tries.doubted else End("failed", "retries_exhausted", tries)
+
+
+def backoff_ms(rule: Retries, waits: int, send_id: str) -> int:
+    """Twice as long each time up to the cap, of which a half is spread by the send's id."""
+    longest: int = min(rule.base_ms << min(waits, 40), rule.cap_ms)
+    share = int.from_bytes(blake2b(f"{send_id}:{waits}".encode(), digest_size=4).digest(), "big") / 2**32
+    return longest // 2 + round(longest / 2 * share)
+
+
+def _again(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider], send_id: str, now: int) -> Again:
+    outage = outcome.code == LANE_RESTS
+    following = _following(tries, able) if outage or outcome.kind != "throttle" else None
+    if following is not None:
+        return Again(now, replace(tries, provider=following), outcome.code, outage=False)
+    wait_ms = max(outcome.retry_after_ms or 0, backoff_ms(rule, tries.waits, send_id))
+    first = able[0] if able and outcome.kind != "throttle" and not tries.doubted else tries.provider
+    return Again(now + wait_ms, replace(tries, waits=tries.waits + 1, provider=first), outcome.code, outage)
+
+
+def _following(tries: Tries, able: Sequence[Provider]) -> Provider | None:
+    """The next provider in order; None after the last, or where only the same one may be called."""
+    if tries.doubted or tries.provider not in able:
+        return None
+    rest = able[able.index(tries.provider) + 1 :]
+    return rest[0] if rest else None
+
+
+# --- in doubt ----------------------------------------------------------------------------------------------------
+
+
+def may_resend(rule: InDoubt, category: str, tries: Tries) -> bool:
+    """Whether a send of which nothing was found is sent once more."""
+    return rule.then(category) == "resend" and not tries.resent and tries.provider not in _NEVER_RESENT
+
+
+def resend(tries: Tries) -> Tries:
+    """Nothing was found of the latest call: the same message once more, by the same provider."""
+    return replace(tries, used=tries.used + 1, doubted=True, resent=True)
+
+
+def settle_until(rule: InDoubt, category: str, tries: Tries, now: int, expires_at: int) -> int:
+    """Until when to look for evidence (Unix ms), from the moment of doubt.
+
+    At most ``settle``. What will be sent again must still be of use then: after half of the time that it has left,
+    and at once where the provider can't be asked and a repeat replaces the first on the device.
+    """
+    longest = now + rule.settle_ms
+    if not may_resend(rule, category, tries):
+        return longest
+    if tries.provider not in _EVIDENCE:
+        longest = min(longest, now + _WORD_FROM_APP_MS)
+    return min(longest, now + max(0, expires_at - now) // 2)
+
+
+def ask_at(doubted_at: int, asked: int, until: int) -> int:
+    """When to ask for the ``asked``-th time (from 0): 5, 15, 35, 75 … seconds after the doubt, the last at the end."""
+    return min(doubted_at + _FIRST_ASK_MS * ((2 << asked) - 1), until)
