@@ -85,13 +85,17 @@ class ActivitySeen(Command, frozen=True, kw_only=True, tag="activity.seen"):
 
 class SuppressionAdd(Command, frozen=True, kw_only=True, tag="suppression.add"):
     channel: Channel
-    address: str
+    address: str = ""
+    #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
+    address_hash: str | None = None
     reason: str | None = None
 
 
 class SuppressionRemove(Command, frozen=True, kw_only=True, tag="suppression.remove"):
     channel: Channel
-    address: str
+    address: str = ""
+    #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
+    address_hash: str | None = None
     reason: str | None = None
 
 
@@ -138,6 +142,8 @@ def read_command(value: bytes) -> AnyCommand:
             raise Invalid("give notification_id or campaign_id", "notification_id")
         case InboxMark(notification_id=None, all=False):
             raise Invalid("give notification_id or all", "notification_id")
+        case SuppressionAdd(address="", address_hash=None) | SuppressionRemove(address="", address_hash=None):
+            raise Invalid("is required", "address")
         case DeviceRemove(device_id=None, token_hash=None):
             raise Invalid("is required", "device_id")
         case _:

@@ -1,0 +1,255 @@
+"""What is known of users, as notify_commands said it: kept alike by the router and by every channel's role."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.domain.addresses import address_hash
+from app.domain.policy import Policy
+from app.domain.preferences import Preferences
+from app.ports import Rows
+from schemas.commands import (
+    ActivitySeen,
+    AnyCommand,
+    ConsentSet,
+    DeviceAdd,
+    DeviceRemove,
+    NotificationCancel,
+    PreferencesPatch,
+    PreferencesSet,
+    ProfileSet,
+    SuppressionAdd,
+    SuppressionRemove,
+    UserErase,
+)
+from schemas.decode import Invalid
+from schemas.instants import to_ms
+from schemas.words import Channel
+from tables.applied import APPLIED, Applied, applied_key
+from tables.applied import REMEMBERED_MS as APPLIED_MS
+from tables.cancels import CANCELS, CancelTable
+from tables.erasures import ERASURES, Erasure, erasure_key
+from tables.preferences import NO_WISHES, PREFERENCES, Wishes, with_consent, with_document, with_patch
+from tables.profiles import NOBODY, PROFILES, Device, Profile, checked_zone, device_said, with_device, with_profile
+from tables.suppressions import SUPPRESSIONS, Suppression, suppressed_hash, suppression_key
+from tables.table import Table
+from tables.tokens import TOKENS, Holder
+
+#: The names of the tables that keep it.
+KNOWLEDGE_TABLES: tuple[str, ...] = tuple(
+    spec.name for spec in (PROFILES, PREFERENCES, SUPPRESSIONS, CANCELS, ERASURES, TOKENS, APPLIED)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A device token that one user has and nobody else may keep."""
+
+    user_id: str
+    token_hash: bytes
+    #: Since when, Unix milliseconds.
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command changed. ``applied`` False: it was known already, or the user is erased."""
+
+    applied: bool = True
+    #: The hours, the time zone or DND of the user may differ now.
+    clock: bool = False
+    #: The user was erased by this command.
+    erased: bool = False
+    #: To be told to the other partitions.
+    claim: Claim | None = None
+
+
+_NOTHING = Change(applied=False)
+_DONE = Change()
+_CLOCK = Change(clock=True)
+
+
+class Knowledge:
+    """One partition's users. Reads are of what was applied last, this batch included."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._profiles: Table[Profile] = Table(PROFILES, rows)
+        self._preferences: Table[Wishes] = Table(PREFERENCES, rows)
+        self._suppressions: Table[Suppression] = Table(SUPPRESSIONS, rows)
+        self._erasures: Table[Erasure] = Table(ERASURES, rows)
+        self._tokens: Table[Holder] = Table(TOKENS, rows)
+        self._applied: Table[Applied] = Table(APPLIED, rows)
+        self._cancels = CancelTable(rows)
+
+    def tables(self) -> Sequence[Table[Any]]:
+        return (
+            self._profiles,
+            self._preferences,
+            self._suppressions,
+            self._cancels.table,
+            self._erasures,
+            self._tokens,
+            self._applied,
+        )
+
+    # --- reads ---
+
+    def profile(self, user_id: str) -> Profile | None:
+        return self._profiles.get(user_id.encode())
+
+    def devices(self, user_id: str) -> Sequence[Device]:
+        profile = self.profile(user_id)
+        return profile.devices if profile is not None else ()
+
+    def preferences(self, user_id: str) -> Preferences:
+        return self.wishes(user_id).preferences
+
+    def wishes(self, user_id: str) -> Wishes:
+        """Preferences and consents together."""
+        return self._preferences.get(user_id.encode()) or NO_WISHES
+
+    def consent(self, user_id: str, channel: Channel, category: str) -> bool | None:
+        """True granted, False withdrawn, None never said."""
+        return self.wishes(user_id).consent(channel, category)
+
+    def zone(self, user_id: str, policy: Policy) -> str:
+        """The time zone that was said last, else the policy's."""
+        profile = self.profile(user_id)
+        return (profile.timezone if profile is not None else None) or policy.timezone
+
+    def is_suppressed(self, channel: Channel, address: str) -> bool:
+        """``address`` as it stands in the profile, or a device's token."""
+        return self.is_suppressed_hash(channel, address_hash(channel, address))
+
+    def is_suppressed_hash(self, channel: Channel, hashed: bytes) -> bool:
+        return self._suppressions.get(suppression_key(channel, hashed)) is not None
+
+    def cancelled(
+        self, user_id: str, notification_id: str, campaign_id: str | None, source: str, recorded_ms: int
+    ) -> bool:
+        """``recorded_ms``: the timestamp of the request's record."""
+        return self._cancels.covers(user_id, notification_id, campaign_id, source, recorded_ms)
+
+    def erased(self, user_id: str) -> bool:
+        """Whether the user was erased and has not begun anew. Whoever has a profile hasn't been."""
+        return self.profile(user_id) is None and self._erasures.get(erasure_key(user_id)) is not None
+
+    # --- commands ---
+
+    def apply(self, command: AnyCommand, position: str, now: int) -> Change:
+        """Takes one command of notify_commands. ``position``: where it lies. Raises Invalid with the field."""
+        if isinstance(command, DeviceRemove) and command.token_hash is not None:
+            return self._release(command)  # safe to do again, and each partition gets many
+        key = applied_key(command.user_id, command.id)
+        if self._applied.get(key) is not None:
+            return _NOTHING
+        self._applied.put(key, Applied(position, now + APPLIED_MS))
+        if command.user_id is not None and not isinstance(command, ProfileSet) and self.erased(command.user_id):
+            return _NOTHING
+        return self._change(command, now)
+
+    def _change(self, command: AnyCommand, now: int) -> Change:
+        match command:
+            case ProfileSet(user_id=str(user_id)):
+                return self._set_profile(user_id, command)
+            case DeviceAdd(user_id=str(user_id)):
+                return self._add_device(user_id, command, min(to_ms(command.at), now))
+            case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
+                self._drop_device(user_id, device_id)
+            case ActivitySeen(user_id=str(user_id), timezone=str(timezone)):
+                return self._see(user_id, timezone)
+            case PreferencesSet(user_id=str(user_id)):
+                return self._prefer(user_id, with_document(self.wishes(user_id), command.preferences))
+            case PreferencesPatch(user_id=str(user_id)):
+                return self._prefer(user_id, with_patch(self.wishes(user_id), command.preferences))
+            case ConsentSet(user_id=str(user_id)):
+                self._preferences.put(user_id.encode(), with_consent(self.wishes(user_id), command))
+            case NotificationCancel():
+                self._cancels.add(command, now)
+            case SuppressionAdd():
+                key = suppression_key(command.channel, suppressed_hash(command))
+                self._suppressions.put(key, Suppression(command.reason, now))
+            case SuppressionRemove():
+                self._suppressions.delete(suppression_key(command.channel, suppressed_hash(command)))
+            case UserErase(user_id=str(user_id)):
+                self._erase(user_id, now)
+                return Change(erased=True)
+            case _:
+                pass
+        return _DONE
+
+    def _set_profile(self, user_id: str, command: ProfileSet) -> Change:
+        old = self.profile(user_id)
+        profile = with_profile(old or NOBODY, command)
+        self._profiles.put(user_id.encode(), profile)
+        if old is None:
+            self._erasures.delete(erasure_key(user_id))
+        return _CLOCK if profile.timezone != (old or NOBODY).timezone else _DONE
+
+    def _see(self, user_id: str, timezone: str) -> Change:
+        profile = self.profile(user_id) or NOBODY
+        if timezone == profile.timezone:
+            return _DONE
+        self._profiles.put(user_id.encode(), replace(profile, timezone=checked_zone(timezone)))
+        return _CLOCK
+
+    def _prefer(self, user_id: str, wishes: Wishes) -> Change:
+        old, new = self.preferences(user_id), wishes.preferences
+        self._preferences.put(user_id.encode(), wishes)
+        return _DONE if old.quiet_hours == new.quiet_hours and old.dnd == new.dnd else _CLOCK
+
+    def _add_device(self, user_id: str, command: DeviceAdd, at_ms: int) -> Change:
+        """Gives the user the token; whoever in this partition held it before gives it up."""
+        old = self.profile(user_id) or NOBODY
+        device = device_said(command, at_ms)
+        holder = self._tokens.get(device.token_hash)
+        if holder is not None and holder.user_id != user_id:
+            rival = self._drop_device(holder.user_id, holder.device_id)
+            # Later than the rival, whatever the clocks said: the rival's claim may still be on its way here.
+            device = replace(device, registered_ms=max(at_ms, rival.registered_ms + 1 if rival else 0))
+        if (before := old.device(device.device_id)) is not None and before.token_hash != device.token_hash:
+            self._tokens.delete(before.token_hash)
+        profile = with_device(old, device, command.timezone)
+        self._profiles.put(user_id.encode(), profile)
+        self._tokens.put(device.token_hash, Holder(user_id, device.device_id))
+        known = holder is not None and holder.user_id == user_id
+        claim = None if known else Claim(user_id, device.token_hash, device.registered_ms)
+        return Change(clock=profile.timezone != old.timezone, claim=claim)
+
+    def _release(self, command: DeviceRemove) -> Change:
+        """Takes a token from whoever holds it, unless it was registered after ``at``; who keeps it says so anew."""
+        try:
+            token_hash = bytes.fromhex(command.token_hash or "")
+        except ValueError as error:
+            raise Invalid("is not in hex", "token_hash") from error
+        holder = self._tokens.get(token_hash)
+        if holder is None or holder.user_id == command.unless_user:
+            return _NOTHING
+        if command.user_id is not None and holder.user_id != command.user_id:
+            return _NOTHING
+        profile = self.profile(holder.user_id) or NOBODY
+        device = profile.device(holder.device_id)
+        rival = command.unless_user or ""
+        if device is not None and (device.registered_ms, holder.user_id) > (to_ms(command.at), rival):
+            mine = Claim(holder.user_id, token_hash, device.registered_ms)
+            return Change(claim=mine if command.unless_user is not None else None)
+        self._drop_device(holder.user_id, holder.device_id)
+        return _DONE
+
+    def _drop_device(self, user_id: str, device_id: str) -> Device | None:
+        profile = self.profile(user_id) or NOBODY
+        device = profile.device(device_id)
+        if device is not None:
+            others = tuple(d for d in profile.devices if d is not device)
+            self._profiles.put(user_id.encode(), replace(profile, devices=others))
+            self._tokens.delete(device.token_hash)
+        return device
+
+    def _erase(self, user_id: str, now: int) -> None:
+        for device in self.devices(user_id):
+            self._tokens.delete(device.token_hash)
+        self._profiles.delete(user_id.encode())
+        self._preferences.delete(user_id.encode())
+        self._erasures.put(erasure_key(user_id), Erasure(now))

@@ -1,0 +1,66 @@
+"""preferences: what a user wants to get where and when, and what they consented to."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.domain.merge import merge_patch
+from app.domain.preferences import NO_PREFERENCES, Preferences, parse_preferences
+from schemas.commands import ConsentSet
+from schemas.decode import Invalid
+from schemas.instants import to_ms
+from schemas.words import Channel
+from tables.table import TableSpec
+
+MAX_DOCUMENT_BYTES = 64 * 1024
+
+
+class Consent(Struct, frozen=True, array_like=True):
+    """What the user said last of a channel and category. ``evidence``: what was given as proof, as JSON."""
+
+    channel: Channel
+    category: str
+    granted: bool
+    at_ms: int
+    evidence: bytes = b"null"
+
+
+class Wishes(Struct, frozen=True, array_like=True):
+    """A user's preferences, the JSON document they were said in, and consents."""
+
+    preferences: Preferences = NO_PREFERENCES
+    document: bytes = b"{}"
+    consents: tuple[Consent, ...] = ()
+
+    def consent(self, channel: Channel, category: str) -> bool | None:
+        """True granted, False withdrawn, None never said."""
+        for consent in self.consents:
+            if consent.channel == channel and consent.category == category:
+                return consent.granted
+        return None
+
+
+NO_WISHES = Wishes()
+
+PREFERENCES: TableSpec[Wishes] = TableSpec("preferences", Wishes)
+
+
+def with_document(old: Wishes, document: dict[str, Any]) -> Wishes:
+    """Replaces the whole document. Raises Invalid with the field."""
+    encoded = msgspec.json.encode(document)
+    if len(encoded) > MAX_DOCUMENT_BYTES:
+        raise Invalid("are larger than 64 KiB as JSON", "preferences")
+    return replace(old, preferences=parse_preferences(document), document=encoded)
+
+
+def with_patch(old: Wishes, patch: dict[str, Any]) -> Wishes:
+    """Merges a part into the document as RFC 7396. Raises Invalid with the field."""
+    return with_document(old, merge_patch(msgspec.json.decode(old.document), patch))
+
+
+def with_consent(old: Wishes, said: ConsentSet) -> Wishes:
+    consent = Consent(said.channel, said.category, said.granted, to_ms(said.at), msgspec.json.encode(said.evidence))
+    others = (c for c in old.consents if (c.channel, c.category) != (said.channel, said.category))
+    return replace(old, consents=(*others, consent))

@@ -1,0 +1,149 @@
+"""profiles: who a user is and where they can be reached: addresses, language, time zone, devices."""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from app.domain.addresses import address_hash, parse_email, parse_phone
+from app.domain.merge import merge_patch
+from app.domain.zones import is_zone
+from schemas.commands import DeviceAdd, ProfileSet
+from schemas.decode import Invalid, Locale
+from schemas.words import Platform
+from tables.table import TableSpec
+
+MAX_ATTRIBUTES_BYTES = 16 * 1024
+
+
+class Device(Struct, frozen=True, array_like=True):
+    """One device of a user. ``token``: for web push the subscription's JSON."""
+
+    device_id: str
+    platform: Platform
+    token: str
+    #: What names the token where it must not stand itself (``addresses.address_hash``).
+    token_hash: bytes
+    #: When it was said last, Unix ms.
+    registered_ms: int
+    app_id: str | None = None
+    locale: str | None = None
+
+
+class Profile(Struct, frozen=True, array_like=True):
+    """What ``profile.set``, ``device.add`` and ``activity.seen`` said, merged."""
+
+    email: str | None = None
+    email_verified: bool = False
+    phone: str | None = None
+    phone_verified: bool = False
+    locale: str | None = None
+    timezone: str | None = None
+    name: str | None = None
+    attributes: dict[str, Any] = {}
+    devices: tuple[Device, ...] = ()
+
+    def device(self, device_id: str) -> Device | None:
+        return next((d for d in self.devices if d.device_id == device_id), None)
+
+
+NOBODY = Profile()
+
+PROFILES: TableSpec[Profile] = TableSpec("profiles", Profile)
+
+
+def with_profile(old: Profile, said: ProfileSet) -> Profile:
+    """Merges as RFC 7396; a new address is unverified unless the same command says otherwise. Raises Invalid."""
+    email = old.email if said.email is UNSET else checked_email(said.email)
+    phone = old.phone if said.phone is UNSET else checked_phone(said.phone)
+    return Profile(
+        email=email,
+        email_verified=_verified(email, old.email, old.email_verified, said.email_verified),
+        phone=phone,
+        phone_verified=_verified(phone, old.phone, old.phone_verified, said.phone_verified),
+        locale=old.locale if said.locale is UNSET else checked_locale(said.locale),
+        timezone=old.timezone if said.timezone is UNSET else checked_zone(said.timezone),
+        name=old.name if said.name is UNSET else said.name,
+        attributes=_attributes(old.attributes, said.attributes),
+        devices=old.devices,
+    )
+
+
+def with_device(old: Profile, device: Device, timezone: str | None) -> Profile:
+    """Another device of the user that had the id or the token gives it up."""
+    others = (d for d in old.devices if d.device_id != device.device_id and d.token_hash != device.token_hash)
+    return replace(old, devices=(*others, device), timezone=checked_zone(timezone) or old.timezone)
+
+
+def device_said(said: DeviceAdd, registered_ms: int) -> Device:
+    """The device of a ``device.add``. Raises Invalid."""
+    token = said.token or ""
+    if said.platform == "web":
+        token = _subscription(said.subscription or {})
+    return Device(
+        device_id=said.device_id,
+        platform=said.platform,
+        token=token,
+        token_hash=address_hash("push", token),
+        registered_ms=registered_ms,
+        app_id=said.app_id,
+        locale=checked_locale(said.locale),
+    )
+
+
+def checked_email(text: str | None) -> str | None:
+    email = parse_email(text) if text else None
+    if text and email is None:
+        raise Invalid("is not a mail address", "email")
+    return email
+
+
+def checked_phone(text: str | None) -> str | None:
+    phone = parse_phone(text) if text else None
+    if text and phone is None:
+        raise Invalid("is not a phone number in E.164, such as +442071838750", "phone")
+    return phone
+
+
+def checked_zone(name: str | None) -> str | None:
+    if name and not is_zone(name):
+        raise Invalid("is not an IANA time zone", "timezone")
+    return name or None
+
+
+def checked_locale(locale: str | None) -> str | None:
+    if locale:
+        try:
+            msgspec.convert(locale, Locale)
+        except msgspec.ValidationError as error:
+            raise Invalid("is not a BCP 47 language tag", "locale") from error
+    return locale or None
+
+
+def _verified(address: str | None, old: str | None, was: bool, said: bool | UnsetType | None) -> bool:
+    if address is None:
+        return False
+    if said is not UNSET:
+        return bool(said)
+    return was and address == old
+
+
+def _attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) -> dict[str, Any]:
+    if said is UNSET:
+        return old
+    merged = merge_patch(old, said or {}) if said is not None else {}
+    if len(msgspec.json.encode(merged)) > MAX_ATTRIBUTES_BYTES:
+        raise Invalid("are larger than 16 KiB as JSON", "attributes")
+    return merged
+
+
+def _subscription(subscription: dict[str, Any]) -> str:
+    """A web push subscription as one text, the same for the same subscription."""
+    keys = subscription.get("keys")
+    if not isinstance(subscription.get("endpoint"), str):
+        raise Invalid("is required", "subscription.endpoint")
+    for name in ("p256dh", "auth"):
+        if not isinstance(keys, dict) or not isinstance(keys.get(name), str):
+            raise Invalid("is required", f"subscription.keys.{name}")
+    return msgspec.json.encode(subscription, order="sorted").decode()

@@ -1,0 +1,39 @@
+"""suppressions: addresses that nothing is sent to, whoever has them, by a hash of the address."""
+
+from msgspec import Struct
+
+from app.domain.addresses import address_hash, parse_email, parse_phone
+from schemas.commands import SuppressionAdd, SuppressionRemove
+from schemas.decode import Invalid
+from schemas.words import Channel
+from tables.table import TableSpec
+
+
+class Suppression(Struct, frozen=True, array_like=True):
+    reason: str | None
+    since_ms: int
+
+
+SUPPRESSIONS: TableSpec[Suppression] = TableSpec("suppressions", Suppression)
+
+
+def suppression_key(channel: Channel, address_hash: bytes) -> bytes:
+    return channel.encode() + b"\0" + address_hash
+
+
+def suppressed_hash(said: SuppressionAdd | SuppressionRemove) -> bytes:
+    """The hash of the address that a command names, by itself or by its hash. Raises Invalid."""
+    if said.address_hash is not None:
+        try:
+            return bytes.fromhex(said.address_hash)
+        except ValueError as error:
+            raise Invalid("is not in hex", "address_hash") from error
+    if said.channel == "email":
+        address = parse_email(said.address)
+    elif said.channel == "sms":
+        address = parse_phone(said.address)
+    else:
+        address = said.address
+    if not address:
+        raise Invalid(f"is not an address of the channel {said.channel}", "address")
+    return address_hash(said.channel, address)
