@@ -74,6 +74,8 @@ class Pool:
         build, loop = partial(Connection, self._changed.set, self._discard), asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_S):
             _, connection = await loop.create_connection(build, self._host, self._port, ssl=self._tls)
+        if connection.draining:
+            raise ConnectionResetError("closed as soon as it stood")
         self._connections.append(connection)
 
     async def _change_within(self, wait_s: float) -> bool:

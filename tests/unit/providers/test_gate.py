@@ -1,0 +1,207 @@
+"""What a gate lets through, and in which order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from app.domain.outcome import Outcome
+from app.ports import Address, Handle, Message
+from app.providers.breaker import Breaker, Cause
+from app.providers.gate import Bucket, Gate, GatedClient
+from schemas.words import Channel, Provider
+from tests.unit.providers.factories import a_device, a_handle, a_message
+
+Behaviour = Callable[[], Awaitable[Outcome]]
+
+
+class ScriptedClient:
+    """A client that answers as the test says and remembers its calls."""
+
+    name: Provider = "apns"
+    channel: Channel = "push"
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.timeouts: list[float] = []
+
+    async def start(self) -> None: ...
+
+    async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+        self.timeouts.append(timeout_s)
+        return await self.behaviour()
+
+    async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
+        return None
+
+    async def close(self) -> None: ...
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def accepted() -> Outcome:
+    return Outcome("ok")
+
+
+async def send(gated: GatedClient, timeout_s: float = 5.0) -> Outcome:
+    return await gated.send(a_message(), a_device(), a_handle(), timeout_s)
+
+
+def test_a_bucket_gives_its_rate_and_no_more_than_its_burst() -> None:
+    bucket = Bucket(rate=10, burst=2, level=2, at=0.0)
+
+    assert [bucket.take(0.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(0.1)]
+    assert bucket.take(0.1) == 0.0
+    assert [bucket.take(100.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(0.1)]
+
+
+async def test_no_more_calls_are_in_flight_than_allowed() -> None:
+    in_flight = most = 0
+    gate = Gate("apns", concurrency=3)
+
+    async def call() -> None:
+        nonlocal in_flight, most
+        async with gate.slot(5.0) as refusal:
+            assert refusal is None
+            in_flight += 1
+            most = max(most, in_flight)
+            await asyncio.sleep(0)
+            in_flight -= 1
+
+    await asyncio.gather(*(call() for _ in range(50)))
+
+    assert most == 3
+
+
+async def test_who_waits_for_a_slot_is_served_in_turn() -> None:
+    gate = Gate("apns", concurrency=1)
+    served: list[int] = []
+
+    async def call(number: int) -> None:
+        async with gate.slot(5.0):
+            served.append(number)
+
+    async with gate.slot(5.0):
+        waiting = [asyncio.create_task(call(number)) for number in range(20)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+
+    assert served == list(range(20))
+
+
+async def test_a_full_lane_refuses_without_a_call() -> None:
+    gate = Gate("apns", concurrency=1)
+    client = ScriptedClient(accepted)
+
+    async with gate.slot(5.0):
+        refused = await send(GatedClient(client, gate), timeout_s=0.1)
+
+    assert (refused.kind, refused.code) == ("throttle", "lane_full")
+    assert refused.retry_after_ms
+    assert client.timeouts == []
+
+
+async def test_a_cancelled_waiter_gives_its_turn_away() -> None:
+    gate = Gate("apns", concurrency=1)
+    gated = GatedClient(ScriptedClient(accepted), gate)
+
+    async with gate.slot(5.0):
+        first, second = (asyncio.create_task(send(gated)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+
+    assert (await second).kind == "ok"
+
+
+async def test_a_cancelled_call_gives_its_slot_back() -> None:
+    never: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    client = ScriptedClient(lambda: never)
+    gated = GatedClient(client, Gate("apns", concurrency=1))
+    hanging = asyncio.create_task(send(gated))
+    while not client.timeouts:
+        await asyncio.sleep(0)
+
+    hanging.cancel()
+    await asyncio.wait([hanging])
+    client.behaviour = accepted
+
+    assert (await send(gated)).kind == "ok"
+
+
+async def test_a_call_gets_the_time_that_waiting_left() -> None:
+    client = ScriptedClient(accepted)
+
+    await send(GatedClient(client, Gate("apns", concurrency=1)), timeout_s=5.0)
+
+    assert 4.0 < client.timeouts[0] <= 5.0
+
+
+async def test_an_open_breaker_refuses_without_a_call_and_lets_a_probe_through() -> None:
+    clock = Clock()
+    client = ScriptedClient(accepted)
+    gated = GatedClient(client, Gate("apns", concurrency=5, clock=clock))
+    gated.gate.record(Outcome("config"))
+
+    refused = await send(gated)
+    assert (refused.kind, refused.code, refused.retry_after_ms) == ("throttle", "lane_rests", 1000)
+    assert client.timeouts == []
+
+    clock.now += 1.0
+    assert (await send(gated)).kind == "ok"
+    assert (await send(gated)).kind == "ok"
+
+
+async def test_a_recovering_lane_takes_one_call_at_a_time() -> None:
+    clock = Clock()
+    gate = Gate("apns", concurrency=10, clock=clock, breaker=Breaker(ramp_s=10.0))
+    gate.record(Outcome("config"))
+    gate.record(Outcome("ok"))
+
+    async with gate.slot(0.05) as first, gate.slot(0.05) as second:
+        assert first is None
+        assert second is not None
+    clock.now += 5.0
+    async with gate.slot(0.05) as first, gate.slot(0.05) as second:
+        assert (first, second) == (None, None)
+
+
+async def test_the_rate_holds_back_what_is_over_it() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=10, rate=2.0, clock=clock)
+
+    kinds = []
+    for _ in range(3):
+        async with gate.slot(0.01) as refusal:
+            kinds.append(refusal and refusal.code)
+    assert kinds == [None, None, "lane_full"]
+
+    clock.now += 0.5
+    async with gate.slot(0.01) as refusal:
+        assert refusal is None
+
+
+async def test_opening_and_closing_is_told_once_each() -> None:
+    told: list[tuple[Provider, Cause | None]] = []
+    gate = Gate("apns", concurrency=5, on_change=lambda provider, cause: told.append((provider, cause)))
+
+    for outcome in (Outcome("config"), Outcome("config"), Outcome("ok"), Outcome("ok")):
+        gate.record(outcome)
+
+    assert told == [("apns", "config"), ("apns", None)]
+
+
+async def test_a_suspect_lane_says_config_instead_of_dead_address() -> None:
+    async def dead() -> Outcome:
+        return Outcome("bad_token", code="BadDeviceToken")
+
+    gated = GatedClient(ScriptedClient(dead), Gate("apns", concurrency=5))
+
+    kinds = [(await send(gated)).kind for _ in range(50)]
+
+    assert kinds == ["bad_token"] * 49 + ["config"]
