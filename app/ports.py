@@ -140,11 +140,13 @@ class Urgency(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Intake:
     """A topic that a role reads. ``gated``: its records are handled only when the partition's commands that were
-    acknowledged before they were fetched have been handled."""
+    acknowledged before they were fetched have been handled. ``owned``: this role answers for the topic's bad records
+    (one role a topic: the others pass them over)."""
 
     topic: str
     urgency: Urgency
     gated: bool = True
+    owned: bool = True
 
 
 class State(Protocol):

@@ -1,4 +1,4 @@
-"""Named points at which a test can have the process killed, to prove that a crash anywhere loses and doubles nothing."""
+"""Named points at which a test can have the process killed, to prove that a crash there loses and doubles nothing."""
 
 import os
 import signal

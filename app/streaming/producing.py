@@ -71,7 +71,7 @@ class BatchProducer:
         sent: list[tuple[asyncio.Future[Any], int]] = []
         batch = producer.create_batch()
         for record in records:
-            headers = record.headers or ()
+            headers = list(record.headers)
             appended = batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=headers)
             if appended is None:
                 sent.append(await self._submit(batch, topic, partition))

@@ -86,10 +86,12 @@ class PartitionRunner:
         self._stored = asyncio.Event()
         self._stopping = False
         self._bad_in_a_row = 0
+        self._stored_commands = 0
         self._horizon: tuple[int, int] = (-1, -1)
         self._task: asyncio.Task[None] | None = None
         self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
         self._journal = journal_topic(parts.machine.role)
+        self._owned = {i.topic: i.owned for i in parts.machine.intakes}
         self._gated = any(i.gated for i in parts.machine.intakes)
 
     # --- life ---
@@ -128,7 +130,7 @@ class PartitionRunner:
         """
         async with asyncio.timeout(within_s):
             await self.ready.wait()
-            while after is not None and self._command_position() <= after:
+            while after is not None and self._stored_commands <= after:
                 self._stored.clear()
                 await self._stored.wait()
         try:
@@ -163,8 +165,11 @@ class PartitionRunner:
         owed = await self._parts.restorer.owed(self._store, self.partition, last)
         await self._carry_out_owed(owed)
         positions = start_positions(committed, owed)
-        if self._gated and COMMANDS not in positions:
-            positions[COMMANDS] = await self._parts.horizon.begin(self.partition)
+        if self._gated:
+            # What retention took will never come: the commands are read to their end from where they begin.
+            begin = await self._parts.horizon.begin(self.partition)
+            positions[COMMANDS] = max(begin, positions.get(COMMANDS, 0))
+        self._stored_commands = positions.get(COMMANDS, 0)
         self._intakes = Intakes(self._machine.intakes, positions)
         for topic, records in self._waiting:
             self.offer(topic, records)
@@ -289,7 +294,8 @@ class PartitionRunner:
             self._bad_in_a_row = 0
         except Invalid as invalid:
             self._rollback(out, mark)
-            self._dead(record, out, now, invalid.reason, invalid.field)
+            if self._owned[record.topic]:
+                self._dead(record, out, now, invalid.reason, invalid.field)
         except Exception as error:
             log.exception("a record could not be handled", topic=record.topic, offset=record.offset)
             self._rollback(out, mark)
@@ -359,6 +365,7 @@ class PartitionRunner:
             self._parts.positions.note(self.partition, positions, None)
         for table in self._tables:
             table.clear()
+        self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
         for call in out.calls:
             self._begin_call(call)

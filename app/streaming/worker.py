@@ -1,0 +1,238 @@
+"""A role's worker: a Faust app whose agents hand what they get to the runners of the partitions that it owns."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+import structlog
+from faust.types import TP
+
+from app.ports import Machine, Performer
+from app.streaming.committing import Committer
+from app.streaming.horizon import CommandsHorizon
+from app.streaming.overrides import CheckpointTableManager, CheckpointTransport, Fetched
+from app.streaming.producing import BatchProducer
+from app.streaming.restoring import Restorer
+from app.streaming.runner import PartitionRunner, Parts
+from app.streaming.store import PartitionStore, block_cache, open_store
+from schemas.topics import COMMANDS, changelog_topic, journal_topic
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_S = 10.0
+
+
+class NotOwned(Exception):
+    """The partition belongs to another worker."""
+
+
+class CheckpointApp(faust.App):  # type: ignore[misc]
+    """Faust's app with our transport, and a way to wait for the runners."""
+
+    drain_partitions: Any = None
+
+    def _new_transport(self) -> CheckpointTransport:
+        return CheckpointTransport(self.conf.broker_consumer, self)
+
+
+class RoleWorker:
+    """Runs one machine on the partitions that the group assigns to this process."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        client_options: Mapping[str, Any],
+        folder: Path,
+        instance: str,
+        partitions: int,
+        performer: Performer | None = None,
+        clock: Callable[[], int],
+        counted: Callable[[str, int], None] = lambda name, count: None,
+        on_owned: Callable[[frozenset[int]], None] = lambda owned: None,
+        session_timeout_s: float = 10.0,
+    ) -> None:
+        """``client_options``: aiokafka's options to reach the brokers. ``on_owned`` hears of every change."""
+        role = machine.role
+        self.machine = machine
+        self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._folder = folder
+        self._on_owned = on_owned
+        self._runners: dict[int, PartitionRunner] = {}
+        self._stores: dict[int, PartitionStore] = {}
+        self._cache = block_cache()
+        self._topics = [i.topic for i in machine.intakes]
+        self._producer = BatchProducer(client_options, f"tocsin-{role}-{instance}")
+        self._horizon = CommandsHorizon(client_options, COMMANDS)
+        self._committer = Committer(self._topics)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
+        self._app.drain_partitions = self.drain
+        self._declare(partitions)
+        self._parts = Parts(
+            machine=machine,
+            producer=self._producer,
+            restorer=Restorer(
+                client_options, {name: changelog_topic(role, name) for name in machine.tables}, journal_topic(role)
+            ),
+            horizon=self._horizon,
+            positions=self._committer,
+            clock=clock,
+            performer=performer,
+            crash=self._crash,
+            pause=lambda topic, partition: self._app.consumer.pause_partitions({TP(topic, partition)}),
+            resume=lambda topic, partition: self._app.consumer.resume_partitions({TP(topic, partition)}),
+            counted=counted,
+        )
+
+    # --- life ---
+
+    async def start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        await self._producer.start()
+        await self._horizon.start()
+        await self._app.start()
+        self._tasks = [asyncio.create_task(self._commit_now_and_then()), asyncio.create_task(self._watch_faust())]
+
+    async def stop(self) -> None:
+        """Finishes what is under way, commits, leaves the group."""
+        await self._app.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._horizon.stop()
+        await self._producer.stop()
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
+
+    @property
+    def owned(self) -> frozenset[int]:
+        return frozenset(self._runners)
+
+    def problem(self) -> str | None:
+        """Why this worker isn't ready, None when it is: partitions owned, tables up to date."""
+        if self.crashed.done():
+            return "stopped by an error"
+        if not self._assigned_once:
+            return "no partitions assigned yet"
+        restoring = sorted(p for p, runner in self._runners.items() if not runner.ready.is_set())
+        return f"restoring partitions {restoring}" if restoring else None
+
+    async def read(
+        self, partition: int, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float
+    ) -> Any:
+        """Raises NotOwned, TimeoutError, LookupError."""
+        runner = self._runners.get(partition)
+        if runner is None:
+            raise NotOwned(str(partition))
+        return await runner.read(view, user_id, params, after, within_s)
+
+    def waiting(self) -> dict[int, int]:
+        """Fetched records that wait, by partition."""
+        return {p: runner.behind() for p, runner in self._runners.items()}
+
+    # --- partitions ---
+
+    async def drain(self) -> None:
+        """Lets every runner finish, within a limit, and commits; called before a rebalance and before the end."""
+        runners, self._runners = self._runners, {}
+        if not runners:
+            return
+        await asyncio.gather(*(runner.drain(_DRAIN_S) for runner in runners.values()))
+        await self._committer.flush()
+        for partition in runners:
+            self._committer.forget(partition)
+        self._on_owned(self.owned)
+
+    async def _on_assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:
+        self._committer.join(self._app.consumer._thread)
+        mine = {tp.partition for tp in assigned if tp.topic in self._topics}
+        self._assigned_once = True
+        for partition in set(self._stores) - mine:
+            self._stores.pop(partition).close()
+        for partition in mine - set(self._runners):
+            runner = PartitionRunner(partition, self._store(partition), self._parts)
+            self._runners[partition] = runner
+            runner.start()
+        self._on_owned(self.owned)
+
+    def _store(self, partition: int) -> PartitionStore:
+        if partition not in self._stores:
+            store, broken = open_store(self._folder / "tables" / str(partition), self._cache)
+            if broken:
+                log.warning("store was broken and is rebuilt from the log", partition=partition, error=broken)
+            self._stores[partition] = store
+        return self._stores[partition]
+
+    _assigned_once = False
+
+    def _offer(self, fetched: Fetched) -> None:
+        runner = self._runners.get(fetched.partition)
+        if runner is not None and fetched.generation == self._app.consumer_generation_id:
+            runner.offer(fetched.topic, fetched.records)
+
+    # --- Faust ---
+
+    def _declare(self, partitions: int) -> None:
+        for topic in self._topics:
+            channel = self._app.topic(topic, key_type=bytes, value_type=bytes, internal=True, partitions=partitions)
+            self._app.agent(channel, name=f"{self.machine.role}.{topic}")(self._intake())
+        for table in self.machine.tables:
+            self._app.Table(table, partitions=partitions, key_type=bytes, value_type=bytes)
+        self._app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+
+    def _intake(self) -> Any:
+        async def intake(stream: Any) -> None:
+            async for fetched in stream:
+                self._offer(fetched)
+
+        return intake
+
+    def _crash(self, error: BaseException) -> None:
+        if not self.crashed.done():
+            self.crashed.set_result(error)
+
+    async def _commit_now_and_then(self) -> None:
+        try:
+            await self._committer.run()
+        except Exception as error:
+            self._crash(error)
+
+    async def _watch_faust(self) -> None:
+        await self._app._crashed.wait()
+        self._crash(self._app._crash_reason or RuntimeError("Faust stopped"))
+
+
+def _faust_app(
+    role: str, client_options: Mapping[str, Any], folder: Path, instance: str, session_timeout_s: float
+) -> CheckpointApp:
+    brokers = str(client_options["bootstrap_servers"]).split(",")
+    return CheckpointApp(
+        f"tocsin_{role}",
+        broker=[f"kafka://{broker.strip()}" for broker in brokers],
+        datadir=folder / "faust",
+        store="memory://",
+        TableManager=CheckpointTableManager,
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=min(3.0, session_timeout_s / 3),
+        broker_request_timeout=40.0,
+        broker_rebalance_timeout=60.0,
+        # Idle and paused members must not leave the group (H6).
+        broker_max_poll_interval=604_800.0,
+        broker_max_poll_records=4_000,
+        consumer_auto_offset_reset="earliest",
+        # A restarted worker takes its partitions up again without a rebalance.
+        consumer_group_instance_id=f"{role}-{instance}",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=0,
+        stream_recovery_delay=0.0,
+        stream_buffer_maxsize=1_000_000,
+        web_enabled=False,
+        # The assignor tells members apart by it.
+        canonical_url=f"http://{role}-{instance}",
+        logging_config=None,
+    )
