@@ -77,8 +77,8 @@ def server_properties(options: BrokerOptions) -> str:
     return "".join(f"{key}={value}\n" for key, value in entries.items())
 
 
-def prepare(options: BrokerOptions) -> None:
-    """Writes the configuration and formats the data folder, once.
+def prepare(options: BrokerOptions) -> bool:
+    """Writes the configuration and formats the data folder, once. True: the log begins anew.
 
     A folder that another version or cluster has written is moved aside, never deleted. A broker that still runs on
     the folder (its parent was killed a moment ago) is ended. Raises BrokerFailed.
@@ -87,16 +87,23 @@ def prepare(options: BrokerOptions) -> None:
     stamp = options.folder / "formatted"
     mark = f"{kafka_jars.VERSION} {_CLUSTER_ID}"
     if options.folder.exists() and any(options.folder.iterdir()) and not (stamp.exists() and stamp.read_text() == mark):
-        options.folder.rename(options.folder.with_name(f"{options.folder.name}.aside-{time.time_ns()}"))
+        move_aside(options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
     options.properties_file.write_text(server_properties(options))
-    if not stamp.exists():
+    is_new = not stamp.exists()
+    if is_new:
         command = [*_java(options, "64m"), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID]
         command += ["--ignore-formatted", "-c", str(options.properties_file)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise BrokerFailed(f"Kafka's data folder can't be formatted: {done.stdout[-500:]}{done.stderr[-500:]}")
         stamp.write_text(mark)
+    return is_new
+
+
+def move_aside(folder: Path) -> None:
+    """Renames a folder out of the way."""
+    folder.rename(folder.with_name(f"{folder.name}.aside-{time.time_ns()}"))
 
 
 def program(options: BrokerOptions, environ: Mapping[str, str]) -> process.Program:

@@ -1,0 +1,100 @@
+"""The state of a system running on this machine, so that other commands find it: addresses, keys, processes."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+#: Of ``tocsin dev``, below the folder in which it is started.
+FOLDER = Path(".tocsin/dev")
+
+_STATE, _LOCK = "state.json", "lock"
+
+
+class AlreadyRunning(Exception):
+    """Another system runs in this folder."""
+
+
+class ProcessState(Struct, frozen=True):
+    """``restarts``: how often it had to be started again."""
+
+    pid: int
+    restarts: int
+    log: str
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """Holds secrets (keys, the JWT secret, the environment): its file is its owner's alone."""
+
+    pid: int
+    config_file: str
+    #: What programs need besides TOCSIN_CONFIG, such as the sandbox's AWS credentials.
+    environment: dict[str, str]
+    gateway_url: str
+    kafka_bootstrap: str
+    sandbox_url: str
+    #: The whole keys, by id: ``demo`` (send, campaign, read) and ``admin``.
+    api_keys: dict[str, str]
+    jwt_secret: str
+    processes: dict[str, ProcessState]
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read, in one step: a reader sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    partial.replace(path)
+
+
+def write_state(folder: Path, state: State) -> None:
+    write_private(folder / _STATE, msgspec.json.format(msgspec.json.encode(state)))
+
+
+def read_state(folder: Path = FOLDER) -> State | None:
+    """The state of the system that runs in a folder; None if none does."""
+    if not _is_locked(folder / _LOCK):
+        return None
+    try:
+        return msgspec.json.decode((folder / _STATE).read_bytes(), type=State)
+    except (OSError, msgspec.MsgspecError):  # it is just starting, or of another version
+        return None
+
+
+def dev_environment(state: State) -> dict[str, str]:
+    """The environment variables with which a command talks to the running system."""
+    return {**state.environment, "TOCSIN_CONFIG": state.config_file}
+
+
+@contextmanager
+def sole_system(folder: Path) -> Iterator[None]:
+    """Keeps others out of a folder, for as long as this process lives and no longer. Raises AlreadyRunning."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(f"a system is already running in {folder}: stop it first, or use it") from None
+        try:
+            yield
+        finally:
+            (folder / _STATE).unlink(missing_ok=True)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        file = path.open("r")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

@@ -1,0 +1,240 @@
+"""The whole system on this machine: broker, topics, sandbox, gateway and workers, started, watched and stopped."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from app.config import Settings
+from app.dev import broker
+from app.dev.configuration import Secrets, kept_secrets, write_settings
+from app.dev.java import find_java
+from app.dev.kafka_jars import ensure_jars
+from app.dev.ports import free_port
+from app.dev.process import Program
+from app.dev.state import FOLDER, ProcessState, State, dev_environment, sole_system, write_state
+from app.dev.supervisor import Change, Ready, Supervised, Supervisor
+from app.store import topics
+
+ROLES = ("router", "push", "email", "sms", "in_app", "analytics")
+_BROKER_LIMIT_S, _SANDBOX_LIMIT_S = 60.0, 30.0
+_KAFKA_PATIENCE_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``folder`` takes all that the system keeps; ``jars`` may be shared by many. Of the ports, 0 is any free one, and
+    another is only preferred. A role that stands twice in ``roles`` runs as two instances."""
+
+    folder: Path = FOLDER
+    jars: Path = Path(".tocsin/kafka")
+    kafka_port: int = 0
+    gateway_port: int = 0
+    roles: Sequence[str] = ROLES
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+class DevSystem:
+    """``async with DevSystem(options) as system`` starts it and waits until all of it is ready.
+
+    Raises AlreadyRunning, NoJava, NoJars, BrokerFailed, TopicsError, NotReady; whatever was started is then stopped.
+    """
+
+    def __init__(self, options: Options, watch: Callable[[Change], None] = lambda change: None) -> None:
+        self._options = options
+        self._folder = options.folder.absolute()
+        self._watch = watch
+        self._supervisor = Supervisor(self._changed)
+        self._alone = ExitStack()
+        self._secrets: Secrets | None = None
+        self._sandbox: dict[str, Any] = {}
+        self._settings: Settings | None = None
+        self._config_file = self._folder
+        self._bootstrap = ""
+
+    @property
+    def settings(self) -> Settings:
+        assert self._settings is not None, "not started"
+        return self._settings
+
+    @property
+    def state(self) -> State:
+        """What ``read_state`` shows to others: addresses, keys, processes."""
+        assert self._secrets is not None, "not started"
+        return State(
+            pid=os.getpid(),
+            config_file=str(self._config_file),
+            environment=self._sandbox["env"],
+            gateway_url=f"http://127.0.0.1:{self.settings.gateway.port}",
+            kafka_bootstrap=self._bootstrap,
+            sandbox_url=self._sandbox["control_url"],
+            api_keys=self._secrets.api_keys,
+            jwt_secret=self._secrets.jwt_secret,
+            processes={
+                name: ProcessState(each.pid or 0, each.restarts, str(each.program.log))
+                for name, each in self.processes.items()
+            },
+        )
+
+    @property
+    def processes(self) -> Mapping[str, Supervised]:
+        """By name: ``kafka``, ``sandbox``, ``gateway``, ``router`` (a second one: ``router-2``) and so on."""
+        return self._supervisor.processes
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which a program of ours talks to this system: our own, without other settings."""
+        ours = {name: value for name, value in self._options.environ.items() if not name.startswith("TOCSIN_")}
+        return {**ours, **dev_environment(self.state)}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+            await self.wait_ready()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Starts everything; the broker, its topics and the sandbox are ready when it returns."""
+        self._alone.enter_context(sole_system(self._folder))
+        self._keep_only_last_logs()
+        self._secrets = kept_secrets(self._folder)
+        await self._start_broker_and_sandbox()
+        gateway_port = free_port(self._options.gateway_port)
+        self._sandbox = _read_json(self._folder / "sandbox" / "sandbox.json")
+        self._config_file = write_settings(
+            self._folder, self._bootstrap, gateway_port, self._sandbox["providers"], self._secrets
+        )
+        self._settings = Settings.load({"TOCSIN_CONFIG": str(self._config_file)})
+        await self._make_topics()
+        self._add_role("gateway", "1", ("gateway",))
+        for position, role in enumerate(self._options.roles):
+            instance = str(1 + self._options.roles[:position].count(role))
+            self._add_role(role, instance, ("worker", role))
+
+    async def wait_ready(self, timeout_s: float = 120.0) -> None:
+        """Until every process does its work. Raises NotReady with the end of the logs of those that don't."""
+        await self._supervisor.wait_ready(timeout_s)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL for one process, which is then started again."""
+        self.processes[name].kill()
+
+    async def stop(self) -> None:
+        """Stops the roles, then what they stand on; nothing is running afterwards."""
+        try:
+            below = ("sandbox", "kafka")
+            await self._supervisor.stop([name for name in self.processes if name not in below])
+            for name in below:
+                await self._supervisor.stop([name])
+        finally:
+            self._alone.close()
+
+    async def _start_broker_and_sandbox(self) -> None:
+        environ = dict(self._options.environ)
+        options = broker.BrokerOptions(
+            folder=self._folder / "kafka",
+            libs=await asyncio.to_thread(ensure_jars, self._options.jars, environ),
+            java=await asyncio.to_thread(find_java, environ),
+            port=free_port(self._options.kafka_port),
+            controller_port=free_port(),
+            log=self._log("kafka"),
+        )
+        self._bootstrap = options.bootstrap
+        sandbox = [sys.executable, "-m", "app.sandbox", "--dir", str(self._folder / "sandbox")]
+        log = self._log("sandbox")
+        self._supervisor.add(Program("sandbox", sandbox, environ, log), _sandbox_ready(self._folder / "sandbox", log))
+        data = self._folder / "data"
+        if await asyncio.to_thread(broker.prepare, options) and data.exists():
+            broker.move_aside(data)  # what roles remember of another log would be wrong for this one
+        self._supervisor.add(broker.program(options, environ), self._broker_answers, _KAFKA_PATIENCE_S)
+        await self._supervisor.wait_ready(_BROKER_LIMIT_S + _SANDBOX_LIMIT_S)
+
+    async def _make_topics(self) -> None:
+        from app.wiring import internal_tables  # only now, while nothing waits for it
+
+        await topics.apply(self.settings.kafka, internal_tables())
+
+    def _add_role(self, role: str, instance: str, arguments: Sequence[str]) -> None:
+        name = role if instance == "1" else f"{role}-{instance}"
+        environ = {**self.environment, "TOCSIN_INSTANCE": instance}
+        command = [sys.executable, "-m", "app.cli", *arguments]
+        folder = self.settings.data.dir / f"{role}-{instance}"
+        self._supervisor.add(Program(name, command, environ, self._log(name)), _operations_ready(folder))
+
+    async def _broker_answers(self, _: int) -> bool:
+        return await broker.answers(self._bootstrap)
+
+    def _log(self, name: str) -> Path:
+        return self._folder / "logs" / f"{name}.log"
+
+    def _keep_only_last_logs(self) -> None:
+        logs, previous = self._folder / "logs", self._folder / "logs.previous"
+        if logs.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            logs.rename(previous)
+
+    def _changed(self, change: Change) -> None:
+        if self._settings is not None:
+            write_state(self._folder, self.state)
+        self._watch(change)
+
+
+def _sandbox_ready(folder: Path, log: Path) -> Ready:
+    """The sandbox says on its own output when it has opened its ports, and then answers."""
+
+    async def ready(_: int) -> bool:
+        try:
+            if b"sandbox ready" not in _read(log):
+                return False
+            return await _answers(_read_json(folder / "sandbox.json")["control_url"])
+        except (OSError, ValueError, KeyError):
+            return False
+
+    return ready
+
+
+def _operations_ready(folder: Path) -> Ready:
+    """A role writes where its operations port is; what an earlier process wrote has another pid."""
+
+    async def ready(pid: int) -> bool:
+        try:
+            announced = _read_json(folder / "operations.json")
+            return announced["pid"] == pid and await _answers(f"{announced['url']}/health/ready")
+        except (OSError, ValueError, KeyError):
+            return False
+
+    return ready
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(_read(path))
+
+
+async def _answers(url: str) -> bool:
+    timeout = aiohttp.ClientTimeout(total=2)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            return response.status == 200
+    except (TimeoutError, aiohttp.ClientError):
+        return False
