@@ -47,9 +47,9 @@ def invalid_from(error: msgspec.ValidationError | msgspec.DecodeError) -> Invali
     reason, path = match["reason"], (match["path"] or "").removeprefix("$").removeprefix(".")
     path = _INDEX.sub("", path)
     named = _NAMED.search(reason)
-    if named and "missing" in reason:
+    if named and ("missing" in reason or "unknown" in reason):
         path = f"{path}.{named['name']}" if path else named["name"]
-        reason = "is required"
+        reason = "is required" if "missing" in reason else "is unknown"
     return Invalid(reason, path or None)
 
 

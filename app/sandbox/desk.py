@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable
 
 import msgspec
-from msgspec import UNSET
 
 from app.sandbox.exchange import Caller, Judged, Moment, Reply, Request, Vendor
 from app.sandbox.faults import PROXY_CODES, Faults, InForce, Mishap
@@ -92,7 +91,7 @@ def _answer(vendor: Vendor, judged: Judged, fault: InForce | None, caller: Calle
 
 
 def _code(vendor: Vendor, fault: InForce) -> str:
-    return vendor.outage if fault.rule.code is UNSET else fault.rule.code
+    return fault.rule.code or vendor.outage
 
 
 def _failure(vendor: Vendor, judged: Judged, fault: InForce) -> Reply:
@@ -102,6 +101,6 @@ def _failure(vendor: Vendor, judged: Judged, fault: InForce) -> Reply:
         reply = Reply(int(code), page, {"content-type": "text/html"})
     else:
         reply = vendor.failure(code, judged, fault.since_ms)
-    if fault.rule.retry_after is UNSET:
+    if fault.rule.retry_after is None:
         return reply
     return Reply(reply.status, reply.body, {**reply.headers, "retry-after": str(fault.rule.retry_after)})

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from app.sandbox.exchange import Vendor
 from schemas.decode import Invalid, Reader
@@ -25,16 +25,16 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     action: Action
     #: ``send`` (default), or what else the provider is asked for: ``token`` (fcm), ``list``, ``fetch`` (twilio).
     operation: str = "send"
-    address: str | UnsetType = UNSET
+    address: str | None = None
     fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
     seed: int = 0
-    times: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    times: Annotated[int, Meta(ge=1)] | None = None
     #: The provider's own; left out: the one it gives when it is down.
-    code: str | UnsetType = UNSET
+    code: str | None = None
     #: Seconds, said in the header Retry-After.
-    retry_after: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    retry_after: Annotated[int, Meta(ge=0)] | None = None
     #: The answer, if any, comes so much later.
-    ms: _Milliseconds | UnsetType = UNSET
+    ms: _Milliseconds | None = None
 
 
 _read: Reader[Fault] = Reader(Fault)
@@ -45,12 +45,12 @@ def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:
     fault = _read(body)
     if fault.provider != "*" and fault.provider not in vendors:
         raise Invalid(f"is none of *, {', '.join(sorted(vendors))}", "provider")
-    if fault.action == "latency" and fault.ms is UNSET:
+    if fault.action == "latency" and fault.ms is None:
         raise Invalid("is required for latency", "ms")
     for name in ("code", "retry_after"):
-        if getattr(fault, name) is not UNSET and fault.action != "error":
+        if getattr(fault, name) is not None and fault.action != "error":
             raise Invalid("belongs to action error", name)
-    if fault.code is not UNSET and fault.code not in PROXY_CODES:
+    if fault.code is not None and fault.code not in PROXY_CODES:
         if fault.provider == "*":
             raise Invalid(f"differs by provider; for * only {', '.join(sorted(PROXY_CODES))}", "code")
         known = vendors[fault.provider].codes
@@ -74,7 +74,7 @@ class InForce:
         return (
             rule.provider in ("*", provider)
             and rule.operation == operation
-            and (rule.address is UNSET or rule.address == address)
+            and (rule.address is None or rule.address == address)
             and (rule.fraction >= 1 or self.chance.random() < rule.fraction)
         )
 
@@ -124,9 +124,9 @@ class Faults:
             late = fault.rule.action == "latency"
             if (acting is not None and not late) or not fault.befalls(provider, operation, address):
                 continue
-            delay_ms += 0 if fault.rule.ms is UNSET else fault.rule.ms
+            delay_ms += fault.rule.ms or 0
             acting = acting if late else fault
             fault.hits += 1
-            if fault.rule.times is not UNSET and fault.hits >= fault.rule.times:
+            if fault.rule.times is not None and fault.hits >= fault.rule.times:
                 self.remove(fault.id)
         return Mishap(delay_ms, acting)
