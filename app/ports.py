@@ -199,3 +199,21 @@ class Performer(Protocol):
     async def perform(self, effect: Any) -> Any:
         """Makes the call and returns what ``settle`` takes. Raises only for bugs, which stop the worker."""
         ...
+
+
+# --- state, served by its owner ---
+
+
+class NotOwned(Exception):
+    """The partition belongs to another worker."""
+
+
+class StateReads(Protocol):
+    """A worker's answers for the partitions it owns."""
+
+    async def read(
+        self, partition: int, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float
+    ) -> Any:
+        """``after``: the offset on notify_commands that the answer must have seen. Raises NotOwned, TimeoutError,
+        LookupError (no such view), Invalid (a parameter)."""
+        ...

@@ -9,7 +9,7 @@ import faust
 import structlog
 from faust.types import TP
 
-from app.ports import Machine, Performer
+from app.ports import Machine, NotOwned, Performer
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.overrides import CheckpointTableManager, CheckpointTransport, Fetched
@@ -22,10 +22,6 @@ from schemas.topics import COMMANDS, changelog_topic, journal_topic
 log = structlog.get_logger(__name__)
 
 _DRAIN_S = 10.0
-
-
-class NotOwned(Exception):
-    """The partition belongs to another worker."""
 
 
 class CheckpointApp(faust.App):  # type: ignore[misc]

@@ -1,0 +1,51 @@
+"""The names of every metric, and the registry of a process. Nothing is registered on import."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with what is true of every process: memory, CPU, files, garbage collection."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class StreamingMetrics:
+    """What a role with tables counts; children are bound once, so that counting costs next to nothing."""
+
+    def __init__(self, registry: CollectorRegistry, role: str) -> None:
+        self._counters: dict[str, Counter] = {
+            "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
+            "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
+            "dead": Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role"], registry=registry),
+            "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
+            "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),
+        }
+        self._bound = {name: counter.labels(role) for name, counter in self._counters.items()}
+        self.owned = Gauge("tocsin_partitions_owned", "Partitions owned", ["role"], registry=registry).labels(role)
+
+    def count(self, name: str, count: int) -> None:
+        if count:
+            self._bound[name].inc(count)
+
+
+class WaitingRecords(Collector):
+    """Fetched records that wait, by partition, asked for when the metrics are."""
+
+    def __init__(self, role: str, waiting: Callable[[], Mapping[int, int]]) -> None:
+        self._role = role
+        self._waiting = waiting
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "tocsin_records_waiting", "Fetched records that wait to be handled", labels=["role", "partition"]
+        )
+        for partition, count in self._waiting().items():
+            family.add_metric([self._role, str(partition)], count)
+        return [family]
