@@ -1,4 +1,4 @@
-"""waits: which notifications wait here, by user, by notification and by campaign, so that a command finds them."""
+"""waits: which notifications wait at the router, by user, by notification and by campaign, so that a command finds them."""
 
 from collections.abc import Iterator
 

@@ -1,0 +1,54 @@
+"""pending: which notifications are open here, by user, by notification and by campaign, so that a command finds them."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from app.ports import Rows
+from tables.table import Table, TableSpec
+
+
+class Pending(Struct, frozen=True, array_like=True):
+    user_id: str
+    #: The key of its row in notifications.
+    notification: bytes
+
+
+PENDING: TableSpec[Pending] = TableSpec("pending", Pending)
+
+
+class PendingTable:
+    """One row for each thing by which an open notification is looked for."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.table: Table[Pending] = Table(PENDING, rows)
+
+    def add(self, user_id: str, notification: bytes, notification_id: str, campaign_id: str | None) -> None:
+        row = Pending(user_id, notification)
+        for key in _keys(user_id, notification, notification_id, campaign_id):
+            if self.table.get(key) is None:
+                self.table.put(key, row)
+
+    def remove(self, user_id: str, notification: bytes, notification_id: str, campaign_id: str | None) -> None:
+        for key in _keys(user_id, notification, notification_id, campaign_id):
+            self.table.delete(key)
+
+    def of_user(self, user_id: str) -> list[Pending]:
+        return self._found(b"u", user_id)
+
+    def of_notification(self, notification_id: str) -> list[Pending]:
+        return self._found(b"n", notification_id)
+
+    def of_campaign(self, campaign_id: str) -> list[Pending]:
+        return self._found(b"c", campaign_id)
+
+    def _found(self, kind: bytes, name: str) -> list[Pending]:
+        start = kind + name.encode() + b"\0"
+        return [row for _, row in self.table.scan(start, start[:-1] + b"\1")]
+
+
+def _keys(user_id: str, notification: bytes, notification_id: str, campaign_id: str | None) -> Iterator[bytes]:
+    yield b"u" + user_id.encode() + b"\0" + notification
+    yield b"n" + notification_id.encode() + b"\0" + notification
+    if campaign_id is not None:
+        yield b"c" + campaign_id.encode() + b"\0" + notification

@@ -1,0 +1,21 @@
+"""routed: whose each queued send is, for receipts that name nothing else."""
+
+from msgspec import Struct
+
+from schemas.words import Channel
+from tables.table import TableSpec
+
+
+class Routed(Struct, frozen=True, array_like=True):
+    user_id: str
+    #: The key of its row in notifications.
+    notification: bytes
+    channel: Channel
+    until_ms: int
+
+
+ROUTED: TableSpec[Routed] = TableSpec("routed", Routed, expires=lambda row: row.until_ms)
+
+
+def routed_key(send_id: str) -> bytes:
+    return send_id.encode()
