@@ -11,12 +11,16 @@ from schemas.words import Provider
 FRESH_MS = 800
 
 
+#: What a call is for: to send, or to ask after a send in doubt.
+Purpose = Literal["send", "ask"]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a provider: to send, or to ask after a send in doubt."""
+    """One request to a provider."""
 
-    kind: Literal["send", "ask"]
-    #: The send's key in ``sends``, and the number of its claim.
+    purpose: Purpose
+    #: The send's key in ``attempts``, and the number of its claim.
     key: bytes
     number: int
     user_id: str

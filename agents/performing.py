@@ -1,4 +1,4 @@
-"""Carries out a channel's calls: many at a time, a user's one after the other, none on a look that is no longer fresh."""
+"""Carries out a channel's calls: many at a time, a user's one after the other, and none on a look that has aged."""
 
 import asyncio
 import time
@@ -62,7 +62,7 @@ class Performing:
         """Makes the call and tells what came of it; raises only what a client raises, which is a bug."""
         self._in_hand += 1
         try:
-            return Result(call, await (self._send(call) if call.kind == "send" else self._ask(call)))
+            return Result(call, await (self._send(call) if call.purpose == "send" else self._ask(call)))
         finally:
             self._in_hand -= 1
 
@@ -102,7 +102,7 @@ class Performing:
 
     @asynccontextmanager
     async def _in_order(self, call: Call) -> AsyncIterator[None]:
-        """Waits for the user's earlier calls; critical ones wait only for their like."""
+        """Pauses for the user's earlier calls; critical ones wait only for their like."""
         name = (call.user_id, call.urgent)
         queue = self._queues.setdefault(name, _Queue())
         queue.length += 1

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from app.domain.outcome import LANE_RESTS, Outcome
 from app.domain.policy import InDoubt, Retries
-from schemas.words import Platform, Provider, Status
+from schemas.words import Platform, Provider
 
 #: A provider serves only the devices of its platform.
 _PLATFORM: dict[Provider, Platform] = {"apns": "ios", "fcm": "android", "webpush": "web"}
@@ -19,6 +20,9 @@ _EVIDENCE: frozenset[Provider] = frozenset(("ses", "sendgrid", "twilio", "vonage
 
 #: Who has nothing by which the user or we could tell a second message from the first.
 _NEVER_RESENT: frozenset[Provider] = frozenset(("sns",))
+
+#: How the answer to a call can end a send.
+Ended = Literal["sent", "failed", "unknown"]
 
 _FIRST_ASK_MS = 5_000
 #: How long to wait for word from the app before a push is sent again: the provider itself can't be asked.
@@ -52,9 +56,8 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    status: Status
+    status: Ended
     reason: str | None
-    tries: Tries
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,12 @@ def after(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider
     counted = tries if outcome.kind in ("throttle", "config") else replace(tries, used=tries.used + 1)
     match outcome.kind:
         case "ok":
-            return End("sent", None, counted)
+            return End("sent", None)
         case "drop":
             too_large = outcome.why == "too_large"
-            return End("failed", "too_large" if too_large else "permanent", counted)
+            return End("failed", "too_large" if too_large else "permanent")
         case "bad_token":
-            return End("failed", "invalid_token", counted)
+            return End("failed", "invalid_token")
         case "in_doubt":
             return Doubt(outcome.doubt or "connection_lost")
         case "retry" if counted.used >= rule.attempts:
@@ -105,7 +108,7 @@ def after(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider
 
 def spent(tries: Tries) -> End:
     """All attempts are used up. What may have arrived hasn't failed."""
-    return End("unknown", None, tries) if tries.doubted else End("failed", "retries_exhausted", tries)
+    return End("unknown", None) if tries.doubted else End("failed", "retries_exhausted")
 
 
 def backoff_ms(rule: Retries, waits: int, send_id: str) -> int:

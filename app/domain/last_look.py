@@ -1,12 +1,13 @@
 """The last look: whether a send may still be made, just before every provider call (contract, "The last look")."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from app.domain.policy import EventRule, Policy
 from app.domain.preferences import Preferences, dnd_active, hours_in_force, judge_consent, judge_preference
 from app.domain.quiet_hours import hold_until, spread_offset_ms
 from schemas.sends import Send
-from schemas.words import Platform, Status
+from schemas.words import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The send is not to be made."""
+    """The send is not to be made: how it ends instead."""
 
-    status: Status
+    status: Literal["suppressed", "cancelled", "expired", "failed"]
     reason: str | None = None
 
 

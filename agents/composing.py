@@ -1,0 +1,30 @@
+"""From a send to what its channel shows: the template or the literal content, rendered for this recipient."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from app.domain.catalog import Catalog
+from app.domain.rendering import RenderError, compile_template, render, render_content, variables_of
+from app.ports import Message
+from schemas.sends import Send
+
+
+def compose(
+    send: Send, catalog: Catalog, user: Mapping[str, Any], locale: str | None, headers: Mapping[str, str] | None = None
+) -> Message | RenderError:
+    """``locale``: the user's (or their device's), where the request named none. ``headers``: of mail."""
+    parts = _parts(send, catalog, user, send.locale or locale)
+    return parts if isinstance(parts, RenderError) else Message(headers=dict(headers or {}), **parts)
+
+
+def _parts(send: Send, catalog: Catalog, user: Mapping[str, Any], locale: str | None) -> dict[str, str] | RenderError:
+    if send.content is not None:
+        return render_content(send.content, send.channel)
+    found = catalog.template(send.template_id) if send.template_id is not None else None
+    if found is None:
+        return RenderError("template_id", "there is no such template")
+    items = [msgspec.json.decode(msgspec.json.encode(item)) for item in send.items] if send.items else None
+    variables = variables_of(msgspec.json.decode(send.data), user, items, len(items) if items else None)
+    return render(compile_template(found), send.channel, locale, variables, send.variant)

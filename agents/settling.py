@@ -1,0 +1,160 @@
+"""What a call came to: the end, another try, or a doubt that evidence settles, never a blind second call."""
+
+from dataclasses import replace as replaced
+from typing import Any
+
+from msgspec.structs import replace
+
+from agents.calls import Call, Result
+from agents.claiming import call_of, compose_for, give_up, look_at, proceed, providers_for
+from agents.known import known_of
+from agents.turn import Job, Turn
+from app.domain.addresses import address_hash
+from app.domain.attempts import Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
+from app.domain.last_look import Go, Over, Reach
+from app.domain.outcome import Outcome
+from app.ports import Message
+from schemas.instants import rfc3339
+from schemas.receipts import Receipt
+from tables.attempts import Timer
+
+#: The answer to a question that nobody answered comes no later than this after its time limit.
+_GRACE_MS = 5_000
+
+
+def settle_send(turn: Turn, job: Job, result: Result) -> None:
+    """Takes what came of a call to send."""
+    if result.call.number != job.open.call or not job.in_call:
+        _settle_late(turn, job, result)
+    elif result.outcome is not None:
+        _take(turn, job, result.call, result.outcome)
+    else:
+        proceed(turn, replaced(job, state="calling"))  # it was not made: its look was no longer fresh
+
+
+def _settle_late(turn: Turn, job: Job, result: Result) -> None:
+    """An answer that came when the send had moved on: only that it was accepted still matters."""
+    if result.outcome is not None and result.outcome.kind == "ok":
+        turn.end(job, "sent", provider_message_id=result.outcome.provider_message_id)
+
+
+def _take(turn: Turn, job: Job, call: Call, outcome: Outcome) -> None:
+    if job.open.proven is not None and outcome.kind != "ok":
+        outcome = Outcome("ok", provider_message_id=job.open.proven or None)
+    policy = turn.catalog.policy
+    able = providers_for(turn, Reach(call.to.value, platform=call.to.platform))
+    following = after(outcome, job.open.tries, policy.retries[turn.carrier.channel], able, job.send.send_id, turn.now)
+    match following:
+        case Doubt(reason):
+            if job.state != "in_doubt":
+                begin_doubt(turn, job, reason, outcome.code)
+        case Again():
+            _retry(turn, job, following, outcome)
+        case End("sent"):
+            _accepted(turn, job, outcome.provider_message_id)
+        case End(status, reason):
+            known = _known_of_address(job, call, outcome)
+            turn.end(job, status, reason, detail=_error(outcome.code), known=known)
+
+
+def _accepted(turn: Turn, job: Job, provider_message_id: str | None) -> None:
+    latency_ms = turn.now - job.send.accepted_at
+    turn.end(job, "sent", provider_message_id=provider_message_id, detail={"latency_ms": latency_ms})
+
+
+def _retry(turn: Turn, job: Job, again: Again, outcome: Outcome) -> None:
+    if job.open.withdrawn is not None:
+        give_up(turn, job, Over(job.open.withdrawn.status, job.open.withdrawn.reason))
+        return
+    if again.outage:
+        turn.tell(job, "held", "provider_outage", detail={"until": rfc3339(again.at)})
+    else:
+        detail = {"retry_at": rfc3339(again.at), **_error(outcome.code)}
+        turn.tell(job, "retrying", outcome.code or outcome.kind, detail=detail)
+    timer = Timer("retry", min(again.at, job.send.expires_at))
+    turn.rest(job, "held" if again.outage else "retrying", replace(job.open, tries=again.tries), timer)
+
+
+def _known_of_address(job: Job, call: Call, outcome: Outcome) -> dict[str, Any] | None:
+    """What the router needs to retire or suppress the address that was called, and no newer one."""
+    opted_out = outcome.why == "opted_out"
+    if outcome.kind != "bad_token" and not opted_out:
+        return None
+    known: dict[str, Any] = {
+        "device_id": job.send.device_id,
+        "address_hash": address_hash(call.to.channel, call.to.value).hex(),
+        "invalid_since": outcome.invalid_since_ms,
+        "called_at": call.claimed_at,
+        "opted_out": opted_out or None,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _error(code: str | None) -> dict[str, str]:
+    return {} if code is None else {"error": code}
+
+
+# --- in doubt ----------------------------------------------------------------------------------------------------
+
+
+def begin_doubt(turn: Turn, job: Job, reason: str, code: str | None = None) -> None:
+    """The outcome of the call in flight isn't known: from here on only evidence moves the send."""
+    if job.open.proven is not None:
+        _accepted(turn, job, job.open.proven or None)
+        return
+    policy = turn.catalog.policy
+    until = settle_until(policy.in_doubt, job.send.category, job.open.tries, turn.now, job.send.expires_at)
+    turn.tell(job, "in_doubt", reason, detail={**_error(code), "until": rfc3339(until)})
+    doubted = replace(job.open, doubted_at=turn.now, settle_until=until, asked=0)
+    turn.rest(job, "in_doubt", doubted, Timer("settle", ask_at(turn.now, 0, until)))
+
+
+def ask(turn: Turn, job: Job) -> None:
+    """Asks the provider after the send; without an address or a text to ask for there is nothing to find."""
+    known = known_of(turn.state.knowledge, job.send, turn.catalog.policy)
+    if known.erased:
+        give_up(turn, job, Over("suppressed", "erased"))
+        return
+    reach = known.reach
+    timeout_ms = turn.carrier.timeouts_ms.get(job.open.tries.provider) if job.open.tries.provider else None
+    message = compose_for(turn, job.send, reach) if reach is not None else None
+    if reach is None or timeout_ms is None or not isinstance(message, Message):
+        found_nothing(turn, job, answered=False)
+        return
+    asking = replace(job.open, asked=job.open.asked + 1)
+    turn.rest(job, "in_doubt", asking, Timer("deadline", turn.now + timeout_ms + _GRACE_MS))
+    asked = Job(job.key, job.send, "in_doubt", asking)
+    turn.out.call(call_of(turn, asked, reach, message, "ask", timeout_ms))
+
+
+def settle_question(turn: Turn, job: Job, result: Result) -> None:
+    """Takes what asking found."""
+    if job.state != "in_doubt" or result.call.number != job.open.call:
+        return
+    if result.outcome is not None and result.outcome.kind == "ok":
+        _accepted(turn, job, result.outcome.provider_message_id)
+    else:
+        found_nothing(turn, job, answered=result.outcome is None)
+
+
+def found_nothing(turn: Turn, job: Job, *, answered: bool) -> None:
+    """``answered``: the provider says that it knows nothing of the send (or can't be asked at all)."""
+    if turn.now < job.open.settle_until:
+        timer = Timer("settle", max(turn.now, ask_at(job.open.doubted_at, job.open.asked, job.open.settle_until)))
+        turn.rest(job, "in_doubt", job.open, timer)
+        return
+    allowed = answered and may_resend(turn.catalog.policy.in_doubt, job.send.category, job.open.tries)
+    if not allowed or not isinstance(look_at(turn, job), Go):
+        turn.end(job, "unknown")
+        return
+    again = replace(job.open, tries=resend(job.open.tries))
+    proceed(turn, Job(job.key, job.send, job.state, again))
+
+
+def prove(turn: Turn, job: Job, receipt: Receipt) -> None:
+    """Something came back of the send, so a provider has accepted it."""
+    if job.state == "calling":
+        proven = replace(job.open, proven=receipt.provider_message_id or "")
+        turn.rest(job, "calling", proven, job.open.timer)
+    elif job.state == "in_doubt" or job.open.tries.doubted:
+        _accepted(turn, job, receipt.provider_message_id)
