@@ -1,4 +1,4 @@
-"""Producing to Kafka from where there is no checkpoint (gateway, commands): returns when every in-sync replica has it."""
+"""Producing to Kafka where there is no checkpoint: returns when every in-sync replica has the records."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

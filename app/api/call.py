@@ -1,0 +1,109 @@
+"""One call of the gateway, as its handlers see it: who calls, what is asked, and what is needed to answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from app.api.callers import Caller, Callers, Service
+from app.api.problems import Problem, problem_of
+from app.api.room import Room
+from app.store.clickhouse import History
+from app.store.config_follower import ConfigFollower
+from app.store.config_writer import ConfigWriter
+from app.store.dead_letters import DeadLetters
+from app.store.owner_client import OwnerClient
+from app.store.owners import OwnersFollower
+from app.store.publisher import KafkaPublisher
+from schemas.decode import Invalid, Reader
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 1 << 20
+
+_read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the gateway reaches the world with. ``clock``: Unix milliseconds; ``new_id``: a random UUID."""
+
+    callers: Callers
+    publisher: KafkaPublisher
+    config: ConfigFollower
+    writer: ConfigWriter
+    owners: OwnersFollower
+    owner: OwnerClient
+    history: History
+    dead: DeadLetters
+    partitions: int
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    room: Room
+    cors_origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    request: web.Request
+    deps: Deps
+    #: None where anybody may call.
+    caller: Caller | None
+
+    @property
+    def service(self) -> Service:
+        """The caller of a route that is for services only."""
+        assert isinstance(self.caller, Service)
+        return self.caller
+
+    def path(self, name: str) -> str:
+        return self.request.match_info[name]
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query
+
+    async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
+        """The whole body; raises Problem 413 before more than ``limit`` bytes are held."""
+        too_large = Problem(413, f"the body is larger than {limit} bytes")
+        if (self.request.content_length or 0) > limit:
+            raise too_large
+        read = bytearray()
+        async for chunk in self.request.content.iter_any():
+            read += chunk
+            if len(read) > limit:
+                raise too_large
+        return bytes(read)
+
+    async def read(self, reader: Reader[T], limit: int = MAX_BODY_BYTES) -> T:
+        """The body as the reader's type; raises Problem 400 with the field."""
+        try:
+            return reader(await self.body(limit))
+        except Invalid as invalid:
+            raise problem_of(invalid) from invalid
+
+    async def fields(self) -> dict[str, Any]:
+        """The body's object as it stands, for what is checked where it is made a record; no body is no fields."""
+        if not self.request.body_exists:
+            return {}
+        return await self.read(_read_object)
+
+    def integer(self, name: str, default: int, most: int) -> int:
+        """A query parameter from 1 to ``most``; raises Problem 400."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= most:
+            raise Problem(400, f"is not a number from 1 to {most}", name)
+        return int(text)
+
+
+def answer(document: Any, status: int = 200) -> web.Response:
+    """The document as JSON."""
+    return web.Response(body=msgspec.json.encode(document), status=status, content_type="application/json")
+
+
+def no_content() -> web.Response:
+    return web.Response(status=204)

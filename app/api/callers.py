@@ -1,0 +1,145 @@
+"""Who is calling: a service by its API key, or a user by a JWT; and what each route lets them do."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+
+from app.api.problems import Problem
+from app.config import ApiKey, Jwt
+from app.config.sections import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A caller with an API key; what it sends has the key's source."""
+
+    key_id: str
+    source: str
+    scopes: frozenset[Scope]
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.scopes
+
+    def may_see(self, source: str | None) -> bool:
+        """Whether what a source has sent is this caller's to see."""
+        return self.is_admin or (source or "") == self.source
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A caller whose JWT names the user that he is."""
+
+    user_id: str
+
+
+Caller = Service | User
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call a route: services with one of the scopes, and the user of the path with ``own``."""
+
+    scopes: tuple[Scope, ...] = ()
+    own: bool = False
+
+    @property
+    def public(self) -> bool:
+        return not self.scopes and not self.own
+
+
+PUBLIC = Access()
+SEND = Access(("send",))
+READ = Access(("read", "admin"))
+ADMIN = Access(("admin",))
+OWN = Access(own=True)
+OWN_OR_ADMIN = Access(("admin",), own=True)
+
+
+class SigningKeys(Protocol):
+    """Where the keys come from that verify a user's token."""
+
+    async def find(self, token: str) -> Any:
+        """Raises jwt.PyJWTError where there is none for this token."""
+        ...
+
+
+class SharedSecret:
+    """One secret, shared with whoever makes the tokens."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    async def find(self, token: str) -> str:
+        return self._secret
+
+
+class Callers:
+    """Tells callers apart by their credentials. Raises Problem: 401 for bad ones, 403 for what isn't theirs."""
+
+    def __init__(self, api_keys: Iterable[ApiKey], tokens: Jwt | None, signing_keys: SigningKeys | None) -> None:
+        self._api_keys = {key.id: key for key in api_keys}
+        self._tokens = tokens
+        self._signing_keys = signing_keys
+
+    async def admit(self, authorization: str | None, access: Access, user_id: str | None) -> Caller:
+        """The caller, if the route is open to it. ``user_id``: the user that the path names."""
+        caller = await self._identify(authorization)
+        match caller:
+            case Service() if not caller.scopes.isdisjoint(access.scopes):
+                return caller
+            case User() if access.own and caller.user_id == user_id:
+                return caller
+            case Service() if access.scopes:
+                raise Problem(403, f"this key lacks the scope {access.scopes[0]}")
+            case Service():
+                raise Problem(403, "only the user's own token may do this")
+            case User() if access.own:
+                raise Problem(403, "not yours: the token's sub is not the user of the path")
+            case User():
+                raise Problem(403, "only a service with an API key may do this")
+
+    async def _identify(self, authorization: str | None) -> Caller:
+        if not authorization:
+            raise _unauthorized("credentials are required: Authorization: Bearer …")
+        scheme, _, credential = authorization.partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential:
+            raise _unauthorized("the scheme of credentials is Bearer")
+        key_id, dot, _ = credential.partition(".")
+        if self._tokens is not None and key_id not in self._api_keys and credential.count(".") == 2:
+            return await self._user(credential)
+        return self._service(key_id if dot else "", credential)
+
+    def _service(self, key_id: str, credential: str) -> Service:
+        key = self._api_keys.get(key_id)
+        given = hashlib.sha256(credential.encode()).hexdigest()
+        # An unknown id takes the comparison's time too.
+        matches = hmac.compare_digest(given, key.sha256 if key else "0" * 64)
+        if key is None or not matches:
+            raise _unauthorized("the API key is not known")
+        return Service(key.id, key.source, frozenset(key.scopes))
+
+    async def _user(self, token: str) -> User:
+        assert self._tokens is not None
+        assert self._signing_keys is not None
+        try:
+            claims = jwt.decode(
+                token,
+                await self._signing_keys.find(token),
+                algorithms=list(self._tokens.algorithms),
+                audience=self._tokens.audience,
+                issuer=self._tokens.issuer,
+                options={"require": ["sub"], "verify_aud": self._tokens.audience is not None},
+            )
+        except jwt.PyJWTError as error:
+            raise _unauthorized(f"the token is not accepted: {type(error).__name__}") from error
+        return User(claims["sub"])
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, detail, headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,104 @@
+"""The gateway's process: everything that the API needs, started, served and closed in order."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from uuid import uuid4
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from app.api.call import Deps
+from app.api.callers import Callers, SharedSecret, SigningKeys
+from app.api.jwks import PublishedKeys
+from app.api.room import Room
+from app.api.server import create_app
+from app.config import Auth, Settings
+from app.store.clickhouse import History
+from app.store.config_follower import ConfigFollower
+from app.store.config_writer import ConfigWriter
+from app.store.dead_letters import DeadLetters
+from app.store.owner_client import OwnerClient
+from app.store.owners import OwnersFollower
+from app.store.publisher import KafkaPublisher
+from schemas.topics import COMMANDS
+
+log = structlog.get_logger(__name__)
+
+#: Calls that are being answered when the gateway is told to stop get so long.
+_GRACE_S = 10.0
+_SESSION_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+def unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def run_gateway(settings: Settings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Serves until ``stop`` is set. ``ready`` is called once, with the address, when the first call can be answered.
+
+    Raises KafkaError when no broker can be reached, LookupError where topics are missing, OSError where the port is
+    taken.
+    """
+    async with opened(settings) as deps:
+        public_url = settings.gateway.public_url
+        app = create_app(deps, version=version("tocsin"), public_url=public_url)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S)
+        await runner.setup()
+        try:
+            host = settings.gateway.host
+            await web.TCPSite(runner, host, settings.gateway.port, backlog=1024).start()
+            port = runner.addresses[0][1]
+            log.info("the gateway serves", host=host, port=port)
+            ready(f"http://{host}:{port}")
+            await stop.wait()
+        finally:
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Deps]:
+    """What the API reaches the world with, from the settings; closed at the end."""
+    options = settings.kafka.client_options()
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=_SESSION_TIMEOUT))
+        publisher = KafkaPublisher(options, client_id=f"tocsin-gateway-{settings.instance}")
+        stack.push_async_callback(publisher.close)
+        await publisher.start()
+        config = ConfigFollower(options)
+        stack.push_async_callback(config.close)
+        await config.start()
+        owners = OwnersFollower(options, unix_ms)
+        stack.push_async_callback(owners.close)
+        await owners.start()
+        history = History(settings)
+        stack.push_async_callback(history.close)
+        partitions = await publisher.partitions(COMMANDS)
+        yield Deps(
+            callers=callers(settings.auth, session),
+            publisher=publisher,
+            config=config,
+            writer=ConfigWriter(publisher, config, unix_ms),
+            owners=owners,
+            owner=OwnerClient(session, owners, partitions),
+            history=history,
+            dead=DeadLetters(options),
+            partitions=partitions,
+            clock=unix_ms,
+            new_id=lambda: str(uuid4()),
+            room=Room(),
+            cors_origins=frozenset(settings.gateway.cors_origins),
+        )
+
+
+def callers(auth: Auth, session: aiohttp.ClientSession) -> Callers:
+    """Who may call, from the settings."""
+    keys: SigningKeys | None = None
+    if auth.jwt is not None and auth.jwt.secret is not None:
+        keys = SharedSecret(auth.jwt.secret.get_secret_value())
+    elif auth.jwt is not None and auth.jwt.jwks_url is not None:
+        keys = PublishedKeys(session, auth.jwt.jwks_url)
+    return Callers(auth.api_keys, auth.jwt, keys)

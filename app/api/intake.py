@@ -1,0 +1,115 @@
+"""Notifications out of bodies: read, checked against the policy in force, and made into one record a recipient."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from app.api.problems import Problem, problem_of
+from app.domain.catalog import Catalog
+from app.domain.ids import keyed_notification_id
+from app.store.publisher import Outgoing
+from schemas.decode import Invalid, Reader, UserId
+from schemas.requests import Request, check_request
+from schemas.topics import EVENT_TOPIC_OF_LANE
+from schemas.words import Lane, Priority
+
+MAX_RECIPIENTS = 1000
+
+
+class NotificationBody(Request, frozen=True, kw_only=True, omit_defaults=True):
+    """A request for one user or for several."""
+
+    user_id: UserId | None = None  # type: ignore[assignment]
+    user_ids: Annotated[list[UserId], Meta(min_length=1, max_length=MAX_RECIPIENTS)] | None = None
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A notification that may be published: its id, its recipients, and the request that each record repeats."""
+
+    notification_id: str
+    recipients: tuple[str, ...]
+    request: dict[str, Any]
+    lane: Lane
+
+    def records(self) -> Iterator[Outgoing]:
+        topic = EVENT_TOPIC_OF_LANE[self.lane]
+        for user_id in self.recipients:
+            value = msgspec.json.encode(Request(user_id=user_id, **self.request))
+            yield Outgoing(topic, user_id.encode(), value)
+
+
+_read_body: Reader[NotificationBody] = Reader(NotificationBody)
+#: What a service can't say over HTTP.
+_NOT_TAKEN = ("user_id", "user_ids", "replay_id", "assigned_id", "notification_id", "source", "idempotency_key")
+_COPIED = tuple(name for name in Request.__struct_fields__ if name not in _NOT_TAKEN)
+
+
+def take(
+    raw: bytes | msgspec.Raw, header_key: str | None, source: str, catalog: Catalog, now_ms: int, new_id: str
+) -> Taken:
+    """What a body asks for, as the service of this source. ``header_key``: the Idempotency-Key header.
+
+    Raises Problem with the field.
+    """
+    body = _read(raw)
+    key = _key_of(body, header_key)
+    recipients = _recipients_of(body)
+    lane = _check(body, source, catalog, now_ms)
+    notification_id = keyed_notification_id(source, key) if key is not None else new_id
+    request = {name: getattr(body, name) for name in _COPIED}
+    request |= {"source": source, "idempotency_key": key, "assigned_id": None if key is not None else new_id}
+    return Taken(notification_id, recipients, request, lane)
+
+
+def _read(raw: bytes | msgspec.Raw) -> NotificationBody:
+    try:
+        body = _read_body(raw)
+    except Invalid as invalid:
+        raise problem_of(invalid) from invalid
+    if body.data_json and not body.data_json.startswith(b"{"):
+        raise Problem(400, "is not an object", "data")
+    if body.notification_id is not None:
+        raise Problem(400, "is for records on Kafka; over HTTP give idempotency_key", "notification_id")
+    return body
+
+
+def _key_of(body: NotificationBody, header_key: str | None) -> str | None:
+    if header_key is None:
+        return body.idempotency_key
+    if body.idempotency_key is not None and body.idempotency_key != header_key:
+        raise Problem(400, "differs from the header Idempotency-Key", "idempotency_key")
+    if not 1 <= len(header_key) <= 255:
+        raise Problem(400, "the header Idempotency-Key has 1 to 255 characters", "idempotency_key")
+    return header_key
+
+
+def _recipients_of(body: NotificationBody) -> tuple[str, ...]:
+    if (body.user_id is None) == (body.user_ids is None):
+        raise Problem(400, "give exactly one of user_id and user_ids", "user_id")
+    if body.user_ids is not None:
+        return tuple(dict.fromkeys(body.user_ids))
+    assert body.user_id is not None
+    return (body.user_id,)
+
+
+def _check(body: NotificationBody, source: str, catalog: Catalog, now_ms: int) -> Lane:
+    try:
+        check_request(body, now_ms)
+    except Invalid as invalid:
+        raise problem_of(invalid) from invalid
+    rule = catalog.policy.rule_of(body.event_type)
+    template_id = body.template_id or rule.template
+    if body.content is None and template_id is None:
+        raise Problem(422, "give template_id or content: the policy has no template for this event type", "template_id")
+    if body.content is None and template_id not in catalog.templates:
+        raise Problem(422, f"there is no template {template_id}", "template_id")
+    return lane_of(catalog.policy.priority_of(rule, body.priority, source), body.campaign_id is not None)
+
+
+def lane_of(priority: Priority, campaign: bool) -> Lane:
+    """Critical goes ahead of everything; campaigns and what is low give way to the rest."""
+    if priority == "critical":
+        return "critical"
+    return "bulk" if campaign or priority == "low" else "normal"

@@ -1,0 +1,98 @@
+"""The policy: read, checked, and replaced; in force once every running router has taken it over."""
+
+from typing import Any
+
+import yaml
+from aiohttp import web
+from msgspec import Struct, to_builtins
+
+from app.api.call import Call, answer
+from app.api.callers import ADMIN
+from app.api.problems import Problem
+from app.api.routes import Route
+from app.domain.policy import PolicyError, parse_policy
+from app.domain.policy.document import MAX_CHARACTERS, read_document
+
+_PATH = "/v1/policy"
+_MEDIA = ("application/json", "application/yaml")
+
+
+class PolicyDocument(Struct, frozen=True):
+    version: int
+    in_force: bool
+    #: The running routers that haven't taken it over.
+    waiting_for: list[str]
+    policy: dict[str, Any]
+
+
+class Valid(Struct, frozen=True):
+    valid: bool = True
+
+
+async def get(call: Call) -> web.Response:
+    return _answer(call)
+
+
+async def put(call: Call) -> web.Response:
+    await call.deps.writer.write_policy(await _valid_text(call))
+    return _answer(call)
+
+
+async def validate(call: Call) -> web.Response:
+    await _valid_text(call)
+    return answer(Valid())
+
+
+async def _valid_text(call: Call) -> str:
+    """The body, if it is a policy that can be taken; raises Problem with all that is wrong with it."""
+    raw = await call.body(4 * MAX_CHARACTERS)
+    try:
+        text = raw.decode()
+        yaml.compose(text)
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise Problem(400, "the policy is neither YAML nor JSON") from error
+    catalog = call.deps.config.catalog
+    try:
+        parse_policy(text, templates={name for name in catalog.templates if catalog.template(name)})
+    except PolicyError as error:
+        first = error.problems[0]
+        errors = [to_builtins(problem) for problem in error.problems]
+        raise Problem(422, str(first), first.path or None, more={"errors": errors}) from error
+    return text
+
+
+def _answer(call: Call) -> web.Response:
+    config = call.deps.config
+    version = config.catalog.policy_version
+    behind = call.deps.owners.behind(version)
+    document = PolicyDocument(version, not behind, behind, read_document(config.policy_text).root)
+    if "yaml" in call.request.headers.get("Accept", ""):
+        text = yaml.safe_dump(to_builtins(document), sort_keys=False, allow_unicode=True)
+        return web.Response(text=text, content_type="application/yaml")
+    return answer(document)
+
+
+ROUTES = (
+    Route("GET", _PATH, get, ADMIN, "The policy in force", {200: PolicyDocument}, gives=_MEDIA),
+    Route(
+        "PUT",
+        _PATH,
+        put,
+        ADMIN,
+        "Put a new version of the policy in force",
+        {200: PolicyDocument},
+        body=dict[str, Any],
+        takes=_MEDIA,
+        gives=_MEDIA,
+    ),
+    Route(
+        "POST",
+        f"{_PATH}/validate",
+        validate,
+        ADMIN,
+        "Check a policy without putting it in force",
+        {200: Valid},
+        body=dict[str, Any],
+        takes=_MEDIA,
+    ),
+)

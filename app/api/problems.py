@@ -1,0 +1,66 @@
+"""Errors as RFC 9457 problem details, with the field that is wrong."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from schemas.decode import Invalid, TooLarge
+
+_CONTENT_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer that says what was wrong and, where one is to blame, with which field."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.field = field
+        self.headers = dict(headers or {})
+        self.more = dict(more or {})
+
+    def document(self) -> dict[str, Any]:
+        """The members of the problem, as RFC 9457 names them."""
+        members: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.field is not None:
+            members["field"] = self.field
+        return members | self.more
+
+    def response(self) -> web.Response:
+        return web.Response(
+            status=self.status,
+            body=msgspec.json.encode(self.document()),
+            content_type=_CONTENT_TYPE,
+            headers=self.headers,
+        )
+
+
+def problem_of(invalid: Invalid) -> Problem:
+    """413 where it was too much, 400 where it couldn't be decoded, 422 where it was read and a rule refuses it."""
+    decoded = invalid.__cause__ is None
+    return Problem(413 if isinstance(invalid, TooLarge) else 422 if decoded else 400, invalid.reason, invalid.field)
+
+
+def unknown(what: str) -> Problem:
+    return Problem(404, f"{what} is not known")
+
+
+def later(detail: str, retry_after_s: int = 1) -> Problem:
+    """503: nothing was decided; the same call may succeed in a while."""
+    return Problem(503, detail, headers={"Retry-After": str(retry_after_s)})

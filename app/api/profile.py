@@ -1,0 +1,42 @@
+"""A user's profile: addresses, language, time zone, name, attributes."""
+
+from typing import Any
+
+from aiohttp import web
+
+from app.api.call import Call, answer
+from app.api.callers import OWN_OR_ADMIN, Service
+from app.api.routes import Route
+from app.api.state import read, write_and_read
+from schemas.commands import ProfileSet
+
+_PATH = "/v1/users/{id}/profile"
+#: Only a service can vouch for an address.
+_VERIFIED = ("email_verified", "phone_verified")
+
+
+async def get(call: Call) -> web.Response:
+    return answer(await read(call, "profile") or {})
+
+
+async def patch(call: Call) -> web.Response:
+    """Merged as RFC 7396; an address that a user sets starts unverified, whatever he says of it."""
+    fields = await call.fields()
+    if not isinstance(call.caller, Service):
+        fields = {name: value for name, value in fields.items() if name not in _VERIFIED}
+    return answer(await write_and_read(call, "profile.set", fields, "profile") or {})
+
+
+ROUTES = (
+    Route("GET", _PATH, get, OWN_OR_ADMIN, "A user's profile", {200: dict[str, Any]}),
+    Route(
+        "PATCH",
+        _PATH,
+        patch,
+        OWN_OR_ADMIN,
+        "Merge into a user's profile (RFC 7396)",
+        {200: dict[str, Any]},
+        body=ProfileSet,
+        takes=("application/json", "application/merge-patch+json"),
+    ),
+)

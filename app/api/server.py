@@ -1,0 +1,126 @@
+"""The gateway's HTTP server: every route, admitted by its access, with problems as its only errors."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from aiokafka.errors import KafkaError
+
+from app.api import (
+    app_reports,
+    consents,
+    dead,
+    devices,
+    erasures,
+    history,
+    inbox,
+    notifications,
+    policy,
+    preferences,
+    profile,
+    query,
+    templates,
+)
+from app.api.call import Call, Deps, answer
+from app.api.callers import PUBLIC, Caller
+from app.api.cors import cors
+from app.api.description import describe
+from app.api.problems import Problem, later
+from app.api.routes import Route
+from app.store.clickhouse import Unavailable
+from app.store.owner_client import OwnerRefusedError, OwnerUnavailableError
+from app.store.publisher import PublishError, TooLargeError
+
+log = structlog.get_logger(__name__)
+
+RESOURCES = (
+    notifications,
+    history,
+    preferences,
+    profile,
+    devices,
+    consents,
+    app_reports,
+    inbox,
+    erasures,
+    templates,
+    policy,
+    query,
+    dead,
+)
+
+
+def routes(version: str, public_url: str | None) -> Sequence[Route]:
+    """Every route of the gateway, its own description included."""
+    served = tuple(route for resource in RESOURCES for route in resource.ROUTES)
+    document = describe(served, version, public_url)
+
+    async def description(_: Call) -> web.Response:
+        return answer(document)
+
+    return (*served, Route("GET", "/openapi.json", description, PUBLIC, "This description", {200: dict}))
+
+
+def create_app(deps: Deps, *, version: str = "0.1.0", public_url: str | None = None) -> web.Application:
+    app = web.Application(middlewares=[cors(deps.cors_origins), _problems])
+    for route in routes(version, public_url):
+        app.router.add_route(route.method, route.path, partial(_serve, deps, route))
+    return app
+
+
+async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamResponse:
+    caller: Caller | None = None
+    if not route.access.public:
+        authorization = request.headers.get("Authorization")
+        caller = await deps.callers.admit(authorization, route.access, request.match_info.get("id"))
+    return await route.handler(Call(request, deps, caller))
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong becomes a problem; what nobody foresaw is logged and says nothing of itself."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _of_status(error).response()
+    except Exception as error:
+        return _of(error, request).response()
+
+
+def _of_status(error: web.HTTPException) -> Problem:
+    allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    return Problem(
+        error.status, "there is no such path or method" if error.status in (404, 405) else error.reason, headers=allowed
+    )
+
+
+def _of(error: Exception, request: web.Request) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case TooLargeError():
+            return Problem(413, "a record of it would be larger than the log takes")
+        case PublishError():
+            log.warning("not accepted", path=_pattern(request), reason=str(error))
+            return later(
+                "the log hasn't acknowledged it: it may or may not be there; the same key makes it safe to repeat"
+            )
+        case OwnerRefusedError():
+            return Problem(400, error.reason, error.field)
+        case OwnerUnavailableError() | Unavailable():
+            log.warning("not answered", path=_pattern(request), reason=str(error))
+            return later(str(error))
+        case KafkaError() | TimeoutError():
+            log.warning("not answered", path=_pattern(request), reason=type(error).__name__)
+            return later("the log doesn't answer")
+        case _:
+            log.exception("a call failed", path=_pattern(request), exc_info=error)
+            return Problem(500, "the gateway failed; it has been logged")
+
+
+def _pattern(request: web.Request) -> str:
+    """The route's path, which unlike the request's own names nobody."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"

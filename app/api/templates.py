@@ -1,0 +1,210 @@
+"""Templates: what is said on each channel in each language, in versions that can be gone back to."""
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from app.api.call import Call, answer, no_content
+from app.api.callers import ADMIN
+from app.api.problems import Problem, problem_of, unknown
+from app.api.routes import Route
+from app.domain.policy import Policy
+from app.domain.rendering import RenderError, check_syntax, choose_variant, compile_template, render, variables_of
+from schemas.config import Parts, Template, TemplateVersion, Variant, check_template, read_template
+from schemas.decode import Invalid, Reader
+from schemas.words import Channel
+
+_PATH = "/v1/templates"
+
+
+class TemplateDocument(Struct, frozen=True, kw_only=True):
+    """A version of a template."""
+
+    id: str
+    version: int
+    at: str
+    channels: dict[Channel, dict[str, Parts]]
+    variants: list[Variant] | None = None
+    deleted: bool = False
+
+
+class Templates(Struct, frozen=True):
+    templates: list[TemplateDocument]
+
+
+class Versions(Struct, frozen=True):
+    """Oldest first."""
+
+    versions: list[TemplateDocument]
+
+
+class Rollback(Struct, frozen=True):
+    """``version``: the one to go back to; it becomes a new one."""
+
+    version: int
+
+
+class PreviewBody(Struct, frozen=True, kw_only=True):
+    """What a send would bring: ``data``, and of a digest ``items``; ``user`` stands for the user's profile."""
+
+    data: dict[str, Any] = {}
+    user: dict[str, Any] = {}
+    items: list[Any] | None = None
+    locale: str | None = None
+    variant: str | None = None
+    #: Another text than the current version's.
+    channels: dict[Channel, dict[str, Parts]] | None = None
+
+
+class Preview(Struct, frozen=True):
+    """The rendered parts by channel."""
+
+    version: int
+    channels: dict[Channel, dict[str, str]]
+
+
+_read_preview: Reader[PreviewBody] = Reader(PreviewBody)
+_read_rollback: Reader[Rollback] = Reader(Rollback)
+
+
+async def get_all(call: Call) -> web.Response:
+    catalog = call.deps.config.catalog
+    found = (catalog.template(template_id) for template_id in sorted(catalog.templates))
+    return answer(Templates([_document(version) for version in found if version is not None]))
+
+
+async def post(call: Call) -> web.Response:
+    template = _checked(await call.fields())
+    if call.deps.config.catalog.template(template.id) is not None:
+        raise Problem(409, f"there is a template {template.id} already: change it by PUT", "id")
+    return answer(_document(await call.deps.writer.write_template(template)), 201)
+
+
+async def get(call: Call) -> web.Response:
+    return answer(_document(_current(call)))
+
+
+async def put(call: Call) -> web.Response:
+    template_id, fields = call.path("id"), await call.fields()
+    if fields.get("id", template_id) != template_id:
+        raise Problem(400, "differs from the path's", "id")
+    template = _checked({**fields, "id": template_id})
+    is_new = call.deps.config.catalog.template(template_id) is None
+    return answer(_document(await call.deps.writer.write_template(template)), 201 if is_new else 200)
+
+
+async def delete(call: Call) -> web.Response:
+    current = _current(call)
+    if current.template.id in _named_by(call.deps.config.catalog.policy):
+        raise Problem(422, "the policy names this template", "id")
+    await call.deps.writer.write_template(current.template, deleted=True)
+    return no_content()
+
+
+async def post_preview(call: Call) -> web.Response:
+    current, body = _current(call), await call.read(_read_preview)
+    template = current.template
+    if body.channels is not None:
+        template = _checked({"id": template.id, "channels": msgspec.to_builtins(body.channels)})
+    variant = body.variant or choose_variant(template, str(body.user.get("id", "")))
+    count = None if body.items is None else len(body.items)
+    variables = variables_of(body.data, body.user, body.items, count)
+    compiled = compile_template(msgspec.structs.replace(current, template=template))
+    shown: dict[Channel, dict[str, str]] = {}
+    for channel in template.channels:
+        parts = render(compiled, channel, body.locale, variables, variant)
+        if isinstance(parts, RenderError):
+            raise Problem(422, parts.message, parts.part)
+        shown[channel] = parts
+    return answer(Preview(current.version, shown))
+
+
+async def get_versions(call: Call) -> web.Response:
+    return answer(Versions([_document(version) for version in _versions(call)]))
+
+
+async def post_rollback(call: Call) -> web.Response:
+    wanted = (await call.read(_read_rollback)).version
+    version = next((v for v in _versions(call) if v.version == wanted and not v.deleted), None)
+    if version is None:
+        raise Problem(422, "is not a version of this template", "version")
+    return answer(_document(await call.deps.writer.write_template(version.template)))
+
+
+def _checked(fields: dict[str, Any]) -> Template:
+    try:
+        template = read_template(msgspec.json.encode(fields))
+        check_template(template)
+    except Invalid as invalid:
+        raise problem_of(invalid) from invalid
+    if errors := check_syntax(template):
+        raise Problem(422, errors[0].message, errors[0].part)
+    return template
+
+
+def _current(call: Call) -> TemplateVersion:
+    version = call.deps.config.catalog.template(call.path("id"))
+    if version is None:
+        raise unknown("the template")
+    return version
+
+
+def _versions(call: Call) -> list[TemplateVersion]:
+    versions = call.deps.config.versions(call.path("id"))
+    return versions or [_current(call)]
+
+
+def _named_by(policy: Policy) -> set[str | None]:
+    rules = (*policy.exact.values(), *(rule for _, rule in policy.patterns))
+    digests = (*policy.digests.values(), *(rule.digest for rule in rules if rule.digest is not None))
+    return {rule.template for rule in rules} | {digest.template for digest in digests}
+
+
+def _document(version: TemplateVersion) -> TemplateDocument:
+    template = version.template
+    return TemplateDocument(
+        id=template.id,
+        version=version.version,
+        at=version.at,
+        channels=template.channels,
+        variants=template.variants,
+        deleted=version.deleted,
+    )
+
+
+ROUTES = (
+    Route("GET", _PATH, get_all, ADMIN, "All templates", {200: Templates}),
+    Route("POST", _PATH, post, ADMIN, "Make a template", {201: TemplateDocument}, body=Template),
+    Route("GET", f"{_PATH}/{{id}}", get, ADMIN, "A template's current version", {200: TemplateDocument}),
+    Route(
+        "PUT",
+        f"{_PATH}/{{id}}",
+        put,
+        ADMIN,
+        "Write a new version of a template, or its first",
+        {200: TemplateDocument, 201: TemplateDocument},
+        body=Template,
+    ),
+    Route("DELETE", f"{_PATH}/{{id}}", delete, ADMIN, "Delete a template that the policy doesn't name", {204: None}),
+    Route(
+        "POST",
+        f"{_PATH}/{{id}}/preview",
+        post_preview,
+        ADMIN,
+        "Show a template with some data, on every channel that it has",
+        {200: Preview},
+        body=PreviewBody,
+    ),
+    Route("GET", f"{_PATH}/{{id}}/versions", get_versions, ADMIN, "Every version of a template", {200: Versions}),
+    Route(
+        "POST",
+        f"{_PATH}/{{id}}/rollback",
+        post_rollback,
+        ADMIN,
+        "Make an earlier version the current one again",
+        {200: TemplateDocument},
+        body=Rollback,
+    ),
+)

@@ -1,0 +1,89 @@
+"""Following a small topic of one partition from its start, without a group: what every process knows by heart."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.ports import LogRecord
+
+log = structlog.get_logger(__name__)
+
+_POLL_MS = 1000
+_BACKOFF_S = 1.0
+
+
+class TopicFollower:
+    """Hands every record of a topic to ``take``, in order, from the start; all over again after a failed read."""
+
+    def __init__(self, client_options: Mapping[str, Any], topic: str, take: Callable[[LogRecord], None]) -> None:
+        self._options = client_options
+        self._topic = topic
+        self._partition = TopicPartition(topic, 0)
+        self._take = take
+        self._task: asyncio.Task[None] | None = None
+        self._position = 0
+        self._moved = asyncio.Condition()
+
+    async def start(self) -> None:
+        """Returns when everything that was in the topic has been taken. Raises KafkaError, or LookupError where
+        there is no such topic."""
+        consumer = await self._open()
+        try:
+            end = (await consumer.end_offsets([self._partition]))[self._partition]
+            while self._position < end:
+                await self._poll(consumer)
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._task = asyncio.create_task(self._follow(consumer), name=f"follow {self._topic}")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def reached(self, offset: int, *, timeout_s: float = 5.0) -> None:
+        """Returns when the record at that offset has been taken. Raises TimeoutError."""
+        async with asyncio.timeout(timeout_s), self._moved:
+            await self._moved.wait_for(lambda: self._position > offset)
+
+    async def _open(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **self._options, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            if self._topic not in await consumer.topics():
+                raise LookupError(f"topic {self._topic} is missing: run `tocsin topics apply`")
+            consumer.assign([self._partition])
+            await consumer.seek_to_beginning()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+            for record in records:
+                self._take(record)
+        async with self._moved:
+            self._position = await consumer.position(self._partition)
+            self._moved.notify_all()
+
+    async def _follow(self, consumer: AIOKafkaConsumer | None) -> None:
+        while True:
+            try:
+                consumer = consumer or await self._open()
+                while True:
+                    await self._poll(consumer)
+            except (KafkaError, LookupError) as error:
+                log.warning("reading again from the start", topic=self._topic, error=type(error).__name__)
+            finally:
+                if consumer is not None:
+                    await consumer.stop()
+                    consumer = None
+            await asyncio.sleep(_BACKOFF_S)

@@ -1,0 +1,141 @@
+"""Who may call what: keys, tokens, scopes."""
+
+import hashlib
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from app.api.callers import (
+    ADMIN,
+    OWN,
+    OWN_OR_ADMIN,
+    READ,
+    SEND,
+    Access,
+    Callers,
+    Service,
+    SharedSecret,
+    User,
+)
+from app.api.problems import Problem
+from app.config import ApiKey, Jwt
+from app.config.sections import Scope
+
+SECRET = "a-secret-that-is-long-enough-even-for-sha384-signatures"
+SEND_KEY, ADMIN_KEY = "shop." + "s" * 43, "ops." + "a" * 43
+
+
+def key(whole: str, *scopes: Scope) -> ApiKey:
+    name = whole.partition(".")[0]
+    return ApiKey(id=name, sha256=hashlib.sha256(whole.encode()).hexdigest(), source=f"{name}-source", scopes=scopes)
+
+
+def callers(**jwt_settings: Any) -> Callers:
+    tokens = Jwt.model_validate({"secret": SECRET, **jwt_settings})
+    return Callers([key(SEND_KEY, "send"), key(ADMIN_KEY, "admin")], tokens, SharedSecret(SECRET))
+
+
+def token(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    return jwt.encode({"sub": "ada", **claims}, secret, algorithm=algorithm)
+
+
+async def refusal(who: Callers, credential: str | None, access: Access, user_id: str | None = None) -> int:
+    with pytest.raises(Problem) as refused:
+        await who.admit(credential and f"Bearer {credential}", access, user_id)
+    return refused.value.status
+
+
+async def test_a_key_is_the_service_with_its_source() -> None:
+    caller = await callers().admit(f"Bearer {SEND_KEY}", SEND, None)
+
+    assert caller == Service("shop", "shop-source", frozenset({"send"}))
+
+
+@pytest.mark.parametrize("credential", [None, "shop." + "x" * 43, "shop", "nobody." + "s" * 43, "shop.", ".", "a.b.c"])
+async def test_bad_credentials_are_401(credential: str | None) -> None:
+    assert await refusal(callers(), credential, SEND) == 401
+
+
+async def test_other_schemes_are_401() -> None:
+    with pytest.raises(Problem) as refused:
+        await callers().admit(f"Basic {SEND_KEY}", SEND, None)
+
+    assert refused.value.status == 401
+    assert refused.value.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("access", [READ, ADMIN, OWN, OWN_OR_ADMIN])
+async def test_a_key_without_the_scope_is_403(access: Access) -> None:
+    assert await refusal(callers(), SEND_KEY, access, "ada") == 403
+
+
+@pytest.mark.parametrize("access", [READ, ADMIN, OWN_OR_ADMIN])
+async def test_admins_may_read_everything(access: Access) -> None:
+    caller = await callers().admit(f"Bearer {ADMIN_KEY}", access, "ada")
+
+    assert isinstance(caller, Service)
+    assert caller.may_see("shop-source")
+
+
+async def test_an_admin_key_does_not_send() -> None:
+    assert await refusal(callers(), ADMIN_KEY, SEND) == 403
+
+
+def test_a_service_sees_its_own_source_only() -> None:
+    service = Service("shop", "shop-source", frozenset({"read"}))
+
+    assert service.may_see("shop-source")
+    assert not service.may_see("other")
+    assert not service.may_see(None)
+
+
+@pytest.mark.parametrize("access", [OWN, OWN_OR_ADMIN])
+async def test_users_may_use_what_is_theirs(access: Access) -> None:
+    assert await callers().admit(f"Bearer {token()}", access, "ada") == User("ada")
+
+
+async def test_users_may_not_use_what_is_anothers() -> None:
+    assert await refusal(callers(), token(), OWN, "bob") == 403
+
+
+@pytest.mark.parametrize("access", [SEND, READ, ADMIN])
+async def test_users_may_not_use_what_is_for_services(access: Access) -> None:
+    assert await refusal(callers(), token(), access, "ada") == 403
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        token("another-secret-that-is-long-enough-too"),
+        token(algorithm="HS384"),
+        token(exp=int(time.time()) - 60),
+        jwt.encode({"name": "ada"}, SECRET),
+        jwt.encode({"sub": "ada"}, None, algorithm="none"),
+        token()[:-2] + "xx",
+    ],
+    ids=["another secret", "another algorithm", "expired", "no sub", "unsigned", "tampered"],
+)
+async def test_tokens_that_do_not_verify_are_401(credential: str) -> None:
+    assert await refusal(callers(), credential, OWN, "ada") == 401
+
+
+async def test_audience_and_issuer_are_checked_where_they_are_set() -> None:
+    strict = callers(audience="app", issuer="https://id.example")
+
+    good = token(aud="app", iss="https://id.example")
+    assert await strict.admit(f"Bearer {good}", OWN, "ada") == User("ada")
+    assert await refusal(strict, token(aud="other", iss="https://id.example"), OWN, "ada") == 401
+    assert await refusal(strict, token(aud="app", iss="https://evil.example"), OWN, "ada") == 401
+    assert await refusal(strict, token(), OWN, "ada") == 401
+
+
+async def test_an_audience_nobody_asked_for_does_no_harm() -> None:
+    assert await callers().admit(f"Bearer {token(aud='app')}", OWN, "ada") == User("ada")
+
+
+async def test_without_jwt_settings_no_token_is_accepted() -> None:
+    services_only = Callers([key(SEND_KEY, "send")], None, None)
+
+    assert await refusal(services_only, token(), OWN, "ada") == 401
