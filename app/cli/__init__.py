@@ -1,0 +1,54 @@
+"""The command line ``tocsin``: a table of commands, each in a file of its own that is imported when it is called."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import typer
+
+from app.cli.output import Refused
+
+#: name: (module, attribute, one line of help). The attribute is a function, or a typer.Typer with commands of its own.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "dev": ("app.cli.dev", "dev", "Run the whole system on this machine, with the provider sandbox."),
+    "gateway": ("app.cli.roles", "gateway", "Run the HTTP gateway."),
+    "worker": ("app.cli.roles", "worker", "Run a worker: router, push, email, sms, in_app or analytics."),
+    "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),
+    "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
+    "doctor": ("app.cli.doctor", "doctor", "Check everything that Tocsin needs, and say what to do."),
+}
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application, with the command that the arguments call imported and the others only named."""
+    app = typer.Typer(
+        name="tocsin",
+        help="Tocsin, a notification system. Settings: the TOML file that TOCSIN_CONFIG names, else of the running "
+        "`tocsin dev`; any key by TOCSIN_SECTION__KEY.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+    )
+    app.callback()(_no_options)
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, (module, attribute, words) in COMMANDS.items():
+        if name != called:
+            app.command(name, help=words)(_no_options)
+        elif isinstance(found := getattr(import_module(module), attribute), typer.Typer):
+            app.add_typer(found, name=name, help=words, no_args_is_help=True)
+        else:
+            app.command(name, no_args_is_help=False)(found)
+    return app
+
+
+def main() -> None:
+    """Runs a command; what is refused is one line on standard error and exit status 1."""
+    try:
+        build(sys.argv[1:])()
+    except Refused as error:
+        print(f"tocsin: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _no_options() -> None:
+    """Nothing: stands for commands that aren't called, and for options that ``tocsin`` itself doesn't have."""

@@ -1,0 +1,77 @@
+"""``tocsin dev``: everything on this machine, in the foreground."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.output import Refused
+from app.dev.broker import BrokerFailed
+from app.dev.child import die_with
+from app.dev.java import NoJava
+from app.dev.kafka_jars import NoJars
+from app.dev.state import FOLDER, AlreadyRunning
+from app.dev.supervisor import Change, NotReady
+from app.dev.system import DevSystem, Options
+from app.dev.welcome import welcome
+from app.store.topics import TopicsError
+
+#: What can go wrong on a machine, as opposed to a bug.
+REFUSALS = (AlreadyRunning, BrokerFailed, NoJars, NoJava, NotReady, TopicsError)
+
+
+def dev(
+    folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
+    gateway_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 9092,
+) -> None:
+    """Run Kafka, the provider sandbox, the gateway and every worker on this machine, until Ctrl-C.
+
+    A process that dies is started again; its log is in FOLDER/logs. Other commands find the running system when
+    TOCSIN_CONFIG is unset.
+
+    Example: `tocsin dev --gateway-port 8000`
+    """
+    options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port)
+    try:
+        asyncio.run(until_stopped(_serve(options)))
+    except REFUSALS as error:
+        raise Refused(str(error)) from None
+
+
+async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
+    """Does the work until it ends or a signal asks us to stop; then it is cancelled, and its clean-up waited for."""
+    running = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, running.cancel)
+    if "MAKELEVEL" in os.environ:  # make, when it is killed, would leave us behind
+        die_with(os.getppid(), signal.SIGTERM)
+    await asyncio.wait((running,))
+    if not running.cancelled():
+        running.result()
+
+
+def tell(change: Change) -> None:
+    """Says on the terminal what became of a process."""
+    if change.what == "ended":
+        code = change.exit_code or 0
+        why = f"signal {-code}" if code < 0 else f"exit status {code}"
+        print(f"{change.name} ended ({why}): starting it again", flush=True)
+    elif change.restarts:
+        print(f"{change.name} runs again, pid {change.pid} (restart {change.restarts})", flush=True)
+
+
+async def _serve(options: Options) -> None:
+    print("Starting Kafka, the sandbox, the gateway and the workers …", flush=True)
+    async with DevSystem(options, tell) as system:
+        print(f"Tocsin is running. Ctrl-C stops it.\n\n{welcome(system.state)}\n", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print("\nStopping …", flush=True)
+    print("Stopped.", flush=True)

@@ -1,0 +1,131 @@
+"""``tocsin doctor``: is everything there that Tocsin needs, and what to do if not."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+import typer
+from aiokafka.errors import KafkaError
+
+from app.cli.output import AsJson, print_rows
+from app.cli.settings import environment
+from app.config import ConfigError, Settings
+from app.dev.java import NoJava, find_java
+from app.store import topics
+
+_LIMIT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``ok``: None for what is neither right nor wrong, such as a provider that isn't used."""
+
+    check: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check the settings, Kafka, the topics, ClickHouse, the providers and the running roles; exit status 1 if
+    anything is wrong.
+
+    Example: `tocsin doctor`
+    """
+    findings = asyncio.run(_examine())
+    marks = {True: "✓", False: "✗", None: "–"}
+    rows = [{**asdict(finding), "": marks[finding.ok]} for finding in findings]
+    if as_json:
+        print_rows([asdict(finding) for finding in findings], (), as_json=True)
+    else:
+        print_rows(rows, ("", "check", "found", "remedy"), as_json=False)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)
+
+
+async def _examine() -> list[Finding]:
+    try:
+        settings = Settings.load(environment())
+    except ConfigError as error:
+        return [Finding("settings", False, str(error), "correct this key in the settings file or the environment")]
+    where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
+    findings = [Finding("settings", True, where)]
+    findings += [await _kafka(settings), await _clickhouse(settings)]
+    findings += [*providers(settings), *[finding async for finding in _roles(settings)], _java()]
+    return findings
+
+
+async def _kafka(settings: Settings) -> Finding:
+    from app.wiring import internal_tables
+
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            problems = await topics.check(settings.kafka, internal_tables())
+    except (KafkaError, OSError, TimeoutError) as error:
+        remedy = "start it, or correct kafka.bootstrap"
+        return Finding("kafka", False, f"{settings.kafka.bootstrap} doesn't answer ({type(error).__name__})", remedy)
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        return Finding("kafka", False, f"{problems[0]}{more}", "run `tocsin topics apply`")
+    return Finding("kafka", True, f"{settings.kafka.bootstrap} answers, all topics are as declared")
+
+
+async def _clickhouse(settings: Settings) -> Finding:
+    from app.store.clickhouse import Unavailable, connect
+
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            client = await connect(settings)
+            version = await client.command("SELECT version()")
+            await client.close()
+    except (Unavailable, TimeoutError) as error:
+        return Finding("clickhouse", False, str(error) or "doesn't answer", "see the message")
+    return Finding("clickhouse", True, f"version {version} answers, database notify is there")
+
+
+def providers(settings: Settings) -> list[Finding]:
+    """A finding for each provider: without settings it isn't used; files that it names must be there."""
+    findings = []
+    for name in type(settings.providers).model_fields:
+        part = getattr(settings.providers, name)
+        if part is None:
+            findings.append(Finding(f"provider {name}", None, "not used", f"to use it, set providers.{name}"))
+            continue
+        files = [value for value in part.model_dump().values() if isinstance(value, Path)]
+        missing = [str(path) for path in files if not os.access(path, os.R_OK)]
+        if missing:
+            findings.append(Finding(f"provider {name}", False, f"can't read {', '.join(missing)}", "correct the path"))
+        else:
+            findings.append(Finding(f"provider {name}", True, "configured"))
+    return findings
+
+
+async def _roles(settings: Settings) -> AsyncIterator[Finding]:
+    announcements = sorted(settings.data.dir.glob("*/operations.json"))
+    if not announcements:
+        yield Finding("roles", None, "none has run on this machine", "start `tocsin dev`, or roles by themselves")
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        for path in announcements:
+            name = path.parent.name
+            try:
+                url = json.loads(path.read_text())["url"]
+                async with session.get(f"{url}/health/ready") as response:
+                    if response.status == 200:
+                        yield Finding(name, True, f"ready at {url}")
+                    else:
+                        yield Finding(name, False, f"not ready: {(await response.text())[:200]}", "see its log")
+            except (OSError, ValueError, KeyError, TimeoutError, aiohttp.ClientError):
+                yield Finding(
+                    name, False, "doesn't answer", f"start it, or delete {path.parent} if it is gone for good"
+                )
+
+
+def _java() -> Finding:
+    try:
+        return Finding("java", True, str(find_java(os.environ)))
+    except NoJava as error:
+        return Finding("java", None, str(error), "only `tocsin dev` needs one")

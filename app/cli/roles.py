@@ -1,0 +1,45 @@
+"""``tocsin gateway`` and ``tocsin worker ROLE``: one role in the foreground, until SIGTERM."""
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from app import logs
+from app.cli.settings import load_settings
+
+
+class Role(StrEnum):
+    """The workers' roles."""
+
+    router = "router"
+    push = "push"
+    email = "email"
+    sms = "sms"
+    in_app = "in_app"
+    analytics = "analytics"
+
+
+def gateway() -> None:
+    """Run the HTTP gateway until SIGTERM.
+
+    Example: `TOCSIN_CONFIG=/etc/tocsin.toml tocsin gateway`
+    """
+    settings = load_settings()
+    logs.configure(console=sys.stderr.isatty())
+    from app.wiring import run_gateway
+
+    run_gateway(settings)
+
+
+def worker(role: Annotated[Role, typer.Argument(help="Which part of the work to do.")]) -> None:
+    """Run one worker until SIGTERM. More of a role on one machine are told apart by TOCSIN_INSTANCE.
+
+    Example: `TOCSIN_CONFIG=/etc/tocsin.toml TOCSIN_INSTANCE=2 tocsin worker router`
+    """
+    settings = load_settings()
+    logs.configure(console=sys.stderr.isatty())
+    from app.wiring import run_worker
+
+    run_worker(role.value, settings)

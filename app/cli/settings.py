@@ -1,0 +1,30 @@
+"""The settings of a command: of TOCSIN_CONFIG, else of the system that ``tocsin dev`` runs here."""
+
+import os
+from pathlib import Path
+
+from app.cli.output import Refused
+from app.config import CONFIG_VARIABLE, ConfigError, Settings
+from app.dev.state import dev_environment, read_state
+
+
+def environment() -> dict[str, str]:
+    """The process's environment; below it, where TOCSIN_CONFIG is unset, that of the running system."""
+    state = None if os.environ.get(CONFIG_VARIABLE) else read_state()
+    return {**(dev_environment(state) if state else {}), **os.environ}
+
+
+def load_settings() -> Settings:
+    """Raises Refused, with the name of the key."""
+    try:
+        return Settings.load(environment())
+    except ConfigError as error:
+        raise Refused(str(error)) from None
+
+
+def settings_file() -> Path:
+    """The file that holds the settings. Raises Refused if there is none."""
+    path = environment().get(CONFIG_VARIABLE)
+    if not path:
+        raise Refused(f"there is no settings file: set {CONFIG_VARIABLE} to one, or start `tocsin dev`")
+    return Path(path)

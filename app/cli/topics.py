@@ -1,0 +1,61 @@
+"""``tocsin topics``: the Kafka topics as they must be."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import typer
+from aiokafka.errors import KafkaError
+
+from app.cli.output import AsJson, Refused, print_rows
+from app.cli.settings import load_settings
+from app.store import topics
+
+app = typer.Typer()
+
+Answer = TypeVar("Answer")
+
+
+@app.command()
+def apply(as_json: AsJson = False) -> None:
+    """Create the topics that are missing and correct how long they are kept. Doing it again changes nothing.
+
+    Example: `tocsin topics apply`
+    """
+    from app.wiring import internal_tables
+
+    settings = load_settings()
+    applied = _asked(settings.kafka.bootstrap, topics.apply(settings.kafka, internal_tables()))
+    rows = [{"topic": name, "change": "created"} for name in applied.created]
+    rows += [{"topic": name, "change": "corrected"} for name in applied.corrected]
+    if rows or as_json:
+        print_rows(rows, ("topic", "change"), as_json=as_json)
+    else:
+        print("All topics are as declared.")
+
+
+@app.command()
+def check(as_json: AsJson = False) -> None:
+    """Say which topics aren't as declared; exit status 1 if any isn't.
+
+    Example: `tocsin topics check --json`
+    """
+    from app.wiring import internal_tables
+
+    settings = load_settings()
+    problems = _asked(settings.kafka.bootstrap, topics.check(settings.kafka, internal_tables()))
+    if problems or as_json:
+        print_rows([{"problem": problem} for problem in problems], ("problem",), as_json=as_json)
+    else:
+        print("All topics are as declared.")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _asked(bootstrap: str, question: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        return asyncio.run(question)
+    except topics.TopicsError as error:
+        raise Refused(str(error)) from None
+    except KafkaError as error:
+        raise Refused(f"Kafka at {bootstrap}: {error}") from None
