@@ -163,6 +163,7 @@ class Machine(Protocol):
     its changes are undone."""
 
     role: str
+    catalog: Any
     intakes: Sequence[Intake]
     #: The names of the role's tables.
     tables: Sequence[str]

@@ -62,6 +62,12 @@ def _compacted(max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
     }
 
 
+def _journal() -> dict[str, str]:
+    """All entries have one key, so that compaction takes what is surely carried out, and never the last of them."""
+    ten_minutes = str(int(timedelta(minutes=10).total_seconds() * 1000))
+    return _compacted(16 * _MIB) | {"min.compaction.lag.ms": ten_minutes, "segment.ms": ten_minutes}
+
+
 def declare(kafka: Kafka, internal: Internal) -> tuple[Topic, ...]:
     """The topics of the contract and those of our own: the owners', and for each role its tables' and its journal."""
     week, month = timedelta(days=7), timedelta(days=30)
@@ -75,7 +81,7 @@ def declare(kafka: Kafka, internal: Internal) -> tuple[Topic, ...]:
     }
     for role, tables in internal.items():
         keyed |= {topics.changelog_topic(role, table): _compacted(16 * _MIB) for table in tables}
-        keyed[topics.journal_topic(role)] = _kept_for(timedelta(hours=1), 16 * _MIB) | {"segment.ms": "600000"}
+        keyed[topics.journal_topic(role)] = _journal()
     single = {topics.CONFIG: _compacted(), topics.OWNERS: _compacted()}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(

@@ -1,0 +1,266 @@
+"""The composition root: the only place where real clients are built, started and closed."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from app.config import Settings
+from app.domain.catalog import Catalog
+from schemas.words import CHANNELS, Channel, Provider
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from app.ports import Performer
+    from app.streaming.worker import RoleWorker
+
+log = structlog.get_logger(__name__)
+
+SENDING: tuple[Channel, ...] = ("push", "email", "sms")
+#: The roles that keep tables, and so run on Faust.
+KEEPING = ("router", *CHANNELS)
+ROLES = (*KEEPING, "analytics")
+
+#: Calls in hand at most, and how many of them are kept for critical sends.
+_IN_HAND: Mapping[Channel, tuple[int, int]] = {"push": (400, 50), "email": (100, 20), "sms": (100, 20)}
+
+
+class WorkerFailed(Exception):
+    """The role stopped by an error; whoever watches over it starts it again."""
+
+
+def internal_tables() -> dict[str, Sequence[str]]:
+    """The tables of every role, for the declaration of their changelogs."""
+    from agents.in_app import InAppMachine
+    from agents.router import RouterMachine
+    from agents.sender import SenderMachine
+
+    sending: dict[str, Sequence[str]] = dict.fromkeys(SENDING, SenderMachine.tables)
+    return {"router": RouterMachine.tables, "in_app": InAppMachine.tables, **sending}
+
+
+def run_gateway(settings: Settings) -> None:
+    """Serves HTTP until SIGTERM or SIGINT."""
+    _run(lambda stop: _gateway(settings, stop))
+
+
+def run_worker(role: str, settings: Settings) -> None:
+    """Runs a role until SIGTERM or SIGINT. Raises WorkerFailed where it stops by itself, ValueError for no role."""
+    if role not in ROLES:
+        raise ValueError(f"there is no role {role}; there are {', '.join(ROLES)}")
+    if role == "analytics":
+        _run(lambda stop: _analytics(settings, stop))
+    else:
+        _run(lambda stop: _keeping(role, settings, stop))
+
+
+def unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    import uvloop
+
+    # Before Faust is imported: its threads take their loops from the policy.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+    async def until_told() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await main(stop)
+
+    asyncio.run(until_told())
+
+
+# --- roles without tables ---
+
+
+async def _gateway(settings: Settings, stop: asyncio.Event) -> None:
+    from app.api.gateway import run_gateway as serve
+    from app.metrics import process_registry
+
+    async with AsyncExitStack() as stack:
+        ready = await _operations(stack, "gateway", settings, process_registry())
+        await serve(settings, stop, lambda url: ready())
+
+
+async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
+    from agents.analytics import run_analytics
+    from app.metrics import process_registry
+
+    async with AsyncExitStack() as stack:
+        registry = process_registry()
+        ready = await _operations(stack, "analytics", settings, registry)
+        await run_analytics(settings, stop, ready, registry)
+
+
+async def _operations(
+    stack: AsyncExitStack, role: str, settings: Settings, registry: "CollectorRegistry"
+) -> Callable[[], None]:
+    """Opens the operations port; what it returns is called when the role is ready."""
+    from app.operations import OperationsServer
+
+    is_ready = asyncio.Event()
+    server = OperationsServer(role=role, problem=lambda: None if is_ready.is_set() else "starting", registry=registry)
+    await server.start(settings.operations.host, settings.operations.port, settings.data_folder(role))
+    stack.push_async_callback(server.stop)
+    return is_ready.set
+
+
+# --- roles with tables ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A role's machine and what carries out its calls."""
+
+    machine: Any
+    performer: "Performer | None" = None
+
+
+async def _build(role: str, settings: Settings, catalog: Catalog, stack: AsyncExitStack) -> _Built:
+    if role == "router":
+        from agents.router import RouterMachine
+
+        return _Built(
+            RouterMachine(catalog, partitions=settings.kafka.partitions, providers=_providers_by_channel(settings))
+        )
+    if role == "in_app":
+        from agents.in_app import InAppMachine
+
+        return _Built(InAppMachine(catalog))
+    return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, stack)
+
+
+async def _build_sender(channel: Channel, settings: Settings, catalog: Catalog, stack: AsyncExitStack) -> _Built:
+    from agents.performing import Performing
+    from agents.sender import SenderMachine
+    from agents.turn import Carrier
+    from app.providers.registry import clients_for
+
+    clients = clients_for(channel, settings, _breaker_changed)
+    for gated in clients.values():
+        await gated.client.start()
+        stack.push_async_callback(gated.client.close)
+    sections = settings.providers.configured()
+    timeouts_ms = {provider: int(sections[provider].timeout * 1000) for provider in clients}
+    limit, reserved = _IN_HAND[channel]
+    machine = SenderMachine(catalog, Carrier(channel, timeouts_ms, public_url=_public_url(settings)))
+    return _Built(machine, Performing(clients, limit=limit, reserved=reserved))
+
+
+def _public_url(settings: Settings) -> str:
+    return settings.gateway.public_url or f"http://{settings.gateway.host}:{settings.gateway.port}"
+
+
+def _providers_by_channel(settings: Settings) -> dict[Channel, frozenset[Provider]]:
+    """The providers of each channel that have settings and a client; the inbox is always there."""
+    from app.providers.registry import CLIENTS
+
+    configured = settings.providers.configured()
+    sending = {
+        channel: frozenset(p for p, (its, _, _) in CLIENTS.items() if its == channel and p in configured)
+        for channel in SENDING
+    }
+    return {**sending, "in_app": frozenset(("inbox",))}
+
+
+def _breaker_changed(provider: str, why: str | None) -> None:
+    log.warning("breaker changed", provider=provider, open=why is not None, why=why)
+
+
+async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
+    """Follows the configuration, joins the role's group, serves reads and announces what it owns."""
+    from app.metrics import StreamingMetrics, WaitingRecords, process_registry
+    from app.operations import OperationsServer
+    from app.store.config_follower import ConfigFollower
+    from app.streaming.worker import RoleWorker
+
+    options = settings.kafka.client_options()
+    changed = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        machines: list[Any] = []
+        config = ConfigFollower(options, lambda catalog: _take_over(machines, catalog, changed))
+        await config.start()
+        stack.push_async_callback(config.close)
+        built = await _build(role, settings, config.catalog, stack)
+        machines.append(built.machine)
+        registry = process_registry()
+        metrics = StreamingMetrics(registry, role)
+
+        def owned(partitions: frozenset[int]) -> None:
+            metrics.owned.set(len(partitions))
+            changed.set()
+
+        worker = RoleWorker(
+            built.machine,
+            client_options=options,
+            folder=settings.data_folder(role),
+            instance=settings.instance,
+            partitions=settings.kafka.partitions,
+            performer=built.performer,
+            clock=unix_ms,
+            counted=metrics.count,
+            on_owned=owned,
+        )
+        registry.register(WaitingRecords(role, worker.waiting))
+        server = OperationsServer(role=role, problem=worker.problem, registry=registry, state=worker)
+        await server.start(settings.operations.host, settings.operations.port, settings.data_folder(role))
+        stack.push_async_callback(server.stop)
+        await worker.start()
+        stack.push_async_callback(worker.stop)
+        await _announce(stack, settings, worker, server.url, changed)
+        await _until(stop, worker.crashed)
+
+
+def _take_over(machines: Sequence[Any], catalog: Catalog, changed: asyncio.Event) -> None:
+    """A batch is decided without a pause, so this always falls between two of them."""
+    for machine in machines:
+        machine.catalog = catalog
+    changed.set()
+
+
+async def _announce(
+    stack: AsyncExitStack, settings: Settings, worker: "RoleWorker", url: str, changed: asyncio.Event
+) -> None:
+    """Tells the gateways, from now on, which partitions are read here and which policy is in force."""
+    from app.store.owners import Owner, announce
+    from app.store.publisher import KafkaPublisher
+
+    role = worker.machine.role
+    publisher = KafkaPublisher(settings.kafka.client_options(), client_id=f"tocsin-{role}-{settings.instance}-owner")
+    await publisher.start()
+    stack.push_async_callback(publisher.close)
+
+    def describe() -> Owner:
+        return Owner(
+            role=role,
+            instance=settings.instance,
+            partitions=sorted(worker.owned),
+            url=url,
+            policy_version=worker.machine.catalog.policy_version,
+            at=unix_ms(),
+        )
+
+    telling = asyncio.create_task(announce(publisher, describe, changed))
+    stack.push_async_callback(_cancelled, telling)
+
+
+async def _until(stop: asyncio.Event, crashed: "asyncio.Future[BaseException]") -> None:
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({told, asyncio.ensure_future(crashed)}, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+    told.cancel()
+    if crashed.done():
+        raise WorkerFailed(repr(crashed.result()))
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
