@@ -34,6 +34,10 @@ _NOT_SETTINGS = {
     *("session_id", "session_timeout", "session_check", "compress", "decompress", "buffer_size"),
     *("wait_end_of_query", "client_protocol_version"),
 }
+#: An INSERT whose data follows in the format that it names (chDB's parser would look for its end inside binary data).
+_WITH_DATA = re.compile(
+    rb"\s*(INSERT\s+INTO\s+(?:(?!\b(?:SELECT|VALUES)\b).)*?)\s+FORMAT\s+(\w+)[ \t]*\r?\n", re.I | re.S
+)
 _MAX_BODY_BYTES = 256 << 20
 #: ClickHouse's own numbers.
 _NOT_IMPLEMENTED, _AUTHENTICATION_FAILED, _UNKNOWN_EXCEPTION = "48", "516", "1002"
@@ -99,6 +103,11 @@ class ChdbFront:
                 connection.query(f"USE {_quoted(database, '`')}")
             wanted = {**_DEFAULTS, **settings, **readonly}
             connection.query("SET " + ", ".join(f"{_quoted(k, '`')} = {_quoted(v)}" for k, v in wanted.items()))
+            if data := _WITH_DATA.match(sql):
+                with connection.send_insert(data[1].decode(), data[2].decode()) as insert:
+                    insert.append(sql[data.end() :])
+                    insert.finish()
+                return b""
             answer: bytes = connection.query(sql, params.get("default_format", "TabSeparated"), params=bound).bytes()
             return answer
         finally:

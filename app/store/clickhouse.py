@@ -10,16 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
 import msgspec
-from clickhouse_connect.driver import AsyncClient
+from clickhouse_connect.driver import AsyncClient, options
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from app.config import Settings
 from app.store.embedded import announced_url
+from app.store.lifecycle_rows import EVENT_COLUMNS
 from app.store.sql import statement
-from schemas.lifecycle import LifecycleEvent
-
-#: The columns that a record of ``notify_lifecycle`` fills.
-EVENT_COLUMNS: tuple[str, ...] = LifecycleEvent.__struct_fields__
 
 _UNKNOWN_DATABASE = 81
 #: No answer at all, or one from a server that has been started anew since (with another password).
@@ -46,6 +43,8 @@ async def connect(settings: Settings, database: str | None = "notify") -> AsyncC
     if found is None:
         raise Unavailable(f"the embedded ClickHouse hasn't run here yet: {remedy}")
     url = urlsplit(found)
+    # Else the first insert imports pandas, which takes seconds and 40 MB, to see whether it was given a data frame.
+    options.pd = None
     try:
         return await clickhouse_connect.get_async_client(
             host=url.hostname,

@@ -1,0 +1,49 @@
+"""The analytics role: lifecycle events go into ClickHouse, and the embedded one is served to the others."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from clickhouse_connect.driver import AsyncClient
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from app.config import Settings
+from app.store.clickhouse import connect
+from app.store.embedded import embedded_clickhouse
+from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
+from app.store.migrations import migrate
+from app.store.publisher import KafkaPublisher
+
+
+async def run_analytics(
+    settings: Settings,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    registry: CollectorRegistry = REGISTRY,
+) -> None:
+    """Until ``stop``. Raises KafkaError when no broker can be reached, RuntimeError when another process has the
+    chDB folder."""
+
+    async def connected() -> AsyncClient:
+        client = await connect(settings, database=None)
+        await migrate(client, settings.clickhouse.retention_days)
+        return client
+
+    url = urlsplit(settings.clickhouse.url)
+    async with AsyncExitStack() as closing:
+        if url.scheme == "chdb":
+            await closing.enter_async_context(embedded_clickhouse(Path(url.path), settings.data.dir))
+        publisher = KafkaPublisher(settings.kafka.client_options(), client_id=GROUP)
+        await publisher.start()
+        closing.push_async_callback(publisher.close)
+        sink = LifecycleSink(
+            settings.kafka.client_options(), connected, publisher, SinkMetrics(registry), now_ms=_now_ms
+        )
+        await sink.run(stop, ready)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

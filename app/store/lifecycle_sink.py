@@ -1,0 +1,213 @@
+"""Carries lifecycle events from Kafka into ClickHouse; offsets are committed when the rows are in."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from clickhouse_connect.driver import AsyncClient
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from app.ports import Publisher
+from app.store.clickhouse import Unavailable
+from app.store.lifecycle_rows import COLUMNS, Row, batch_token, row_of
+from app.store.publisher import PublishError
+from schemas import topics
+from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
+from schemas.decode import Invalid
+from schemas.instants import rfc3339
+
+log = structlog.get_logger(__name__)
+
+ROLE = "analytics"
+GROUP = f"tocsin_{ROLE}"
+
+#: Larger batches insert hardly faster, and take more memory.
+MAX_ROWS = 10_000
+#: How long the first record of a batch waits for others.
+GATHER_S = 0.4
+_POLL_S = 0.2
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+
+Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+
+class SinkMetrics:
+    """What an operator wants to see of the sink."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("tocsin_analytics_rows", "Rows inserted into ClickHouse", registry=registry)
+        self.dead = Counter("tocsin_analytics_dead", "Records that became dead letters", registry=registry)
+        self.empty = Counter("tocsin_analytics_empty", "Records without a value, skipped", registry=registry)
+        self.retries = Counter("tocsin_analytics_retries", "Attempts at a batch that failed", registry=registry)
+        self.insert_seconds = Histogram("tocsin_analytics_insert_seconds", "Duration of an insert", registry=registry)
+        self.lag = Gauge("tocsin_analytics_lag", "Records not yet in ClickHouse", registry=registry)
+
+
+class LifecycleSink:
+    """One consumer of the group. ``connect`` returns a client of a ClickHouse whose schema is in place."""
+
+    def __init__(
+        self,
+        consumer_options: Mapping[str, Any],
+        connect: Callable[[], Awaitable[AsyncClient]],
+        publisher: Publisher,
+        metrics: SinkMetrics,
+        *,
+        now_ms: Callable[[], int],
+        topic: str = topics.LIFECYCLE,
+        dead_topic: str = topics.DEAD,
+        group: str = GROUP,
+    ) -> None:
+        self._consumer = AIOKafkaConsumer(
+            topic,
+            **consumer_options,
+            group_id=group,
+            client_id=GROUP,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # ClickHouse may be away for long; the group's heartbeat shows that we are alive.
+            max_poll_interval_ms=24 * 3600 * 1000,
+        )
+        self._connect = connect
+        self._publisher = publisher
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._topic = topic
+        self._dead_topic = dead_topic
+        self._client: AsyncClient | None = None
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Until ``stop``; ``ready`` is called when ClickHouse and Kafka are connected.
+
+        A ClickHouse that is away is waited for, with nothing committed meanwhile. Raises KafkaError.
+        """
+        try:
+            await self._persist("connect", self._connected, stop)
+            await self._consumer.start()
+            ready()
+            while not stop.is_set():
+                batch = await self._gather()
+                if batch and await self._persist("insert", partial(self._settle, batch), stop):
+                    await self._commit(batch)
+                    self._metrics.lag.set(self._lag(batch))
+        finally:
+            await self._consumer.stop()
+            await self._disconnect()
+
+    async def _gather(self) -> Batch:
+        clock = asyncio.get_running_loop().time
+        batch: dict[TopicPartition, list[ConsumerRecord]] = {}
+        count, until = 0, clock() + _POLL_S
+        while count < MAX_ROWS and (left := until - clock()) > 0:
+            fetched = await self._consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=MAX_ROWS - count)
+            if fetched and not batch:
+                until = clock() + GATHER_S
+            for partition, records in fetched.items():
+                batch.setdefault(partition, []).extend(records)
+                count += len(records)
+        return batch
+
+    async def _persist(self, action: str, attempt: Callable[[], Awaitable[object]], stop: asyncio.Event) -> bool:
+        """Tries until it works; False: ``stop`` came first."""
+        pause = _FIRST_PAUSE_S
+        while not stop.is_set():
+            try:
+                await attempt()
+                return True
+            except (Unavailable, ClickHouseError, PublishError) as error:
+                self._metrics.retries.inc()
+                log.warning("tried in vain", action=action, again_in_s=pause, error=str(error)[:500])
+                await self._disconnect()
+            await _wait(stop, pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+        return False
+
+    async def _settle(self, batch: Batch) -> None:
+        rows, refused, empty = _read(batch)
+        if rows:
+            await self._insert(rows, batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()]))
+        # Last, as an insert that is tried again is dropped by its token, a second dead letter is not.
+        for record, error in refused:
+            letter = self._dead_letter(record, error)
+            await self._publisher.publish(self._dead_topic, record.key, encode_dead(letter))
+            log.warning("dead letter", partition=record.partition, offset=record.offset, reason=str(error))
+        self._metrics.rows.inc(len(rows))
+        self._metrics.dead.inc(len(refused))
+        self._metrics.empty.inc(empty)
+
+    async def _insert(self, rows: list[Row], token: str) -> None:
+        client = await self._connected()
+        with self._metrics.insert_seconds.time():
+            await client.insert(
+                "notify.lifecycle",
+                list(zip(*rows, strict=True)),
+                column_names=COLUMNS,
+                column_oriented=True,
+                # A single event with a strange date must not hold up those beside it.
+                settings={"insert_deduplication_token": token, "max_partitions_per_insert_block": 0},
+            )
+
+    async def _commit(self, batch: Batch) -> None:
+        try:
+            await self._consumer.commit({partition: records[-1].offset + 1 for partition, records in batch.items()})
+        except KafkaError as error:
+            # The rows are in; whoever reads these records again writes the same events.
+            log.warning("offsets not committed", error=type(error).__name__)
+
+    async def _connected(self) -> AsyncClient:
+        if self._client is None:
+            self._client = await self._connect()
+        return self._client
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    def _lag(self, batch: Batch) -> int:
+        return sum(
+            (self._consumer.highwater(partition) or 0) - records[-1].offset - 1 for partition, records in batch.items()
+        )
+
+    def _dead_letter(self, record: ConsumerRecord, error: Invalid) -> DeadLetter:
+        return DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            headers=headers_of(record.headers),
+            key=base64_of(record.key),
+            value=base64_of(record.value),
+            reason=error.reason,
+            field=error.field,
+            role=ROLE,
+            at=rfc3339(self._now_ms()),
+        )
+
+
+def _read(batch: Batch) -> tuple[list[Row], list[tuple[ConsumerRecord, Invalid]], int]:
+    """The rows, what can't be one, and how many records had no value."""
+    rows: list[Row] = []
+    refused: list[tuple[ConsumerRecord, Invalid]] = []
+    empty = 0
+    for records in batch.values():
+        for record in records:
+            if record.value is None:
+                empty += 1
+                continue
+            try:
+                rows.append(row_of(record))
+            except Invalid as error:
+                refused.append((record, error))
+    return rows, refused, empty
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -1,0 +1,76 @@
+"""The embedded ClickHouse as the analytics role serves it, in a folder of the test's own, and events to put there."""
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from clickhouse_connect.driver import AsyncClient
+
+from app.config import ClickHouse, Data, Settings
+from app.store.clickhouse import connect
+from app.store.embedded import embedded_clickhouse
+from app.store.lifecycle_rows import COLUMNS, row_of
+from app.store.migrations import migrate
+from schemas.instants import rfc3339
+from schemas.lifecycle import LifecycleEvent
+
+#: 2026-11-20T10:00:00Z: the instant that tests count from.
+T0 = 1_795_168_800_000
+
+_ids = itertools.count()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as read from Kafka."""
+
+    value: bytes | None
+    key: bytes | None
+    offset: int = 0
+    partition: int = 0
+    timestamp: int = T0
+    topic: str = "notify_lifecycle"
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+def event(status: str, after_ms: int = 0, **fields: Any) -> LifecycleEvent:
+    """An event of the notification n for the user u, ``after_ms`` after T0."""
+    default = {
+        "event_id": f"e{next(_ids)}",
+        "notification_id": "n",
+        "user_id": "u",
+        "occurred_at": rfc3339(T0 + after_ms),
+    }
+    return msgspec.convert({**default, "status": status, **fields}, LifecycleEvent)
+
+
+def record(event: LifecycleEvent, offset: int = 0) -> Record:
+    return Record(msgspec.json.encode(event), event.user_id.encode(), offset)
+
+
+async def store(client: AsyncClient, *events: LifecycleEvent) -> None:
+    rows = [row_of(record(event, offset)) for offset, event in enumerate(events)]
+    await client.insert("notify.lifecycle", list(zip(*rows, strict=True)), column_names=COLUMNS, column_oriented=True)
+
+
+def settings_in(folder: Path, **clickhouse: Any) -> Settings:
+    return Settings(clickhouse=ClickHouse(url=f"chdb://{folder}/clickhouse", **clickhouse), data=Data(dir=folder))
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
+    """Settings of a chDB that is being served."""
+    async with embedded_clickhouse(tmp_path / "clickhouse", tmp_path):
+        yield settings_in(tmp_path)
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    """An unchanged clickhouse-connect client, with the schema applied."""
+    async with await connect(settings, database=None) as client:
+        await migrate(client, settings.clickhouse.retention_days)
+        yield client

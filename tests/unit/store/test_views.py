@@ -1,0 +1,192 @@
+"""The views: what they show of events that were written out of order, twice, or only in part."""
+
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver import AsyncClient
+
+from schemas.lifecycle import LifecycleEvent
+from schemas.words import RANK, Status
+from tests.unit.store.conftest import T0, event, store
+
+HOUR = 3_600_000
+VIEWS = {
+    "notifications": "notification_id user_id channel send_id status reason provider event_type category priority "
+    "source campaign_id accepted_at ended_at delivered_at opened_at clicked_at",
+    "delivery_hourly": "hour channel provider category event_type source campaign_id status reason count",
+    "latency_hourly": "hour channel provider priority p50_ms p90_ms p99_ms delivered_p50_ms delivered_p99_ms count",
+    "engagement": "campaign_id template_id template_version variant channel sent delivered opened clicked bounced "
+    "complained unsubscribed",
+    "decisions": "hour category event_type channel reason cap count",
+}
+
+
+async def select(client: AsyncClient, sql: str) -> list[tuple[Any, ...]]:
+    return sorted((await client.query(sql)).result_rows, key=str)
+
+
+async def shown(client: AsyncClient, *events: LifecycleEvent) -> list[tuple[Any, ...]]:
+    """Channel, send and status of each row of ``notifications``."""
+    await store(client, *events)
+    return await select(client, "SELECT channel, send_id, status FROM notify.notifications")
+
+
+def send(status: Status, after_ms: int = 0, **fields: Any) -> LifecycleEvent:
+    return event(status, after_ms, **{"channel": "email", "send_id": "s", **fields})
+
+
+@pytest.mark.parametrize("view", VIEWS)
+async def test_views_have_exactly_the_columns_of_the_contract(client: AsyncClient, view: str) -> None:
+    rows = await client.query(
+        f"SELECT name FROM system.columns WHERE database = 'notify' AND table = '{view}' ORDER BY position"
+    )
+
+    assert [name for (name,) in rows.result_rows] == VIEWS[view].split()
+
+
+async def test_sql_ranks_statuses_as_the_words_do(client: AsyncClient) -> None:
+    await store(client, *(event(status) for status in RANK))
+
+    assert dict(await select(client, "SELECT status, rank FROM notify.ranked")) == RANK
+
+
+async def test_an_event_written_twice_counts_once_in_every_view(client: AsyncClient) -> None:
+    events = [
+        event("accepted", category="orders"),
+        send("held", 1, reason="rate_cap", detail={"cap": "push-hour"}),
+        send("queued", 2),
+        send("sending", 3, provider="ses", attempt=1),
+        send("sent", 40, provider="ses", attempt=1),
+        send("delivered", 100, provider="ses"),
+    ]
+    await store(client, *events)
+    once = {view: await select(client, f"SELECT * FROM notify.{view}") for view in VIEWS}
+    await store(client, *events)
+    await store(client, *events[3:])
+
+    assert {view: await select(client, f"SELECT * FROM notify.{view}") for view in VIEWS} == once
+    assert all(once.values())
+
+
+async def test_the_end_is_shown_however_late_other_events_are(client: AsyncClient) -> None:
+    assert await shown(client, send("sent", 5), send("sending", 9), send("delivered", 12)) == [("email", "s", "sent")]
+
+
+async def test_before_the_end_the_furthest_step_is_shown(client: AsyncClient) -> None:
+    events = [send("queued", 5), send("sending", 4), send("retrying", 3)]
+
+    assert await shown(client, *events) == [("email", "s", "sending")]
+
+
+async def test_a_hold_after_a_retry_is_shown_as_held(client: AsyncClient) -> None:
+    events = [send("queued", 1), send("sending", 2), send("retrying", 3), send("held", 4, reason="quiet_hours")]
+
+    assert await shown(client, *events) == [("email", "s", "held")]
+    assert await select(client, "SELECT reason, ended_at FROM notify.notifications") == [("quiet_hours", None)]
+
+
+async def test_after_a_hold_the_steps_before_it_are_forgotten(client: AsyncClient) -> None:
+    events = [send("sending", 2), send("retrying", 3), send("held", 4), send("queued", 9)]
+
+    assert await shown(client, *events) == [("email", "s", "queued")]
+
+
+async def test_push_that_was_held_and_then_queued_shows_its_devices_only(client: AsyncClient) -> None:
+    events = [
+        event("accepted"),
+        event("held", 1, channel="push", reason="quiet_hours"),
+        event("queued", 9, channel="push", send_id="phone"),
+        event("queued", 9, channel="push", send_id="tablet"),
+        event("sent", 10, channel="push", send_id="phone"),
+    ]
+
+    assert await shown(client, *events) == [("push", "phone", "sent"), ("push", "tablet", "queued")]
+
+
+async def test_push_that_waits_or_was_suppressed_is_one_row_without_send(client: AsyncClient) -> None:
+    await store(client, event("held", 1, channel="push", user_id="waits"))
+    await store(client, event("suppressed", 1, channel="push", user_id="ended", reason="dnd"))
+
+    assert await select(client, "SELECT user_id, send_id, status, reason FROM notify.notifications") == [
+        ("ended", None, "suppressed", "dnd"),
+        ("waits", None, "held", None),
+    ]
+
+
+async def test_a_schedule_is_a_row_for_all_channels_until_one_begins(client: AsyncClient) -> None:
+    before = await shown(client, event("accepted"), event("scheduled", 1))
+    after = await shown(client, event("held", 9, channel="push"), send("queued", 9))
+
+    assert before == [(None, None, "scheduled")]
+    assert after == [("email", "s", "queued"), ("push", None, "held")]
+
+
+async def test_an_end_for_all_channels_is_a_row(client: AsyncClient) -> None:
+    assert await shown(client, event("accepted"), event("suppressed", 1, reason="no_channel")) == [
+        (None, None, "suppressed")
+    ]
+
+
+async def test_what_was_only_accepted_or_repeated_is_no_row(client: AsyncClient) -> None:
+    assert await shown(client, event("accepted"), event("repeated", 5)) == []
+
+
+async def test_a_replayed_send_stands_beside_the_end_that_it_repairs(client: AsyncClient) -> None:
+    events = [
+        event("suppressed", 1, channel="push", reason="opted_out"),
+        event("queued", 9, channel="push", send_id="again", replay_id="r"),
+    ]
+
+    assert await shown(client, *events) == [("push", "again", "queued"), ("push", None, "suppressed")]
+
+
+async def test_a_click_implies_an_open_and_an_open_a_delivery(client: AsyncClient) -> None:
+    await store(client, event("accepted"), send("sent", 10), send("clicked", 50), send("opened", 70))
+
+    [row] = (
+        await client.query(
+            "SELECT accepted_at, ended_at, delivered_at, opened_at, clicked_at FROM notify.notifications"
+        )
+    ).result_rows
+    assert [int(at.timestamp() * 1000) - T0 for at in row] == [0, 10, 50, 50, 50]
+
+
+async def test_latency_counts_from_accepted_to_sent_and_on_to_delivered(client: AsyncClient) -> None:
+    for number, ms in enumerate((100, 300, 200)):
+        own = {"user_id": f"u{number}", "priority": "high", "provider": "ses"}
+        await store(client, event("accepted", user_id=f"u{number}"), send("sent", ms, **own))
+    await store(client, send("delivered", 350, user_id="u1"), event("accepted", HOUR, user_id="v"))
+    await store(client, send("sent", HOUR + 7, user_id="v", priority="high", provider="ses"))
+
+    assert await select(
+        client,
+        "SELECT toHour(hour), channel, provider, priority, p50_ms, p99_ms, delivered_p50_ms, delivered_p99_ms, count "
+        "FROM notify.latency_hourly",
+    ) == [(10, "email", "ses", "high", 200, 300, 50, 50, 3), (11, "email", "ses", "high", 7, 7, None, None, 1)]
+
+
+async def test_engagement_counts_a_send_once_however_often_it_was_opened(client: AsyncClient) -> None:
+    campaign = {"campaign_id": "c", "template_id": "t", "template_version": 2, "variant": "a"}
+    await store(client, send("sent", 1, **campaign), send("sent", 1, send_id="s2", **campaign))
+    await store(client, send("opened", 5), send("opened", 6), send("clicked", 7), send("complained", 8))
+    await store(client, send("bounced", 9, send_id="s2", reason="hard"), send("unsubscribed", 9))
+
+    assert await select(client, "SELECT * FROM notify.engagement") == [
+        ("c", "t", 2, "a", "email", 2, 1, 1, 1, 1, 1, 1),
+    ]
+
+
+async def test_deliveries_and_decisions_are_counted_by_hour(client: AsyncClient) -> None:
+    capped = {"channel": "push", "reason": "rate_cap", "category": "orders", "detail": {"cap": "push-hour"}}
+    await store(client, event("suppressed", 1, **capped), event("suppressed", 2, **capped))
+    await store(client, event("held", HOUR, **capped), event("queued", HOUR, channel="push", send_id="s"))
+
+    assert await select(client, "SELECT toHour(hour), reason, cap, count FROM notify.decisions") == [
+        (10, "rate_cap", "push-hour", 2),
+        (11, "rate_cap", "push-hour", 1),
+    ]
+    assert await select(client, "SELECT toHour(hour), channel, status, count FROM notify.delivery_hourly") == [
+        (10, "push", "suppressed", 2),
+        (11, "push", "held", 1),
+        (11, "push", "queued", 1),
+    ]
