@@ -285,7 +285,8 @@ def _details(told: dict[str, Any]) -> list[dict[str, Any]]:
 def _code(told: dict[str, Any]) -> str | None:
     """FCM's own code; without one the canonical status."""
     own = next((one.get("errorCode") for one in _details(told) if one.get("@type") == FCM_ERROR), None)
-    return own or told.get("status")
+    code = own or told.get("status")
+    return code if isinstance(code, str) else None
 
 
 def _names_token(told: dict[str, Any]) -> bool:

@@ -101,7 +101,9 @@ class Ses:
                 answer = await self._client.send_email(**request)
         except Exception as error:
             return outcome_of(error)
-        return Outcome("ok", provider_message_id=answer.get("MessageId"))
+        if message_id := answer.get("MessageId"):
+            return Outcome("ok", provider_message_id=message_id)
+        return lost("connection_lost", "no_message_id")  # 200, but not from SES
 
     async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
         """SES offers no way to ask; its events come by webhook, with our tags."""

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 from twilio.base import values
-from twilio.base.exceptions import TwilioRestException, TwilioServiceException
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
@@ -92,9 +92,9 @@ class OneRequest(AsyncHttpClient):  # type: ignore[misc]  # twilio is not follow
         timeout: float | None = None,
         allow_redirects: bool = False,
     ) -> Response:
-        basic = aiohttp.BasicAuth(*auth) if auth else None
+        fields = {**(headers or {}), **({"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {})}
         async with self._session.request(
-            method, uri, params=params, data=data, headers=headers, auth=basic, allow_redirects=False
+            method, uri, params=params, data=data, headers=fields, allow_redirects=False
         ) as response:
             if response.status == 429:
                 raise Throttled(response.headers.get("Retry-After"))
@@ -198,6 +198,8 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
             return answered("throttle", "20429", retry_after_ms(error.retry_after, now_s))
         case TwilioRestException() | TwilioServiceException():
             return _refused(error.code, error.status)
+        case TwilioException():  # an answer that the library can't read, or a page of a list refused
+            return lost("connection_lost", "unreadable")
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
             return not_sent(type(error).__name__)
         case aiohttp.InvalidURL():

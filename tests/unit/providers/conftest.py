@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 from app.config.providers import Apns as ApnsSettings
 from app.providers.apns import Apns
 from tests.unit.providers.apns_server import ApnsServer
+from tests.unit.providers.http_server import HttpServer
 
 
 def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -85,3 +86,11 @@ async def apns(server: ApnsServer, ca_file: Path, key_file: Path) -> AsyncIterat
     await client.start()
     yield client
     await client.close()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpServer]:
+    server = HttpServer()
+    await server.start()
+    yield server
+    await server.stop()
