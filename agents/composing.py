@@ -16,7 +16,18 @@ def compose(
 ) -> Message | RenderError:
     """``locale``: the user's (or their device's), where the request named none. ``headers``: of mail."""
     parts = _parts(send, catalog, user, send.locale or locale)
-    return parts if isinstance(parts, RenderError) else Message(headers=dict(headers or {}), **parts)
+    if isinstance(parts, RenderError):
+        return parts
+    return Message(
+        title=parts.get("title"),
+        body=parts.get("body"),
+        subject=parts.get("subject"),
+        html=parts.get("html"),
+        text=parts.get("text"),
+        url=parts.get("url"),
+        image=parts.get("image"),
+        headers=dict(headers or {}),
+    )
 
 
 def _parts(send: Send, catalog: Catalog, user: Mapping[str, Any], locale: str | None) -> dict[str, str] | RenderError:

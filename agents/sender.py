@@ -5,36 +5,22 @@ from typing import Any
 
 from agents.calls import Result
 from agents.claiming import proceed
+from agents.intakes import channel_intakes, position_of
 from agents.recalling import collapse, end_holds, job_of, look_again, take_back, withdraw
 from agents.settling import ask, begin_doubt, found_nothing, prove, settle_question, settle_send
 from agents.turn import Carrier, Job, SenderState, Turn
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.ports import Intake, LogRecord, Rows, Urgency
+from schemas import topics
 from schemas.commands import read_command
 from schemas.decode import Invalid
 from schemas.receipts import read_receipt
 from schemas.sends import Withdraw, read_send
-from schemas.topics import COMMANDS, RECEIPTS, SEND_TOPICS
 from tables.attempts import ATTEMPTS, OpenSend, send_key
 from tables.knowledge import KNOWLEDGE_TABLES
 from tables.pauses import PAUSES
 from tables.schedule import SCHEDULE, Due, due_ms_of
-
-
-def position_of(record: LogRecord) -> str:
-    """Names a record by where it lies."""
-    return f"{record.topic}:{record.partition}:{record.offset}"
-
-
-def send_intakes(carrier: Carrier) -> tuple[Intake, ...]:
-    critical, normal, bulk = SEND_TOPICS[carrier.channel]
-    return (
-        Intake(COMMANDS, Urgency.COMMANDS, gated=False, owned=False),
-        Intake(critical, Urgency.CRITICAL),
-        Intake(normal, Urgency.NORMAL),
-        Intake(bulk, Urgency.BULK),
-    )
 
 
 class SenderMachine:
@@ -46,7 +32,10 @@ class SenderMachine:
         self.catalog = catalog
         self.carrier = carrier
         self.role: str = carrier.channel
-        self.intakes = (*send_intakes(carrier), Intake(RECEIPTS, Urgency.RECEIPTS, gated=False, owned=False))
+        self.intakes = (
+            *channel_intakes(carrier.channel),
+            Intake(topics.RECEIPTS, Urgency.RECEIPTS, gated=False, owned=False),
+        )
 
     def open(self, rows: Rows, partition: int) -> SenderState:
         return SenderState(rows)
@@ -56,9 +45,9 @@ class SenderMachine:
             return
         turn = self._turn(state, out, now, position_of(record))
         match record.topic:
-            case "notify_commands":
+            case topics.COMMANDS:
                 self._command(turn, record.value, position_of(record))
-            case "notify_receipts":
+            case topics.RECEIPTS:
                 self._receipt(turn, record.value)
             case _:
                 self._send(turn, record.value, record.timestamp)

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from app.ports import Rows
 from schemas.commands import Mark
+from schemas.words import Status
 from tables.table import Table, TableSpec
 
 #: How many items a user keeps; the oldest make room. Trimmed in steps, for a look at all of them costs something.
@@ -34,8 +35,8 @@ class Item(Struct, frozen=True, array_like=True):
     seen: bool = False
     read: bool = False
     archived: bool = False
-    #: Was read at some time: said once only.
-    ever_read: bool = False
+    #: What was told of it as having come back: each once.
+    said: tuple[Status, ...] = ()
 
     @property
     def unread(self) -> bool:
@@ -70,7 +71,7 @@ def marked(item: Item, mark: Mark) -> Item:
         case "seen":
             return replace(item, seen=True)
         case "read":
-            return replace(item, seen=True, read=True, ever_read=True)
+            return replace(item, seen=True, read=True)
         case "unread":
             return replace(item, read=False)
         case "archived":
@@ -142,10 +143,13 @@ class Inbox:
     def sweep(self, user_id: str, now: int) -> Count:
         """Removes what was kept long enough."""
         items = self.all(user_id)
-        self.remove(user_id, [(number, item) for number, item in items if item.arrived_at + KEPT_MS <= now])
+        over = [(number, item) for number, item in items if item.arrived_at + KEPT_MS <= now]
+        if over:
+            self.remove(user_id, over)
         left = [item.arrived_at + KEPT_MS for _, item in items if item.arrived_at + KEPT_MS > now]
         count = replace(self.count(user_id), sweep_at=min(left, default=None))
-        self.counts.put(user_id.encode(), count)
+        if items:
+            self.counts.put(user_id.encode(), count)
         return count
 
     def erase(self, user_id: str) -> None:

@@ -1,0 +1,151 @@
+"""The role of the in-app inbox: what was sent to a user lies there at once, and they mark what they saw."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from agents.composing import compose
+from agents.in_app_marks import InboxState, take_command
+from agents.in_app_page import page_of
+from agents.intakes import channel_intakes, position_of
+from agents.known import known_of, user_shown
+from agents.telling import report, tell
+from app.domain.catalog import Catalog
+from app.domain.last_look import Over, look
+from app.domain.out import Out
+from app.domain.rendering import RenderError
+from app.ports import LogRecord, Message, Rows
+from schemas import topics
+from schemas.decode import Invalid
+from schemas.receipts import Settled
+from schemas.sends import Send, Withdraw, encode_send, read_send
+from tables.attempts import ATTEMPTS, send_key
+from tables.inbox import COUNTS, INBOX, Inbox, Item
+from tables.knowledge import KNOWLEDGE_TABLES
+from tables.schedule import SCHEDULE, Due
+
+_NO_DATA = msgspec.Raw(b"{}")
+
+
+class InAppMachine:
+    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls."""
+
+    role = "in_app"
+    intakes = channel_intakes("in_app")
+    tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, SCHEDULE.name)
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def open(self, rows: Rows, partition: int) -> InboxState:
+        return InboxState(rows)
+
+    def handle(self, record: LogRecord, state: InboxState, out: Out, now: int) -> None:
+        if record.value is None:
+            return
+        if record.topic == topics.COMMANDS:
+            take_command(record.value, position_of(record), state, out, now)
+            return
+        read = read_send(record.value)
+        row = state.attempts.get(send_key(read.send_id))
+        if isinstance(read, Withdraw):
+            if row is None:
+                state.attempts.withdraw_first(send_key(read.send_id), read, now)
+        elif read.channel != "in_app":
+            raise Invalid("is not of this topic's channel", "channel")
+        elif row is None:
+            self._take(read, state, out, now, position_of(record))
+        elif (withdrawn := row.withdrawn) is not None:
+            by = {"by": withdrawn.by} if withdrawn.by else None
+            _end(read, withdrawn.status, withdrawn.reason, state, out, now, position_of(record), by)
+
+    def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
+        if due.kind == "sweep":
+            _schedule_sweep(due.user_id, None, state.inbox.sweep(due.user_id, now).sweep_at, state)
+
+    def settle(self, result: Any, state: InboxState, out: Out, now: int) -> None:
+        raise AssertionError("the inbox makes no calls")
+
+    def read(self, view: str, user_id: str, params: Mapping[str, str], state: InboxState, now: int) -> Any:
+        """``inbox`` (limit, cursor, unread) and ``inbox_count``. Raises Invalid for a parameter that isn't one."""
+        match view:
+            case "inbox":
+                return page_of(user_id, params, state.inbox)
+            case "inbox_count":
+                count = state.inbox.count(user_id)
+                return {"unread": count.unread, "unseen": count.unseen}
+            case _:
+                raise LookupError(f"in_app has no view {view}")
+
+    def _take(self, send: Send, state: InboxState, out: Out, now: int, cause: str) -> None:
+        seen = look(send, known_of(state.knowledge, send, self.catalog.policy), self.catalog.policy, now, None)
+        if isinstance(seen, Over):
+            _end(send, seen.status, seen.reason, state, out, now, cause)
+            return
+        user = user_shown(state.knowledge, send.user_id)
+        message = compose(send, self.catalog, user, user.get("locale"))
+        if isinstance(message, RenderError):
+            _end(send, "failed", "bad_template", state, out, now, cause)
+            return
+        _put(send, message, state, now)
+        tell(out, send, "sending", now, cause, provider="inbox", attempt=1)
+        state.attempts.end(send_key(send.send_id), "sent", now)
+        latency = {"latency_ms": now - send.accepted_at}
+        tell(out, send, "sent", now, cause, provider="inbox", attempt=1, detail=latency)
+        report(out, send, "sent", now, provider="inbox")
+
+
+def _end(
+    send: Send,
+    status: Settled,
+    reason: str | None,
+    state: InboxState,
+    out: Out,
+    now: int,
+    cause: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    state.attempts.end(send_key(send.send_id), status, now)
+    tell(out, send, status, now, cause, reason=reason, detail=detail)
+    report(out, send, status, now, reason=reason)
+
+
+# --- what lies in the inbox --------------------------------------------------------------------------------------
+
+
+def _put(send: Send, message: Message, state: InboxState, now: int) -> None:
+    _replace_older(send, state.inbox)
+    item = Item(
+        notification_id=send.notification_id,
+        send=encode_send(replace(send, content=None, data=_NO_DATA, items=None)),
+        title=message.title or "",
+        body=message.body or "",
+        url=message.url,
+        image=message.image,
+        data=bytes(send.data),
+        created_at=send.created_at,
+        arrived_at=now,
+        collapse_key=send.collapse_key,
+    )
+    before = state.inbox.count(send.user_id).sweep_at
+    _schedule_sweep(send.user_id, before, state.inbox.add(send.user_id, item).sweep_at, state)
+
+
+def _replace_older(send: Send, inbox: Inbox) -> None:
+    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself."""
+    if send.collapse_key is None and send.replay_id is None:
+        return
+    older = [
+        (number, item)
+        for number, item in inbox.all(send.user_id)
+        if item.notification_id == send.notification_id
+        or (item.unread and item.collapse_key is not None and item.collapse_key == send.collapse_key)
+    ]
+    inbox.remove(send.user_id, older)
+
+
+def _schedule_sweep(user_id: str, before: int | None, after: int | None, state: InboxState) -> None:
+    if after is not None and after != before:
+        state.schedule.at(after, Due("sweep", user_id, user_id.encode()))
