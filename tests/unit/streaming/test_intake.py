@@ -1,0 +1,67 @@
+"""What waits for a partition's runner: urgency, positions, and what a question about the commands covers."""
+
+from dataclasses import dataclass
+
+from app.ports import Intake, Urgency
+from app.streaming.intake import Intakes
+
+
+@dataclass
+class Read:
+    offset: int
+    topic: str = "events"
+
+
+EVENTS = Intake("events", Urgency.NORMAL)
+COMMANDS = Intake("commands", Urgency.COMMANDS, gated=False)
+
+
+def offsets_taken(intakes: Intakes, topic: str, through_fetch: int | None = None) -> list[int]:
+    taken = []
+    while (record := intakes.take(intakes.lanes[topic], through_fetch)) is not None:
+        taken.append(record.offset)
+    return taken
+
+
+def test_the_most_urgent_lane_comes_first() -> None:
+    intakes = Intakes([EVENTS, COMMANDS], {})
+
+    assert list(intakes.lanes) == ["commands", "events"]
+
+
+def test_what_lies_before_the_start_position_is_dropped() -> None:
+    intakes = Intakes([EVENTS], {"events": 5})
+    intakes.offer("events", [Read(n) for n in range(3, 8)])
+
+    assert offsets_taken(intakes, "events") == [5, 6, 7]
+    assert intakes.positions() == {"events": 8}
+
+
+def test_records_fetched_twice_are_taken_once() -> None:
+    intakes = Intakes([EVENTS], {})
+    intakes.offer("events", [Read(0), Read(1)])
+    intakes.offer("events", [Read(0), Read(1), Read(2)])
+
+    assert offsets_taken(intakes, "events") == [0, 1, 2]
+
+
+def test_gaps_in_the_offsets_are_passed_over() -> None:
+    intakes = Intakes([EVENTS], {"events": 0})
+    intakes.offer("events", [Read(4), Read(9)])
+
+    assert offsets_taken(intakes, "events") == [4, 9]
+    assert intakes.positions() == {"events": 10}
+
+
+def test_a_record_fetched_after_the_question_waits_for_the_next_one() -> None:
+    intakes = Intakes([EVENTS], {})
+    intakes.offer("events", [Read(0)])
+    asked_after = intakes.fetches
+    intakes.offer("events", [Read(1)])
+
+    assert offsets_taken(intakes, "events", asked_after) == [0]
+    assert offsets_taken(intakes, "events", intakes.fetches) == [1]
+
+
+def test_a_lane_without_records_has_no_position_to_commit() -> None:
+    assert Intakes([EVENTS, COMMANDS], {"commands": 7}).positions() == {"commands": 7}

@@ -1,0 +1,58 @@
+"""What we rely on inside Faust and aiokafka. A failure here means: read the new version before trusting it."""
+
+import hashlib
+import inspect
+from importlib.metadata import version
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from faust.app.base import App
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.transport.consumer import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+
+def fingerprint(function: object) -> str:
+    return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]  # type: ignore[arg-type]
+
+
+def test_faust_is_the_version_that_was_read() -> None:
+    assert version("faust-streaming") == "0.15.3"
+
+
+RELIED_ON = {
+    # replaced by ours
+    Consumer._drain_messages: "44a2500309e83c63",
+    Consumer.wait_empty: "e4662fe24f094819",
+    Consumer.commit: "a354437baaa08bf8",
+    Recovery.need_recovery: "fd1dc345b5d5e121",
+    # called by ours, or calling ours
+    Consumer._wait_next_records: "6218e1969a636b3f",
+    Consumer.pause_partitions: "27a1c94bdacd54de",
+    Consumer.resume_partitions: "afe6b7c02a41d63c",
+    Recovery._restart_recovery.fun: "6bd8a8558a2dffe4",
+    Recovery.on_recovery_completed: "6ef567acf072e46d",
+    App._on_partitions_revoked: "d5c895bbe57dc73a",
+    App._on_partitions_assigned: "de932b7927db85b3",
+    App._stop_consumer: "55854a5de12c3f52",
+    AIOKafkaConsumerThread._create_worker_consumer: "c2701bfc3e6f6cad",
+    AIOKafkaConsumerThread.getmany: "26fc5fc9f3b667e1",
+}
+
+
+@pytest.mark.parametrize("function", RELIED_ON, ids=lambda f: f.__qualname__)
+def test_faust_still_does_what_the_overrides_rely_on(function: object) -> None:
+    assert fingerprint(function) == RELIED_ON[function]
+
+
+def test_the_table_manager_makes_its_recovery_in_a_property() -> None:
+    assert isinstance(inspect.getattr_static(TableManager, "recovery"), property)
+
+
+def test_aiokafka_takes_its_fetch_wait_from_the_attribute_that_we_set() -> None:
+    assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
+
+
+def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:
+    assert list(inspect.signature(AIOKafkaProducer.send_batch).parameters) == ["self", "batch", "topic", "partition"]

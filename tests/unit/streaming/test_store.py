@@ -1,0 +1,95 @@
+"""A partition's store: one atomic write a checkpoint, order of keys, and a broken folder that is rebuilt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.streaming.store import PartitionStore, StoreBroken, block_cache, open_store
+from tables.rows import MemoryRows
+
+CACHE = block_cache(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[PartitionStore]:
+    store = PartitionStore(tmp_path / "tables" / "0", CACHE)
+    yield store
+    store.close()
+
+
+def test_rows_and_how_far_they_reach_are_written_together(store: PartitionStore) -> None:
+    store.write({"profiles": {b"u1": b"row"}}, {"profiles": 12}, journal_offset=4)
+
+    assert store.get("profiles", b"u1") == b"row"
+    assert store.changelog_offset("profiles") == 12
+    assert store.journal_offset() == 4
+
+
+def test_a_new_store_has_seen_nothing(store: PartitionStore) -> None:
+    assert store.changelog_offset("profiles") == 0
+    assert store.journal_offset() is None
+    assert store.get("profiles", b"u1") is None
+
+
+def test_none_deletes_a_row(store: PartitionStore) -> None:
+    store.write({"profiles": {b"u1": b"row"}}, {})
+    store.write({"profiles": {b"u1": None}}, {})
+
+    assert store.get("profiles", b"u1") is None
+
+
+def test_a_scan_yields_its_own_table_in_the_order_of_keys_as_memory_does(store: PartitionStore) -> None:
+    rows = {b"b": b"2", b"a": b"1", b"c\x00": b"3", b"\xff": b"4"}
+    memory = MemoryRows()
+    memory.write("t", rows)
+    store.write({"t": rows, "t2": {b"b": b"other"}}, {})
+
+    for start, end in ((b"", None), (b"b", None), (b"", b"b"), (b"b", b"c\x00"), (b"x", b"y")):
+        assert list(store.scan("t", start, end)) == list(memory.scan("t", start, end))
+
+
+def test_clearing_a_table_leaves_the_others(store: PartitionStore) -> None:
+    store.write({"t": {b"k": b"v"}, "t2": {b"k": b"v"}}, {"t": 3, "t2": 3})
+    store.clear(["t"])
+
+    assert list(store.scan("t", b"", None)) == []
+    assert store.changelog_offset("t") == 0
+    assert store.get("t2", b"k") == b"v"
+    assert store.changelog_offset("t2") == 3
+
+
+def test_what_was_written_survives_closing(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", CACHE)
+    store.write({"t": {b"k": b"v"}}, {"t": 1}, 0)
+    store.close()
+
+    again, broken = open_store(tmp_path / "0", CACHE)
+
+    assert broken is None
+    assert again.get("t", b"k") == b"v"
+    again.close()
+
+
+def test_a_broken_store_is_rebuilt_from_nothing_and_says_so(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", CACHE)
+    store.write({"t": {b"k": b"v"}}, {"t": 1}, 0)
+    store.close()
+    (tmp_path / "0" / "CURRENT").unlink()
+
+    again, broken = open_store(tmp_path / "0", CACHE)
+
+    assert broken is not None
+    assert again.changelog_offset("t") == 0
+    again.close()
+
+
+def test_a_store_that_another_has_open_is_not_taken_for_broken(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", CACHE)
+    store.write({"t": {b"k": b"v"}}, {"t": 1}, 0)
+
+    with pytest.raises(StoreBroken):
+        open_store(tmp_path / "0", CACHE)
+
+    assert store.get("t", b"k") == b"v"
+    store.close()
