@@ -7,6 +7,7 @@ big-endian) and by whom (16 bytes, the notification's id). So it is trimmed, cou
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 from schemas.words import Channel
 
@@ -55,14 +56,77 @@ def judge_caps(
     ``caps``: those that count this send, in the policy's order. ``windows`` and ``waiting`` by the cap's name: places
     taken, and the ids that wait for one, in order. Whoever has a place already needs no other.
     """
-    raise NotImplementedError
+    for cap in caps:
+        window = windows.get(cap.name, b"")
+        queue = waiting.get(cap.name, ()) if waiting and cap.over == "defer" else ()
+        if len(window) < cap.limit * _ENTRY and not queue:
+            continue  # has room even if nothing has slid out
+        start = _first_live(window, now_ms - cap.window_ms)
+        if _position(window, own_id, start) >= 0:
+            continue
+        ahead = _place_in(queue, own_id)
+        if (len(window) - start) // _ENTRY + ahead >= cap.limit:
+            live = window[start:]
+            return Over(cap, _ids(live), _free_at(live, cap, ahead))
+    return None
 
 
 def take(window: Window, own_id: bytes, taken_ms: int, cap: Cap) -> Window:
     """The window with a place for ``own_id``, without what has slid out. An id that is there changes nothing."""
-    raise NotImplementedError
+    live = window[_first_live(window, taken_ms - cap.window_ms) :]
+    if _position(live, own_id, 0) >= 0:
+        return live
+    at = _first_live(live, taken_ms)
+    return live[:at] + taken_ms.to_bytes(_TIME, "big") + own_id + live[at:]
 
 
 def give_back(window: Window, own_id: bytes) -> Window:
     """The window without ``own_id``'s place."""
-    raise NotImplementedError
+    at = _position(window, own_id, 0)
+    return window if at < 0 else window[:at] + window[at + _ENTRY :]
+
+
+def _first_live(window: Window, until_ms: int) -> int:
+    """Where the entries begin that were taken after ``until_ms``."""
+    if not window or until_ms < 0:
+        return 0
+    until = until_ms.to_bytes(_TIME, "big")
+    if window[:_TIME] > until:
+        return 0
+    low, high = 0, len(window) // _ENTRY
+    if window[-_ENTRY : _TIME - _ENTRY] <= until:
+        return len(window)
+    while high - low > 1:  # the entry at low has slid out, the one at high hasn't
+        middle = (low + high) // 2
+        if window[middle * _ENTRY : middle * _ENTRY + _TIME] <= until:
+            low = middle
+        else:
+            high = middle
+    return high * _ENTRY
+
+
+def _position(window: Window, own_id: bytes, start: int) -> int:
+    """Where the entry of an id begins, -1 if it has none."""
+    at = window.find(own_id, start)
+    while at >= 0 and at % _ENTRY != _TIME:  # the id's bytes across two entries
+        at = window.find(own_id, at + 1)
+    return at - _TIME if at >= 0 else -1
+
+
+def _place_in(queue: Sequence[bytes], own_id: bytes) -> int:
+    """How many wait ahead."""
+    return queue.index(own_id) if own_id in queue else len(queue)
+
+
+def _ids(window: Window) -> tuple[str, ...]:
+    return tuple(str(UUID(bytes=window[at + _TIME : at + _ENTRY])) for at in range(0, len(window), _ENTRY))
+
+
+def _free_at(live: Window, cap: Cap, ahead: int) -> int:
+    """When a place is free for the one behind ``ahead`` others, who each take one as soon as they can."""
+    free = [int.from_bytes(live[at : at + _TIME], "big") + cap.window_ms for at in range(0, len(live), _ENTRY)]
+    vacant = cap.limit - len(free)
+    for turn in range(ahead + 1):
+        if turn >= vacant:
+            free.append(free[turn - vacant] + cap.window_ms)
+    return free[ahead - vacant]

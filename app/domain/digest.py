@@ -2,12 +2,19 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
 from typing import Any, Literal, Self
 
+import msgspec
 from msgspec import Raw, Struct
 
 from app.domain.quiet_hours import DAYS, minutes_of
-from schemas.words import Channel, Priority
+from app.domain.zones import MINUTE_MS, first_moment, local_time
+from schemas.words import PRIORITIES, Channel, Priority
+
+_HOUR_MS = 60 * MINUTE_MS
+_LONGEST_KEY = 200
 
 Every = Literal["hour", "day", "week"]
 
@@ -89,14 +96,15 @@ class Singly:
 
 def key_of(rule: DigestRule, data: Mapping[str, Any]) -> str | None:
     """What tells the rule's digests apart, ``""`` for a rule without key; None: no such field, so not digested."""
-    raise NotImplementedError
-
-
-def join(
-    row: OpenDigest | None, rule: DigestRule, key: str, channel: Channel, item: DigestItem, now_ms: int
-) -> OpenDigest:
-    """The digest with the item in it. One that is there changes nothing."""
-    raise NotImplementedError
+    if rule.key is None:
+        return ""
+    value: Any = data
+    for member in rule.key:
+        value = value.get(member) if isinstance(value, Mapping) else None
+    if value is None:
+        return None
+    text = msgspec.json.encode(value, order="sorted")
+    return text.decode() if len(text) <= _LONGEST_KEY else blake2b(text, digest_size=16).hexdigest()
 
 
 def lead(rule: DigestRule, key: str, channel: Channel, now_ms: int) -> OpenDigest:
@@ -104,12 +112,53 @@ def lead(rule: DigestRule, key: str, channel: Channel, now_ms: int) -> OpenDiges
     return OpenDigest(rule.name, key, channel, now_ms, now_ms)
 
 
+def join(
+    row: OpenDigest | None, rule: DigestRule, key: str, channel: Channel, item: DigestItem, now_ms: int
+) -> OpenDigest:
+    """The digest with the item in it. One that is there changes nothing."""
+    if row is None:
+        return OpenDigest(rule.name, key, channel, now_ms, now_ms, (item,))
+    if any(other.notification_id == item.notification_id for other in row.items):
+        return row
+    return msgspec.structs.replace(row, last_ms=max(row.last_ms, now_ms), items=(*row.items, item))
+
+
 def due_of(row: OpenDigest, rule: DigestRule, choice: Rhythm | None, zone: str) -> int:
     """When the digest closes (Unix ms): at once (its last item's time) when it is full; at the user's ``choice`` or the
     rule's own rhythm, in the user's zone; else ``window`` after the latest item, ``max_wait`` after the first."""
-    raise NotImplementedError
+    if len(row.items) >= rule.max_items:
+        return row.last_ms
+    rhythm = choice or rule.rhythm
+    if rhythm is not None:
+        return _next_beat(rhythm, zone, row.first_ms)
+    return min(row.last_ms + rule.window_ms, row.first_ms + rule.max_wait_ms)
 
 
 def close(row: OpenDigest, rule: DigestRule, alive: Container[str]) -> Aggregate | Singly:
     """What becomes of a digest that closes. ``alive``: ids of the items since not cancelled, expired or opted out."""
-    raise NotImplementedError
+    items = tuple(sorted((item for item in row.items if item.notification_id in alive), key=lambda item: item.at))
+    if len(items) < max(rule.min_items, 1):
+        return Singly(items)
+    types = {item.event_type for item in items}
+    campaigns = {item.campaign_id for item in items}
+    return Aggregate(
+        items=items,
+        priority=min((item.priority for item in items), key=PRIORITIES.index),
+        event_type=types.pop() if len(types) == 1 else rule.name,
+        campaign_id=campaigns.pop() if len(campaigns) == 1 else None,
+    )
+
+
+def _next_beat(rhythm: Rhythm, zone: str, after_ms: int) -> int:
+    """The first moment after ``after_ms`` at which the wall clock reads the rhythm's time."""
+    wall = local_time(zone, after_ms)
+    if rhythm.every == "hour":
+        beat = wall.replace(minute=rhythm.at, second=0, microsecond=0)
+        if beat <= wall:
+            beat += timedelta(hours=1)
+        return min(first_moment(zone, beat), after_ms + _HOUR_MS)  # an hour that the clock shows twice is two
+    midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
+    ahead = (rhythm.on - wall.weekday()) % 7 if rhythm.every == "week" else 0
+    while (due_ms := first_moment(zone, midnight + timedelta(days=ahead, minutes=rhythm.at))) <= after_ms:
+        ahead += 7 if rhythm.every == "week" else 1
+    return due_ms

@@ -148,6 +148,19 @@ class Policy:
         """After how long in the queue a send of this priority is given up; None: never."""
         return self.shed.get(priority)
 
+    def categories_of(self, pattern: str) -> frozenset[str]:
+        """The categories of the event types that a name, or a beginning and ``*``, may mean."""
+        if not pattern.endswith("*"):
+            return frozenset((self.rule_of(pattern).category.name,))
+        beginning = pattern[:-1]
+        named = {rule.category.name for name, rule in self.exact.items() if name.startswith(beginning)}
+        alike = {
+            rule.category.name
+            for prefix, rule in self.patterns
+            if prefix.startswith(beginning) or beginning.startswith(prefix)
+        }
+        return frozenset(named | alike | {self._find(beginning).category.name})
+
     def _find(self, event_type: str) -> EventRule:
         if event_type in self.exact:
             return self.exact[event_type]

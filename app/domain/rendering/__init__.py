@@ -1,0 +1,23 @@
+"""Rendering: a template's or literal content's parts for one channel, within limits of size and work."""
+
+from app.domain.rendering.parts import (
+    Compiled,
+    RenderError,
+    check_syntax,
+    choose_variant,
+    compile_template,
+    render,
+    render_content,
+    variables_of,
+)
+
+__all__ = [
+    "Compiled",
+    "RenderError",
+    "check_syntax",
+    "choose_variant",
+    "compile_template",
+    "render",
+    "render_content",
+    "variables_of",
+]

@@ -1,0 +1,70 @@
+"""What a rendering may use up: work and memory counted in characters, so that no template can hang or grow."""
+
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, ValuesView
+from typing import Any
+
+#: All that one rendering may do: characters written, entries walked, ten for each step.
+WORK = 2_000_000
+#: The largest value, counted as ``size`` does.
+LARGEST = 256_000
+STEP = 10
+_ENTRY = 2
+
+_CONTAINERS = (list, tuple, KeysView, ValuesView, ItemsView)
+
+
+class OverLimit(Exception):
+    """The template asks for more than a message can need; the text says what."""
+
+
+class Budget:
+    """The work that is left to one rendering."""
+
+    def __init__(self) -> None:
+        self._left = WORK
+
+    def spend(self, work: int) -> None:
+        self._left -= work
+        if self._left < 0:
+            raise OverLimit("does too much work")
+
+
+def size(value: Any) -> int:
+    """Characters that the value would take if written out; whatever is in it twice counts twice. Raises OverLimit."""
+    if isinstance(value, str):
+        return bounded(len(value))
+    total = 0
+    waiting: list[Any] = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str | bytes | range):
+            total += len(part)
+        elif isinstance(part, int):
+            total += part.bit_length() // 3 + 1
+        elif isinstance(part, Mapping):
+            total += _ENTRY * len(part)
+            waiting += bounded_entries(part.items())
+        elif isinstance(part, _CONTAINERS):
+            total += _ENTRY * len(part)
+            waiting += bounded_entries(part)
+        else:
+            total += STEP
+        bounded(total)
+    return total
+
+
+def bounded(characters: int) -> int:
+    """The number itself; raises OverLimit where it is too many."""
+    if characters > LARGEST:
+        raise OverLimit("makes too large a value")
+    return characters
+
+
+def bounded_entries(entries: Iterable[Any]) -> list[Any]:
+    """A list of the entries, none left unread; raises OverLimit for too many."""
+    gathered = []
+    for entry in entries:
+        gathered.append(entry)
+        if len(gathered) * _ENTRY > LARGEST:
+            raise OverLimit("makes too long a list")
+    return gathered

@@ -1,0 +1,96 @@
+"""Jinja2's sandbox within limits: sources into compiled templates, templates and variables into text."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, UndefinedError, pass_context
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from app.domain.rendering.budget import OverLimit, bounded, size
+from app.domain.rendering.filters import (
+    BudgetedContext,
+    budget_of,
+    limited_filters,
+    limited_operator,
+    limited_range,
+    limited_tests,
+)
+from app.domain.rendering.language import restrict
+
+MAX_SOURCE = 64 * 1024
+
+
+class BadTemplate(Exception):
+    """A source that can't be compiled, or a rendering that failed; the text holds no data."""
+
+
+@pass_context
+def _shown(context: Context, value: Any) -> Any:
+    """What stands in the text for a value: nothing for null."""
+    if isinstance(value, Undefined):
+        return value
+    budget_of(context).spend(size(value))
+    return "" if value is None else value
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset(("+", "*", "%", "**"))
+    context_class = BudgetedContext
+
+    def __init__(self, *, html: bool) -> None:
+        super().__init__(autoescape=html, undefined=StrictUndefined, finalize=_shown, keep_trailing_newline=False)
+        self.filters = cast(dict[str, Any], limited_filters())
+        self.tests = cast(dict[str, Any], limited_tests())
+        self.globals = {"range": limited_range}
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        result = limited_operator(operator, left, right)
+        budget_of(context).spend(len(result) if isinstance(result, str | list) else 1)
+        return result
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Data's own members come before the methods of dict (``order.items``)."""
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def compiled(self, source: str) -> Template:
+        tree = restrict(self.parse(source), frozenset(self.filters), frozenset(self.tests))
+        return Template.from_code(self, self.compile(tree), dict(self.globals))
+
+
+@lru_cache(maxsize=2)
+def _environment(html: bool) -> _Environment:
+    return _Environment(html=html)
+
+
+@lru_cache(maxsize=4096)
+def compiled(source: str, html: bool) -> Template:
+    """The template of a source; ``html``: what it shows is escaped. Raises BadTemplate."""
+    if len(source) > MAX_SOURCE:
+        raise BadTemplate(f"is longer than {MAX_SOURCE} characters")
+    try:
+        return _environment(html).compiled(source)
+    except TemplateSyntaxError as error:
+        raise BadTemplate(f"line {error.lineno}: {error.message}") from error
+    except (SyntaxError, RecursionError, ValueError, OverflowError, MemoryError) as error:
+        raise BadTemplate(f"can't be compiled ({type(error).__name__})") from error
+
+
+def rendered(source: str, variables: Mapping[str, Any], *, html: bool) -> str:
+    """The text of a source with these variables (JSON's types only). Raises BadTemplate."""
+    template = compiled(source, html)
+    pieces: list[str] = []
+    written = 0
+    try:
+        for piece in template.generate(variables):
+            written = bounded(written + len(piece))
+            pieces.append(piece)
+    except (OverLimit, UndefinedError, SecurityError) as error:
+        raise BadTemplate(str(error)) from None
+    except Exception as error:  # whatever else an expression raises is the template's or the data's fault
+        raise BadTemplate(f"can't be rendered ({type(error).__name__})") from None
+    return "".join(pieces)

@@ -1,0 +1,154 @@
+"""From a template version to what one channel shows: which variant, which locale, which parts."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from app.domain.rendering.environment import BadTemplate, compiled, rendered
+from schemas.config import Parts, Template, TemplateVersion
+from schemas.requests import Content
+from schemas.words import Channel
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+#: Parts that are one line: a header, a heading, an address.
+_ONE_LINE = frozenset(("title", "subject", "url", "image"))
+
+
+@dataclass(frozen=True, slots=True)
+class RenderError:
+    """Why a template can't be shown (``failed``, ``bad_template``). ``part``: its dotted name, such as
+    ``email.de.subject``; ``message`` holds no data."""
+
+    part: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A template version whose sources are compiled (each once, whoever else has the same)."""
+
+    version: int
+    template: Template
+
+
+def compile_template(version: TemplateVersion) -> Compiled:
+    """A source that can't be compiled doesn't matter until its part is rendered."""
+    for _, source, html in _sources(version.template):
+        try:
+            compiled(source, html)
+        except BadTemplate:
+            continue
+    return Compiled(version.version, version.template)
+
+
+def check_syntax(template: Template) -> list[RenderError]:
+    """Every part that can't be compiled."""
+    errors = []
+    for part, source, html in _sources(template):
+        try:
+            compiled(source, html)
+        except BadTemplate as error:
+            errors.append(RenderError(part, str(error)))
+    return errors
+
+
+def render(
+    compiled: Compiled, channel: Channel, locale: str | None, variables: Mapping[str, Any], variant: str | None = None
+) -> dict[str, str] | RenderError:
+    """The channel's parts (title, body, subject, html, text, url, image) in the best locale there is."""
+    locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel)
+    if not locales:
+        return RenderError(channel, "the template lacks this channel")
+    chosen = best_locale(locales, locale)
+    shown: dict[str, str] = {}
+    for part, source in locales[chosen].items():
+        try:
+            text = rendered(source, variables, html=part == "html")
+        except BadTemplate as error:
+            return RenderError(f"{channel}.{chosen}.{part}", str(error))
+        shown[part] = _cleaned(part, text)
+    return shown
+
+
+def variables_of(
+    data: Mapping[str, Any], user: Mapping[str, Any], items: list[Any] | None = None, count: int | None = None
+) -> dict[str, Any]:
+    """What a template sees: data's members at the top, ``user``, and of a digest ``items`` and ``count``."""
+    variables = {**data, "user": user}
+    if items is not None:
+        variables |= {"items": items, "count": len(items) if count is None else count}
+    return variables
+
+
+def render_content(content: Content, channel: Channel) -> dict[str, str]:
+    """Literal content's parts for a channel: shown as they are."""
+    parts: dict[str, str | None]
+    match channel:
+        case "sms":
+            parts = {"body": content.body}
+        case "email":
+            parts = {"subject": content.subject or content.title, "html": content.html, "text": content.body}
+        case _:
+            parts = {"title": content.title, "body": content.body, "url": content.url, "image": content.image}
+    return {part: _cleaned(part, text) for part, text in parts.items() if text is not None}
+
+
+def choose_variant(template: Template, user_id: str) -> str | None:
+    """The variant for a user, the same each time, by weight; None where there are none."""
+    variants = template.variants or []
+    total = sum(variant.weight for variant in variants)
+    if total == 0:
+        return None
+    draw = int.from_bytes(blake2b(f"{template.id}\n{user_id}".encode(), digest_size=8).digest(), "big") % total
+    for variant in variants:
+        draw -= variant.weight
+        if draw < 0:
+            return variant.name
+    raise AssertionError("weights add up to the total")
+
+
+def best_locale(locales: Mapping[str, Parts], wanted: str | None) -> str:
+    """The locale itself, else its language, else another of that language, else ``default``, else the first."""
+    by_tag = {_tag(name): name for name in reversed(list(locales))}
+    if wanted:
+        tag = _tag(wanted)
+        language = tag.split("-")[0]
+        for candidate in (tag, language):
+            if candidate in by_tag:
+                return by_tag[candidate]
+        for name in locales:
+            if _tag(name).split("-")[0] == language:
+                return name
+    return by_tag.get("default") or next(iter(locales))
+
+
+def _tag(locale: str) -> str:
+    return locale.replace("_", "-").lower()
+
+
+def _channels(template: Template, variant: str | None) -> Mapping[Channel, dict[str, Parts]]:
+    for candidate in template.variants or []:
+        if candidate.name == variant:
+            return candidate.channels
+    return template.channels
+
+
+def _sources(template: Template) -> Iterator[tuple[str, str, bool]]:
+    """Each part's dotted name, its source and whether it is HTML."""
+    places = [("", template.channels)]
+    places += [(f"variants.{variant.name}.", variant.channels) for variant in template.variants or []]
+    for place, channels in places:
+        for channel, locales in channels.items():
+            for locale, parts in locales.items():
+                for part, source in parts.items():
+                    yield f"{place}{channel}.{locale}.{part}", source, part == "html"
+
+
+def _cleaned(part: str, text: str) -> str:
+    """Without control characters; what is one line is one line, whatever came with the data."""
+    if part in _ONE_LINE:
+        return " ".join(_CONTROLS.sub(" ", text).split())
+    return _CONTROLS.sub(lambda control: control[0] if control[0] in "\n\t" else "", text)
