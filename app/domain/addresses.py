@@ -1,6 +1,7 @@
 """Addresses: one form for each phone number and mail address, and the key under which it is suppressed."""
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 
 import phonenumbers
@@ -39,6 +40,7 @@ def parse_email(text: str) -> str | None:
     return f"{local}@{domain}"
 
 
+@lru_cache(maxsize=16_384)
 def address_hash(channel: Channel, address: str) -> bytes:
     """16 bytes under which an address of a channel is remembered, whatever its letters' case or its blanks."""
     written = address.strip()

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.domain.policy import Policy
+from app.defaults import default_policy_text, default_templates
+from app.domain.policy import Policy, parse_policy
 from schemas.config import TemplateVersion
 from schemas.words import Channel
 
@@ -27,3 +28,12 @@ class Catalog:
             return frozenset()
         variants = found.template.variants or []
         return frozenset(found.template.channels).union(*(variant.channels for variant in variants))
+
+
+def default_catalog() -> Catalog:
+    """What is in force until somebody applies a policy: version 0 of the policy and of each template."""
+    templates = {
+        identity: TemplateVersion(version=0, template=template, at="1970-01-01T00:00:00Z")
+        for identity, template in default_templates().items()
+    }
+    return Catalog(parse_policy(default_policy_text(), templates=templates), 0, templates)
