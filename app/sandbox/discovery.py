@@ -88,7 +88,7 @@ def camel_keys(value: Any, shape_is_free: frozenset[str] = frozenset()) -> Any:
 
 def _fits(shape: dict[str, Any], value: Any) -> bool:
     if "enum" in shape:
-        return bool(value in shape["enum"])
+        return value.upper() in shape["enum"]  # the official client sends "high", and Google takes it
     match shape.get("format"):
         case "google-duration":
             return _DURATION.fullmatch(value) is not None

@@ -25,7 +25,7 @@ def bound_socket(host: str, port: int, *, insist: bool = False) -> socket.socket
     except OSError as error:
         if insist or error.errno not in (errno.EADDRINUSE, errno.EACCES):
             sock.close()
-            raise
+            raise OSError(error.errno, f"can't listen on {host}:{port}: {error.strerror}") from error
         sock.bind((host, 0))
     return sock
 

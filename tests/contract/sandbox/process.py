@@ -53,7 +53,13 @@ class RunningSandbox:
 
     @property
     def is_running(self) -> bool:
+        """Started and not yet stopped or seen to end."""
         return self._process is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process is not None and self._process.poll() is None
 
     async def request(self, method: str, path: str, **kwargs: Any) -> tuple[int, Any]:
         """(status, JSON) of a call to the control port."""
