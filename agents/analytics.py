@@ -12,7 +12,6 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from app.config import Settings
 from app.store.clickhouse import connect
-from app.store.embedded import embedded_clickhouse
 from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
 from app.store.migrations import migrate
 from app.store.publisher import KafkaPublisher
@@ -35,6 +34,8 @@ async def run_analytics(
     url = urlsplit(settings.clickhouse.url)
     async with AsyncExitStack() as closing:
         if url.scheme == "chdb":
+            from app.store.embedded import embedded_clickhouse  # a server has no use for its 250 MB
+
             await closing.enter_async_context(embedded_clickhouse(Path(url.path), settings.data.dir))
         publisher = KafkaPublisher(settings.kafka.client_options(), client_id=GROUP)
         await publisher.start()

@@ -14,7 +14,7 @@ from clickhouse_connect.driver import AsyncClient, options
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from app.config import Settings
-from app.store.embedded import announced_url
+from app.store.announcement import announced_url
 from app.store.lifecycle_rows import EVENT_COLUMNS
 from app.store.sql import statement
 

@@ -1,7 +1,5 @@
-"""The embedded ClickHouse of this machine: the analytics role runs it, the others find it by a file in ``data.dir``."""
+"""The embedded ClickHouse of this machine, run by the analytics role alone. Importing this loads chDB: 250 MB."""
 
-import json
-import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,21 +8,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from app.store.announcement import announce, announced_url
 from app.store.chdb_front import USER, ChdbFront
-
-ANNOUNCEMENT = "analytics.json"
-
-
-def announced_url(data_dir: Path) -> str | None:
-    """``clickhouse://user:password@127.0.0.1:port/notify`` as the analytics role last wrote it; None if it never did.
-
-    The role may have stopped since.
-    """
-    try:
-        url = json.loads((data_dir / ANNOUNCEMENT).read_text())["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return url if isinstance(url, str) else None
 
 
 @asynccontextmanager
@@ -39,7 +24,7 @@ async def embedded_clickhouse(folder: Path, data_dir: Path) -> AsyncIterator[Non
     try:
         await runner.setup()
         port = await _listen(runner, _last_port(data_dir))
-        _announce(data_dir, f"clickhouse://{USER}:{password}@127.0.0.1:{port}/notify")
+        announce(data_dir, f"clickhouse://{USER}:{password}@127.0.0.1:{port}/notify")
         yield
     finally:
         await runner.cleanup()
@@ -60,13 +45,3 @@ async def _listen(runner: web.AppRunner, wanted: int) -> int:
 def _last_port(data_dir: Path) -> int:
     url = announced_url(data_dir)
     return urlsplit(url).port or 0 if url else 0
-
-
-def _announce(data_dir: Path, url: str) -> None:
-    """Replaces the file in one step; nobody but its owner ever can read it."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    fresh = data_dir / f"{ANNOUNCEMENT}.{os.getpid()}"
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "pid": os.getpid()}, file)
-    fresh.replace(data_dir / ANNOUNCEMENT)

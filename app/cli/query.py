@@ -1,0 +1,44 @@
+"""``tocsin query``: SQL over what happened to notifications."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.output import AsJson, Refused, print_rows
+from app.cli.settings import load_settings
+
+if TYPE_CHECKING:
+    from app.store.clickhouse import Answer
+
+
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that only reads the database notify.")],
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most so many rows.")] = 1000,
+) -> None:
+    """Ask ClickHouse, embedded or a server, while the system runs.
+
+    Views: notifications, delivery_hourly, latency_hourly, engagement, decisions; all events: lifecycle.
+
+    Example: `tocsin query "SELECT channel, status, count() FROM notifications GROUP BY ALL"`
+    """
+    from app.store.clickhouse import History, Limits, QueryRefused, Unavailable
+
+    settings = load_settings()
+
+    async def ask() -> "Answer":
+        history = History(settings)
+        try:
+            return await history.query(sql, Limits(rows=limit))
+        finally:
+            await history.close()
+
+    try:
+        answer = asyncio.run(ask())
+    except (QueryRefused, Unavailable) as error:
+        raise Refused(str(error)) from None
+    rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    print_rows(rows, answer.columns, as_json=as_json)
+    if answer.truncated:
+        typer.echo(f"There are more rows; these are the first {limit} (--limit).", err=True)

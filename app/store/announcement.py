@@ -1,0 +1,29 @@
+"""Where the embedded ClickHouse listens: a file in ``data.dir`` for its owner's eyes only, as it holds a password."""
+
+import json
+import os
+from pathlib import Path
+
+_FILE = "analytics.json"
+
+
+def announce(data_dir: Path, url: str) -> None:
+    """Replaces the file in one step."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    fresh = data_dir / f"{_FILE}.{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"url": url, "pid": os.getpid()}, file)
+    fresh.replace(data_dir / _FILE)
+
+
+def announced_url(data_dir: Path) -> str | None:
+    """``clickhouse://user:password@127.0.0.1:port/notify`` as the analytics role last wrote it; None if it never did.
+
+    The role may have stopped since.
+    """
+    try:
+        url = json.loads((data_dir / _FILE).read_text())["url"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return url if isinstance(url, str) else None

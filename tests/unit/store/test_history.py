@@ -1,0 +1,179 @@
+"""What the gateway and the command line are told of the past."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from clickhouse_connect.driver import AsyncClient
+
+from app.config import Settings
+from app.store.clickhouse import History, Limits, QueryRefused, Unavailable, connect
+from app.store.embedded import embedded_clickhouse
+from app.store.migrations import migrate
+from schemas.instants import rfc3339
+from tests.unit.store.conftest import T0, event, settings_in, store
+
+
+@pytest.fixture
+async def history(settings: Settings, client: AsyncClient) -> AsyncIterator[History]:
+    history = History(settings)
+    yield history
+    await history.close()
+
+
+async def test_status_counts_sends_by_channel(history: History, client: AsyncClient) -> None:
+    await store(
+        client,
+        event("accepted", source="shop"),
+        event("sent", 5, channel="push", send_id="phone"),
+        event("opened", 9, channel="push", send_id="phone"),
+        event("failed", 5, channel="push", send_id="tablet", reason="invalid_token"),
+        event("queued", 1, channel="email", send_id="mail"),
+        event("accepted", 2, user_id="v"),
+        event("suppressed", 3, user_id="v", reason="no_channel"),
+    )
+
+    status = await history.status("n")
+
+    assert status is not None
+    shown = {channel: {k: v for k, v in counts.items() if v} for channel, counts in status.pop("delivery").items()}
+    assert shown == {
+        "push": {"sent": 1, "delivered": 1, "opened": 1, "failed": 1},
+        "email": {"pending": 1},
+        "all": {"suppressed": 1},
+    }
+    assert status == {"recipients": 2, "created_at": rfc3339(T0), "source": "shop", "done": False}
+
+
+async def test_status_is_done_when_every_recipient_has_come_to_an_end(history: History, client: AsyncClient) -> None:
+    async def done() -> bool:
+        status = await history.status("n")
+        assert status is not None
+        return bool(status["done"])
+
+    await store(client, event("accepted"), event("accepted", user_id="v"))
+    await store(client, event("sent", 5, channel="email", send_id="s"))
+    before = await done()
+    await store(client, event("suppressed", 6, channel="email", user_id="v", reason="opted_out"))
+
+    assert not before
+    assert await done()
+
+
+async def test_an_unknown_notification_has_no_status_and_no_events(history: History) -> None:
+    assert await history.status("unheard of") is None
+    assert await history.events("unheard of") == ([], None)
+
+
+async def test_events_come_as_written_once_and_oldest_first(history: History, client: AsyncClient) -> None:
+    trail = event("queued", 0, channel="email", send_id="s", detail={"trail": [["caps", 3]], "differs": True})
+    events = [event("sending", 5, attempt=1), trail, event("accepted"), event("accepted", user_id="v")]
+    await store(client, *events)
+    await store(client, trail)
+
+    found, more = await history.events("n", "u")
+
+    assert [each["status"] for each in found] == ["accepted", "queued", "sending"]
+    assert found[1] == {name: getattr(trail, name) for name in trail.__struct_fields__}
+    assert more is None
+
+
+async def test_pages_of_events_join_without_gap_or_overlap(history: History, client: AsyncClient) -> None:
+    events = [event("sending", ms // 3, attempt=ms) for ms in range(20)]
+    await store(client, *events)
+    await store(client, *events[::2])
+
+    seen, cursor = [], None
+    while True:
+        page, cursor = await history.events("n", cursor=cursor, limit=7)
+        assert len(page) <= 7
+        seen += [each["event_id"] for each in page]
+        if cursor is None:
+            break
+
+    assert sorted(seen) == sorted(each.event_id for each in events)
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "W10", "é"])
+async def test_a_cursor_of_somebody_else_is_refused(history: History, cursor: str) -> None:
+    with pytest.raises(ValueError, match="cursor"):
+        await history.events("n", cursor=cursor)
+
+
+async def test_a_query_answers_with_columns_types_and_rows(history: History, client: AsyncClient) -> None:
+    await store(client, event("accepted"))
+
+    answer = await history.query("SELECT user_id, occurred_at FROM lifecycle -- a comment;\n;")
+
+    assert (answer.columns, answer.types) == (("user_id", "occurred_at"), ("String", "DateTime64(3, 'UTC')"))
+    assert answer.rows == [["u", rfc3339(T0)]]
+    assert not answer.truncated
+
+
+async def test_a_query_is_cut_at_its_limit_and_says_so(history: History) -> None:
+    answer = await history.query("SELECT number FROM numbers(100000)", Limits(rows=10))
+
+    assert len(answer.rows) == 10
+    assert answer.truncated
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SHOW TABLES",
+        "DESCRIBE lifecycle",
+        "EXPLAIN SELECT 1",
+        "EXISTS TABLE lifecycle",
+        "WITH 1 AS x SELECT x",
+        "(SELECT 1) UNION ALL (SELECT 2)",
+        "SELECT 'file(1) INTO OUTFILE' AS `file()`",
+    ],
+)
+async def test_statements_that_only_read_are_allowed(history: History, sql: str) -> None:
+    assert (await history.query(sql)).columns
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO lifecycle (event_id) VALUES ('x')",
+        "DROP TABLE lifecycle",
+        "SELECT 1; DROP TABLE lifecycle",
+        "KILL QUERY WHERE 1",
+        "SET readonly = 0",
+        "SELECT 1 SETTINGS max_execution_time = 0",
+        "SELECT file('/etc/passwd')",
+        "SELECT `file`/**/('/etc/passwd')",
+        "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+        "SELECT 1 INTO/**/OUTFILE '/tmp/tocsin-must-not-be-there'",
+        "SELECT * FROM eval('SELECT 1')",
+        "SELECT sum(number) FROM numbers(1000000000000)",
+        "nonsense",
+        "",
+    ],
+)
+async def test_statements_that_do_more_or_take_too_much_are_refused(history: History, sql: str) -> None:
+    with pytest.raises(QueryRefused):
+        await history.query(sql, Limits(seconds=1))
+
+    assert not Path("/tmp/tocsin-must-not-be-there").exists()
+    assert (await history.query("SELECT count() FROM lifecycle")).rows == [[0]]
+
+
+async def test_reads_go_on_after_the_role_was_restarted(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    history = History(settings)
+    async with embedded_clickhouse(tmp_path / "clickhouse", tmp_path):
+        async with await connect(settings, database=None) as client:
+            await migrate(client, 90)
+            await store(client, event("accepted"))
+        before = await history.status("n")
+    with pytest.raises(Unavailable):
+        await history.status("n")
+    async with embedded_clickhouse(tmp_path / "clickhouse", tmp_path):
+        after = await history.status("n")
+    await history.close()
+
+    assert before is not None
+    assert after == before
