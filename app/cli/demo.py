@@ -1,0 +1,55 @@
+"""``tocsin demo``: the whole system on this machine, and two days of real flights through it."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.cli.dev import REFUSALS, tell, until_stopped
+from app.cli.output import Refused
+from app.demo.performance import perform
+from app.dev.state import FOLDER
+from app.dev.system import DevSystem, Options
+from app.dev.welcome import welcome
+
+
+def demo(
+    speed: Annotated[
+        float, typer.Option(min=1, help="How much faster than in 2013: 3600 plays an hour a second.")
+    ] = 3600,
+    passengers: Annotated[int, typer.Option(min=1, max=50, help="On each flight, on average.")] = 2,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same passengers.")] = 2013,
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards, until Ctrl-C.")] = False,
+    folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
+    gateway_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 9092,
+) -> None:
+    """Play the flights of 8 and 9 February 2013, when a blizzard closed New York's airports, through the real system.
+
+    Each cancellation, delay and departure is a notification to the flight's passengers, who are made up. At the end a
+    table shows what became of every one. The exit status is 0 only if the balance holds.
+
+    Example: `tocsin demo --speed 7200 --keep`
+    """
+    options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port)
+    verdicts: list[bool] = []
+
+    async def run() -> None:
+        console = Console()
+        async with DevSystem(options, tell) as system:
+            console.print(welcome(system.state), highlight=False, soft_wrap=True)
+            verdict = await perform(system.state, console, speed=speed, per_flight=passengers, seed=seed)
+            verdicts.append(not verdict.faults)
+            if keep:
+                console.print("\nStill serving; Ctrl-C stops everything.\n")
+                console.print(welcome(system.state), highlight=False, soft_wrap=True)
+                await asyncio.Event().wait()
+
+    try:
+        asyncio.run(until_stopped(run()))
+    except REFUSALS as error:
+        raise Refused(str(error)) from None
+    if verdicts != [True]:
+        raise typer.Exit(1)

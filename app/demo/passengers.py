@@ -1,0 +1,109 @@
+"""Made-up passengers for real flights: a seeded generator of people with devices, wishes, hours and time zones."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from app.demo.flights import Airport, Flight
+
+_HOME = "America/New_York"
+#: People who are on far more flights than anyone: the caps are for them.
+_FREQUENT_FLYERS = 12
+_FREQUENT_SHARE = 0.04
+_NIGHT_NOW_SHARE = 0.15
+_DEAD_TOKEN_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    device_id: str
+    platform: str
+    token: str = field(repr=False)
+    #: The provider will say that this token is no longer registered.
+    dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Passenger:
+    user_id: str
+    profile: Mapping[str, Any] = field(repr=False)
+    devices: tuple[Device, ...]
+    preferences: Mapping[str, Any]
+
+
+class Passengers:
+    """Who is on which flight; the same seed makes the same people."""
+
+    def __init__(self, seed: int, airports: Mapping[str, Airport], per_flight: int, now: datetime) -> None:
+        self._random = Random(seed)
+        self._airports = airports
+        self._per_flight = per_flight
+        self._now = now
+        self._everyone: list[Passenger] = []
+        self._frequent = [self._make(_HOME) for _ in range(_FREQUENT_FLYERS)]
+
+    @property
+    def everyone(self) -> list[Passenger]:
+        return self._everyone
+
+    def board(self, flights: Iterable[Flight]) -> dict[Flight, list[Passenger]]:
+        """The passengers of each flight, ``per_flight`` of them on average."""
+        return {flight: list(self._of(flight)) for flight in flights}
+
+    def _of(self, flight: Flight) -> Iterator[Passenger]:
+        airport = self._airports.get(flight.destination)
+        for _ in range(self._random.randint(1, max(1, 2 * self._per_flight - 1))):
+            if self._random.random() < _FREQUENT_SHARE:
+                yield self._random.choice(self._frequent)
+            else:
+                lives_there = airport is not None and self._random.random() < 0.5
+                yield self._make(airport.timezone if airport and lives_there else _HOME)
+
+    def _make(self, timezone: str) -> Passenger:
+        number = len(self._everyone) + 1
+        passenger = Passenger(
+            user_id=f"pax-{number:05d}",
+            profile=self._profile(number, timezone),
+            devices=tuple(self._devices(number)),
+            preferences=self._preferences(timezone),
+        )
+        self._everyone.append(passenger)
+        return passenger
+
+    def _profile(self, number: int, timezone: str) -> dict[str, Any]:
+        chance = self._random.random
+        profile: dict[str, Any] = {"timezone": timezone, "locale": "en-US", "name": f"Passenger {number}"}
+        if chance() < 0.95:
+            profile |= {"email": f"pax-{number:05d}@example.com", "email_verified": True}
+        if chance() < 0.80:
+            profile |= {"phone": f"+1917555{number % 10_000:04d}", "phone_verified": chance() < 0.9}
+        return profile
+
+    def _devices(self, number: int) -> Iterator[Device]:
+        kinds = self._random.choices([("ios",), ("android",), ("ios", "android"), ()], weights=[45, 35, 12, 8])[0]
+        for kind in kinds:
+            token = self._random.randbytes(32).hex() if kind == "ios" else f"fcm-{self._random.randbytes(24).hex()}"
+            yield Device(f"{kind}-{number:05d}", kind, token, dead=self._random.random() < _DEAD_TOKEN_SHARE)
+
+    def _preferences(self, timezone: str) -> dict[str, Any]:
+        chance = self._random.random
+        preferences: dict[str, Any] = {"quiet_hours": self._quiet_hours(timezone)}
+        opted_out = {channel: False for channel, share in (("push", 0.05), ("email", 0.06)) if chance() < share}
+        if opted_out:
+            preferences["categories"] = {"travel": opted_out}
+        if chance() < 0.10:
+            preferences["channels"] = {"sms": False}
+        if chance() < 0.03:
+            preferences["dnd"] = {"enabled": True, "until": None}
+        return preferences
+
+    def _quiet_hours(self, timezone: str) -> dict[str, Any]:
+        """Eight hours of night by the passenger's own clock. Whatever the hour at which the demonstration runs, it is
+        night now for about one in seven."""
+        local = self._now.astimezone(ZoneInfo(timezone))
+        hours_from_now = -4 if self._random.random() < _NIGHT_NOW_SHARE else 8
+        start = local + timedelta(hours=hours_from_now)
+        return {"enabled": True, "start": f"{start:%H}:00", "end": f"{start + timedelta(hours=8):%H}:00"}
