@@ -11,6 +11,7 @@ from app.cli.output import Refused
 #: name: (module, attribute, one line of help). The attribute is a function, or a typer.Typer with commands of its own.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "dev": ("app.cli.dev", "dev", "Run the whole system on this machine, with the provider sandbox."),
+    "demo": ("app.cli.demo", "demo", "Run the whole system, and play two days of real flights through it."),
     "gateway": ("app.cli.roles", "gateway", "Run the HTTP gateway."),
     "worker": ("app.cli.roles", "worker", "Run a worker: router, push, email, sms, in_app or analytics."),
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),

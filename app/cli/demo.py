@@ -21,7 +21,7 @@ def demo(
     ] = 3600,
     passengers: Annotated[int, typer.Option(min=1, max=50, help="On each flight, on average.")] = 2,
     seed: Annotated[int, typer.Option(help="The same seed makes the same passengers.")] = 2013,
-    keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards, until Ctrl-C.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Go on serving afterwards, until Ctrl-C.")] = False,
     folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
     gateway_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 8080,
     kafka_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 9092,
@@ -31,7 +31,7 @@ def demo(
     Each cancellation, delay and departure is a notification to the flight's passengers, who are made up. At the end a
     table shows what became of every one. The exit status is 0 only if the balance holds.
 
-    Example: `tocsin demo --speed 7200 --keep`
+    Example: `tocsin demo --speed 7200 --serve`
     """
     options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port)
     verdicts: list[bool] = []
@@ -42,7 +42,7 @@ def demo(
             console.print(welcome(system.state), highlight=False, soft_wrap=True)
             verdict = await perform(system.state, console, speed=speed, per_flight=passengers, seed=seed)
             verdicts.append(not verdict.faults)
-            if keep:
+            if serve:
                 console.print("\nStill serving; Ctrl-C stops everything.\n")
                 console.print(welcome(system.state), highlight=False, soft_wrap=True)
                 await asyncio.Event().wait()

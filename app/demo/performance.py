@@ -21,7 +21,7 @@ from app.dev.state import State
 
 #: How long after the last event everything may take to end or to wait.
 _SETTLE_S = 120.0
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 1.0
 
 
 async def perform(state: State, console: Console, *, speed: float, per_flight: int, seed: int) -> Verdict:
