@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from app.domain.outcome import Outcome
+from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.ports import Address, Handle, Message, ProviderClient
 from app.providers.breaker import Breaker, Cause
 from schemas.words import Provider
@@ -98,13 +98,13 @@ class Gate:
                     now = self._clock()
                     if self.breaker.rests(now):
                         wait_ms = round(self.breaker.wait_s(now) * 1000)
-                        return Outcome("throttle", code="lane_rests", retry_after_ms=wait_ms)
+                        return Outcome("throttle", code=LANE_RESTS, retry_after_ms=wait_ms)
                     pause_s = self._pause_s(now)
                     if pause_s == 0:
                         break
                     await self._someone_leaves(pause_s)
         except TimeoutError:
-            return Outcome("throttle", code="lane_full", retry_after_ms=1000)
+            return Outcome("throttle", code=LANE_FULL, retry_after_ms=1000)
         self.breaker.begin(now)
         self._in_flight += 1
         return None

@@ -4,6 +4,7 @@ each send."""
 import asyncio
 import re
 import socket
+import time
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,7 +16,7 @@ from botocore import exceptions as boto
 from app.config.providers import Ses as Settings
 from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
-from app.providers.wire import CONNECT_S, answered, dropped, kind_of_status, lost, not_sent, tls_context
+from app.providers.wire import CONNECT_S, answered, dropped, kind_of_status, lost, not_sent, retry_after_ms, tls_context
 from schemas.words import Channel, Provider
 
 #: SES's error codes in our words (the service model of sesv2, and AWS' common errors).
@@ -100,7 +101,7 @@ class Ses:
             async with asyncio.timeout(timeout_s):
                 answer = await self._client.send_email(**request)
         except Exception as error:
-            return outcome_of(error)
+            return outcome_of(error, time.time())
         if message_id := answer.get("MessageId"):
             return Outcome("ok", provider_message_id=message_id)
         return lost("connection_lost", "no_message_id")  # 200, but not from SES
@@ -155,11 +156,11 @@ def refusal_of(message: Message, to: Address) -> Outcome | None:
     return None
 
 
-def outcome_of(error: Exception) -> Outcome:
+def outcome_of(error: Exception, now_s: float) -> Outcome:
     """What a failed call means. Raises what is neither the network's nor AWS'."""
     match error:
         case boto.ClientError():
-            return _refused(error)
+            return _refused(error, now_s)
         case boto.NoCredentialsError() | boto.PartialCredentialsError() | boto.CredentialRetrievalError():
             return Outcome("config", code=type(error).__name__)
         case boto.ParamValidationError():
@@ -180,12 +181,14 @@ def outcome_of(error: Exception) -> Outcome:
             raise error
 
 
-def _refused(error: boto.ClientError) -> Outcome:
-    told = error.response.get("Error", {})
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+def _refused(error: boto.ClientError, now_s: float) -> Outcome:
+    told, answer = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+    status = answer.get("HTTPStatusCode", 0)
     code, text = str(told.get("Code") or status), str(told.get("Message", "")).lower()
     kind = CODES.get(code) or kind_of_status(status)
     if code == "MessageRejected" and "not verified" in text:
         return Outcome("config", code=code)
-    wait_ms = DAILY_WAIT_MS if "daily" in text else RATE_WAIT_MS
-    return answered(kind, code, wait_ms if kind == "throttle" else None)
+    wait_ms = retry_after_ms(answer.get("HTTPHeaders", {}).get("retry-after"), now_s)
+    if wait_ms is None and kind == "throttle":
+        wait_ms = DAILY_WAIT_MS if "daily" in text else RATE_WAIT_MS
+    return answered(kind, code, wait_ms)

@@ -185,7 +185,7 @@ async def test_a_refused_connection_was_not_sent(ses: Ses, http: HttpServer) -> 
     ],
 )
 def test_a_connection_that_once_stood_may_have_carried_the_request(inner: Exception, kind: str) -> None:
-    assert outcome_of(boto.EndpointConnectionError(endpoint_url="x", error=inner)).kind == kind
+    assert outcome_of(boto.EndpointConnectionError(endpoint_url="x", error=inner), 0.0).kind == kind
 
 
 async def test_missing_credentials_are_config(

@@ -1,0 +1,266 @@
+"""What every vendor's client promises, on the real sandbox: one request a send, one of seven outcomes, in time."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.config import Settings
+from app.domain.outcome import Outcome
+from app.ports import ProviderClient
+from app.providers.registry import CLIENTS, clients_for
+from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of, closed_port
+from tests.contract.sandbox.process import RunningSandbox
+
+LIMIT_S = 10.0
+SHORT_S = 1.0
+
+
+async def send(client: ProviderClient, vendor: Vendor, timeout_s: float = LIMIT_S) -> Outcome:
+    return await client.send(MESSAGE, vendor.new_address(), a_handle(), timeout_s)
+
+
+async def test_what_is_accepted_is_shown_under_its_send_in_every_attempt(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    to, first = vendor.new_address(), a_handle()
+    second = a_handle(first.send_id, attempt=2)
+
+    outcomes = [await client.send(MESSAGE, to, handle, LIMIT_S) for handle in (first, second)]
+
+    assert [outcome.kind for outcome in outcomes] == ["ok", "ok"]
+    shown = await sandbox.accepted(send_id=first.send_id)
+    assert [one["provider"] for one in shown] == [vendor.name] * 2
+    assert [one["provider_message_id"] for one in shown] == [outcome.provider_message_id for outcome in outcomes]
+    assert {one["address"] for one in shown} == {to.value}
+    assert {one["body"] for one in shown} == {"Boarding now"}
+
+
+async def test_a_throttled_send_waits_as_long_as_the_provider_says(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="error", code=vendor.throttled, retry_after=7)
+
+    assert await send(client, vendor) == Outcome("throttle", code=vendor.throttled, retry_after_ms=7000)
+
+
+@pytest.mark.parametrize("action", ["hang", "accept_and_hang"])
+async def test_silence_is_in_doubt_within_the_deadline_and_the_client_goes_on(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, action: str
+) -> None:
+    await send(client, vendor)
+    await sandbox.fault(provider=vendor.name, action=action, times=1)
+
+    async with asyncio.timeout(LIMIT_S):
+        assert await send(client, vendor, SHORT_S) == Outcome("in_doubt", doubt="timeout")
+
+    assert (await send(client, vendor)).kind == "ok"
+
+
+@pytest.mark.parametrize(("action", "accepted"), [("reset", 0), ("accept_and_reset", 1)])
+async def test_a_lost_answer_is_in_doubt_and_only_one_request_was_made(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, action: str, accepted: int
+) -> None:
+    await sandbox.fault(provider=vendor.name, action=action)
+    handle = a_handle()
+
+    outcome = await client.send(MESSAGE, vendor.new_address(), handle, LIMIT_S)
+
+    assert (outcome.kind, outcome.doubt) == ("in_doubt", "connection_lost")
+    assert len(await sandbox.calls(send_id=handle.send_id)) == 1
+    assert len(await sandbox.accepted(send_id=handle.send_id)) == accepted
+
+
+async def test_an_outage_is_met_with_one_request(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="error")
+    handle = a_handle()
+
+    outcome = await client.send(MESSAGE, vendor.new_address(), handle, LIMIT_S)
+
+    assert outcome.kind == vendor.outage_kind
+    assert len(await sandbox.calls(send_id=handle.send_id)) == 1
+
+
+@pytest.mark.parametrize("code", ["502", "504"])
+async def test_a_proxy_that_fails_may_have_forwarded_the_request(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, code: str
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="error", code=code)
+
+    assert (await send(client, vendor)).kind == "in_doubt"
+
+
+async def test_a_late_answer_within_the_deadline_counts(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="latency", ms=300)
+
+    assert (await send(client, vendor)).kind == "ok"
+
+
+async def test_a_refused_connection_was_not_sent(vendor: Vendor, sandbox: RunningSandbox) -> None:
+    port = closed_port()
+    elsewhere = port if vendor.address_key == "port" else f"https://127.0.0.1:{port}"
+    client = client_of(vendor.name, sandbox.providers[vendor.name] | {vendor.address_key: elsewhere})
+    await client.start()
+
+    assert (await send(client, vendor)).kind == "retry"
+    await client.close()
+
+
+async def test_a_server_that_cannot_be_trusted_gets_nothing(vendor: Vendor, sandbox: RunningSandbox) -> None:
+    trusting_others = {key: value for key, value in sandbox.providers[vendor.name].items() if key != "ca_file"}
+    client = client_of(vendor.name, trusting_others)
+    await client.start()
+    handle = a_handle()
+
+    outcome = await client.send(MESSAGE, vendor.new_address(), handle, LIMIT_S)
+
+    assert outcome.kind == "retry"
+    assert await sandbox.calls(send_id=handle.send_id) == []
+    await client.close()
+
+
+async def test_wrong_credentials_are_config(
+    vendor: Vendor, sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = vendor.with_wrong_credentials(sandbox.providers[vendor.name], tmp_path, monkeypatch)
+    client = client_of(vendor.name, wrong)
+    await client.start()
+
+    outcome = await send(client, vendor)
+
+    assert (outcome.kind, outcome.scope) == ("config", "lane")
+    await client.close()
+
+
+async def test_what_is_too_large_is_dropped_without_a_request(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    handle = a_handle()
+
+    outcome = await client.send(vendor.oversized, vendor.new_address(), handle, LIMIT_S)
+
+    assert (outcome.kind, outcome.why) == ("drop", "too_large")
+    assert await sandbox.calls(send_id=handle.send_id) == []
+
+
+async def test_a_cancelled_send_leaves_its_siblings_alone(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await send(client, vendor)
+    to, handle = vendor.new_address(), a_handle()
+    await sandbox.fault(provider=vendor.name, action="hang", address=to.value)
+    hanging = asyncio.create_task(client.send(MESSAGE, to, handle, LIMIT_S))
+    siblings = [asyncio.create_task(send(client, vendor)) for _ in range(5)]
+    await sandbox.until_called(send_id=handle.send_id)
+
+    hanging.cancel()
+
+    assert {outcome.kind for outcome in await asyncio.gather(*siblings)} == {"ok"}
+    assert (await send(client, vendor)).kind == "ok"
+
+
+async def test_many_sends_at_once_are_each_one_request(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    handles = [a_handle() for _ in range(60)]
+
+    outcomes = await asyncio.gather(
+        *(client.send(MESSAGE, vendor.new_address(), handle, LIMIT_S) for handle in handles)
+    )
+
+    assert {outcome.kind for outcome in outcomes} == {"ok"}
+    assert len({outcome.provider_message_id for outcome in outcomes}) == len(handles)
+    for handle in handles:
+        assert len(await sandbox.calls(send_id=handle.send_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("vendor", "code"), [("apns", "Unregistered"), ("fcm", "UNREGISTERED"), ("twilio", "21211")], indirect=["vendor"]
+)
+async def test_a_dead_address_is_told(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, code: str
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="error", code=code)
+
+    outcome = await send(client, vendor)
+
+    assert (outcome.kind, outcome.code) == ("bad_token", code)
+
+
+@pytest.mark.parametrize("vendor", ["apns"], indirect=True)
+async def test_apns_tells_since_when_a_token_is_dead(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider="apns", action="error", code="Unregistered")
+    _, told = await sandbox.request("GET", "/faults")
+
+    assert (await send(client, vendor)).invalid_since_ms == told["faults"][0]["since_ms"]
+
+
+@pytest.mark.parametrize("vendor", ["twilio"], indirect=True)
+async def test_twilio_knows_who_said_stop(client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox) -> None:
+    await sandbox.fault(provider="twilio", action="error", code="21610")
+
+    assert await send(client, vendor) == Outcome("drop", code="21610", why="opted_out")
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", ["twilio"], indirect=True)
+@pytest.mark.parametrize(("action", "found"), [("accept_and_hang", True), ("hang", False)])
+async def test_twilio_is_asked_what_became_of_a_send_in_doubt(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, action: str, found: bool
+) -> None:
+    await sandbox.fault(provider="twilio", action=action)
+    to, handle = vendor.new_address(), a_handle()
+    assert (await client.send(MESSAGE, to, handle, SHORT_S)).kind == "in_doubt"
+
+    answer = await client.ask(MESSAGE, to, handle, LIMIT_S)
+
+    [*shown] = await sandbox.accepted(send_id=handle.send_id)
+    expected = Outcome("ok", provider_message_id=shown[0]["provider_message_id"]) if shown else None
+    assert (answer, bool(shown)) == (expected, found)
+
+
+@pytest.mark.parametrize("vendor", ["twilio"], indirect=True)
+async def test_a_question_that_got_no_answer_is_not_taken_for_absence(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider="twilio", operation="list", action="hang")
+
+    answer = await client.ask(MESSAGE, vendor.new_address(), a_handle(), SHORT_S)
+
+    assert answer is not None
+    assert answer.kind == "in_doubt"
+
+
+@pytest.mark.parametrize("vendor", ["apns", "fcm", "ses"], indirect=True)
+async def test_providers_that_cannot_be_asked_know_nothing(client: ProviderClient, vendor: Vendor) -> None:
+    assert await client.ask(MESSAGE, vendor.new_address(), a_handle(), LIMIT_S) is None
+
+
+# --- behind the gate ---------------------------------------------------------------------------------------------
+
+
+async def test_an_outage_opens_the_lane_and_the_provider_is_left_alone(vendor: Vendor, sandbox: RunningSandbox) -> None:
+    told: list[Any] = []
+    settings = Settings(providers={vendor.name: sandbox.providers[vendor.name]})
+    gated = clients_for(CLIENTS[vendor.name][0], settings, lambda *change: told.append(change))[vendor.name]
+    await gated.start()
+    await sandbox.fault(provider=vendor.name, action="error")
+    before = len(await sandbox.calls(provider=vendor.name, operation="send"))
+
+    outcomes = [await send(gated, vendor) for _ in range(30)]
+
+    assert told == [(vendor.name, "outage")]
+    assert [outcome.kind for outcome in outcomes[:10]] == [vendor.outage_kind] * 10
+    assert outcomes[-1].code == "lane_rests"
+    called = len(await sandbox.calls(provider=vendor.name, operation="send")) - before
+    assert called == sum(outcome.code != "lane_rests" for outcome in outcomes)
+    await gated.close()
