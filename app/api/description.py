@@ -11,6 +11,8 @@ from app.api.commands import GIVEN
 from app.api.routes import Route
 from schemas.commands import Command
 
+#: Of the API, not of the program.
+_VERSION = "1.0.0"
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _PHRASES = {200: "OK", 201: "Made", 202: "Accepted", 204: "Done"}
@@ -39,7 +41,7 @@ _PROBLEM_SCHEMA = {
 }
 
 
-def describe(routes: Iterable[Route], version: str, server: str | None) -> dict[str, Any]:
+def describe(routes: Iterable[Route], server: str | None) -> dict[str, Any]:
     """The whole document."""
     routes = list(routes)
     types = _types(routes)
@@ -53,7 +55,7 @@ def describe(routes: Iterable[Route], version: str, server: str | None) -> dict[
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Tocsin", "version": version, "summary": "Tell users what they want to know, once"},
+        "info": {"title": "Tocsin", "version": _VERSION, "summary": "Tell users what they want to know, once"},
         **({"servers": [{"url": server}]} if server else {}),
         "paths": paths,
         "components": {

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 from uuid import uuid4
 
 import aiohttp
@@ -45,7 +44,7 @@ async def run_gateway(settings: Settings, stop: asyncio.Event, ready: Callable[[
     """
     async with opened(settings) as deps:
         public_url = settings.gateway.public_url
-        app = create_app(deps, version=version("tocsin"), public_url=public_url)
+        app = create_app(deps, public_url=public_url)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S)
         await runner.setup()
         try:

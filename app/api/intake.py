@@ -43,7 +43,20 @@ class Taken(msgspec.Struct, frozen=True):
 _read_body: Reader[NotificationBody] = Reader(NotificationBody)
 #: What a service can't say over HTTP.
 _NOT_TAKEN = ("user_id", "user_ids", "replay_id", "assigned_id", "notification_id", "source", "idempotency_key")
+_DESCRIBED = {"data": Annotated[dict[str, Any] | None, Meta(description="At most 64 KiB as compact JSON")]}
 _COPIED = tuple(name for name in Request.__struct_fields__ if name not in _NOT_TAKEN)
+
+
+#: The body as it is described to callers.
+Notification = msgspec.defstruct(
+    "Notification",
+    [
+        (field.name, field.type) if field.required else (field.name, _DESCRIBED.get(field.name, field.type), None)
+        for field in msgspec.structs.fields(NotificationBody)
+        if field.name not in _NOT_TAKEN or field.name in ("user_id", "user_ids", "idempotency_key")
+    ],
+    kw_only=True,
+)
 
 
 def take(

@@ -11,7 +11,7 @@ from msgspec import Meta, Raw, Struct
 from app.api.call import Call, answer
 from app.api.callers import SEND
 from app.api.commands import command_of, publish_everywhere
-from app.api.intake import NotificationBody, Taken, take
+from app.api.intake import Notification, Taken, take
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
 from schemas.decode import Reader
@@ -29,6 +29,10 @@ class Accepted(Struct, frozen=True):
 
 class BulkBody(Struct, frozen=True):
     requests: Annotated[list[Raw], Meta(min_length=1, max_length=1000)]
+
+
+#: As it is described to callers.
+Bulk = msgspec.defstruct("Bulk", [("requests", Annotated[list[Notification], Meta(min_length=1, max_length=1000)])])  # type: ignore[valid-type]  # made above
 
 
 class BulkAccepted(Struct, frozen=True):
@@ -103,7 +107,7 @@ ROUTES = (
         SEND,
         "Tell one user, or up to 1,000, something",
         {202: Accepted},
-        body=NotificationBody,
+        body=Notification,
     ),
     Route(
         "POST",
@@ -112,7 +116,7 @@ ROUTES = (
         SEND,
         "Up to 1,000 notifications at once, each with its own result",
         {202: BulkAccepted},
-        body=BulkBody,
+        body=Bulk,
     ),
     Route(
         "DELETE",

@@ -52,10 +52,10 @@ RESOURCES = (
 )
 
 
-def routes(version: str, public_url: str | None) -> Sequence[Route]:
+def routes(public_url: str | None) -> Sequence[Route]:
     """Every route of the gateway, its own description included."""
     served = tuple(route for resource in RESOURCES for route in resource.ROUTES)
-    document = describe(served, version, public_url)
+    document = describe(served, public_url)
 
     async def description(_: Call) -> web.Response:
         return answer(document)
@@ -63,9 +63,9 @@ def routes(version: str, public_url: str | None) -> Sequence[Route]:
     return (*served, Route("GET", "/openapi.json", description, PUBLIC, "This description", {200: dict}))
 
 
-def create_app(deps: Deps, *, version: str = "0.1.0", public_url: str | None = None) -> web.Application:
+def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     app = web.Application(middlewares=[cors(deps.cors_origins), _problems])
-    for route in routes(version, public_url):
+    for route in routes(public_url):
         app.router.add_route(route.method, route.path, partial(_serve, deps, route))
     return app
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from app.defaults import default_policy_text
 from app.domain.catalog import Catalog, default_catalog
 from app.domain.policy import Policy, PolicyError, parse_policy
 from app.ports import LogRecord
@@ -55,9 +56,10 @@ class ConfigFollower:
         return self._catalog
 
     @property
-    def policy(self) -> PolicyVersion | None:
-        """The version in force as it was written; None: the default."""
-        return self._policies.get(self._catalog.policy_version)
+    def policy_text(self) -> str:
+        """The policy in force as its author wrote it."""
+        written = self._policies.get(self._catalog.policy_version)
+        return default_policy_text() if written is None else written.text
 
     @property
     def newest_policy_version(self) -> int:

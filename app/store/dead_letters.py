@@ -35,7 +35,7 @@ class DeadLetters:
         Raises ValueError for a cursor that isn't one of ours.
         """
         before = _ends_in(cursor)
-        consumer = AIOKafkaConsumer(**self._options, group_id=None, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(DEAD, **self._options, group_id=None, enable_auto_commit=False)
         await consumer.start()
         try:
             return await _page(consumer, limit, before)
@@ -46,11 +46,7 @@ class DeadLetters:
 async def _page(
     consumer: AIOKafkaConsumer, limit: int, before: Mapping[int, int] | None
 ) -> tuple[list[Letter], str | None]:
-    await consumer.topics()
-    partitions = [TopicPartition(DEAD, number) for number in sorted(consumer.partitions_for_topic(DEAD) or ())]
-    if not partitions:
-        return [], None
-    consumer.assign(partitions)
+    partitions = sorted(consumer.assignment())
     starts = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     if before is not None:

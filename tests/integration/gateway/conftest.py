@@ -1,0 +1,156 @@
+"""A gateway over a real broker of its own, and someone who calls it."""
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import psutil
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from app.api.gateway import run_gateway
+from app.config import Kafka, Settings
+from app.dev.broker import Broker
+from app.store import topics as declared_topics
+from tests.conftest import broker_options
+
+JWT_SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
+KEYS = {
+    "shop": ("shop." + "s" * 43, "shop", ("send", "read")),
+    "auth": ("auth." + "a" * 43, "auth", ("send", "read")),
+    "ops": ("ops." + "o" * 43, "", ("admin",)),
+}
+PARTITIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBroker:
+    """Not the one that other tests share: here it is also frozen."""
+
+    bootstrap: str
+    process: psutil.Process
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It answers nobody, and knows nothing of it."""
+        self.process.suspend()
+        try:
+            yield
+        finally:
+            self.process.resume()
+
+
+@pytest.fixture(scope="package")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    options = broker_options(tmp_path_factory.mktemp("gateway-kafka"))
+    broker = Broker(options)
+    with asyncio.Runner() as runner:
+        runner.run(broker.start())
+        runner.run(declared_topics.apply(Kafka(bootstrap=broker.bootstrap, partitions=PARTITIONS), {}))
+        mine = str(options.properties_file)
+        [process] = [p for p in psutil.Process().children(recursive=True) if p.cmdline()[-1:] == [mine]]
+        yield OwnBroker(broker.bootstrap, process)
+        runner.run(broker.stop())
+
+
+@pytest.fixture
+def settings(broker: OwnBroker, tmp_path: Path) -> Settings:
+    keys = [
+        {"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "source": source, "scopes": scopes}
+        for name, (key, source, scopes) in KEYS.items()
+    ]
+    values = {
+        "TOCSIN_KAFKA__BOOTSTRAP": broker.bootstrap,
+        "TOCSIN_KAFKA__PARTITIONS": str(PARTITIONS),
+        "TOCSIN_DATA__DIR": str(tmp_path / "data"),
+        "TOCSIN_GATEWAY__PORT": "0",
+        "TOCSIN_GATEWAY__CORS_ORIGINS": json.dumps(["https://shop.example"]),
+        "TOCSIN_AUTH__API_KEYS": json.dumps(keys),
+        "TOCSIN_AUTH__JWT": json.dumps({"secret": JWT_SECRET}),
+    }
+    return Settings.load(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    document: Any
+
+
+@dataclass(slots=True)
+class Caller:
+    """Calls the gateway as a service (``key``), as a user (``user``), or as nobody."""
+
+    session: aiohttp.ClientSession
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def key(self, name: str) -> "Caller":
+        return Caller(self.session, self.url, {"Authorization": f"Bearer {KEYS[name][0]}"})
+
+    def user(self, user_id: str) -> "Caller":
+        token = jwt.encode({"sub": user_id}, JWT_SECRET, algorithm="HS256")
+        return Caller(self.session, self.url, {"Authorization": f"Bearer {token}"})
+
+    async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """``body``: JSON values, or bytes as they are. Header names with _ for -."""
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        data = None if raw is None else io.BytesIO(raw)
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.request(method, self.url + path, data=data, headers=self.headers | given) as response:
+            answer = await response.read()
+            is_json = "json" in response.content_type
+            return Reply(response.status, dict(response.headers), json.loads(answer) if is_json else answer)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[str]:
+    """A running gateway; its address."""
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(run_gateway(settings, stop, ready.set_result))
+    await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        running.result()
+    try:
+        yield ready.result()
+    finally:
+        stop.set()
+        await running
+
+
+@pytest.fixture
+async def gateway(settings: Settings) -> AsyncIterator[Caller]:
+    async with served(settings) as url, aiohttp.ClientSession() as session:
+        yield Caller(session, url)
+
+
+@asynccontextmanager
+async def watched(settings: Settings, *topics: str) -> AsyncIterator[Callable[[int], Any]]:
+    """Reads what is written to topics from now on: ``await records(n)`` returns once there are n of them."""
+    consumer = AIOKafkaConsumer(*topics, **settings.kafka.client_options(), group_id=None, enable_auto_commit=False)
+    await consumer.start()
+    await consumer.seek_to_end()
+    for at in consumer.assignment():
+        await consumer.position(at)
+    read: list[Any] = []
+
+    async def records(count: int) -> list[Any]:
+        async with asyncio.timeout(15):
+            while len(read) < count:
+                for batch in (await consumer.getmany(timeout_ms=100)).values():
+                    read.extend(batch)
+        return read
+
+    try:
+        yield records
+    finally:
+        await consumer.stop()
