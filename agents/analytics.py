@@ -41,7 +41,12 @@ async def run_analytics(
         await publisher.start()
         closing.push_async_callback(publisher.close)
         sink = LifecycleSink(
-            settings.kafka.client_options(), connected, publisher, SinkMetrics(registry), now_ms=_now_ms
+            settings.kafka.client_options(),
+            connected,
+            publisher,
+            SinkMetrics(registry),
+            instance=settings.instance,
+            now_ms=_now_ms,
         )
         await sink.run(stop, ready)
 

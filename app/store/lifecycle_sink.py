@@ -61,6 +61,7 @@ class LifecycleSink:
         publisher: Publisher,
         metrics: SinkMetrics,
         *,
+        instance: str,
         now_ms: Callable[[], int],
         topic: str = topics.LIFECYCLE,
         dead_topic: str = topics.DEAD,
@@ -71,6 +72,8 @@ class LifecycleSink:
             **consumer_options,
             group_id=group,
             client_id=GROUP,
+            # So that a restart takes up its partitions at once, without waiting for the dead member's session to end.
+            group_instance_id=f"{ROLE}-{instance}",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             # ClickHouse may be away for long; the group's heartbeat shows that we are alive.
