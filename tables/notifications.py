@@ -1,9 +1,25 @@
 """notifications: what was decided for each recipient of each notification, and what of it is still open."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 from msgspec import Struct
 
+from app.domain.fallback import ChainState
 from schemas.words import Channel, Priority, Status
 from tables.table import TableSpec
+
+#: What came back of a send, a bit for each in ``Sent.told``.
+TOLD: dict[Status, int] = {
+    "delivered": 1,
+    "opened": 2,
+    "clicked": 4,
+    "seen": 8,
+    "read": 16,
+    "bounced": 32,
+    "complained": 64,
+    "unsubscribed": 128,
+}
 
 
 class Facts(Struct, frozen=True, array_like=True):
@@ -19,6 +35,7 @@ class Facts(Struct, frozen=True, array_like=True):
     template_id: str | None
     template_version: int | None
     variant: str | None
+    policy_version: int
     collapse_key: str | None
     replay_id: str | None
     #: Requested on the bulk lane.
@@ -31,47 +48,44 @@ class Facts(Struct, frozen=True, array_like=True):
 
 
 class Sent(Struct, frozen=True, array_like=True):
-    """One send that was queued. ``end`` "": not ended yet. ``address``: the hash of where it goes."""
+    """One send that was queued. ``end`` "": none is known. ``address``: the hash of where it goes.
+    ``told``: what came back and was told, a bit for each state of ``TOLD``."""
 
     send_id: str
     device_id: str | None
-    address: str
-    end: Status | str = ""
+    address: bytes
+    end: Status | Literal[""] = ""
+    told: int = 0
 
 
 class Part(Struct, frozen=True, array_like=True):
     """One channel that was begun: it waits (``wait`` is why), has sends, or ended without one (neither)."""
 
     channel: Channel
+    #: The step of a fallback chain, from 0.
     step: int = 0
     wait: str = ""
-    #: The key of the wait's row in schedule, and when it falls due (Unix ms).
-    due: bytes = b""
+    #: When the wait is over (Unix ms), and its row in schedule.
     until_ms: int = 0
-    #: The cap or the digest that it waits for.
-    waits_for: str = ""
+    due: bytes = b""
+    #: The cap, or the key of the digest, that it waits for.
+    waits_for: bytes = b""
     sends: tuple[Sent, ...] = ()
-    #: It came out of a digest, or was let go singly: not digested again.
+    #: It came out of a digest.
     undigested: bool = False
 
-    @property
-    def is_open(self) -> bool:
-        return bool(self.wait) or any(not sent.end for sent in self.sends)
 
+class Chained(Struct, frozen=True, array_like=True):
+    """A fallback chain on its way: its state, the rule it was begun with, and its row in schedule."""
 
-class Steps(Struct, frozen=True, array_like=True):
-    """A fallback chain on its way. ``over``: no further step begins."""
-
-    channels: tuple[Channel, ...]
-    until: tuple[Status, ...]
+    state: ChainState
     wait_ms: int
-    at: int = 0
+    until: tuple[Status, ...]
     due: bytes = b""
-    over: bool = False
 
 
 class Notification(Struct, frozen=True, array_like=True):
-    """One recipient's notification. The row also is what tells a repeated request."""
+    """One recipient's notification. The row is also what tells a repeated request."""
 
     facts: Facts
     #: Where the accepted record lies.
@@ -82,24 +96,28 @@ class Notification(Struct, frozen=True, array_like=True):
     until_ms: int
     #: The request's JSON, as long as anything of it waits or may yet begin; else empty.
     request: bytes = b""
-    #: A digest's items as JSON, with the request.
-    items: bytes = b""
     parts: tuple[Part, ...] = ()
-    steps: Steps | None = None
-    #: Of the whole notification, before its channels are judged.
-    scheduled_due: bytes = b""
+    chain: Chained | None = None
+    #: Its row in schedule, as long as the whole of it waits for its time.
+    scheduled: bytes = b""
+    #: Of a digest: its items as JSON, kept as the request is.
+    items: bytes = b""
 
     @property
-    def waits(self) -> bool:
-        """Whether anything of it waits here."""
-        return bool(self.scheduled_due) or any(part.wait for part in self.parts)
+    def is_open(self) -> bool:
+        """Whether anything of it waits here or may yet begin."""
+        return is_open(self.scheduled, self.parts, self.chain)
 
 
-def _expires(row: Notification) -> int | None:
-    return None if row.waits or (row.steps is not None and not row.steps.over) else row.until_ms
+def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> bool:
+    if scheduled or any(part.wait for part in parts):
+        return True
+    return chain is not None and not chain.state.over and chain.state.step + 1 < len(chain.state.steps)
 
 
-NOTIFICATIONS: TableSpec[Notification] = TableSpec("notifications", Notification, expires=_expires)
+NOTIFICATIONS: TableSpec[Notification] = TableSpec(
+    "notifications", Notification, expires=lambda row: None if row.is_open else row.until_ms
+)
 
 
 def notification_key(user_id: str, notification_id: str, replay_id: str | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""pending: which notifications are open here, by user, by notification and by campaign, so that a command finds them."""
+"""pending: which notifications are open here, by user, notification and campaign, so that a command finds them."""
 
 from collections.abc import Iterator
 

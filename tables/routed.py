@@ -5,6 +5,9 @@ from msgspec import Struct
 from schemas.words import Channel
 from tables.table import TableSpec
 
+#: How long after its expiry receipts of a send are awaited.
+RECEIPTS_MS = 14 * 24 * 3600 * 1000
+
 
 class Routed(Struct, frozen=True, array_like=True):
     user_id: str

@@ -14,3 +14,12 @@ def merge_patch(document: Any, patch: Any) -> Any:
         else:
             merged[name] = merge_patch(merged.get(name), value)
     return merged
+
+
+def merge_diff(before: Any, after: Any) -> Any:
+    """The patch that makes ``after`` of ``before``."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    gone = {name: None for name in before if name not in after}
+    changed = {name: merge_diff(before.get(name), value) for name, value in after.items() if before.get(name) != value}
+    return gone | changed

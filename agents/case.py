@@ -1,0 +1,280 @@
+"""One recipient's notification while something is decided about it: its row, changed in one place and written once."""
+
+from collections.abc import Mapping
+from dataclasses import replace as replaced
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from agents.announcing import announce
+from agents.desk import Desk
+from app.domain.caps import give_back, take
+from app.domain.policy import EventRule
+from app.domain.rendering import choose_variant
+from app.domain.routing import Recipient, Subject
+from app.domain.trail import Entry
+from schemas.requests import Request, read_request
+from schemas.words import ENDS, Channel, Status
+from tables.notifications import Chained, Facts, Notification, Part, is_open
+from tables.profiles import NOBODY
+from tables.schedule import Due, Kind
+from tables.windows import NO_WINDOWS
+
+#: Ends after which a provider may have accepted the send: its places in the caps stay taken.
+_TAKEN: frozenset[str] = frozenset(("", "sent", "unknown"))
+
+
+class Case:
+    """``cause``: see ``app.domain.ids.event_id``. ``trail`` gathers what was asked of the whole."""
+
+    __slots__ = (
+        "_own_id",
+        "_recipient",
+        "_row",
+        "_rule",
+        "_was_open",
+        "cause",
+        "chain",
+        "desk",
+        "facts",
+        "key",
+        "parts",
+        "raw",
+        "request",
+        "scheduled",
+        "trail",
+    )
+
+    def __init__(self, desk: Desk, key: bytes, row: Notification, cause: str, request: Request | None = None) -> None:
+        self.desk = desk
+        self.key = key
+        self.facts: Facts = row.facts
+        self.cause = cause
+        self.raw = row.request
+        self.request = request if request is not None or not row.request else read_request(row.request)
+        self.parts: list[Part] = list(row.parts)
+        self.chain: Chained | None = row.chain
+        self.scheduled = row.scheduled
+        self.trail: list[Entry] = []
+        self._row = row
+        self._was_open = row.is_open
+        self._rule: EventRule | None = None
+        self._recipient: Recipient | None = None
+        self._own_id: bytes | None = None
+
+    @classmethod
+    def load(cls, desk: Desk, key: bytes, cause: str) -> "Case | None":
+        row = desk.state.notifications.get(key)
+        return cls(desk, key, row, cause) if row is not None else None
+
+    def save(self) -> None:
+        """Writes the row; the request is kept only as long as something of it is open."""
+        opened = is_open(self.scheduled, self.parts, self.chain)
+        row = self._row
+        self.desk.state.notifications.put(
+            self.key,
+            Notification(
+                self.facts,
+                row.position,
+                row.content,
+                row.until_ms,
+                self.raw if opened else b"",
+                tuple(self.parts),
+                self.chain,
+                self.scheduled,
+                row.items if opened else b"",
+            ),
+        )
+        if opened is not self._was_open:
+            facts, pending = self.facts, self.desk.state.pending
+            note = pending.add if opened else pending.remove
+            note(facts.user_id, self.key, facts.notification_id, facts.campaign_id)
+            self._was_open = opened
+
+    # --- what is asked of it ---
+
+    @property
+    def items(self) -> bytes:
+        return self._row.items
+
+    @property
+    def content(self) -> bytes:
+        """The hash of what the request says."""
+        return self._row.content
+
+    @property
+    def offset(self) -> int:
+        """Where its record lies in its topic: with the time of acceptance, the order of acceptance."""
+        return int(self._row.position.rpartition(":")[2])
+
+    @property
+    def own_id(self) -> bytes:
+        """The notification's 16 bytes, as the caps know it."""
+        if self._own_id is None:
+            self._own_id = UUID(self.facts.notification_id).bytes
+        return self._own_id
+
+    @property
+    def rule(self) -> EventRule:
+        """What the policy in force says of it; a digest keeps the category of its items."""
+        if self._rule is None:
+            policy = self.desk.policy
+            rule = policy.rule_of(self.facts.event_type)
+            if self.items and rule.category.name != self.facts.category:
+                rule = replaced(rule, category=policy.categories.get(self.facts.category, rule.category))
+            self._rule = rule
+        return self._rule
+
+    @property
+    def recipient(self) -> Recipient:
+        if self._recipient is None:
+            known, user_id = self.desk.state.known, self.facts.user_id
+            profile = known.profile(user_id) or NOBODY
+            wishes = known.wishes(user_id)
+            self._recipient = Recipient(
+                user_id,
+                profile,
+                wishes.preferences,
+                profile.timezone or self.desk.policy.timezone,
+                wishes.consent,
+                known.is_suppressed_hash,
+            )
+        return self._recipient
+
+    def subject(self) -> Subject:
+        return Subject(self.rule, self.facts.event_type, self.facts.priority, self.own_id, self.data)
+
+    def data(self) -> Mapping[str, Any]:
+        data = self.request.data_json if self.request is not None else b""
+        return msgspec.json.decode(data) if data else {}
+
+    def use_template_in_force(self) -> None:
+        """Takes the template's version of now, and its variant for the user."""
+        facts = self.facts
+        if facts.template_id is None:
+            return
+        found = self.desk.catalog.template(facts.template_id)
+        version = found.version if found is not None else None
+        if version != facts.template_version:
+            variant = choose_variant(found.template, facts.user_id) if found is not None else None
+            self.facts = replace(facts, template_version=version, variant=variant)
+
+    # --- what becomes of it ---
+
+    def tell(
+        self,
+        status: Status,
+        channel: Channel | None = None,
+        reason: str | None = None,
+        *,
+        send_id: str | None = None,
+        trail: list[Entry] | None = None,
+        **detail: Any,
+    ) -> None:
+        """Tells a decision with its trail: what was asked of the whole, then of the channel."""
+        asked = self.trail + trail if trail else self.trail
+        if asked:
+            detail["trail"] = asked
+        announce(
+            self.desk,
+            self.facts,
+            status,
+            self.cause,
+            channel=channel,
+            send_id=send_id,
+            reason=reason,
+            detail=detail or None,
+        )
+
+    def wake_at(self, due_ms: int, kind: Kind, detail: str) -> bytes:
+        """Schedules; of what falls due at once, what was accepted first comes first."""
+        order = self.facts.accepted_ms.to_bytes(8, "big") + self.offset.to_bytes(8, "big")
+        return self.desk.state.schedule.at(due_ms, Due(kind, self.facts.user_id, order + self.key, detail))
+
+    def unwait(self, index: int, keep_queue: str | None = None) -> Part:
+        """Takes the part out of its wait, wherever that is noted, and returns it. In the queue of the cap
+        ``keep_queue`` it keeps its place."""
+        part = self.parts[index]
+        if not part.wait:
+            return part
+        if part.due:
+            self.desk.state.schedule.delete(part.due)
+        free = replace(part, wait="", until_ms=0, due=b"", waits_for=b"")
+        self.parts[index] = free
+        if part.wait == "rate_cap" and (cap := part.waits_for.decode()) != keep_queue:
+            self._leave_queue(cap)
+        return free
+
+    def end_part(
+        self,
+        index: int,
+        status: Status,
+        reason: str | None = None,
+        *,
+        trail: list[Entry] | None = None,
+        **detail: Any,
+    ) -> None:
+        """The one end of a channel that has no send."""
+        assert status in ENDS
+        part = self.unwait(index)
+        self.tell(status, part.channel, reason, trail=trail, **detail)
+
+    # --- caps ---
+
+    def take_places(self, channel: Channel) -> None:
+        """In every cap that counts a send on this channel."""
+        caps = self.desk.policy.caps_of(self.rule.category.name, channel)
+        if not caps:
+            return
+        windows, now = self.desk.state.windows, self.desk.now
+        key = self.facts.user_id.encode()
+        row = windows.get(key) or NO_WINDOWS
+        places = dict(row.places)
+        until = row.until_ms
+        for cap in caps:
+            places[cap.name] = take(places.get(cap.name, b""), self.own_id, now, cap)
+            until = max(until, now + cap.window_ms)
+        windows.put(key, replace(row, places=places, until_ms=until))
+
+    def give_places_back(self, channel: Channel) -> None:
+        """Of the caps where no other send of the notification may have been accepted; who waits there is woken."""
+        windows = self.desk.state.windows
+        key = self.facts.user_id.encode()
+        row = windows.get(key)
+        if row is None:
+            return
+        places = dict(row.places)
+        for cap in self.desk.policy.caps_of(self.rule.category.name, channel):
+            window = places.get(cap.name, b"")
+            if any(cap.counts(self.rule.category.name, part.channel) and _taken(part) for part in self.parts):
+                continue
+            places[cap.name] = give_back(window, self.own_id)
+            if places[cap.name] != window and row.waiting.get(cap.name):
+                self.desk.state.schedule.at(self.desk.now, Due("place", self.facts.user_id, key, cap.name))
+        if places != row.places:
+            windows.put(key, replace(row, places=places))
+
+    def queue_for_place(self, cap: str) -> None:
+        windows = self.desk.state.windows
+        key = self.facts.user_id.encode()
+        row = windows.get(key) or NO_WINDOWS
+        queue = row.waiting.get(cap, ())
+        if self.own_id not in queue:
+            windows.put(key, replace(row, waiting={**row.waiting, cap: (*queue, self.own_id)}))
+
+    def _leave_queue(self, cap: str) -> None:
+        """Once nothing more of the notification waits for the cap."""
+        if any(part.wait == "rate_cap" and part.waits_for == cap.encode() for part in self.parts):
+            return
+        windows = self.desk.state.windows
+        key = self.facts.user_id.encode()
+        row = windows.get(key) or NO_WINDOWS
+        queue = tuple(other for other in row.waiting.get(cap, ()) if other != self.own_id)
+        waiting = {name: ids for name, ids in row.waiting.items() if name != cap}
+        windows.put(key, replace(row, waiting={**waiting, cap: queue} if queue else waiting))
+
+
+def _taken(part: Part) -> bool:
+    return any(sent.end in _TAKEN for sent in part.sends)

@@ -1,0 +1,187 @@
+"""Digesting: what was gathered becomes one notification, or goes on singly."""
+
+import msgspec
+from msgspec.structs import replace
+
+from agents.case import Case
+from agents.desk import Desk
+from agents.judging import begin, judge_again, stop_of
+from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, close
+from app.domain.ids import derived_id
+from app.domain.policy import Policy
+from app.domain.preferences import judge_consent, judge_preference
+from app.domain.rendering import choose_variant
+from schemas.instants import rfc3339
+from schemas.requests import Request
+from schemas.sends import Item
+from tables.digests import Gathering
+from tables.notifications import Facts, Notification, notification_key
+from tables.schedule import due_ms_of
+
+#: The source of what digests say.
+SOURCE = "tocsin"
+
+#: An item's notification, and the index of the part of it that waits.
+_Waiting = tuple[Case, int]
+
+
+def close_digest(desk: Desk, key: bytes, cause: str) -> None:
+    """The digest's time has come (or it is full)."""
+    row = desk.state.digests.get(key)
+    if row is None or due_ms_of(row.due) > desk.now:
+        return
+    desk.state.digests.delete(key)
+    waiting = _waiting(desk, key, row, cause)
+    alive = {name: found for name, found in waiting.items() if _still_wanted(*found)}
+    rule = _rule_of(desk.policy, row)
+    outcome = close(row.digest, rule, alive) if rule is not None else Singly(row.digest.items)
+    if isinstance(outcome, Aggregate) and rule is not None:
+        _say_once(desk, key, row, rule, outcome, alive, cause)
+        return
+    for item in outcome.items:
+        if (found := alive.get(item.notification_id)) is not None:
+            case, index = found
+            case.parts[index] = replace(case.unwait(index), undigested=True)
+            judge_again(case, index)
+            case.save()
+
+
+def drop_digests(desk: Desk, user_id: str, cause: str) -> None:
+    """The user is in the app: what was gathered under a rule that says so is dropped."""
+    start = user_id.encode() + b"\0"
+    for key, row in desk.state.digests.scan(start, start[:-1] + b"\1"):
+        rule = _rule_of(desk.policy, row)
+        if rule is None or not rule.drop_when_active:
+            continue
+        forget_digest(desk, key, row)
+        for case, index in _waiting(desk, key, row, cause).values():
+            case.end_part(index, "suppressed", "active_in_app")
+            case.save()
+
+
+def forget_digest(desk: Desk, key: bytes, row: Gathering) -> None:
+    desk.state.schedule.delete(row.due)
+    desk.state.digests.delete(key)
+
+
+def _waiting(desk: Desk, key: bytes, row: Gathering, cause: str) -> dict[str, _Waiting]:
+    """The items that still wait in the digest, by notification."""
+    found: dict[str, _Waiting] = {}
+    for item in row.digest.items:
+        case = Case.load(desk, notification_key(row.user_id, item.notification_id), cause)
+        for index, part in enumerate(case.parts if case is not None else ()):
+            if case is not None and part.wait == "digest" and part.waits_for == key:
+                found[item.notification_id] = case, index
+    return found
+
+
+def _still_wanted(case: Case, index: int) -> bool:
+    """Whether it was not cancelled, has not expired and is not opted out of; else that is its end."""
+    channel = case.parts[index].channel
+    if (stop := stop_of(case)) is not None:
+        case.end_part(index, *stop)
+        case.save()
+        return False
+    recipient, category = case.recipient, case.rule.category
+    wanted = judge_preference(recipient.preferences, case.rule, case.facts.event_type, channel)
+    consented = judge_consent(recipient.consent(channel, category.name), category, channel)
+    case.trail.append(("preference", wanted.allowed, wanted.by))
+    if wanted.allowed and consented.allowed:
+        return True
+    if wanted.allowed:
+        case.trail.append(("consent", False, consented.by))
+    case.end_part(index, "suppressed", "no_consent" if wanted.allowed else "opted_out")
+    case.save()
+    return False
+
+
+def _rule_of(policy: Policy, row: Gathering) -> DigestRule | None:
+    """The policy's rule of that name, or an event type's own; None if the policy in force has it no more."""
+    named = policy.digests.get(row.digest.rule)
+    if named is not None or not row.digest.items:
+        return named
+    own = policy.rule_of(row.digest.items[0].event_type).digest
+    return own if own is not None and own.name == row.digest.rule else None
+
+
+def _say_once(
+    desk: Desk,
+    key: bytes,
+    row: Gathering,
+    rule: DigestRule,
+    outcome: Aggregate,
+    alive: dict[str, _Waiting],
+    cause: str,
+) -> None:
+    """Each item is aggregated; the notification that they become is judged from DND on."""
+    due_ms = due_ms_of(row.due)
+    name = derived_id("digest", key.decode(), str(row.digest.first_ms), str(due_ms))
+    cases = [alive[item.notification_id] for item in outcome.items]
+    for case, index in cases:
+        case.end_part(index, "aggregated", into=name)
+        case.save()
+    one = _notification(desk, row, rule, outcome, [case.facts for case, _ in cases], name, due_ms)
+    case = Case(desk, notification_key(row.user_id, name), one, cause)
+    case.tell("accepted")
+    channels = desk.catalog.channels_of_template(rule.template)
+    if not channels:
+        case.trail.append(("template", False, rule.template))
+        case.tell("failed", None, "bad_template")
+    elif row.digest.channel not in channels:
+        case.trail.append(("channels", False, "template"))
+        case.tell("suppressed", None, "no_channel")
+    else:
+        begin(case, row.digest.channel, undigested=True)
+    case.save()
+
+
+def _notification(
+    desk: Desk,
+    row: Gathering,
+    rule: DigestRule,
+    outcome: Aggregate,
+    of: list[Facts],
+    name: str,
+    due_ms: int,
+) -> Notification:
+    policy = desk.policy
+    template = desk.catalog.template(rule.template)
+    user_id = row.user_id
+    facts = Facts(
+        notification_id=name,
+        user_id=user_id,
+        event_type=outcome.event_type,
+        category=of[0].category,
+        priority=outcome.priority,
+        source=SOURCE,
+        campaign_id=outcome.campaign_id,
+        template_id=rule.template,
+        template_version=template.version if template is not None else None,
+        variant=choose_variant(template.template, user_id) if template is not None else None,
+        policy_version=desk.catalog.policy_version,
+        collapse_key=None,
+        replay_id=None,
+        bulk=all(facts.bulk for facts in of),
+        created_ms=desk.now,
+        accepted_ms=desk.now,
+        recorded_ms=due_ms,
+        expires_ms=desk.now + policy.rule_of(outcome.event_type).expires_after_ms,
+    )
+    request = Request(
+        user_id=user_id, event_type=outcome.event_type, template_id=rule.template, notification_id=name, source=SOURCE
+    )
+    return Notification(
+        facts=facts,
+        position=f"digest:{desk.state.partition}:{due_ms}",
+        content=b"",
+        until_ms=desk.now + policy.dedup_keys_ms,
+        request=msgspec.json.encode(request),
+        items=msgspec.json.encode([_item(item) for item in outcome.items]),
+    )
+
+
+def _item(item: DigestItem) -> Item:
+    data = msgspec.json.encode(msgspec.msgpack.decode(item.data))
+    return Item(
+        notification_id=item.notification_id, event_type=item.event_type, at=rfc3339(item.at), data=msgspec.Raw(data)
+    )

@@ -1,0 +1,57 @@
+"""Gathering: a notification joins the digest of its user, rule, key and channel, and waits there."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from agents.case import Case
+from app.domain.digest import DigestItem, DigestRule, OpenDigest, due_of, join, lead
+from app.domain.preferences import rhythm_in_force
+from app.domain.routing import Verdict
+from schemas.instants import rfc3339
+from tables.digests import Gathering, digest_key
+from tables.schedule import Due
+
+
+def gather(case: Case, index: int, verdict: Verdict) -> bool:
+    """False where it is the first of a digest that lets the first one out at once: then only the digest is opened."""
+    rule = verdict.digest
+    assert rule is not None
+    part = case.unwait(index)
+    facts, desk = case.facts, case.desk
+    key = digest_key(facts.user_id, rule.name, verdict.digest_key, part.channel)
+    row = desk.state.digests.get(key)
+    if row is None and rule.first == "send" and verdict.over is None:
+        _put(case, key, None, lead(rule, verdict.digest_key, part.channel, desk.now), rule)
+        return False
+    item = DigestItem(
+        notification_id=facts.notification_id,
+        event_type=facts.event_type,
+        campaign_id=facts.campaign_id,
+        priority=facts.priority,
+        at=facts.created_ms,
+        data=Raw(msgspec.msgpack.encode(case.data())),
+    )
+    before = row.digest if row is not None else None
+    due_ms = _put(case, key, row, join(before, rule, verdict.digest_key, part.channel, item, desk.now), rule)
+    case.parts[index] = replace(part, wait="digest", until_ms=due_ms, waits_for=key)
+    over: dict[str, Any] = (
+        {} if verdict.over is None else {"cap": verdict.over.cap.name, "used_by": verdict.over.used_by}
+    )
+    verdict.trail.append(("digest", "wait", rule.name, due_ms))
+    case.tell("held", part.channel, "digest", trail=verdict.trail, due=rfc3339(due_ms), **over)
+    return True
+
+
+def _put(case: Case, key: bytes, before: Gathering | None, digest: OpenDigest, rule: DigestRule) -> int:
+    """Writes the digest and has its close in the schedule; returns when that is."""
+    desk, user_id = case.desk, case.facts.user_id
+    recipient = case.recipient
+    due_ms = due_of(digest, rule, rhythm_in_force(recipient.preferences, case.rule.category, rule), recipient.zone)
+    if before is not None:
+        desk.state.schedule.delete(before.due)
+    due = desk.state.schedule.at(due_ms, Due("digest", user_id, key))
+    desk.state.digests.put(key, Gathering(user_id, digest, due))
+    return due_ms

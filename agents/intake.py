@@ -1,0 +1,198 @@
+"""Intake: a request becomes a notification that is known, or is refused, moved, or a repetition of one that is."""
+
+from collections.abc import Collection
+from typing import Any
+
+from agents.announcing import announce
+from agents.case import Case
+from agents.desk import Desk
+from agents.fallback import begin_chain
+from agents.intakes import position_of
+from agents.judging import Stop, begin, erased, over, stop_of, waits_for_its_time
+from agents.moving import moved, origin_of
+from app.domain.ids import keyed_notification_id, positioned_notification_id
+from app.domain.policy import EventRule
+from app.domain.rendering import choose_variant
+from app.ports import LogRecord
+from schemas.cloudevents import read_event
+from schemas.decode import Invalid
+from schemas.instants import to_ms
+from schemas.requests import Request, check_request, content_hash
+from schemas.topics import EVENTS_BULK
+from schemas.words import CHANNELS, Channel
+from tables.dedup import First, dedup_key
+from tables.notifications import Facts, Notification, notification_key
+from tables.routed import RECEIPTS_MS
+
+
+def take_request(desk: Desk, record: LogRecord) -> None:
+    """Takes one record of an event topic. Raises Invalid with the field."""
+    assert record.value is not None
+    request, raw = read_event(record.value, record.headers)
+    check_request(request, record.timestamp)
+    user_id = request.user_id
+    if record.key != user_id.encode():
+        raise Invalid("is not the user_id", "key")
+    if desk.state.known.profile(user_id) is None and moved(desk, record, record.key):
+        return  # (whoever has a profile here belongs here)
+    origin = origin_of(record)
+    notification_id = _notification_id(request, record, origin)
+    facts = _facts(desk, request, record, notification_id)
+    key = notification_key(user_id, notification_id, request.replay_id)
+    position = position_of(record)
+    content = content_hash(request)
+    before = desk.state.notifications.get(key)
+    if before is not None:
+        if before.position == position:
+            return  # read again: all of it was done
+        if before.is_open or record.timestamp - before.facts.recorded_ms < desk.policy.dedup_keys_ms:
+            _tell_repeated(desk, before, content, position)
+            return
+    row = Notification(
+        facts=facts,
+        position=position,
+        content=content,
+        until_ms=desk.now + max(desk.policy.dedup_keys_ms, RECEIPTS_MS),
+        request=raw,
+    )
+    _accept(Case(desk, key, row, position, request), origin)
+
+
+def judge_whole(case: Case) -> None:
+    """A notification whose time (``send_at``) has come."""
+    case.use_template_in_force()
+    _judge(case, stop_of(case))
+
+
+def _accept(case: Case, origin: str | None) -> None:
+    """Tells that it was read, and gives it its place: an end, a wait, or its channels'."""
+    moved_from: dict[str, Any] = {} if origin is None else {"origin": origin}
+    case.tell("accepted", **moved_from)
+    stop = erased(case)
+    case.trail.append(("repeated", True))
+    if stop is None and (first := _first_that_said_it(case)) is not None:
+        case.trail.append(("duplicate", False, first))
+        case.tell("suppressed", None, "duplicate", of=first)
+    else:
+        _judge(case, stop or over(case))
+    case.save()
+
+
+def _judge(case: Case, stop: Stop | None) -> None:
+    if stop is not None:
+        status, reason = stop
+        case.tell(status, None, reason)
+    elif not waits_for_its_time(case):
+        _begin_channels(case)
+
+
+def _begin_channels(case: Case) -> None:
+    """Begins each channel of the request, else of the policy, that the template has; a chain replaces them."""
+    request = case.request
+    assert request is not None
+    able = _channels_shown(case)
+    if not able:
+        case.trail.append(("template", False, case.facts.template_id))
+        case.tell("failed", None, "bad_template")
+        return
+    by, listed = ("policy", case.rule.channels) if request.channels is None else ("request", tuple(request.channels))
+    chain = case.rule.fallback
+    if chain is not None:
+        chain = chain.within(tuple(c for c in able if request.channels is None or c in request.channels))
+        channels: tuple[Channel, ...] = tuple(c for c in listed if c == "in_app" and c in able and c not in chain.steps)
+    else:
+        channels = tuple(c for c in dict.fromkeys(listed) if c in able)
+    steps = chain.steps if chain is not None else ()
+    if not channels and not steps:
+        case.trail.append(("channels", False, by))
+        case.tell("suppressed", None, "no_channel")
+        return
+    case.trail.append(("channels", True, by, *channels, *steps))
+    for channel in channels:
+        begin(case, channel, undigested=case.facts.replay_id is not None)
+    if chain is not None and steps:
+        begin_chain(case, chain)
+
+
+def _channels_shown(case: Case) -> Collection[Channel]:
+    """The channels for which there is something to show."""
+    template_id = case.facts.template_id
+    return CHANNELS if template_id is None else case.desk.catalog.channels_of_template(template_id)
+
+
+def _first_that_said_it(case: Case) -> str | None:
+    """For a request without key or id: the one that said the same to the user within the window before it."""
+    request, facts, window_ms = case.request, case.facts, case.desk.policy.dedup_content_ms
+    assert request is not None
+    if request.idempotency_key is not None or request.notification_id is not None or request.replay_id is not None:
+        return None
+    if not window_ms or (request.content is None and request.data_json in (b"", b"{}")):
+        return None
+    dedup = case.desk.state.dedup
+    key = dedup_key(facts.user_id, case.content)
+    first = dedup.get(key)
+    if first is not None and facts.recorded_ms - first.recorded_ms < window_ms:
+        return first.notification_id
+    until_ms = max(case.desk.now, facts.recorded_ms) + window_ms
+    dedup.put(key, First(facts.notification_id, facts.recorded_ms, until_ms))
+    case.trail.append(("duplicate", True))
+    return None
+
+
+def _tell_repeated(desk: Desk, before: Notification, content: bytes, position: str) -> None:
+    """Says so, and changes nothing, whatever became of the first."""
+    detail: dict[str, Any] = {"trail": [("repeated", False)]}
+    if content != before.content:
+        detail["differs"] = True
+    announce(desk, before.facts, "repeated", position, detail=detail)
+
+
+def _notification_id(request: Request, record: LogRecord, origin: str | None) -> str:
+    """The field, else a function of the key, else the gateway's, else of where the record lay at first."""
+    if request.notification_id is not None:
+        return request.notification_id.lower()
+    if request.idempotency_key is not None:
+        return keyed_notification_id(request.source or "", request.idempotency_key)
+    if request.assigned_id is not None:
+        return request.assigned_id.lower()
+    if origin is not None:
+        topic, partition, offset = origin.rsplit(":", 2)
+        return positioned_notification_id(topic, int(partition), int(offset))
+    return positioned_notification_id(record.topic, record.partition, record.offset)
+
+
+def _facts(desk: Desk, request: Request, record: LogRecord, notification_id: str) -> Facts:
+    policy = desk.policy
+    rule = policy.rule_of(request.event_type)
+    source = request.source or ""
+    template_id = None if request.content is not None else request.template_id or rule.template
+    if template_id is None and request.content is None:
+        raise Invalid("give template_id or content: the policy has no template for the event type", "template_id")
+    template = desk.catalog.template(template_id) if template_id is not None else None
+    created_ms = record.timestamp if request.created_at is None else to_ms(request.created_at)
+    return Facts(
+        notification_id=notification_id,
+        user_id=request.user_id,
+        event_type=request.event_type,
+        category=rule.category.name,
+        priority=policy.priority_of(rule, request.priority, source),
+        source=source,
+        campaign_id=request.campaign_id,
+        template_id=template_id,
+        template_version=template.version if template is not None else None,
+        variant=choose_variant(template.template, request.user_id) if template is not None else None,
+        policy_version=desk.catalog.policy_version,
+        collapse_key=request.collapse_key,
+        replay_id=request.replay_id,
+        bulk=record.topic == EVENTS_BULK,
+        created_ms=created_ms,
+        accepted_ms=desk.now,
+        recorded_ms=record.timestamp,
+        expires_ms=_expires_ms(request, rule, created_ms),
+    )
+
+
+def _expires_ms(request: Request, rule: EventRule, created_ms: int) -> int:
+    if request.expires_at is not None:
+        return to_ms(request.expires_at)
+    return (created_ms if request.send_at is None else to_ms(request.send_at)) + rule.expires_after_ms

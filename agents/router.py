@@ -1,0 +1,75 @@
+"""The router's role: requests become sends, waits or ends, by what is known of their users and by the policy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agents.commanding import take_command
+from agents.desk import Desk
+from agents.intake import take_request
+from agents.receipts import take_receipt
+from agents.user_views import VIEWS
+from agents.waking import wake
+from app.domain.catalog import Catalog
+from app.domain.out import Out
+from app.domain.routing import Providers
+from app.ports import Intake, LogRecord, Rows, Urgency
+from schemas import topics
+from schemas.instants import rfc3339
+from tables.router import ROUTER_TABLES, RouterState
+from tables.schedule import Due
+
+
+class RouterMachine:
+    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. ``providers``: those that have settings."""
+
+    role = "router"
+    tables = ROUTER_TABLES
+    intakes = (
+        Intake(topics.COMMANDS, Urgency.COMMANDS, gated=False),
+        Intake(topics.EVENTS_CRITICAL, Urgency.CRITICAL),
+        Intake(topics.RECEIPTS, Urgency.RECEIPTS),
+        Intake(topics.EVENTS, Urgency.NORMAL),
+        Intake(topics.EVENTS_BULK, Urgency.BULK),
+    )
+
+    def __init__(self, catalog: Catalog, *, partitions: int, providers: Providers) -> None:
+        self.catalog = catalog
+        self._partitions = partitions
+        self._providers = providers
+        self._desk: Desk | None = None
+
+    def open(self, rows: Rows, partition: int) -> RouterState:
+        return RouterState(rows, partition)
+
+    def handle(self, record: LogRecord, state: RouterState, out: Out, now: int) -> None:
+        if record.value is None:
+            return
+        desk = self._at(state, out, now)
+        match record.topic:
+            case topics.COMMANDS:
+                take_command(desk, record)
+            case topics.RECEIPTS:
+                take_receipt(desk, record)
+            case _:
+                take_request(desk, record)
+
+    def wake(self, due_key: bytes, due: Due, state: RouterState, out: Out, now: int) -> None:
+        wake(self._at(state, out, now), due_key, due)
+
+    def settle(self, result: Any, state: RouterState, out: Out, now: int) -> None:
+        raise NotImplementedError("the router makes no calls")
+
+    def read(self, view: str, user_id: str, params: Mapping[str, str], state: RouterState, now: int) -> Any:
+        answer = VIEWS.get(view)
+        if answer is None:
+            raise LookupError(f"the router has no view {view}")
+        return answer(state.known, user_id)
+
+    def _at(self, state: RouterState, out: Out, now: int) -> Desk:
+        """The batch's desk, made once for all of its records."""
+        desk = self._desk
+        if desk is None or desk.out is not out or desk.now != now or desk.state is not state:
+            desk = Desk(self.catalog, self._providers, self._partitions, state, out, now, rfc3339(now))
+            self._desk = desk
+        desk.catalog = self.catalog
+        return desk

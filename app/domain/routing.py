@@ -1,0 +1,287 @@
+"""The order of judgement: one channel of one notification, asked of every rule in turn (contract, "Order")."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from app.domain.addresses import address_hash
+from app.domain.caps import Over, judge_caps
+from app.domain.digest import DigestRule, key_of
+from app.domain.policy import EventRule, Policy
+from app.domain.preferences import Preferences, dnd_active, hours_in_force, judge_consent, judge_preference
+from app.domain.quiet_hours import hold_until, spread_offset_ms
+from app.domain.trail import Entry
+from schemas.words import Channel, Platform, Priority, Provider
+
+#: A device's platform is served by one provider.
+PROVIDER_OF: dict[Platform, Provider] = {"ios": "apns", "android": "fcm", "web": "webpush"}
+
+Act = Literal["queue", "hold", "digest", "suppress", "fail"]
+
+
+class Device(Protocol):
+    """What is asked of a device."""
+
+    @property
+    def device_id(self) -> str: ...
+    @property
+    def platform(self) -> Platform: ...
+    @property
+    def token_hash(self) -> bytes: ...
+
+
+class Reachable(Protocol):
+    """What is asked of a profile."""
+
+    @property
+    def email(self) -> str | None: ...
+    @property
+    def email_verified(self) -> bool: ...
+    @property
+    def phone(self) -> str | None: ...
+    @property
+    def phone_verified(self) -> bool: ...
+    @property
+    def devices(self) -> Sequence[Device]: ...
+
+
+@dataclass(slots=True)
+class Recipient:
+    """What is known of a user at the moment of the judgement."""
+
+    user_id: str
+    profile: Reachable
+    preferences: Preferences
+    zone: str
+    consent: Callable[[Channel, str], bool | None]
+    suppressed: Callable[[Channel, bytes], bool]
+
+
+@dataclass(slots=True)
+class Subject:
+    """What is judged. ``own_id``: the notification's 16 bytes. ``undigested``: it came out of a digest."""
+
+    rule: EventRule
+    event_type: str
+    priority: Priority
+    own_id: bytes
+    data: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(slots=True, frozen=True)
+class Target:
+    """Where one send goes. ``provider`` False: none is configured for the device's platform."""
+
+    device_id: str | None
+    address: bytes
+    provider: bool = True
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What becomes of the channel, with every rule that was asked."""
+
+    act: Act
+    trail: list[Entry]
+    reason: str | None = None
+    until_ms: int = 0
+    over: Over | None = None
+    digest: DigestRule | None = None
+    #: The value that tells the rule's digests apart.
+    digest_key: str = ""
+    targets: tuple[Target, ...] = ()
+
+
+Providers = Mapping[Channel, frozenset[Provider]]
+
+_NO_DND: Entry = ("dnd", True)
+_NO_DND_CRITICAL: Entry = ("dnd", True, "critical")
+_NO_DND_INBOX: Entry = ("dnd", True, "in_app")
+_LISTED: Entry = ("suppression_list", False)
+_UNLISTED: Entry = ("suppression_list", True)
+_NO_DIGEST: Entry = ("digest", True)
+_NO_CAP: Entry = ("cap", True, "none")
+_ROOM: Entry = ("cap", True)
+_CAP_CRITICAL: Entry = ("cap", True, "critical")
+_LOUD: Entry = ("quiet_hours", True, "none")
+_LOUD_CRITICAL: Entry = ("quiet_hours", True, "critical")
+_LOUD_CHANNEL: Entry = ("quiet_hours", True, "channel")
+_INBOX: tuple[Target, ...] = (Target(None, b""),)
+
+
+def judge_channel(
+    channel: Channel,
+    subject: Subject,
+    recipient: Recipient,
+    policy: Policy,
+    providers: Providers,
+    windows: Mapping[str, bytes],
+    waiting: Mapping[str, Sequence[bytes]],
+    undigested: bool,
+    now: int,
+) -> Verdict:
+    """DND → preference and consent → suppression list → address → provider → digest → cap → quiet hours → queued.
+
+    ``undigested``: what comes out of a digest isn't digested again. ``windows``, ``waiting``: as ``judge_caps``.
+    """
+    trail: list[Entry] = []
+    critical = subject.priority == "critical"
+    if (reason := _unwanted(channel, subject, recipient, critical, now, trail)) is not None:
+        return Verdict("suppress", trail, reason)
+    targets, reason = _targets(channel, subject, recipient, policy, trail)
+    if reason is not None:
+        return Verdict("suppress", trail, reason)
+    targets = _served(channel, targets, recipient, policy, providers, trail)
+    if not targets:
+        return Verdict("fail", trail, "no_provider")
+    if not undigested and (verdict := _gathered(channel, subject, critical, trail)) is not None:
+        return verdict
+    if (verdict := _capped(channel, subject, policy, windows, waiting, undigested, critical, now, trail)) is not None:
+        return verdict
+    until = _quiet_until(channel, recipient, policy, critical, now, trail)
+    if until is not None:
+        return Verdict("hold", trail, "quiet_hours", until)
+    return Verdict("queue", trail, targets=targets)
+
+
+def _unwanted(
+    channel: Channel, subject: Subject, recipient: Recipient, critical: bool, now: int, trail: list[Entry]
+) -> str | None:
+    """The reason for which the user doesn't want it, None if they do."""
+    preferences = recipient.preferences
+    if channel == "in_app":
+        trail.append(_NO_DND_INBOX)
+    elif critical:
+        trail.append(_NO_DND_CRITICAL)
+    elif dnd_active(preferences.dnd, now):
+        trail.append(("dnd", False, preferences.dnd.until_ms if preferences.dnd else None))
+        return "dnd"
+    else:
+        trail.append(_NO_DND)
+    wanted = judge_preference(preferences, subject.rule, subject.event_type, channel)
+    trail.append(("preference", wanted.allowed, wanted.by))
+    if not wanted.allowed:
+        return "opted_out"
+    category = subject.rule.category
+    consented = judge_consent(recipient.consent(channel, category.name), category, channel)
+    trail.append(("consent", consented.allowed, consented.by))
+    return None if consented.allowed else "no_consent"
+
+
+def _targets(
+    channel: Channel, subject: Subject, recipient: Recipient, policy: Policy, trail: list[Entry]
+) -> tuple[tuple[Target, ...], str | None]:
+    """Where it can go, or the reason why it can't."""
+    if channel == "in_app":
+        trail.append(_UNLISTED)
+        trail.append(("address", True))
+        return _INBOX, None
+    profile = recipient.profile
+    if channel == "push":
+        known = tuple(Target(device.device_id, device.token_hash) for device in profile.devices)
+        verified = True
+    else:
+        address = profile.email if channel == "email" else profile.phone
+        known = (Target(None, address_hash(channel, address)),) if address else ()
+        verified = profile.email_verified if channel == "email" else profile.phone_verified
+    targets = tuple(target for target in known if not recipient.suppressed(channel, target.address))
+    if known and not targets:
+        trail.append(_LISTED)
+        return (), "suppression_list"
+    trail.append(_UNLISTED)
+    if not targets:
+        trail.append(("address", False, "no_address"))
+        return (), "no_address"
+    if not verified and policy.verified_required(subject.rule.category, channel):
+        trail.append(("address", False, "unverified"))
+        return (), "unverified"
+    trail.append(("address", True, len(targets)))
+    return targets, None
+
+
+def _served(
+    channel: Channel,
+    targets: tuple[Target, ...],
+    recipient: Recipient,
+    policy: Policy,
+    providers: Providers,
+    trail: list[Entry],
+) -> tuple[Target, ...]:
+    """The targets, those that no provider serves marked; none if none is served."""
+    configured = providers.get(channel, frozenset())
+    able = tuple(name for name in policy.providers[channel].order if name in configured)
+    if channel == "push":
+        platforms = {device.device_id: device.platform for device in recipient.profile.devices}
+        targets = tuple(
+            target
+            if PROVIDER_OF[platforms[target.device_id or ""]] in able
+            else Target(target.device_id, target.address, provider=False)
+            for target in targets
+        )
+    served = bool(able) and any(target.provider for target in targets)
+    trail.append(("provider", served, *able))
+    return targets if served else ()
+
+
+def _gathered(channel: Channel, subject: Subject, critical: bool, trail: list[Entry]) -> Verdict | None:
+    rule = subject.rule.digest
+    if rule is None or critical or channel not in rule.channels or not subject.rule.digestible:
+        trail.append(_NO_DIGEST)
+        return None
+    key = key_of(rule, subject.data())
+    if key is None:
+        trail.append(("digest", True, "no_key"))
+        return None
+    return Verdict("digest", trail, "digest", digest=rule, digest_key=key)
+
+
+def _capped(
+    channel: Channel,
+    subject: Subject,
+    policy: Policy,
+    windows: Mapping[str, bytes],
+    waiting: Mapping[str, Sequence[bytes]],
+    undigested: bool,
+    critical: bool,
+    now: int,
+    trail: list[Entry],
+) -> Verdict | None:
+    caps = policy.caps_of(subject.rule.category.name, channel)
+    if critical or not caps:
+        trail.append(_CAP_CRITICAL if critical else _NO_CAP)
+        return None
+    over = judge_caps(caps, windows, waiting, subject.own_id, now)
+    if over is None:
+        trail.append(_ROOM)
+        return None
+    cap = over.cap
+    if cap.over == "digest" and not undigested and subject.rule.digestible:
+        rule = policy.digests[cap.digest or ""]
+        key = key_of(rule, subject.data()) if channel in rule.channels else None
+        if key is not None:
+            trail.append(("cap", "wait", cap.name, len(over.used_by), cap.limit))
+            return Verdict("digest", trail, "digest", over=over, digest=rule, digest_key=key)
+    if cap.over == "defer":
+        trail.append(("cap", "wait", cap.name, len(over.used_by), cap.limit))
+        return Verdict("hold", trail, "rate_cap", over.free_at_ms, over)
+    trail.append(("cap", False, cap.name, len(over.used_by), cap.limit))
+    return Verdict("suppress", trail, "rate_cap", over=over)
+
+
+def _quiet_until(
+    channel: Channel, recipient: Recipient, policy: Policy, critical: bool, now: int, trail: list[Entry]
+) -> int | None:
+    if critical:
+        trail.append(_LOUD_CRITICAL)
+        return None
+    hours = hours_in_force(recipient.preferences, policy)
+    if hours is None or channel not in hours.channels or channel == "in_app":
+        trail.append(_LOUD if hours is None else _LOUD_CHANNEL)
+        return None
+    ends = hold_until(hours, recipient.zone, now)
+    if ends is None:
+        trail.append(("quiet_hours", True, "day", recipient.zone))
+        return None
+    until = ends + spread_offset_ms(hours.spread_ms, recipient.user_id)
+    trail.append(("quiet_hours", "wait", recipient.zone, until))
+    return until

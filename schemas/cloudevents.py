@@ -1,0 +1,105 @@
+"""CloudEvents 1.0 on the event topics, structured or binary, read as the requests they are (contract, "Topics")."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from schemas.decode import Invalid, Reader
+from schemas.requests import Request, read_request
+
+_STRUCTURED = b"application/cloudevents+json"
+_JSON_TYPES = (b"application/json", b"text/json")
+
+
+class CloudEvent(Struct, frozen=True, kw_only=True):
+    """The attributes that a request can come from; others are ignored. Extension attributes are strings."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str | None = None
+    datacontenttype: str | None = None
+    data: Raw = Raw(b"")
+    data_base64: str | None = None
+    priority: str | None = None
+    channels: str | None = None
+    templateid: str | None = None
+    sendat: str | None = None
+    expiresat: str | None = None
+    collapsekey: str | None = None
+    campaignid: str | None = None
+    locale: str | None = None
+
+
+_read_structured: Reader[CloudEvent] = Reader(CloudEvent)
+
+#: Where an attribute's value ends up; also how a refusal is named after the attribute.
+_FIELDS = {
+    "subject": "user_id",
+    "type": "event_type",
+    "source": "source",
+    "id": "idempotency_key",
+    "time": "created_at",
+    "priority": "priority",
+    "templateid": "template_id",
+    "sendat": "send_at",
+    "expiresat": "expires_at",
+    "collapsekey": "collapse_key",
+    "campaignid": "campaign_id",
+    "locale": "locale",
+}
+_ATTRIBUTES = {field: attribute for attribute, field in _FIELDS.items()}
+
+
+def read_event(value: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[Request, bytes]:
+    """A request and its JSON, whichever of the three forms the record has. Raises Invalid with the field's (or the
+    attribute's) name."""
+    if headers:
+        named = {name.lower(): text for name, text in headers if text is not None}
+        if named.get("content-type", b"").lower().startswith(_STRUCTURED):
+            return _request(_read_structured(value))
+        if "ce_specversion" in named:
+            return _request(_binary(value, named))
+    try:
+        return read_request(value), value
+    except Invalid:
+        if b'"specversion"' not in value:
+            raise
+        return _request(_read_structured(value))
+
+
+def _binary(value: bytes, headers: dict[str, bytes]) -> CloudEvent:
+    """Attributes in headers ``ce_NAME``, data in the value."""
+    content_type = headers.get("content-type", b"application/json").lower()
+    if value and not content_type.startswith(_JSON_TYPES):
+        raise Invalid("is not JSON", "datacontenttype")
+    try:
+        attributes = {name[3:]: text.decode() for name, text in headers.items() if name.startswith("ce_")}
+    except UnicodeDecodeError as error:
+        raise Invalid("is not UTF-8", "headers") from error
+    envelope = _read_structured(msgspec.json.encode(attributes))
+    return msgspec.structs.replace(envelope, data=Raw(value))
+
+
+def _request(event: CloudEvent) -> tuple[Request, bytes]:
+    if event.specversion != "1.0":
+        raise Invalid("is not 1.0", "specversion")
+    if event.data_base64 is not None:
+        raise Invalid("is binary: data must be JSON", "data_base64")
+    if event.datacontenttype is not None and not event.datacontenttype.lower().encode().startswith(_JSON_TYPES):
+        raise Invalid("is not JSON", "datacontenttype")
+    fields: dict[str, object] = {
+        field: value for attribute, field in _FIELDS.items() if (value := getattr(event, attribute)) is not None
+    }
+    if event.channels is not None:
+        fields["channels"] = [name.strip() for name in event.channels.split(",") if name.strip()]
+    if bytes(event.data):
+        fields["data"] = event.data
+    try:
+        encoded = msgspec.json.encode(fields)
+        return read_request(encoded), encoded
+    except Invalid as invalid:
+        raise Invalid(invalid.reason, _ATTRIBUTES.get(invalid.field or "", invalid.field)) from invalid

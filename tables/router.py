@@ -1,0 +1,48 @@
+"""The router's tables of one partition."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.ports import Rows
+from tables.collapses import COLLAPSES, Collapse
+from tables.dedup import DEDUP, First
+from tables.digests import DIGESTS, Gathering
+from tables.knowledge import KNOWLEDGE_TABLES, Knowledge
+from tables.notifications import NOTIFICATIONS, Notification
+from tables.pending import PENDING, PendingTable
+from tables.routed import ROUTED, Routed
+from tables.schedule import SCHEDULE, Schedule
+from tables.table import Table
+from tables.windows import WINDOWS, Windows
+
+ROUTER_TABLES: tuple[str, ...] = (
+    *KNOWLEDGE_TABLES,
+    *(s.name for s in (NOTIFICATIONS, ROUTED, WINDOWS, DEDUP, COLLAPSES, PENDING, DIGESTS, SCHEDULE)),
+)
+
+
+class RouterState:
+    def __init__(self, rows: Rows, partition: int) -> None:
+        self.partition = partition
+        self.known = Knowledge(rows)
+        self.notifications: Table[Notification] = Table(NOTIFICATIONS, rows)
+        self.routed: Table[Routed] = Table(ROUTED, rows)
+        self.windows: Table[Windows] = Table(WINDOWS, rows)
+        self.dedup: Table[First] = Table(DEDUP, rows)
+        self.collapses: Table[Collapse] = Table(COLLAPSES, rows)
+        self.digests: Table[Gathering] = Table(DIGESTS, rows)
+        self.pending = PendingTable(rows)
+        self.schedule = Schedule(SCHEDULE, rows)
+
+    def tables(self) -> Sequence[Table[Any]]:
+        return (
+            *self.known.tables(),
+            self.notifications,
+            self.routed,
+            self.windows,
+            self.dedup,
+            self.collapses,
+            self.digests,
+            self.pending.table,
+            self.schedule,
+        )

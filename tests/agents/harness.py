@@ -1,0 +1,273 @@
+"""A router over rows in memory: records are fed, time is moved, and what it says and sends is collected."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.router import RouterMachine
+from app.domain.catalog import Catalog
+from app.domain.out import SAME_PARTITION, Out, Produce
+from app.domain.partition import partition_of
+from app.domain.policy import parse_policy
+from schemas import topics
+from schemas.config import Parts, Template, TemplateVersion
+from schemas.decode import Invalid
+from schemas.instants import parse_ms, rfc3339
+from schemas.sends import Send, Withdraw, read_send
+from schemas.topics import SEND_TOPICS
+from schemas.words import Channel
+from tables.router import RouterState
+from tables.rows import MemoryRows
+
+#: A Wednesday noon.
+NOON = parse_ms("2026-03-04T12:00:00Z")
+
+HOUR = 3_600_000
+MINUTE = 60_000
+
+POLICY = """
+defaults:
+  expires_after: 48h
+  channels: {sms: {verified: true}}
+categories:
+  security: {opt_out: never, critical: true, channels: [push, sms]}
+  orders: {channels: [push, email]}
+  mail: {channels: [email]}
+  marketing: {channels: [email], consent: [sms]}
+  other: {channels: [in_app]}
+event_types:
+  order.shipped: {category: orders, template: note}
+  mail.sent: {category: mail, template: note}
+  offer.made: {category: marketing, template: note}
+  login.otp: {category: security, template: note}
+  comment.created: {category: other, template: note}
+"""
+
+_EVERY_CHANNEL: dict[Channel, dict[str, Parts]] = {
+    "push": {"en": {"title": "t", "body": "b"}},
+    "email": {"en": {"subject": "s", "text": "t"}},
+    "sms": {"en": {"body": "b"}},
+    "in_app": {"en": {"title": "t", "body": "b"}},
+}
+
+_SEND_TOPICS = {topic for lanes in SEND_TOPICS.values() for topic in lanes}
+
+PROVIDERS: dict[Channel, frozenset[Any]] = {
+    "push": frozenset(("apns", "fcm")),
+    "email": frozenset(("ses",)),
+    "sms": frozenset(("twilio",)),
+    "in_app": frozenset(("inbox",)),
+}
+
+
+def template(template_id: str, *channels: Channel, version: int = 1) -> TemplateVersion:
+    shown = {channel: _EVERY_CHANNEL[channel] for channel in (channels or _EVERY_CHANNEL)}
+    return TemplateVersion(version=version, template=Template(id=template_id, channels=shown), at=rfc3339(NOON))
+
+
+def catalog(policy: str = POLICY, templates: Sequence[TemplateVersion] = (), version: int = 1) -> Catalog:
+    known = [template("note"), template("gathered"), *templates]
+    return Catalog(parse_policy(policy), version, {each.template.id: each for each in known})
+
+
+@dataclass
+class Record:
+    """One record of Kafka's."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass
+class Harness:
+    """One router machine with all of its partitions. ``now`` moves only by ``at`` and ``after``."""
+
+    policy: str = POLICY
+    templates: Sequence[TemplateVersion] = ()
+    partitions: int = 1
+    providers: Mapping[Channel, frozenset[Any]] = field(default_factory=lambda: PROVIDERS)
+    now: int = NOON
+
+    def __post_init__(self) -> None:
+        self.machine = RouterMachine(
+            catalog(self.policy, self.templates), partitions=self.partitions, providers=self.providers
+        )
+        self.rows = [MemoryRows() for _ in range(self.partitions)]
+        self.states: list[RouterState] = [self.machine.open(rows, p) for p, rows in enumerate(self.rows)]
+        self.events: list[dict[str, Any]] = []
+        self.sends: list[Send] = []
+        self.withdrawals: list[Withdraw] = []
+        self.commands: list[dict[str, Any]] = []
+        self.moved: list[Produce] = []
+        self.dead: list[Invalid] = []
+        self.log: list[Record] = []
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._ids = 0
+
+    # --- feeding ---
+
+    def request(self, user_id: str = "ann", event_type: str = "order.shipped", **fields: Any) -> Record:
+        """Feeds one request. ``topic``, ``timestamp``, ``key``: of its record."""
+        topic = fields.pop("topic", topics.EVENTS)
+        timestamp = fields.pop("timestamp", self.now)
+        key = fields.pop("key", user_id)
+        value = json.dumps({"user_id": user_id, "event_type": event_type, **fields}).encode()
+        return self.feed(topic, key.encode(), value, timestamp=timestamp)
+
+    def command(self, kind: str, user_id: str | None = "ann", **fields: Any) -> None:
+        """Feeds one command, one without a user to every partition."""
+        self._ids += 1
+        said = {"type": kind, "id": f"c{self._ids}", "at": rfc3339(self.now), **fields}
+        if user_id is not None:
+            self.feed(topics.COMMANDS, user_id.encode(), json.dumps({**said, "user_id": user_id}).encode())
+            return
+        for partition in range(self.partitions):
+            self.feed(topics.COMMANDS, None, json.dumps(said).encode(), partition=partition)
+
+    def receipt(self, send: Send, status: str | None = None, *, bare: bool = False, **fields: Any) -> None:
+        """Feeds one receipt of a send; ``bare``: as a webhook's, which knows nothing but the send."""
+        self._ids += 1
+        said = {"id": f"r{self._ids}", "occurred_at": rfc3339(self.now), "send_id": send.send_id, **fields}
+        if status is not None:
+            said["status"] = status
+        if not bare:
+            said |= {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
+        key = None if bare else send.user_id.encode()
+        partition = int(send.send_id[-4:], 16) if bare else None
+        self.feed(topics.RECEIPTS, key, json.dumps(said).encode(), partition=partition)
+
+    def settled(self, send: Send, end: str, **fields: Any) -> None:
+        """Feeds what the channel's role says of a send."""
+        self.receipt(send, None, settled=end, **fields)
+
+    def known(self, user_id: str = "ann", **profile: Any) -> None:
+        """A user with a verified address of each kind and one Android phone."""
+        said = {"email": f"{user_id}@example.com", "email_verified": True, "phone": "+442071838750"}
+        self.command("profile.set", user_id, **{**said, "phone_verified": True, **profile})
+        self.device(user_id)
+
+    def device(self, user_id: str = "ann", device_id: str = "d1", **fields: Any) -> None:
+        said = {"platform": "android", "token": f"token of {user_id} {device_id}"}
+        self.command("device.add", user_id, device_id=device_id, **{**said, **fields})
+
+    def feed(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        timestamp: int | None = None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> Record:
+        if partition is None:
+            partition = partition_of(key or b"", self.partitions)
+        offset = self._offsets.get((topic, partition), 0)
+        self._offsets[topic, partition] = offset + 1
+        record = Record(topic, partition, offset, timestamp or self.now, key, value, headers)
+        self.log.append(record)
+        self.again(record)
+        return record
+
+    def again(self, record: Record) -> None:
+        """Hands in a record, as after a rewound offset."""
+        self._batch(record.partition, lambda state, out: self.machine.handle(record, state, out, self.now))
+
+    # --- time ---
+
+    def after(self, ms: int) -> None:
+        self.at(self.now + ms)
+
+    def at(self, ms: int) -> None:
+        """Moves time on, waking what falls due, each at its time."""
+        while True:
+            due = [d for d in (self._next_due(p) for p in range(self.partitions)) if d is not None and d <= ms]
+            if not due:
+                break
+            self.now = max(self.now, min(due))
+            for partition in range(self.partitions):
+                self._wake(partition)
+        self.now = ms
+
+    def wait_until_now(self) -> None:
+        """Wakes what is due already."""
+        self.at(self.now)
+
+    def _next_due(self, partition: int) -> int | None:
+        rows = self.states[partition].schedule.scan(b"", None, 1)
+        return int.from_bytes(rows[0][0][:8], "big") if rows else None
+
+    def _wake(self, partition: int) -> None:
+        for key, due in self.states[partition].schedule.due(self.now, 500):
+
+            def wake(state: RouterState, out: Out, key: bytes = key, due: Any = due) -> None:
+                state.schedule.delete(key)
+                self.machine.wake(key, due, state, out, self.now)
+
+            self._batch(partition, wake)
+
+    # --- what a runner does ---
+
+    def _batch(self, partition: int, decide: Any) -> None:
+        state = self.states[partition]
+        for table in state.tables():
+            table.begin()
+        out = Out()
+        try:
+            decide(state, out)
+        except Invalid as invalid:
+            self.dead.append(invalid)
+            for table in state.tables():
+                table.clear()
+            return
+        for table in state.tables():
+            self.rows[partition].write(table.spec.name, table.changes())
+            table.clear()
+        for record in out.records:
+            self._produced(partition, record)
+
+    def _produced(self, partition: int, record: Produce) -> None:
+        assert record.value is not None
+        to = partition if record.partition == SAME_PARTITION else record.partition
+        if record.topic == topics.LIFECYCLE:
+            self.events.append(json.loads(record.value))
+        elif record.topic in _SEND_TOPICS:
+            said = read_send(record.value)
+            (self.sends if isinstance(said, Send) else self.withdrawals).append(said)  # type: ignore[attr-defined]
+        elif record.topic == topics.COMMANDS:
+            self.commands.append(json.loads(record.value))
+            self.feed(record.topic, record.key, record.value, partition=to)
+        else:
+            self.moved.append(record)
+            stamp = record.timestamp_ms
+            self.feed(
+                record.topic, record.key, record.value, timestamp=stamp, partition=to, headers=record.headers
+            )
+
+    # --- what it came to ---
+
+    def told(self, *, user_id: str | None = None, notification_id: str | None = None) -> list[tuple[Any, ...]]:
+        """(status, channel, reason) of every event, in order."""
+        return [
+            (e["status"], e["channel"], e["reason"])
+            for e in self.events
+            if user_id in (None, e["user_id"]) and notification_id in (None, e["notification_id"])
+        ]
+
+    def last(self) -> dict[str, Any]:
+        return self.events[-1]
+
+    def forget(self) -> None:
+        """Begins a new page of what is collected."""
+        self.events.clear()
+        self.sends.clear()
+        self.withdrawals.clear()
+        self.commands.clear()
+
+
