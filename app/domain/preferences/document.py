@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from app.domain.digest import Rhythm
 from app.domain.policy import Policy
-from app.domain.preferences.rules import Dnd, OwnHours, Preferences, Switches, check_digest_choice
+from app.domain.preferences.rules import Dnd, OwnHours, Preferences, Refused, Switches, check_digest_choice
 from app.domain.quiet_hours import DAYS, EVERY_DAY, days_mask, minutes_of
 from schemas.decode import Invalid
 from schemas.instants import parse_ms
@@ -101,7 +101,7 @@ def _quiet_hours(value: Any) -> OwnHours:
         return OwnHours(False)
     start, end = _time(hours, "start", field), _time(hours, "end", field)
     if start == end:
-        raise Invalid("is equal to start", f"{field}.end")
+        raise Refused("is equal to start", f"{field}.end")
     days = hours.get("days")
     if days is not None and not isinstance(days, list):
         raise Invalid("is not a list", f"{field}.days")
