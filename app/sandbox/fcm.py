@@ -233,6 +233,7 @@ def _address(message: dict[str, Any]) -> str | None:
 def _shown(message: dict[str, Any], now_s: int) -> Shown:
     android = message.get("android") or {}
     words = {**(message.get("notification") or {}), **(android.get("notification") or {})}
+    apns_headers = (message.get("apns") or {}).get("headers") or {}
     data = message.get("data") or {}
     ttl = android.get("ttl")
     return Shown(
@@ -240,7 +241,7 @@ def _shown(message: dict[str, Any], now_s: int) -> Shown:
         body=words.get("body"),
         image=words.get("image"),
         url=data.get("url"),
-        collapse_id=words.get("tag") or android.get("collapseKey"),
+        collapse_id=words.get("tag") or android.get("collapseKey") or apns_headers.get("apns-collapse-id"),
         expiration=now_s + int(float(ttl[:-1])) if ttl else None,
         data=data,
     )

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -81,8 +82,10 @@ class Http2(asyncio.Protocol):
         except ProtocolError:  # h2 has prepared the GOAWAY that says so
             self._flush()
             self.close()
-            return
-        self._flush()
+        except UnicodeDecodeError:  # in a header: h2 leaves it to us
+            self.say_goodbye(ErrorCodes.PROTOCOL_ERROR)
+        else:
+            self._flush()
 
     def _on(self, event: Any) -> None:
         if isinstance(event, DataReceived):
@@ -138,11 +141,11 @@ class Http2(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def say_goodbye(self) -> None:
+    def say_goodbye(self, error: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """GOAWAY, then close: what is unanswered stays so."""
         if self._transport is not None:
             try:
-                self._conn.close_connection()
+                self._conn.close_connection(error)
                 self._flush()
             finally:
                 self.close()

@@ -35,10 +35,13 @@ class Book(Generic[Line]):
         self._file = path.open("ab")
 
     def load(self) -> Iterator[Line]:
-        """The lines of earlier runs; to be read to the end before anything is added."""
+        """The lines of earlier runs; to be read to the end before anything is added. Raises OSError for a bad line."""
         with self._path.open("rb") as file:
-            for raw in file:
-                line = self._decode(raw)
+            for number, raw in enumerate(file, 1):
+                try:
+                    line = self._decode(raw)
+                except msgspec.MsgspecError as error:
+                    raise OSError(f"{self._path}, line {number}: {error}; move the file away to begin anew") from error
                 self._remember(line, len(raw))
                 yield line
 

@@ -68,7 +68,7 @@ async def running(options: Options, broken: asyncio.Future[None] | None = None) 
     """A sandbox inside this process, for as long as the context lasts. ``broken`` gets the error, should its journal
     not be writable any more."""
     folder = options.dir.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(folder))
         journal = Journal(folder, broken=broken)

@@ -40,7 +40,7 @@ async def test_an_accepted_push_is_shown(sandbox: RunningSandbox) -> None:
 async def test_thousands_of_pushes_and_refusals_pass_one_connection(sandbox: RunningSandbox) -> None:
     dead = "dead" * 16
     await sandbox.fault(provider="apns", action="error", code="Unregistered", address=dead)
-    devices = [dead if n % 2 else f"{n:064x}" for n in range(2000)]
+    devices = [dead if n % 2 else f"{n:064x}" for n in range(1500)]
     async with clients.apns(sandbox) as client:
         results = await asyncio.gather(*(client.send_notification(push(new_id(), device)) for device in devices))
 

@@ -102,7 +102,7 @@ async def test_asking_can_fail_while_sending_works(sandbox: RunningSandbox) -> N
     await sandbox.fault(provider="twilio", operation="list", action="error", code="20429")
     async with clients.twilio(sandbox) as client:
         await client.messages.create_async(**sms(new_id()))
-        with pytest.raises(TwilioException, match='HTTP 429 {"code":20429'):
+        with pytest.raises(TwilioException, match=r'HTTP 429 \{"code":20429'):
             await client.messages.list_async(to="+14155550123")
 
 

@@ -73,6 +73,13 @@ def test_a_right_message_is_accepted_under_its_send_id(vendor: Fcm, bearer: str)
     assert shown == ("Gate 7", "Boarding", "two", NOW_S + 60)
 
 
+def test_on_an_iphone_behind_fcm_apples_collapse_id_replaces(vendor: Fcm, bearer: str) -> None:
+    judged = send(vendor, bearer, {"message": {"token": TOKEN, "apns": {"headers": {"apns-collapse-id": "one"}}}})
+
+    assert judged.shown is not None
+    assert judged.shown.collapse_id == "one"
+
+
 def test_validate_only_is_answered_but_nothing_accepted(vendor: Fcm, bearer: str) -> None:
     judged = send(vendor, bearer, {"validate_only": True, "message": {"token": TOKEN}})
 

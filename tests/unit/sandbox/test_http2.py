@@ -70,7 +70,7 @@ class Peer:
                     self.goodbye = event
 
     async def ask(self, body: bytes = b"") -> int:
-        stream_id = self.conn.get_next_available_stream_id()
+        stream_id: int = self.conn.get_next_available_stream_id()
         headers = [(":method", "POST"), (":scheme", "https"), (":path", "/3/device/ab?x=1"), (":authority", "host")]
         self.conn.send_headers(stream_id, [*headers, ("apns-id", str(stream_id))], end_stream=not body)
         while body:
@@ -181,6 +181,17 @@ async def test_what_breaks_the_protocol_is_answered_by_goaway_and_a_close() -> N
 
     assert peer.goodbye is not None
     assert peer.wire.is_closed
+
+
+async def test_a_header_that_is_no_utf8_breaks_the_protocol() -> None:
+    peer = Peer()
+    await peer.exchange()
+    headers = [(b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/"), (b":authority", b"host")]
+    peer.conn.send_headers(1, [*headers, (b"apns-topic", b"\xff\xfe")], end_stream=True)
+    await peer.exchange()
+
+    assert peer.goodbye is not None
+    assert peer.taken == []
 
 
 async def test_what_is_no_http2_is_closed() -> None:

@@ -68,6 +68,17 @@ def test_a_line_that_a_kill_left_half_written_is_cut_off(tmp_path: Path) -> None
     assert [message.send_id for message in Journal(tmp_path).accepted.find({})] == ["s-1", "s-2"]
 
 
+def test_a_line_that_was_spoilt_is_named(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    accepted(journal)
+    journal.flush()
+    with (tmp_path / "accepted.jsonl").open("ab") as file:
+        file.write(b"spoilt\n")
+
+    with pytest.raises(OSError, match=r"accepted\.jsonl, line 2: "):
+        Journal(tmp_path)
+
+
 @pytest.mark.parametrize("after", [0, 1, 998, 999, 1000, 1001, 2400, 2499, 2500])
 def test_what_is_no_longer_in_memory_is_read_from_the_file(tmp_path: Path, after: int) -> None:
     journal = Journal(tmp_path, kept=10)
