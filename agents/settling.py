@@ -115,16 +115,15 @@ def ask(turn: Turn, job: Job) -> None:
     if known.erased:
         give_up(turn, job, Over("suppressed", "erased"))
         return
-    reach = known.reach
-    timeout_ms = turn.carrier.timeouts_ms.get(job.open.tries.provider) if job.open.tries.provider else None
+    asking = replaced(job, open=replace(job.open, asked=job.open.asked + 1))
+    reach, provider = known.reach, job.open.tries.provider
+    timeout_ms = turn.carrier.timeouts_ms.get(provider) if provider is not None else None
     message = compose_for(turn, job.send, reach) if reach is not None else None
     if reach is None or timeout_ms is None or not isinstance(message, Message):
-        found_nothing(turn, job, answered=False)
+        found_nothing(turn, asking, answered=False)
         return
-    asking = replace(job.open, asked=job.open.asked + 1)
-    turn.rest(job, "in_doubt", asking, Timer("deadline", turn.now + timeout_ms + _GRACE_MS))
-    asked = Job(job.key, job.send, "in_doubt", asking)
-    turn.out.call(call_of(turn, asked, reach, message, "ask", timeout_ms))
+    turn.rest(job, "in_doubt", asking.open, Timer("deadline", turn.now + timeout_ms + _GRACE_MS))
+    turn.out.call(call_of(turn, asking, reach, message, "ask", timeout_ms))
 
 
 def settle_question(turn: Turn, job: Job, result: Result) -> None:

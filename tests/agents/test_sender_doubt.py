@@ -1,0 +1,313 @@
+"""Sends whose call nobody answered: evidence moves them, never a blind second call."""
+
+import pytest
+
+from agents.calls import Result
+from agents.sender import SenderMachine
+from agents.turn import Carrier
+from app.domain.outcome import Outcome
+from schemas.sends import Withdraw
+from tests.agents.stage import DAY, HOUR, MINUTE, NOON, Stage, a_catalog, a_send
+
+OTP = {"event_type": "login.otp", "category": "security", "priority": "critical"}
+
+
+def sms(providers=("twilio",)) -> Stage:
+    stage = Stage(SenderMachine(a_catalog(), Carrier("sms", dict.fromkeys(providers, 15_000))))
+    stage.command("profile.set", phone="+442071838750", phone_verified=True, timezone="Europe/London")
+    return stage
+
+
+def in_doubt(providers=("twilio",), **changes) -> Stage:
+    stage = sms(providers)
+    stage.take(a_send(**changes))
+    stage.answer("in_doubt", doubt="timeout")
+    return stage
+
+
+def ask_in_vain(stage: Stage) -> list[int]:
+    """Lets every question find nothing until a send is made or the send has ended; the seconds of the questions."""
+    began, asked = stage.now, []
+    stage.wait_for_call()
+    while stage.calls and stage.calls[0].purpose == "ask":
+        asked.append((stage.now - began) // 1000)
+        stage.answer(None)
+        stage.wait_for_call()
+    return asked
+
+
+@pytest.mark.parametrize("doubt", ["timeout", "connection_lost"])
+def test_a_lost_answer_puts_the_send_in_doubt(doubt):
+    stage = sms()
+    stage.take(a_send())
+    stage.answer("in_doubt", doubt=doubt)
+
+    assert stage.story() == [("sending", None), ("in_doubt", doubt)]
+    assert stage.told() == [("sending", None)]
+    assert stage.calls == []
+
+
+def test_a_crash_during_the_call_puts_the_send_in_doubt_when_nothing_can_be_heard_any_more():
+    stage = sms()
+    stage.take(a_send())
+    stage.crash()
+    stage.wait(20_000)
+    before = stage.story()
+    stage.wait(MINUTE)
+
+    assert before == [("sending", None)]
+    assert stage.story() == [("sending", None), ("in_doubt", "crash")]
+
+
+def test_a_crash_before_the_call_began_may_not_be_taken_for_a_call_that_failed():
+    stage = sms()
+    stage.take(a_send())
+    stage.crash()
+    stage.wait(DAY)
+
+    assert stage.story()[-1] == ("unknown", None)
+    assert {call.purpose for call in stage.calls} == {"ask"}
+
+
+def test_the_provider_is_asked_at_growing_gaps_for_at_most_the_policys_time():
+    stage = in_doubt()
+
+    assert ask_in_vain(stage) == [5, 15, 35, 75, 155, 300]
+    assert stage.story()[-1] == ("unknown", None)
+    assert stage.told()[-1] == ("unknown", None)
+
+
+def test_a_send_that_is_found_has_been_sent():
+    stage = in_doubt()
+    stage.wait_for_call()
+    stage.answer("ok", provider_message_id="SM1")
+
+    assert stage.story() == [("sending", None), ("in_doubt", "timeout"), ("sent", None)]
+    assert stage.events[-1].provider_message_id == "SM1"
+    assert stage.events[-1].attempt == 1
+
+
+def test_the_question_names_the_send_and_shows_what_was_sent_and_when():
+    stage = in_doubt()
+    sent_at = stage.now
+    stage.wait_for_call()
+    question = stage.calls[0]
+
+    assert question.purpose == "ask"
+    assert question.provider == "twilio"
+    assert question.message.body == "Hello Ada"
+    assert question.handle.attempt == 1
+    assert question.handle.first_called_at_ms == sent_at
+
+
+@pytest.mark.parametrize("status", ["delivered", "opened", "bounced", "failed"])
+def test_whatever_comes_back_of_a_send_in_doubt_proves_it(status):
+    stage = in_doubt()
+    stage.receipt(send_id=a_send().send_id, status=status, provider_message_id="SM1")
+
+    assert stage.story()[-1] == ("sent", None)
+    assert stage.events[-1].provider_message_id == "SM1"
+    assert stage.rows_of("schedule") == {}
+
+
+def test_a_receipt_during_the_call_decides_it_if_the_answer_is_lost():
+    stage = sms()
+    stage.take(a_send())
+    stage.receipt(send_id=a_send().send_id, status="delivered")
+    stage.answer("in_doubt", doubt="timeout")
+
+    assert stage.story() == [("sending", None), ("sent", None)]
+
+
+def test_a_receipt_before_a_crash_is_remembered():
+    stage = sms()
+    stage.take(a_send())
+    stage.receipt(send_id=a_send().send_id, status="delivered")
+    stage.crash()
+    stage.wait(MINUTE)
+
+    assert stage.story() == [("sending", None), ("sent", None)]
+
+
+def test_a_receipt_of_an_unknown_or_ended_send_changes_nothing():
+    stage = sms()
+    stage.take(a_send())
+    stage.answer("ok")
+    stage.receipt(send_id=a_send(1).send_id, status="delivered")
+    stage.receipt(send_id=a_send(2).send_id, status="delivered")
+
+    assert stage.story() == [("sending", None), ("sent", None)]
+
+
+def test_what_we_tell_the_router_ourselves_proves_nothing():
+    stage = in_doubt()
+    stage.receipt(send_id=a_send().send_id, user_id="u1", settled="sending")
+
+    assert stage.story()[-1] == ("in_doubt", "timeout")
+
+
+# --- once more
+
+
+def test_a_category_that_resends_is_sent_once_more_with_the_same_name_and_the_next_attempt():
+    stage = in_doubt(**OTP)
+    ask_in_vain(stage)
+    again = stage.calls[0]
+
+    assert again.purpose == "send"
+    assert again.handle.send_id == a_send().send_id
+    assert again.handle.attempt == 2
+    stage.answer("ok")
+    assert stage.story() == [("sending", None), ("in_doubt", "timeout"), ("sending", None), ("sent", None)]
+    assert [e.attempt for e in stage.events] == [1, 1, 2, 2]
+
+
+def test_a_short_lived_send_is_sent_again_while_it_is_of_use():
+    stage = in_doubt(**OTP, expires_at=NOON + 5 * MINUTE)
+    ask_in_vain(stage)
+
+    assert stage.calls[0].purpose == "send"
+    assert stage.now < NOON + 5 * MINUTE
+
+
+def test_it_is_sent_only_once_more():
+    stage = in_doubt(**OTP)
+    ask_in_vain(stage)
+    stage.answer("in_doubt", doubt="timeout")
+    ask_in_vain(stage)
+
+    assert [s for s, _ in stage.story()] == ["sending", "in_doubt", "sending", "in_doubt", "unknown"]
+
+
+def test_sns_never_sends_again():
+    stage = in_doubt(("sns",), **OTP)
+    ask_in_vain(stage)
+
+    assert stage.story()[-1] == ("unknown", None)
+
+
+def test_what_may_have_arrived_does_not_move_to_another_provider():
+    stage = in_doubt(("twilio", "sns"), **OTP)
+    ask_in_vain(stage)
+    stage.answer("retry", code="503")
+    stage.wait_for_call()
+
+    assert stage.calls[0].provider == "twilio"
+
+
+def test_a_provider_that_could_not_be_asked_has_not_said_no():
+    stage = in_doubt(**OTP)
+    stage.wait_for_call()
+    while stage.calls:
+        assert stage.calls[0].purpose == "ask"
+        stage.answer("in_doubt", doubt="connection_lost")
+        stage.wait_for_call()
+
+    assert stage.story()[-1] == ("unknown", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("notification.cancel", {"notification_id": a_send().notification_id}),
+        ("profile.set", {"phone": None}),
+        ("suppression.add", {"channel": "sms", "address": "+442071838750"}),
+    ],
+)
+def test_it_is_not_sent_again_when_something_speaks_against_it(kind, fields):
+    stage = in_doubt(**OTP)
+    stage.command(kind, **fields)
+    ask_in_vain(stage)
+
+    assert stage.story()[-1] == ("unknown", None)
+
+
+def test_what_the_router_took_back_is_not_sent_again():
+    stage = in_doubt(**OTP)
+    stage.take(Withdraw(send_id=a_send().send_id, user_id="u1", status="cancelled"))
+    ask_in_vain(stage)
+
+    assert stage.story()[-1] == ("unknown", None)
+
+
+def test_nobody_asks_after_the_sends_of_an_erased_user():
+    stage = in_doubt()
+    stage.command("user.erase")
+    stage.wait(MINUTE)
+
+    assert stage.calls == []
+    assert stage.story()[-1] == ("unknown", None)
+    assert stage.rows_of("schedule") == {}
+
+
+def test_once_it_may_have_arrived_nothing_but_sent_or_a_plain_no_is_said():
+    stage = in_doubt(**OTP)
+    ask_in_vain(stage)
+    for _ in range(2):
+        stage.answer("retry")
+        stage.wait_for_call()
+
+    assert stage.story()[-1] == ("unknown", None)
+
+
+# --- questions and answers that come late
+
+
+def test_a_question_that_a_crash_cut_off_is_asked_again_later():
+    stage = in_doubt()
+    stage.wait_for_call()
+    stage.crash()
+    stage.wait_for_call()
+
+    assert stage.calls[0].purpose == "ask"
+    assert stage.story()[-1] == ("in_doubt", "timeout")
+
+
+@pytest.mark.parametrize(("kind", "end"), [("ok", "sent"), ("drop", "failed"), ("retry", "retrying")])
+def test_a_late_answer_settles_the_doubt_of_its_own_call(kind, end):
+    stage = sms()
+    stage.take(a_send())
+    call = stage.calls[0]
+    stage.crash()
+    stage.wait(MINUTE)
+    stage.settle(Result(call, Outcome(kind)))
+
+    assert [s for s, _ in stage.story()][-2:] == ["in_doubt", end]
+
+
+def test_a_call_that_was_never_made_is_made_after_all():
+    stage = sms()
+    stage.take(a_send())
+    call = stage.calls[0]
+    stage.crash()
+    stage.wait(MINUTE)
+    stage.calls.clear()
+    stage.settle(Result(call, None))
+
+    assert [c.purpose for c in stage.calls] == ["send"]
+    assert stage.calls[0].handle.attempt == 1
+
+
+def test_a_late_yes_to_the_first_call_ends_the_send_during_the_second():
+    stage = sms()
+    stage.take(a_send(**OTP))
+    first = stage.calls[0]
+    stage.crash()
+    stage.wait(21_000)
+    ask_in_vain(stage)
+    second = stage.calls[0]
+    stage.settle(Result(first, Outcome("ok", provider_message_id="SM1")))
+    stage.settle(Result(second, Outcome("ok", provider_message_id="SM2")))
+
+    assert stage.story()[-1] == ("sent", None)
+    assert [e.provider_message_id for e in stage.events if e.status == "sent"] == ["SM1"]
+
+
+def test_a_night_does_not_hide_a_doubt():
+    stage = sms()
+    stage.now = NOON + 10 * HOUR - 1_000
+    stage.take(a_send())
+    stage.answer("in_doubt", doubt="timeout")
+    ask_in_vain(stage)
+
+    assert stage.story()[-1] == ("unknown", None)
