@@ -1,12 +1,12 @@
 """What can be seen from outside: lifecycle events from Kafka, and what the provider sandbox accepted."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from schemas.topics import DEAD, LIFECYCLE
 
@@ -17,21 +17,17 @@ class LogWatch:
     """Collects the lifecycle events and dead letters that are written from now on."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, fetch_max_wait_ms=100)
+        self._consumer = AIOKafkaConsumer(
+            LIFECYCLE, DEAD, bootstrap_servers=bootstrap, group_id=None, fetch_max_wait_ms=100
+        )
         self._task: asyncio.Task[None] | None = None
         self.events: list[dict[str, Any]] = []
         self.dead: list[dict[str, Any]] = []
 
     async def start(self) -> None:
         await self._consumer.start()
-        parts = [
-            TopicPartition(topic, partition)
-            for topic in (LIFECYCLE, DEAD)
-            for partition in (await self._partitions(topic))
-        ]
-        self._consumer.assign(parts)
-        await self._consumer.seek_to_end(*parts)
-        for part in parts:
+        await self._consumer.seek_to_end()
+        for part in self._consumer.assignment():
             await self._consumer.position(part)
         self._task = asyncio.create_task(self._collect())
 
@@ -40,10 +36,6 @@ class LogWatch:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._consumer.stop()
-
-    async def _partitions(self, topic: str) -> Iterable[int]:
-        await self._consumer.topics()
-        return sorted(self._consumer.partitions_for_topic(topic) or ())
 
     async def _collect(self) -> None:
         decode = msgspec.json.decode

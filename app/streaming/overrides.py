@@ -6,17 +6,19 @@ worker's services. We take over: how fetched records reach an agent (whole lists
 recovery (raw batches, partition by partition), and offsets (committed by the checkpoint).
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
-import structlog
+import faust
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
-log = structlog.get_logger(__name__)
+# mode logs the life of each service under the name of the module that defines its class: this one.
+logging.getLogger(__name__).setLevel(logging.WARNING)
 
 #: How long Kafka may hold a fetch that finds nothing. Faust's 1.5 s would be the worst latency of a record whose
 #: partition was left out of the fetch under way.
@@ -92,9 +94,8 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint
         and its calls, within a limit (Faust would wait for acks for ever, H6)."""
-        drain = getattr(self.app, "drain_partitions", None)
-        if drain is not None:
-            await drain()
+        if self.app.drain_partitions is not None:
+            await self.app.drain_partitions()
 
     async def commit(self, *args: Any, **kwargs: Any) -> bool:
         """Faust has nothing to commit: positions are the checkpoints' business."""
@@ -103,6 +104,15 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
 
 class CheckpointTransport(Transport):  # type: ignore[misc]
     Consumer = CheckpointConsumer
+
+
+class CheckpointApp(faust.App):  # type: ignore[misc]
+    """Faust's app with our transport, and a way to wait for the partitions' runners."""
+
+    drain_partitions: Callable[[], Awaitable[None]] | None = None
+
+    def _new_transport(self) -> CheckpointTransport:
+        return CheckpointTransport(self.conf.broker_consumer, self)
 
 
 class NoRecovery(Recovery):  # type: ignore[misc]
@@ -134,6 +144,7 @@ class CheckpointTableManager(TableManager):  # type: ignore[misc]
 
 __all__ = [
     "FETCH_WAIT_MS",
+    "CheckpointApp",
     "CheckpointConsumer",
     "CheckpointConsumerThread",
     "CheckpointTableManager",

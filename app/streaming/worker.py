@@ -5,14 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import faust
 import structlog
 from faust.types import TP
 
 from app.ports import Machine, NotOwned, Performer
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
-from app.streaming.overrides import CheckpointTableManager, CheckpointTransport, Fetched
+from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetched
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
 from app.streaming.runner import PartitionRunner, Parts
@@ -22,15 +21,6 @@ from schemas.topics import COMMANDS, changelog_topic, journal_topic
 log = structlog.get_logger(__name__)
 
 _DRAIN_S = 10.0
-
-
-class CheckpointApp(faust.App):  # type: ignore[misc]
-    """Faust's app with our transport, and a way to wait for the runners."""
-
-    drain_partitions: Any = None
-
-    def _new_transport(self) -> CheckpointTransport:
-        return CheckpointTransport(self.conf.broker_consumer, self)
 
 
 class RoleWorker:
