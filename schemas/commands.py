@@ -136,7 +136,7 @@ def read_command(value: bytes) -> AnyCommand:
             raise Invalid("is required for platform web", "subscription")
         case DeviceAdd(platform="ios" | "android", token=None | ""):
             raise Invalid("is required", "token")
-        case ConsentSet(granted=True, evidence=None | "" | {} | []):
+        case ConsentSet(granted=True, evidence=evidence) if not evidence:
             raise Invalid("is required to grant consent", "evidence")
         case NotificationCancel(notification_id=None, campaign_id=None):
             raise Invalid("give notification_id or campaign_id", "notification_id")

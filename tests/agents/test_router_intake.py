@@ -1,0 +1,300 @@
+"""What becomes of a request when it is read: refused, repeated, a duplicate, or given its place."""
+
+import json
+from typing import Any
+
+import pytest
+
+from schemas import topics
+from schemas.instants import rfc3339
+from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness, template
+
+
+@pytest.fixture
+def router() -> Harness:
+    harness = Harness()
+    harness.known()
+    return harness
+
+
+def test_a_request_is_accepted_and_queued_on_each_channel_of_its_category(router: Harness) -> None:
+    router.request(data={"n": 1})
+
+    assert router.told() == [("accepted", None, None), ("queued", "push", None), ("queued", "email", None)]
+    assert [send.channel for send in router.sends] == ["push", "email"]
+
+
+def test_push_becomes_one_send_for_each_device(router: Harness) -> None:
+    router.device(device_id="d2", platform="ios")
+
+    router.request(channels=["push"])
+
+    assert [send.device_id for send in router.sends] == ["d1", "d2"]
+    assert len({send.send_id for send in router.sends}) == 2
+    assert [event["detail"]["device_id"] for event in router.events[1:]] == ["d1", "d2"]
+
+
+def test_a_device_that_no_provider_serves_fails_beside_one_that_is_served(router: Harness) -> None:
+    router.device(device_id="d2", platform="web", subscription=_subscription(), token=None)
+
+    router.request(channels=["push"])
+
+    assert router.told() == [
+        ("accepted", None, None),
+        ("queued", "push", None),
+        ("failed", "push", "no_provider"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"event_type": "has space"}, "event_type"),
+        ({"event_type": "without.template"}, "template_id"),
+        ({"content": {"title": "t", "body": "b"}, "template_id": "note"}, "content"),
+        ({"data": [1]}, "data"),
+        ({"channels": ["fax"]}, "channels"),
+        ({"notification_id": "x"}, "notification_id"),
+        ({"send_at": "2028-01-01T00:00:00Z"}, "send_at"),
+        ({"send_at": "tomorrow"}, "send_at"),
+        ({"send_at": "2026-03-05T00:00:00Z", "expires_at": "2026-03-04T23:00:00Z"}, "expires_at"),
+        ({"key": "bob"}, "key"),
+        ({"user_id": "a\u0000b", "key": "x"}, "user_id"),
+    ],
+)
+def test_a_bad_request_is_refused_by_the_name_of_its_field(
+    router: Harness, fields: dict[str, Any], field: str
+) -> None:
+    router.request(**fields)
+
+    assert [invalid.field for invalid in router.dead] == [field]
+    assert router.events == []
+
+
+def test_the_same_position_again_does_nothing(router: Harness) -> None:
+    record = router.request(idempotency_key="k")
+    router.forget()
+
+    router.again(record)
+
+    assert (router.events, router.sends) == ([], [])
+
+
+def test_the_same_key_again_is_repeated_and_changes_nothing(router: Harness) -> None:
+    router.request(idempotency_key="k", data={"n": 1})
+    router.forget()
+
+    router.request(idempotency_key="k", data={"n": 1})
+    router.request(idempotency_key="k", data={"n": 2})
+
+    assert router.told() == [("repeated", None, None)] * 2
+    assert [event["detail"].get("differs") for event in router.events] == [None, True]
+    assert router.sends == []
+
+
+def test_the_same_key_of_another_source_is_another_notification(router: Harness) -> None:
+    router.request(idempotency_key="k", source="a")
+    router.request(idempotency_key="k", source="b")
+
+    assert len({send.notification_id for send in router.sends}) == 2
+
+
+def test_the_same_key_after_the_window_is_a_new_one(router: Harness) -> None:
+    router.request(idempotency_key="k", channels=["email"])
+    router.after(7 * 24 * HOUR)
+
+    router.request(idempotency_key="k", channels=["email"])
+
+    assert router.told() == [("accepted", None, None), ("queued", "email", None)] * 2
+    assert len({send.send_id for send in router.sends}) == 2
+
+
+def test_the_same_key_is_repeated_as_long_as_the_first_waits(router: Harness) -> None:
+    router.request(idempotency_key="k", send_at=rfc3339(NOON + 30 * 24 * HOUR))
+    router.after(29 * 24 * HOUR)
+
+    router.request(idempotency_key="k")
+
+    assert router.last()["status"] == "repeated"
+
+
+def test_what_says_the_same_without_a_key_is_a_duplicate_of_the_first(router: Harness) -> None:
+    router.request(data={"a": 1, "b": [2]})
+    router.after(9 * MINUTE)
+    router.request(data={"b": [2], "a": 1})
+
+    first, last = router.events[0], router.last()
+    assert (last["status"], last["reason"]) == ("suppressed", "duplicate")
+    assert last["detail"]["of"] == first["notification_id"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": {"n": 2}},
+        {"data": {"n": 1}, "campaign_id": "c"},
+        {"data": {"n": 1}, "idempotency_key": "k"},
+        {"data": {"n": 1}, "event_type": "mail.sent"},
+    ],
+)
+def test_what_differs_or_has_a_key_is_no_duplicate(router: Harness, fields: dict[str, Any]) -> None:
+    router.request(data={"n": 1})
+    router.request(**fields)
+
+    assert "duplicate" not in [reason for _, _, reason in router.told()]
+
+
+def test_requests_without_data_and_content_are_no_duplicates(router: Harness) -> None:
+    router.request()
+    router.request()
+
+    assert [status for status, _, _ in router.told()].count("queued") == 4
+
+
+def test_the_window_of_duplicates_starts_with_the_first(router: Harness) -> None:
+    for _ in range(3):
+        router.request(data={"n": 1}, channels=["email"])
+        router.after(6 * MINUTE)
+
+    assert [reason for status, _, reason in router.told() if status != "accepted"] == [None, "duplicate", None]
+
+
+def test_a_request_that_expired_in_the_queue_is_expired(router: Harness) -> None:
+    router.request(expires_at=rfc3339(NOON - 1))
+
+    assert router.told() == [("accepted", None, None), ("expired", None, None)]
+
+
+def test_it_expires_after_created_at_by_the_policy(router: Harness) -> None:
+    router.request(created_at=rfc3339(NOON - 49 * HOUR))
+
+    assert router.told()[1] == ("expired", None, None)
+
+
+def test_an_unknown_template_fails(router: Harness) -> None:
+    router.request(template_id="nowhere")
+
+    assert router.told() == [("accepted", None, None), ("failed", None, "bad_template")]
+
+
+def test_a_channel_that_the_template_lacks_is_not_among_the_channels() -> None:
+    router = Harness(templates=[template("mail-only", "email")])
+    router.known()
+    router.request(template_id="mail-only")
+
+    assert router.told() == [("accepted", None, None), ("queued", "email", None)]
+
+
+@pytest.mark.parametrize("fields", [{"channels": []}, {"template_id": "mail-only", "channels": ["sms"]}])
+def test_no_channel_left_is_suppressed(fields: dict[str, Any]) -> None:
+    router = Harness(templates=[template("mail-only", "email")])
+    router.known()
+    router.request(**fields)
+
+    assert router.told() == [("accepted", None, None), ("suppressed", None, "no_channel")]
+
+
+@pytest.mark.parametrize(
+    ("topic", "priority", "lane"),
+    [
+        (topics.EVENTS, None, "notify_send_email"),
+        (topics.EVENTS, "low", "notify_send_email_bulk"),
+        (topics.EVENTS_BULK, None, "notify_send_email_bulk"),
+        (topics.EVENTS_BULK, "critical", "notify_send_email_critical"),
+        (topics.EVENTS_CRITICAL, "high", "notify_send_email"),
+    ],
+)
+def test_the_lane_of_a_send_follows_its_priority(topic: str, priority: str | None, lane: str) -> None:
+    router = Harness()
+    router.known()
+    seen: list[str] = []
+    produced = router._produced
+    router._produced = lambda partition, record: (seen.append(record.topic), produced(partition, record))[1]  # type: ignore[method-assign]
+
+    router.request(topic=topic, channels=["email"], **({"priority": priority} if priority else {}))
+
+    assert lane in seen
+
+
+def test_critical_of_a_source_that_may_not_is_lowered_to_high() -> None:
+    router = Harness(policy='critical: {sources: ["auth"]}\n' + POLICY)
+    router.known()
+    router.request(priority="critical", source="shop", channels=["email"])
+    router.request(priority="critical", source="auth", channels=["email"])
+
+    assert [send.priority for send in router.sends] == ["high", "critical"]
+
+
+def test_every_decision_keeps_its_trail(router: Harness) -> None:
+    router.request(channels=["email"])
+
+    rules = [entry[0] for entry in router.last()["detail"]["trail"]]
+    assert rules == [
+        "erased",
+        "repeated",
+        "cancelled",
+        "expired",
+        "scheduled",
+        "channels",
+        "dnd",
+        "preference",
+        "consent",
+        "suppression_list",
+        "address",
+        "provider",
+        "digest",
+        "cap",
+        "quiet_hours",
+    ]
+
+
+def test_no_event_holds_an_address_or_data(router: Harness) -> None:
+    router.request(data={"secret": "swordfish"})
+
+    told = json.dumps(router.events)
+    assert not any(private in told for private in ("swordfish", "example.com", "token of", "+44"))
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_a_cloud_event_is_a_request(router: Harness, structured: bool) -> None:
+    attributes = {
+        "specversion": "1.0",
+        "id": "e-1",
+        "source": "shop",
+        "type": "order.shipped",
+        "subject": "ann",
+        "time": rfc3339(NOON),
+        "channels": "email, push",
+        "campaignid": "spring",
+    }
+    if structured:
+        value = json.dumps({**attributes, "data": {"n": 1}}).encode()
+        headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+    else:
+        value = b'{"n": 1}'
+        headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+    router.feed(topics.EVENTS, b"ann", value, headers=headers)
+    router.request(idempotency_key="e-1", source="shop", data={"n": 1}, campaign_id="spring")
+
+    assert [send.channel for send in router.sends] == ["email", "push"]
+    assert {send.campaign_id for send in router.sends} == {"spring"}
+    assert router.last()["status"] == "repeated"
+    assert "differs" not in router.last()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("specversion", "0.3"), ("type", "no spaces"), ("subject", None), ("sendat", "soon"), ("priority", "urgent")],
+)
+def test_a_bad_cloud_event_is_refused_by_the_name_of_its_attribute(
+    router: Harness, attribute: str, value: str | None
+) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": "order.shipped", "subject": "ann"}
+    event |= {attribute: value}  # type: ignore[dict-item]
+    router.feed(topics.EVENTS, b"ann", json.dumps(event).encode())
+
+    assert [invalid.field for invalid in router.dead] == [attribute]
+
+
+def _subscription() -> dict[str, Any]:
+    return {"endpoint": "https://push.example.com/1", "keys": {"p256dh": "p", "auth": "a"}}
