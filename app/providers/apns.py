@@ -113,8 +113,7 @@ class Apns:
             token.header(time.time())
         except (OSError, ValueError, TypeError, jwt.InvalidKeyError) as error:
             raise ValueError(f"providers.apns.key_file: {given.key_file}: not a readable ES256 key") from error
-        tls = tls_context(given.ca_file)
-        tls.set_alpn_protocols(["h2"])
+        tls = tls_context(given.ca_file, "h2")
         self._token = token
         self._pool = Pool(given.host, given.port, tls, max_connections=1 + given.concurrency // STREAMS)
 

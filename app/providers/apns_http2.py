@@ -138,8 +138,9 @@ class Connection(APNsTLSClientProtocol):  # type: ignore[misc]  # aioapns is not
         self._after_change()
 
     def flush(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(self.conn.data_to_send())
+        data = self.conn.data_to_send()
+        if data and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
 
     # --- receiving -----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import firebase_admin
 import httpx
 import requests
@@ -59,6 +60,8 @@ MAX_TTL_S = 2_419_200
 RESERVED, RESERVED_PREFIXES = frozenset(("from", "message_type", "collapse_key")), ("google.", "gcm.")
 
 TOKEN_TIMEOUT_S = 10.0
+#: Google's tokens live an hour; for endpoints that don't say.
+USUAL_LIFE_S = 3600.0
 
 
 class AccessToken:
@@ -102,8 +105,9 @@ class AccessToken:
 
     def _refresh(self) -> None:
         self._credential.refresh(self._request)
-        now, ends_at = time.time(), calendar.timegm(self._credential.expiry.timetuple())
-        self._renew_at, self._ends_at = now + (ends_at - now) * self.RENEW_AFTER, float(ends_at)
+        now, expiry = time.time(), self._credential.expiry
+        life_s = calendar.timegm(expiry.timetuple()) - now if expiry else USUAL_LIFE_S
+        self._renew_at, self._ends_at = now + life_s * self.RENEW_AFTER, now + life_s
         self.value = self._credential.token
 
     def _fetched(self, fetch: asyncio.Task[None]) -> None:
@@ -112,23 +116,45 @@ class AccessToken:
             log.warning("FCM's access token could not be renewed: %s", type(error).__name__)
 
 
-class OneRequest(_http_client.HttpxAsyncClient):  # type: ignore[misc]  # firebase_admin is not followed by mypy here
-    """firebase-admin's HTTP client without its retries and its blocking token refresh.
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Carries httpx' requests by aiohttp, each on a connection of its own: one that is lost or silent puts one message
+    in doubt. (httpx' own HTTP/1.1 pool looks at all its connections for each request, and its HTTP/2 shares one.)"""
 
-    HTTP/1.1 on purpose: a lost or silent connection puts one message in doubt, not a hundred.
-    """
+    def __init__(self, settings: Settings) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=settings.concurrency, ssl=tls_context(settings.ca_file)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises httpx.ConnectError where nothing was sent, httpx.ReadError where the answer was lost."""
+        url, headers = str(request.url), list(request.headers.multi_items())
+        try:
+            async with self._session.request(
+                request.method, url, headers=headers, data=await request.aread(), allow_redirects=False
+            ) as answer:
+                return httpx.Response(answer.status, headers=answer.headers, content=await answer.read())
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise httpx.ConnectError(type(error).__name__, request=request) from error
+        except aiohttp.ClientError as error:
+            raise httpx.ReadError(type(error).__name__, request=request) from error
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+class OneRequest(_http_client.HttpxAsyncClient):  # type: ignore[misc]  # firebase_admin is not followed by mypy here
+    """firebase-admin's HTTP client without its retries and its blocking token refresh."""
 
     def __init__(self, token: AccessToken, settings: Settings) -> None:
         self._token = token
         self._base_url = ""
-        self._timeout = httpx.Timeout(settings.timeout, connect=CONNECT_S)
-        calls = settings.concurrency
+        self._timeout = None  # the transport's and the caller's limits hold
         self._async_client = httpx.AsyncClient(
-            verify=tls_context(settings.ca_file),
+            transport=AiohttpTransport(settings),
             trust_env=False,
             headers=_http_client.METRICS_HEADERS,
             auth=self._authorize,
-            limits=httpx.Limits(max_connections=calls, max_keepalive_connections=calls, keepalive_expiry=20),
         )
 
     def _authorize(self, request: httpx.Request) -> httpx.Request:
@@ -176,7 +202,7 @@ class Fcm:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._token.ready()
-        except (google_exceptions.GoogleAuthError, TimeoutError) as error:
+        except (google_exceptions.GoogleAuthError, OSError) as error:
             return outcome_without_token(error)
         try:
             async with asyncio.timeout_at(deadline):
@@ -254,10 +280,8 @@ def outcome_of(error: exceptions.FirebaseError | None, now_s: float) -> Outcome:
     response = error.http_response
     if response is None:
         match error.cause:
-            case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
-                return not_sent(type(error.cause).__name__)
-            case httpx.TimeoutException():
-                return lost("timeout")
+            case httpx.ConnectError():
+                return not_sent("ConnectError")
             case cause:
                 return lost("connection_lost", type(cause).__name__)
     told = _told(response)

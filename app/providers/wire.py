@@ -11,16 +11,19 @@ from app.domain.outcome import Outcome, OutcomeKind
 CONNECT_S = 3.0
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Verifies servers against ``ca_file``, or against the system's authorities when there is none.
+def tls_context(ca_file: Path | None, protocol: Literal["http/1.1", "h2"] = "http/1.1") -> ssl.SSLContext:
+    """Verifies servers against ``ca_file``, or against the system's authorities when there is none, and asks for
+    ``protocol``.
 
     Raises:
         ValueError: the file can't be read or holds no certificate.
     """
     try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except OSError as error:
         raise ValueError(f"ca_file: {ca_file}: not a readable PEM file of certificates") from error
+    context.set_alpn_protocols([protocol])
+    return context
 
 
 def retry_after_ms(header: str | None, now_s: float) -> int | None:
