@@ -110,10 +110,12 @@ class History:
         pending; a fallback step that never began isn't waited for.
         """
         named = {"notification_id": notification_id}
-        [known] = await self._rows("notification_recipients", named)
+        [known], counts = await asyncio.gather(
+            self._rows("notification_recipients", named), self._rows("notification_status", named)
+        )
         if not known["recipients"]:
             return None
-        delivery = {row.pop("channel"): row for row in await self._rows("notification_status", named)}
+        delivery = {row.pop("channel"): row for row in counts}
         return {
             "recipients": known["recipients"],
             "created_at": known["created_at"],

@@ -31,7 +31,7 @@ GROUP = f"tocsin_{ROLE}"
 #: Larger batches insert hardly faster, and take more memory.
 MAX_ROWS = 10_000
 #: How long the first record of a batch waits for others.
-GATHER_S = 0.4
+GATHER_S = 0.2
 _POLL_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 

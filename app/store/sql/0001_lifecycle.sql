@@ -27,6 +27,15 @@ CREATE TABLE IF NOT EXISTS notify.lifecycle
     recorded_at         DateTime64(3, 'UTC') COMMENT 'the record''s timestamp in Kafka' CODEC(Delta, ZSTD(1)),
     topic_partition     UInt32,
     topic_offset        UInt64 CODEC(Delta, ZSTD(1)),
+    -- A shown status never falls back in rank, except into or out of a wait.
+    rank                UInt8 MATERIALIZED multiIf(
+        status IN ('accepted', 'repeated'), 0,
+        status IN ('scheduled', 'held'), 1,
+        status = 'queued', 2,
+        status IN ('sending', 'in_doubt', 'retrying'), 3,
+        status IN ('sent', 'suppressed', 'failed', 'expired', 'cancelled', 'aggregated', 'unknown'), 4,
+        5
+    ),
     INDEX of_user user_id TYPE bloom_filter GRANULARITY 1,
     INDEX of_send send_id TYPE bloom_filter GRANULARITY 1,
     INDEX of_campaign campaign_id TYPE bloom_filter GRANULARITY 1

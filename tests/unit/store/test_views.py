@@ -47,7 +47,7 @@ async def test_views_have_exactly_the_columns_of_the_contract(client: AsyncClien
 async def test_sql_ranks_statuses_as_the_words_do(client: AsyncClient) -> None:
     await store(client, *(event(status) for status in RANK))
 
-    assert dict(await select(client, "SELECT status, rank FROM notify.ranked")) == RANK
+    assert dict(await select(client, "SELECT status, rank FROM notify.lifecycle")) == RANK
 
 
 async def test_an_event_written_twice_counts_once_in_every_view(client: AsyncClient) -> None:

@@ -31,5 +31,5 @@ SELECT
     max(e.status = 'bounced') AS bounced,
     max(e.status = 'complained') AS complained,
     max(e.status = 'unsubscribed') AS unsubscribed
-FROM notify.ranked AS e
+FROM notify.lifecycle AS e
 GROUP BY e.notification_id, e.user_id, e.channel, e.send_id, e.replay_id
