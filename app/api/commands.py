@@ -8,10 +8,11 @@ import msgspec
 from app.api.call import Call
 from app.api.problems import problem_of
 from app.store.publisher import Outgoing, PublishError
-from schemas.commands import AnyCommand, read_command
+from schemas.commands import ActivitySeen, AnyCommand, DeviceAdd, ProfileSet, read_command
 from schemas.decode import Invalid, UserId
 from schemas.instants import rfc3339
 from schemas.topics import COMMANDS
+from tables.profiles import NOBODY, checked_zone, device_said, with_device, with_profile
 
 #: What a body may not say: the gateway does.
 GIVEN = ("type", "id", "at", "user_id")
@@ -51,8 +52,27 @@ async def publish_everywhere(call: Call, command: AnyCommand) -> None:
 
 
 async def command_user(call: Call, kind: str, fields: Mapping[str, Any]) -> int:
-    """Publishes a command about the path's user; returns its offset."""
-    return await publish_command(call, command_of(call, kind, user_of(call), fields))
+    """Publishes a command about the path's user; returns its offset. Raises Problem for one that the router would
+    refuse."""
+    command = command_of(call, kind, user_of(call), fields)
+    try:
+        _check(command)
+    except Invalid as invalid:
+        raise problem_of(invalid) from invalid
+    return await publish_command(call, command)
+
+
+def _check(command: AnyCommand) -> None:
+    """What a command says of a user, tried as the router will apply it."""
+    match command:
+        case ProfileSet():
+            with_profile(NOBODY, command)
+        case DeviceAdd():
+            with_device(NOBODY, device_said(command, 0), command.timezone)
+        case ActivitySeen():
+            checked_zone(command.timezone)
+        case _:
+            pass
 
 
 def user_of(call: Call) -> str:

@@ -27,7 +27,10 @@ async def post(call: Call) -> web.Response:
     """Adds or renews a device; its token is taken from any other user."""
     fields = await call.fields()
     devices = await write_and_read(call, "device.add", fields, "devices")
-    return answer(_named(devices, fields["device_id"]), 201)
+    added = _named(devices, fields["device_id"])
+    if added is None:
+        raise unknown("a user who was erased")
+    return answer(added, 201)
 
 
 async def delete(call: Call) -> web.Response:

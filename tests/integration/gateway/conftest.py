@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 import io
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,9 +20,11 @@ from aiokafka import AIOKafkaConsumer
 
 from app.api.gateway import run_gateway
 from app.config import Kafka, Settings
+from app.dev import process
 from app.dev.broker import Broker
 from app.store import topics as declared_topics
-from tests.conftest import broker_options
+from app.wiring import internal_tables
+from tests.conftest import broker_options, eventually
 
 JWT_SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 KEYS = {
@@ -54,29 +58,63 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
     broker = Broker(options)
     with asyncio.Runner() as runner:
         runner.run(broker.start())
-        runner.run(declared_topics.apply(Kafka(bootstrap=broker.bootstrap, partitions=PARTITIONS), {}))
+        runner.run(declared_topics.apply(Kafka(bootstrap=broker.bootstrap, partitions=PARTITIONS), internal_tables()))
         mine = str(options.properties_file)
-        [process] = [p for p in psutil.Process().children(recursive=True) if p.cmdline()[-1:] == [mine]]
-        yield OwnBroker(broker.bootstrap, process)
+        [java] = [p for p in psutil.Process().children(recursive=True) if p.cmdline()[-1:] == [mine]]
+        yield OwnBroker(broker.bootstrap, java)
         runner.run(broker.stop())
 
 
-@pytest.fixture
-def settings(broker: OwnBroker, tmp_path: Path) -> Settings:
+@pytest.fixture(scope="package")
+def environ(broker: OwnBroker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What all roles of these tests are set up with."""
     keys = [
         {"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "source": source, "scopes": scopes}
         for name, (key, source, scopes) in KEYS.items()
     ]
-    values = {
+    return {
         "TOCSIN_KAFKA__BOOTSTRAP": broker.bootstrap,
         "TOCSIN_KAFKA__PARTITIONS": str(PARTITIONS),
-        "TOCSIN_DATA__DIR": str(tmp_path / "data"),
+        "TOCSIN_DATA__DIR": str(tmp_path_factory.mktemp("data")),
         "TOCSIN_GATEWAY__PORT": "0",
         "TOCSIN_GATEWAY__CORS_ORIGINS": json.dumps(["https://shop.example"]),
         "TOCSIN_AUTH__API_KEYS": json.dumps(keys),
         "TOCSIN_AUTH__JWT": json.dumps({"secret": JWT_SECRET}),
     }
-    return Settings.load(values)
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.load(environ)
+
+
+@pytest.fixture(scope="package")
+def workers(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The roles that the gateway asks, as processes of their own, ready."""
+    log = tmp_path_factory.mktemp("logs")
+    with asyncio.Runner() as runner:
+        started = {role: runner.run(_worker(role, environ, log)) for role in ("router", "in_app", "analytics")}
+        try:
+            for role in started:
+                runner.run(eventually(partial(_is_ready, Path(environ["TOCSIN_DATA__DIR"]), role), 120))
+            yield
+        finally:
+            for each in started.values():
+                runner.run(process.stop(each, 10))
+
+
+async def _worker(role: str, environ: dict[str, str], log: Path) -> asyncio.subprocess.Process:
+    command = [sys.executable, "-m", "app.cli", "worker", role]
+    return await process.start(process.Program(role, command, {**os.environ, **environ}, log / f"{role}.log"))
+
+
+async def _is_ready(data: Path, role: str) -> bool:
+    try:
+        url = json.loads((data / f"{role}-1" / "operations.json").read_text())["url"]
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/health/ready") as response:
+            return response.status == 200
+    except (OSError, ValueError, aiohttp.ClientError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
