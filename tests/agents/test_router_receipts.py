@@ -1,0 +1,243 @@
+"""What comes back of sends: told, and acted upon."""
+
+from typing import Any
+
+import pytest
+
+from schemas import topics
+from schemas.instants import from_ms, rfc3339
+from schemas.sends import Send
+from tests.agents.harness import HOUR, NOON, POLICY, Harness
+
+CAPPED = POLICY + "caps:\n  - {name: mails, channel: email, limit: 1, window: 24h}\n"
+
+
+def sent(policy: str = POLICY, partitions: int = 1, **fields: Any) -> tuple[Harness, Send]:
+    router = Harness(policy=policy, partitions=partitions)
+    router.known()
+    router.request(**{"event_type": "mail.sent", **fields})
+    (send,) = router.sends
+    router.forget()
+    return router, send
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ("delivered", ["delivered"]),
+        ("opened", ["delivered", "opened"]),
+        ("clicked", ["delivered", "opened", "clicked"]),
+        ("seen", ["delivered", "seen"]),
+        ("read", ["delivered", "opened", "read"]),
+    ],
+)
+def test_a_receipt_is_told_with_what_it_implies(status: str, told: list[str]) -> None:
+    router, send = sent()
+    router.receipt(send, status)
+
+    assert [event["status"] for event in router.events] == told
+    assert {event["send_id"] for event in router.events} == {send.send_id}
+
+
+def test_what_was_told_is_not_implied_again() -> None:
+    router, send = sent()
+    router.receipt(send, "opened")
+    router.receipt(send, "clicked")
+
+    assert [event["status"] for event in router.events] == ["delivered", "opened", "clicked"]
+
+
+def test_a_receipt_is_told_at_the_time_at_which_it_happened() -> None:
+    router, send = sent()
+    router.receipt(send, "delivered", occurred_at=rfc3339(NOON + 5))
+
+    assert router.last()["occurred_at"] == rfc3339(NOON + 5)
+
+
+def test_a_webhooks_receipt_knows_nothing_but_the_send() -> None:
+    router, send = sent(partitions=4)
+    router.receipt(send, "opened", bare=True)
+
+    last = router.last()
+    assert (last["user_id"], last["notification_id"], last["channel"]) == ("ann", send.notification_id, "email")
+
+
+def test_the_same_receipt_again_tells_nothing_new() -> None:
+    router, send = sent()
+    router.receipt(send, "delivered")
+    first = list(router.events)
+    router.again(router.log[-1])
+
+    assert all(event in first for event in router.events)
+
+
+def test_a_receipt_of_an_unknown_send_is_refused_by_name() -> None:
+    router, send = sent()
+    router.receipt(send, "opened", send_id="00000000-0000-4000-8000-000000000000", bare=True)
+
+    assert [invalid.field for invalid in router.dead] == ["send_id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "told", "suppressed"),
+    [
+        ("bounced", "hard", "hard", True),
+        ("bounced", "soft", "soft", False),
+        ("complained", None, None, True),
+        ("failed", "hard", "hard", True),
+        ("failed", None, "soft", False),
+    ],
+)
+def test_a_hard_bounce_or_a_complaint_suppresses_the_address_in_every_partition(
+    status: str, reason: str | None, told: str | None, suppressed: bool
+) -> None:
+    router, send = sent(partitions=3)
+    router.receipt(send, status, **({"reason": reason} if reason else {}))
+
+    assert router.last()["reason"] == told
+    hit = [state.known.is_suppressed("email", "ann@example.com") for state in router.states]
+    assert hit == [suppressed] * 3
+
+
+def test_a_bounce_suppresses_the_address_that_was_used_and_not_the_one_since() -> None:
+    router, send = sent()
+    router.command("profile.set", email="new@example.com")
+    router.receipt(send, "bounced", reason="hard")
+
+    known = router.states[0].known
+    assert known.is_suppressed("email", "ann@example.com")
+    assert not known.is_suppressed("email", "new@example.com")
+
+
+def test_unsubscribing_opts_out_of_the_category_on_the_channel() -> None:
+    router, send = sent(event_type="offer.made")
+    router.receipt(send, "unsubscribed", bare=True)
+    router.request(event_type="offer.made")
+    router.request(event_type="mail.sent")
+
+    assert [told for told in router.told() if told[0] not in ("accepted", "unsubscribed")] == [
+        ("suppressed", "email", "opted_out"),
+        ("queued", "email", None),
+    ]
+
+
+def test_an_sms_stop_puts_the_number_on_the_list() -> None:
+    router = Harness()
+    router.known()
+    router.request(channels=["sms"])
+    router.receipt(router.sends[0], "unsubscribed", reason="stop", bare=True)
+
+    assert router.states[0].known.is_suppressed("sms", "+442071838750")
+
+
+def test_a_dead_token_takes_its_device_away() -> None:
+    router = Harness()
+    router.known()
+    router.request(channels=["push"])
+    router.settled(router.sends[0], "failed", reason="invalid_token", detail={"invalid_since": NOON + 1})
+
+    assert router.states[0].known.devices("ann") == ()
+
+
+def test_a_device_that_was_registered_since_stays() -> None:
+    router = Harness()
+    router.known()
+    router.request(channels=["push"])
+    router.after(HOUR)
+    router.device()
+    router.settled(router.sends[0], "failed", reason="invalid_token", detail={"invalid_since": NOON + 1})
+
+    assert [device.device_id for device in router.states[0].known.devices("ann")] == ["d1"]
+
+
+def test_an_end_without_acceptance_gives_the_place_back() -> None:
+    router, send = sent(CAPPED)
+    router.request(event_type="mail.sent")
+    router.settled(send, "failed", reason="permanent")
+    router.request(event_type="mail.sent")
+
+    assert [told for told in router.told() if told[0] != "accepted"] == [
+        ("suppressed", "email", "rate_cap"),
+        ("queued", "email", None),
+    ]
+
+
+@pytest.mark.parametrize("end", ["sent", "unknown"])
+def test_an_end_that_may_have_arrived_keeps_its_place(end: str) -> None:
+    router, send = sent(CAPPED)
+    router.settled(send, end)
+    router.request(event_type="mail.sent")
+
+    assert router.told()[-1] == ("suppressed", "email", "rate_cap")
+
+
+def test_a_notifications_place_stays_taken_as_long_as_one_of_its_sends_may_arrive() -> None:
+    policy = POLICY + "caps:\n  - {name: day, limit: 1, window: 24h}\n"
+    router = Harness(policy=policy)
+    router.known()
+    router.request()
+    push, mail = router.sends
+    router.settled(push, "failed", reason="permanent")
+    router.request(event_type="mail.sent")
+    router.settled(mail, "failed", reason="permanent")
+    router.request(event_type="mail.sent")
+
+    assert [told for told in router.told() if told[0] != "accepted"][2:] == [
+        ("suppressed", "email", "rate_cap"),
+        ("queued", "email", None),
+    ]
+
+
+def test_a_record_in_the_wrong_partition_is_moved_to_its_own() -> None:
+    router = Harness(partitions=4)
+    router.known("bob")
+    home = router.log[0].partition
+    value = b'{"user_id": "bob", "event_type": "mail.sent"}'
+    wrong = router.feed(topics.EVENTS, b"bob", value, partition=(home + 1) % 4, timestamp=NOON - 5)
+
+    (moved,) = router.moved
+    origin = f"{wrong.topic}:{wrong.partition}:{wrong.offset}"
+    assert (moved.partition, moved.timestamp_ms) == (home, NOON - 5)
+    assert [event["detail"].get("origin") for event in router.events] == [origin, None]
+    assert router.sends[0].notification_id == router.events[0]["notification_id"]
+
+
+def test_a_send_names_its_users_partition() -> None:
+    router = Harness(partitions=4)
+    router.known("bob")
+    router.request("bob", "mail.sent")
+
+    assert int(router.sends[0].send_id[-4:], 16) == router.log[0].partition
+
+
+def test_a_token_belongs_to_the_user_who_added_it_last_across_partitions() -> None:
+    router = Harness(partitions=4)
+    users = [f"user{n}" for n in range(6)]
+    for user in users:
+        router.device(user, token="the same")
+        router.after(1)
+
+    holders = [user for user in users for state in router.states if state.known.devices(user)]
+    assert holders == [users[-1]]
+
+
+def test_a_claim_that_comes_late_does_not_take_the_token_from_its_newer_user() -> None:
+    router = Harness(partitions=4)
+    held: list[Any] = []
+    feed = router.feed
+    router.feed = lambda *args, **fields: held.append((args, fields))  # type: ignore[method-assign,assignment]
+    for user in ("user0", "user1"):
+        record = _device_record(router, user)
+        feed(topics.COMMANDS, user.encode(), record)
+        router.after(1)
+    router.feed = feed  # type: ignore[method-assign]
+    for args, fields in reversed(held):
+        feed(*args, **fields)
+
+    holders = [user for user in ("user0", "user1") for state in router.states if state.known.devices(user)]
+    assert holders == ["user1"]
+
+
+def _device_record(router: Harness, user: str) -> bytes:
+    said = f'"id": "{user}", "at": "{from_ms(router.now).isoformat()}", "user_id": "{user}", "device_id": "d"'
+    return f'{{"type": "device.add", {said}, "platform": "ios", "token": "the same"}}'.encode()
