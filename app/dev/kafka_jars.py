@@ -2,10 +2,8 @@
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +55,7 @@ def ensure_jars(folder: Path, environ: Mapping[str, str]) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     with _alone(home / "lock"):
         if not (stamp.exists() and stamp.read_text() == expected and libs.is_dir()):
+            print(f"Fetching Kafka {VERSION} …", flush=True)
             stamp.unlink(missing_ok=True)
             shutil.rmtree(libs, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=home) as scratch:
@@ -153,10 +152,3 @@ def write_lock_file() -> None:
             sha256 = hashlib.sha256(artifact.resolve().read_bytes()).hexdigest()
             lines.append(f"{found.groupId}:{found.artifactId}:{found.version} {sha256}\n")
     _LOCK_FILE.write_text("# Apache Kafka and what it depends on; `make lock` writes this.\n" + "".join(sorted(lines)))
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] == ["lock"]:
-        write_lock_file()
-    else:
-        print(ensure_jars(Path(".tocsin/kafka"), os.environ))

@@ -1,0 +1,50 @@
+# Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo test lint format lock clean
+
+BIN := .venv/bin
+SPEED ?=
+DEMO_OPTIONS := $(if $(SPEED),--speed $(SPEED))
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv, and fetch Kafka and, where there is none, a Java (quick the second time)
+	@python=$$(for each in python3.11 python3.12 python3.13 python3; do \
+		"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$each" && break; done; true); \
+	if [ -z "$$python" ]; then \
+		echo "Tocsin needs Python 3.11 or newer, and there is none on the PATH. Install one (Debian 12, Ubuntu 24.04:" >&2; \
+		echo "apt install python3 python3-venv; elsewhere python.org, uv or pyenv), then run make again." >&2; exit 1; fi; \
+	"$$python" app/dev/bootstrap.py
+	@$(BIN)/python -m app.dev
+
+run: setup ## Run everything and play two days of real flights; then it goes on serving until Ctrl-C (SPEED=n paces it)
+	@exec $(BIN)/tocsin demo --serve $(DEMO_OPTIONS)
+
+demo: setup ## The same, but end with status 0 only if every notification is accounted for
+	@exec $(BIN)/tocsin demo $(DEMO_OPTIONS)
+
+test: setup lint ## Check and test everything
+	@$(BIN)/pytest
+
+lint: setup ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format the code
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: setup ## Resolve requirements.in and Kafka's jars anew, and pin them by hash
+	@$(LOCK) --output-file requirements.txt requirements.in
+	@echo uv | $(LOCK) --output-file requirements-uv.txt -
+	@$(BIN)/python -m app.dev lock
+
+clean: ## Delete what was made, the development system's data too
+	rm -rf .venv .tocsin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
