@@ -55,7 +55,8 @@ class DigestRule:
 
 
 class DigestItem(Struct, frozen=True, array_like=True):
-    """One notification that waits in a digest. Times are Unix ms; ``at`` is when it happened."""
+    """One notification that waits in a digest. Times are Unix ms; ``at`` is when it happened. ``data`` is MessagePack,
+    as the row that it lies in."""
 
     notification_id: str
     event_type: str

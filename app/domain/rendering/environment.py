@@ -67,17 +67,25 @@ def _environment(html: bool) -> _Environment:
     return _Environment(html=html)
 
 
-@lru_cache(maxsize=4096)
 def compiled(source: str, html: bool) -> Template:
     """The template of a source; ``html``: what it shows is escaped. Raises BadTemplate."""
+    template = _compiled(source, html)
+    if isinstance(template, str):
+        raise BadTemplate(template)
+    return template
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str, html: bool) -> Template | str:
+    """The template, or why there is none: a bad source is found bad only once."""
     if len(source) > MAX_SOURCE:
-        raise BadTemplate(f"is longer than {MAX_SOURCE} characters")
+        return f"is longer than {MAX_SOURCE} characters"
     try:
         return _environment(html).compiled(source)
     except TemplateSyntaxError as error:
-        raise BadTemplate(f"line {error.lineno}: {error.message}") from error
+        return f"line {error.lineno}: {error.message}"
     except (SyntaxError, RecursionError, ValueError, OverflowError, MemoryError) as error:
-        raise BadTemplate(f"can't be compiled ({type(error).__name__})") from error
+        return f"can't be compiled ({type(error).__name__})"
 
 
 def rendered(source: str, variables: Mapping[str, Any], *, html: bool) -> str:

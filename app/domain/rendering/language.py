@@ -126,7 +126,10 @@ class _Restriction(NodeTransformer):
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         sliced = isinstance(node.arg, nodes.Slice)
         self.generic_visit(node)
-        return _counted(node, "_weighed") if sliced else node
+        if sliced:
+            return _counted(node, "_weighed")
+        node.arg = _counted(node.arg, "_weighed")  # an error would write it out
+        return node
 
     def visit_Call(self, node: nodes.Call) -> nodes.Node:
         function = node.node
@@ -135,6 +138,9 @@ class _Restriction(NodeTransformer):
         if not known or node.dyn_args is not None or node.dyn_kwargs is not None:
             self._refuse(node, "this can't be called in templates (use a filter)")
         self.generic_visit(node)
+        node.args = [_counted(argument, "_weighed") for argument in node.args]
+        for keyword in node.kwargs:
+            keyword.value = _counted(keyword.value, "_weighed")
         return _counted(node, "_weighed")
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
