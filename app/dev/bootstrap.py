@@ -36,7 +36,7 @@ def main() -> int:
         print(f"Tocsin needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}", file=sys.stderr)
         return 1
     VENV.mkdir(exist_ok=True)
-    with (VENV / ".lock").open("w") as lock:
+    with (VENV / "setup.lock").open("w") as lock:  # not .lock, which is uv's
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once: the second finds the stamp
         try:
             if not is_installed():
