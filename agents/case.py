@@ -274,6 +274,8 @@ class Case:
         queue = tuple(other for other in row.waiting.get(cap, ()) if other != self.own_id)
         waiting = {name: ids for name, ids in row.waiting.items() if name != cap}
         windows.put(key, replace(row, waiting={**waiting, cap: queue} if queue else waiting))
+        if queue:  # who is next may go sooner than it was told
+            self.desk.state.schedule.at(self.desk.now, Due("place", self.facts.user_id, key, cap))
 
 
 def _taken(part: Part) -> bool:

@@ -67,7 +67,7 @@ def judge_caps(
         ahead = _place_in(queue, own_id)
         if (len(window) - start) // _ENTRY + ahead >= cap.limit:
             live = window[start:]
-            return Over(cap, _ids(live), _free_at(live, cap, ahead))
+            return Over(cap, _ids(live), _free_at(live, cap, ahead, now_ms))
     return None
 
 
@@ -122,11 +122,11 @@ def _ids(window: Window) -> tuple[str, ...]:
     return tuple(str(UUID(bytes=window[at + _TIME : at + _ENTRY])) for at in range(0, len(window), _ENTRY))
 
 
-def _free_at(live: Window, cap: Cap, ahead: int) -> int:
+def _free_at(live: Window, cap: Cap, ahead: int, now_ms: int) -> int:
     """When a place is free for the one behind ``ahead`` others, who each take one as soon as they can."""
-    free = [int.from_bytes(live[at : at + _TIME], "big") + cap.window_ms for at in range(0, len(live), _ENTRY)]
-    vacant = cap.limit - len(free)
-    for turn in range(ahead + 1):
-        if turn >= vacant:
-            free.append(free[turn - vacant] + cap.window_ms)
-    return free[ahead - vacant]
+    vacant = cap.limit - len(live) // _ENTRY
+    free = [now_ms] * vacant
+    free += (int.from_bytes(live[at : at + _TIME], "big") + cap.window_ms for at in range(0, len(live), _ENTRY))
+    for turn in range(ahead):
+        free.append(free[turn] + cap.window_ms)
+    return free[ahead]

@@ -246,9 +246,7 @@ class Harness:
         else:
             self.moved.append(record)
             stamp = record.timestamp_ms
-            self.feed(
-                record.topic, record.key, record.value, timestamp=stamp, partition=to, headers=record.headers
-            )
+            self.feed(record.topic, record.key, record.value, timestamp=stamp, partition=to, headers=record.headers)
 
     # --- what it came to ---
 
@@ -269,5 +267,3 @@ class Harness:
         self.sends.clear()
         self.withdrawals.clear()
         self.commands.clear()
-
-

@@ -62,9 +62,7 @@ def test_a_device_that_no_provider_serves_fails_beside_one_that_is_served(router
         ({"user_id": "a\u0000b", "key": "x"}, "user_id"),
     ],
 )
-def test_a_bad_request_is_refused_by_the_name_of_its_field(
-    router: Harness, fields: dict[str, Any], field: str
-) -> None:
+def test_a_bad_request_is_refused_by_the_name_of_its_field(router: Harness, fields: dict[str, Any], field: str) -> None:
     router.request(**fields)
 
     assert [invalid.field for invalid in router.dead] == [field]

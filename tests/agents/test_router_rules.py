@@ -323,5 +323,3 @@ def test_a_request_of_an_erased_user_that_is_made_again_is_repeated() -> None:
     router.request(idempotency_key="k")
 
     assert [status for status, _, _ in router.told()] == ["accepted", "suppressed", "repeated"]
-
-

@@ -1,0 +1,195 @@
+"""Fallback chains and collapse keys: one channel after the other, and only the newest."""
+
+from typing import Any
+
+import pytest
+
+from schemas.instants import rfc3339
+from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness, template
+
+CHAINED = POLICY + (
+    "  payment.failed: {category: orders, template: note, channels: [push, email, in_app], "
+    "fallback: {chain: [push, sms, email], wait: 2m, until: [delivered, opened]}}\n"
+)
+
+
+def chained(policy: str = CHAINED, **fields: Any) -> Harness:
+    router = Harness(policy=policy, **fields)
+    router.known()
+    return router
+
+
+def decided(router: Harness) -> list[tuple[Any, ...]]:
+    return [told for told in router.told() if told[0] != "accepted"]
+
+
+def test_the_next_step_begins_when_the_wait_is_over() -> None:
+    router = chained()
+    router.request(event_type="payment.failed")
+    router.after(2 * MINUTE - 1)
+    early = decided(router)
+    router.after(1)
+    push = router.sends[1]
+
+    assert early == [("queued", "in_app", None), ("queued", "push", None)]
+    assert decided(router)[2:] == [("queued", "sms", None)]
+    assert [(w.send_id, w.status) for w in router.withdrawals] == [(push.send_id, "cancelled")]
+    router.after(HOUR)
+    assert decided(router)[3:] == [("queued", "email", None)]
+
+
+@pytest.mark.parametrize("status", ["delivered", "clicked"])
+def test_a_state_of_until_ends_the_chain(status: str) -> None:
+    router = chained()
+    router.request(event_type="payment.failed")
+    router.receipt(router.sends[1], status)
+    router.after(HOUR)
+
+    assert ("queued", "sms", None) not in decided(router)
+
+
+def test_a_state_of_until_that_comes_late_cancels_what_is_not_sent_yet() -> None:
+    router = chained()
+    router.request(event_type="payment.failed")
+    push = router.sends[1]
+    router.after(2 * MINUTE)
+    sms = router.sends[2]
+    router.receipt(push, "delivered")
+    router.after(HOUR)
+
+    assert [w.send_id for w in router.withdrawals] == [push.send_id, push.send_id, sms.send_id]
+    assert ("queued", "email", None) not in decided(router)
+
+
+def test_the_next_step_begins_at_once_when_the_step_is_suppressed() -> None:
+    router = chained()
+    router.command("preferences.set", preferences={"channels": {"push": False, "sms": False}})
+    router.request(event_type="payment.failed")
+
+    assert decided(router)[1:] == [
+        ("suppressed", "push", "opted_out"),
+        ("suppressed", "sms", "opted_out"),
+        ("queued", "email", None),
+    ]
+
+
+def test_on_push_the_step_fails_when_all_devices_have() -> None:
+    router = chained()
+    router.device(device_id="d2")
+    router.request(event_type="payment.failed")
+    first, second = router.sends[1:]
+    router.settled(first, "failed", reason="permanent")
+    still = len(router.sends)
+    router.receipt(second, "bounced")
+
+    assert still == 3
+    assert decided(router)[-1] == ("queued", "sms", None)
+
+
+def test_unknown_is_no_failure() -> None:
+    router = chained()
+    router.request(event_type="payment.failed")
+    router.settled(router.sends[1], "unknown")
+
+    assert ("queued", "sms", None) not in decided(router)
+
+
+def test_a_step_that_is_held_waits_no_longer_than_the_others() -> None:
+    quiet = CHAINED.replace(
+        "defaults:", 'defaults:\n  quiet_hours: {start: "22:00", end: "08:00", channels: [push, sms]}'
+    )
+    router = chained(quiet, now=NOON + 11 * HOUR)
+    router.request(event_type="payment.failed")
+    router.after(4 * MINUTE)
+
+    assert decided(router) == [
+        ("queued", "in_app", None),
+        ("held", "push", "quiet_hours"),
+        ("cancelled", "push", None),
+        ("held", "sms", "quiet_hours"),
+        ("cancelled", "sms", None),
+        ("queued", "email", None),
+    ]
+
+
+def test_the_chain_is_cut_down_to_the_channels_of_the_request_and_of_the_template() -> None:
+    router = chained(templates=[template("no-push", "sms", "email")])
+    router.request(event_type="payment.failed", channels=["email", "push"])
+    router.request(event_type="payment.failed", template_id="no-push")
+
+    assert decided(router) == [("queued", "push", None), ("queued", "sms", None)]
+
+
+def test_a_cancelled_notification_begins_no_further_step() -> None:
+    router = chained()
+    router.request(event_type="payment.failed", campaign_id="c")
+    router.command("notification.cancel", campaign_id="c")
+    router.after(HOUR)
+
+    assert [told[0] for told in decided(router)] == ["queued", "queued"]
+
+
+def test_steps_end_with_the_expiry() -> None:
+    router = chained()
+    router.request(event_type="payment.failed", expires_at=rfc3339(NOON + MINUTE))
+    router.after(HOUR)
+
+    assert [told[1] for told in decided(router)] == ["in_app", "push"]
+
+
+# --- collapse ---
+
+QUIET = POLICY.replace("defaults:", 'defaults:\n  quiet_hours: {start: "22:00", end: "08:00", channels: [push, sms]}')
+
+
+def test_a_newer_one_replaces_what_is_held() -> None:
+    router = chained(QUIET, now=NOON + 11 * HOUR)
+    for n in range(3):
+        router.request(channels=["push"], collapse_key="score", data={"n": n})
+    newest = [event["notification_id"] for event in router.events if event["status"] == "accepted"][-1]
+    router.at(NOON + 21 * HOUR)
+
+    assert [told for told in decided(router) if told[0] != "held"] == [
+        ("suppressed", "push", "replaced"),
+        ("suppressed", "push", "replaced"),
+        ("queued", "push", None),
+    ]
+    assert [send.notification_id for send in router.sends] == [newest]
+
+
+def test_a_newer_one_takes_back_what_is_queued() -> None:
+    router = chained()
+    router.request(channels=["push"], collapse_key="score", data={"n": 1})
+    router.request(channels=["push", "email"], collapse_key="score", data={"n": 2})
+    first, second, _ = router.sends
+
+    assert [(w.send_id, w.status, w.reason, w.by) for w in router.withdrawals] == [
+        (first.send_id, "suppressed", "replaced", second.notification_id)
+    ]
+
+
+def test_a_newer_one_that_is_suppressed_replaces_nothing() -> None:
+    router = chained()
+    router.request(channels=["push"], collapse_key="score", data={"n": 1})
+    router.command("preferences.set", preferences={"channels": {"push": False}})
+    router.request(channels=["push"], collapse_key="score", data={"n": 2})
+
+    assert router.withdrawals == []
+
+
+def test_another_key_and_another_channel_are_left_alone() -> None:
+    router = chained()
+    router.request(channels=["push"], collapse_key="a", data={"n": 1})
+    router.request(channels=["push"], collapse_key="b", data={"n": 2})
+    router.request(channels=["email"], collapse_key="a", data={"n": 3})
+
+    assert router.withdrawals == []
+
+
+def test_an_older_one_that_is_judged_later_does_not_replace_the_newer() -> None:
+    router = chained()
+    router.request(channels=["push"], collapse_key="a", data={"n": 1}, send_at=rfc3339(NOON + HOUR))
+    router.request(channels=["push"], collapse_key="a", data={"n": 2})
+    router.after(HOUR)
+
+    assert len(router.sends) == 2
