@@ -1,0 +1,237 @@
+"""Carrying out calls: order, bounds, freshness, time limits."""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from agents.calls import FRESH_MS, Call, Result
+from agents.performing import Performing, unix_ms
+from app.domain.outcome import LANE_RESTS, Outcome
+from app.ports import Address, Handle, Message, Urgency
+from app.providers.gate import Gate, GatedClient
+from schemas.words import Channel, Provider
+from tests.unit.providers.factories import a_device, a_handle, a_message
+
+
+class Gatekeeper:
+    """A provider that answers when it is told to."""
+
+    name: Provider = "apns"
+    channel: Channel = "push"
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.asked: list[str] = []
+        self._answers: dict[str, asyncio.Future[Outcome]] = {}
+        self._began = asyncio.Condition()
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+        self.begun.append(handle.send_id)
+        async with self._began:
+            self._began.notify_all()
+        return await self._answer(handle.send_id)
+
+    async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
+        self.asked.append(handle.send_id)
+        return await self._answer(handle.send_id)
+
+    async def has_begun(self, count: int) -> None:
+        async with asyncio.timeout(5), self._began:
+            await self._began.wait_for(lambda: len(self.begun) >= count)
+
+    def answer(self, send_id: str, outcome: Outcome | None = None) -> None:
+        self._future(send_id).set_result(outcome or Outcome("ok"))
+
+    async def _answer(self, send_id: str) -> Outcome:
+        return await self._future(send_id)
+
+    def _future(self, send_id: str) -> "asyncio.Future[Outcome]":
+        return self._answers.setdefault(send_id, asyncio.get_running_loop().create_future())
+
+
+def a_call(name: str, user_id: str = "u1", **changes) -> Call:
+    priority = changes.pop("priority", "normal")
+    call = Call(
+        purpose="send",
+        key=name.encode(),
+        number=1,
+        user_id=user_id,
+        provider="apns",
+        message=a_message(),
+        to=a_device(),
+        handle=a_handle(send_id=name, priority=priority),
+        claimed_at=unix_ms(),
+        timeout_ms=5_000,
+    )
+    return dataclasses.replace(call, **changes)
+
+
+def performing(
+    client: Gatekeeper, *, concurrency: int = 10, limit: int = 10, reserved: int = 2, clock: Callable[[], int] = unix_ms
+) -> tuple[Performing, Gate]:
+    gate = Gate("apns", concurrency=concurrency)
+    return Performing({"apns": GatedClient(client, gate)}, limit=limit, reserved=reserved, clock=clock), gate
+
+
+async def test_a_call_is_made_once_and_its_answer_comes_back():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    call = a_call("a")
+    client.answer("a", Outcome("ok", provider_message_id="m"))
+
+    assert await performer.perform(call) == Result(call, Outcome("ok", provider_message_id="m"))
+    assert client.begun == ["a"]
+
+
+async def test_a_users_calls_are_made_one_after_the_other_in_order():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    tasks = [asyncio.create_task(performer.perform(a_call(name))) for name in "abc"]
+    await client.has_begun(1)
+    assert client.begun == ["a"]
+    for number, name in enumerate("abc", 1):
+        await client.has_begun(number)
+        client.answer(name)
+    await asyncio.gather(*tasks)
+
+    assert client.begun == ["a", "b", "c"]
+
+
+async def test_users_do_not_wait_for_each_other():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    tasks = [asyncio.create_task(performer.perform(a_call(user, user))) for user in ("u1", "u2")]
+    await client.has_begun(2)
+    for user in ("u2", "u1"):
+        client.answer(user)
+    results = await asyncio.gather(*tasks)
+
+    assert [result.outcome for result in results] == [Outcome("ok")] * 2
+
+
+async def test_a_critical_call_does_not_wait_for_the_users_other_calls():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    slow = asyncio.create_task(performer.perform(a_call("slow")))
+    await client.has_begun(1)
+    client.answer("otp")
+    await performer.perform(a_call("otp", priority="critical"))
+    client.answer("slow")
+    await slow
+
+    assert client.begun == ["slow", "otp"]
+
+
+async def test_a_call_whose_look_has_aged_is_not_made():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    call = a_call("a", claimed_at=unix_ms() - FRESH_MS)
+
+    assert await performer.perform(call) == Result(call, None)
+    assert client.begun == []
+
+
+async def test_a_look_ages_while_the_call_waits_its_turn():
+    client = Gatekeeper()
+    now = 1_000_000
+    performer, _ = performing(client, clock=lambda: now)
+    first = asyncio.create_task(performer.perform(a_call("a", claimed_at=now)))
+    second = asyncio.create_task(performer.perform(a_call("b", claimed_at=now)))
+    await client.has_begun(1)
+    now += FRESH_MS
+    client.answer("a")
+
+    assert (await first).outcome == Outcome("ok")
+    assert (await second).outcome is None
+    assert client.begun == ["a"]
+
+
+async def test_a_full_lane_makes_the_send_look_again():
+    client = Gatekeeper()
+    performer, _ = performing(client, concurrency=1)
+    first = asyncio.create_task(performer.perform(a_call("a", "u1")))
+    await client.has_begun(1)
+    second = await performer.perform(a_call("b", "u2"))
+    client.answer("a")
+    await first
+
+    assert second.outcome is None
+    assert client.begun == ["a"]
+
+
+async def test_a_resting_lane_is_told_as_such_and_nobody_is_called():
+    client = Gatekeeper()
+    performer, gate = performing(client)
+    gate.record(Outcome("config"))
+    gate.breaker.begin(asyncio.get_running_loop().time())
+    result = await performer.perform(a_call("a"))
+
+    assert result.outcome is not None
+    assert (result.outcome.kind, result.outcome.code) == ("throttle", LANE_RESTS)
+    assert client.begun == []
+
+
+async def test_what_a_call_came_to_teaches_the_lane():
+    client = Gatekeeper()
+    performer, gate = performing(client)
+    client.answer("a", Outcome("config", code="InvalidProviderToken"))
+    await performer.perform(a_call("a"))
+
+    assert gate.breaker.cause == "config"
+
+
+async def test_a_client_that_overruns_its_limit_is_cut_off_in_doubt():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+
+    assert (await performer.perform(a_call("a", timeout_ms=1))).outcome == Outcome("in_doubt", doubt="timeout")
+    assert performer.room(Urgency.CRITICAL) == 10
+
+
+async def test_a_question_is_put_whatever_its_age():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    client.answer("a")
+    result = await performer.perform(a_call("a", purpose="ask", claimed_at=0))
+
+    assert result.outcome == Outcome("ok")
+    assert client.begun == []
+
+
+async def test_a_question_that_is_not_answered_in_time_found_nothing():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+
+    assert (await performer.perform(a_call("a", purpose="ask", timeout_ms=1))).outcome is None
+
+
+async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones():
+    client = Gatekeeper()
+    performer, _ = performing(client, limit=3, reserved=1)
+    assert (performer.room(Urgency.CRITICAL), performer.room(Urgency.NORMAL)) == (3, 2)
+    tasks = [asyncio.create_task(performer.perform(a_call(name, name))) for name in ("a", "b")]
+    await client.has_begun(2)
+    room = performer.room(Urgency.CRITICAL), performer.room(Urgency.NORMAL)
+    for name in ("a", "b"):
+        client.answer(name)
+    await asyncio.gather(*tasks)
+
+    assert room == (1, 0)
+    assert performer.room(Urgency.NORMAL) == 2
+
+
+async def test_a_bug_in_a_client_is_not_hidden():
+    class Broken(Gatekeeper):
+        async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+            raise ZeroDivisionError
+
+    performer, _ = performing(Broken())
+    with pytest.raises(ZeroDivisionError):
+        await performer.perform(a_call("a"))
+    assert performer.room(Urgency.CRITICAL) == 10
