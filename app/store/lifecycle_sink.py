@@ -30,8 +30,8 @@ GROUP = f"tocsin_{ROLE}"
 
 #: Larger batches insert hardly faster, and take more memory.
 MAX_ROWS = 10_000
-#: How long the first record of a batch waits for others.
-GATHER_S = 0.2
+#: From one insert to the next, so that ClickHouse has few parts to merge; the first record after a pause doesn't wait.
+GATHER_S = 0.3
 _POLL_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
@@ -86,6 +86,8 @@ class LifecycleSink:
         self._topic = topic
         self._dead_topic = dead_topic
         self._client: AsyncClient | None = None
+        #: On the loop's clock.
+        self._next_insert_at = 0.0
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Until ``stop``; ``ready`` is called when ClickHouse and Kafka are connected.
@@ -112,10 +114,12 @@ class LifecycleSink:
         while count < MAX_ROWS and (left := until - clock()) > 0:
             fetched = await self._consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=MAX_ROWS - count)
             if fetched and not batch:
-                until = clock() + GATHER_S
+                until = self._next_insert_at
             for partition, records in fetched.items():
                 batch.setdefault(partition, []).extend(records)
                 count += len(records)
+        if batch:
+            self._next_insert_at = clock() + GATHER_S
         return batch
 
     async def _persist(self, action: str, attempt: Callable[[], Awaitable[object]], stop: asyncio.Event) -> bool:
@@ -181,9 +185,8 @@ class LifecycleSink:
             await client.close()
 
     def _lag(self, batch: Batch) -> int:
-        return sum(
-            (self._consumer.highwater(partition) or 0) - records[-1].offset - 1 for partition, records in batch.items()
-        )
+        still_ours = self._consumer.assignment() & batch.keys()
+        return sum((self._consumer.highwater(at) or 0) - batch[at][-1].offset - 1 for at in still_ours)
 
     def _dead_letter(self, record: ConsumerRecord, error: Invalid) -> DeadLetter:
         return DeadLetter(
