@@ -1,0 +1,73 @@
+"""Rows of sends: kept while open, nearly empty once ended."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.attempts import Tries
+from schemas.decode import Invalid
+from schemas.sends import Withdraw
+from tables.attempts import ATTEMPTS, KEPT_MS, Attempts, OpenSend, SendRow, Timer, send_key
+from tables.pauses import PAUSES, Pause, Pauses, pause_key
+from tables.rows import MemoryRows
+
+SEND = "5f1c9a52-0d57-8b0e-9a39-5f5c1d3f0003"
+KEY = send_key(SEND)
+
+rows = st.builds(
+    SendRow,
+    state=st.sampled_from(["held", "calling", "in_doubt", "retrying"]),
+    expires=st.none() | st.integers(0, 2**50),
+    open=st.builds(
+        OpenSend,
+        send=st.binary(),
+        queued_at=st.integers(0, 2**50),
+        tries=st.builds(Tries, used=st.integers(0, 9), provider=st.sampled_from([None, "apns", "sns"])),
+        timer=st.none() | st.builds(Timer, kind=st.sampled_from(["retry", "settle"]), due_ms=st.integers(0, 2**50)),
+        proven=st.none() | st.text(),
+        withdrawn=st.none() | st.just(Withdraw(send_id=SEND, user_id="u", status="cancelled", by="n")),
+    ),
+)
+
+
+@given(rows)
+def test_a_row_is_read_as_it_was_written(row):
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=SendRow) == row
+
+
+def test_a_key_is_the_uuids_bytes_whatever_its_case():
+    assert send_key(SEND.upper()) == KEY
+    assert len(KEY) == 16
+
+
+@pytest.mark.parametrize("send_id", ["", "x", SEND[:-1], SEND + "00"])
+def test_what_is_no_uuid_is_refused_by_name(send_id):
+    with pytest.raises(Invalid) as refused:
+        send_key(send_id)
+    assert refused.value.field == "send_id"
+
+
+def test_an_ended_row_outlives_the_topics_and_then_expires():
+    table = Attempts(ATTEMPTS, MemoryRows())
+    table.put(KEY, SendRow(state="calling", open=OpenSend(b"secret", 1)))
+    table.end(KEY, "sent", 1_000)
+    row = table.get(KEY)
+
+    assert row == SendRow(state="sent", expires=1_000 + KEPT_MS)
+    assert row is not None
+    assert ATTEMPTS.expires is not None
+    assert ATTEMPTS.expires(row) == 1_000 + KEPT_MS
+
+
+def test_an_open_row_never_expires():
+    assert ATTEMPTS.expires is not None
+    assert ATTEMPTS.expires(SendRow(state="held", open=OpenSend(b"", 1))) is None
+
+
+def test_a_users_pauses_come_in_order_of_acceptance_and_are_theirs_alone():
+    table = Pauses(PAUSES, MemoryRows())
+    for user, accepted_at, last in (("u", 300, 1), ("u", 20, 2), ("u", 20, 3), ("u1", 1, 4)):
+        table.put(pause_key(user, accepted_at, KEY[:-1] + bytes([last])), Pause(False, f"n{last}"))
+
+    assert [(key[-1], pause.notification_id) for key, pause in table.of("u")] == [(2, "n2"), (3, "n3"), (1, "n1")]
