@@ -7,7 +7,6 @@ big-endian) and by whom (16 bytes, the notification's id). So it is trimmed, cou
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from uuid import UUID
 
 from schemas.words import Channel
 
@@ -119,14 +118,19 @@ def _place_in(queue: Sequence[bytes], own_id: bytes) -> int:
 
 
 def _ids(window: Window) -> tuple[str, ...]:
-    return tuple(str(UUID(bytes=window[at + _TIME : at + _ENTRY])) for at in range(0, len(window), _ENTRY))
+    entries = (window[at + _TIME : at + _ENTRY].hex() for at in range(0, len(window), _ENTRY))
+    return tuple(f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in entries)
 
 
 def _free_at(live: Window, cap: Cap, ahead: int, now_ms: int) -> int:
-    """When a place is free for the one behind ``ahead`` others, who each take one as soon as they can."""
-    vacant = cap.limit - len(live) // _ENTRY
-    free = [now_ms] * vacant
-    free += (int.from_bytes(live[at : at + _TIME], "big") + cap.window_ms for at in range(0, len(live), _ENTRY))
-    for turn in range(ahead):
-        free.append(free[turn] + cap.window_ms)
-    return free[ahead]
+    """When a place is free for the one behind ``ahead`` others, who each take one as soon as they can.
+
+    The first ``limit`` of them take what is vacant, then what slides out in turn; the next that many come a window
+    later each.
+    """
+    rounds, turn = divmod(ahead, cap.limit)
+    place = turn - cap.limit + len(live) // _ENTRY
+    if place < 0:
+        return now_ms + rounds * cap.window_ms
+    taken_ms = int.from_bytes(live[place * _ENTRY : place * _ENTRY + _TIME], "big")
+    return taken_ms + (rounds + 1) * cap.window_ms

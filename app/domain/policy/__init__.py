@@ -1,6 +1,7 @@
 """The policy: the one declarative, versioned document that says who is told what, when and how (contract, "Policy")."""
 
-from app.domain.policy.compile import duration_ms, parse_policy
+from app.domain.policy.checks import duration_ms
+from app.domain.policy.compile import parse_policy
 from app.domain.policy.model import (
     Category,
     EventRule,

@@ -6,28 +6,16 @@ from typing import Any
 from app.domain.caps import Cap
 from app.domain.digest import DigestRule, Rhythm
 from app.domain.fallback import Chain
+from app.domain.policy import delivery
+from app.domain.policy.checks import Checks, duration_ms
 from app.domain.policy.document import Document, read_document
-from app.domain.policy.model import Category, EventRule, InDoubt, Policy, ProviderChoice, Rate, Retries
+from app.domain.policy.model import Category, EventRule, Policy
 from app.domain.policy.problems import Path, PolicyError, Problem
 from app.domain.policy.schema import shape_problems
 from app.domain.quiet_hours import EVERY_DAY, Hours, days_mask, minutes_of
 from app.domain.zones import is_zone
-from schemas.words import CHANNELS, Channel, Priority, Provider
+from schemas.words import Channel
 
-_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-_PROVIDERS: dict[Channel, tuple[Provider, ...]] = {
-    "push": ("apns", "fcm", "webpush"),
-    "email": ("ses", "sendgrid"),
-    "sms": ("twilio", "vonage", "sns"),
-    "in_app": ("inbox",),
-}
-_RETRIES: dict[Channel, Retries] = {
-    "push": Retries(5, 1_000, 60_000),
-    "email": Retries(6, 5_000, 900_000),
-    "sms": Retries(4, 2_000, 60_000),
-    "in_app": Retries(5, 1_000, 60_000),
-}
 _VERIFIED: dict[Channel, bool] = {"sms": True, "email": False}
 _QUIET_CHANNELS: list[Channel] = ["push", "sms"]
 _DIGEST_CHANNELS: list[Channel] = ["push", "email", "sms"]
@@ -41,17 +29,11 @@ def parse_policy(text: str | Mapping[str, Any], *, templates: Container[str] | N
     document = read_document(text) if isinstance(text, str) else Document(text)
     if problems := shape_problems(document):
         raise PolicyError(_in_order(problems))
-    compiler = _Compiler(document, templates)
-    policy = compiler.policy()
-    if compiler.problems:
-        raise PolicyError(_in_order(compiler.problems))
+    checks = Checks(document, templates)
+    policy = _Compiler(document, checks).policy()
+    if checks.problems:
+        raise PolicyError(_in_order(checks.problems))
     return policy
-
-
-def duration_ms(text: str | int) -> int:
-    """``10m`` in milliseconds; ``0`` needs no unit."""
-    digits = str(text).rstrip("mshd")
-    return int(digits) * _UNITS_MS.get(str(text)[len(digits) :], 0)
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
@@ -59,13 +41,11 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
 
 
 class _Compiler:
-    """One document on its way to a Policy; gathers problems and goes on, so that an author sees all of them."""
+    """One document on its way to a Policy; goes on after a problem, so that an author sees all of them."""
 
-    def __init__(self, document: Document, templates: Container[str] | None) -> None:
-        self._document = document
+    def __init__(self, document: Document, checks: Checks) -> None:
         self._root: dict[str, Any] = document.root
-        self._templates = templates
-        self.problems: list[Problem] = []
+        self._checks = checks
 
     def policy(self) -> Policy:
         defaults = self._root.get("defaults", {})
@@ -76,7 +56,7 @@ class _Compiler:
         }
         categories = self._categories(defaults.get("category"), digests)
         default = categories[defaults.get("category", "other")]
-        expires = self._duration(("defaults", "expires_after"), defaults.get("expires_after", "48h"))
+        expires = self._checks.duration(("defaults", "expires_after"), defaults.get("expires_after", "48h"))
         rules = self._event_rules(categories, default, digests, expires)
         sources = self._root.get("critical", {}).get("sources")
         return Policy(
@@ -92,45 +72,21 @@ class _Compiler:
             quiet_hours=self._quiet_hours(quiet),
             quiet_channels=frozenset(quiet.get("channels", _QUIET_CHANNELS)),
             quiet_spread_ms=duration_ms(quiet.get("spread", 0)),
-            providers=self._providers(),
-            retries=self._retries(),
-            in_doubt=self._in_doubt(categories),
-            shed=self._shed(),
-            dedup_keys_ms=self._duration(("defaults", "dedup", "keys"), dedup.get("keys", "7d")),
+            providers=delivery.providers_of(self._root, self._checks),
+            retries=delivery.retries_of(self._root, self._checks),
+            in_doubt=delivery.in_doubt_of(self._root, self._checks, categories),
+            shed=delivery.shed_of(self._root, self._checks),
+            dedup_keys_ms=self._checks.duration(("defaults", "dedup", "keys"), dedup.get("keys", "7d")),
             dedup_content_ms=duration_ms(dedup.get("content", "10m")),
             expires_after_ms=expires,
             verified=self._verified(defaults.get("channels", {})),
             critical_sources=None if sources is None else frozenset(sources),
         )
 
-    # --- what every part needs -----------------------------------------------------------------------------------
-
-    def _problem(self, path: Path, message: str, remedy: str) -> None:
-        self.problems.append(self._document.problem(path, message, remedy))
-
-    def _duration(self, path: Path, text: str | int) -> int:
-        """A duration that mustn't be nothing."""
-        ms = duration_ms(text)
-        if ms == 0:
-            self._problem(path, "is 0", "write a time above 0, such as 10m")
-        return ms
-
-    def _known(self, path: Path, kind: str, name: str, among: Container[str]) -> bool:
-        if name in among:
-            return True
-        self._problem(path, f"names the {kind} {name}, which isn't there", f"add that {kind}, or name another")
-        return False
-
-    def _template(self, path: Path, name: str | None) -> None:
-        if name is not None and self._templates is not None:
-            self._known(path, "template", name, self._templates)
-
-    # --- the parts -----------------------------------------------------------------------------------------------
-
     def _zone(self) -> str:
         zone: str = self._root.get("timezone", "UTC")
         if not is_zone(zone):
-            self._problem(("timezone",), f"is {zone!r}, no IANA time zone", "write one such as Europe/London")
+            self._checks.problem(("timezone",), f"is {zone!r}, no IANA time zone", "write one such as Europe/London")
             return "UTC"
         return zone
 
@@ -138,7 +94,9 @@ class _Compiler:
         if "start" not in quiet:
             return None
         if quiet["start"] == quiet["end"]:
-            self._problem(("defaults", "quiet_hours", "end"), "equals start", "leave both out for no quiet hours")
+            self._checks.problem(
+                ("defaults", "quiet_hours", "end"), "equals start", "leave both out for no quiet hours"
+            )
         return Hours(
             minutes_of(quiet["start"]),
             minutes_of(quiet["end"]),
@@ -154,7 +112,7 @@ class _Compiler:
     def _categories(self, default: str | None, digests: Mapping[str, DigestRule]) -> dict[str, Category]:
         said = self._root.get("categories", {})
         categories = {name: self._category(name, entry, digests) for name, entry in said.items()}
-        if default is not None and not self._known(("defaults", "category"), "category", default, categories):
+        if default is not None and not self._checks.known(("defaults", "category"), "category", default, categories):
             categories[default] = Category(default, ())
         if default is None and "other" not in categories:
             categories["other"] = Category("other", ("in_app",))
@@ -163,7 +121,7 @@ class _Compiler:
     def _category(self, name: str, entry: dict[str, Any], digests: Mapping[str, DigestRule]) -> Category:
         digest = entry.get("digest")
         if digest is not None:
-            self._known(("categories", name, "digest"), "digest", digest, digests)
+            self._checks.known(("categories", name, "digest"), "digest", digest, digests)
         return Category(
             name=name,
             channels=tuple(entry.get("channels", ())),
@@ -177,14 +135,16 @@ class _Compiler:
         )
 
     def _digest(self, path: Path, name: str, entry: dict[str, Any]) -> DigestRule:
-        self._template((*path, "template"), entry["template"])
+        self._checks.template((*path, "template"), entry["template"])
         if entry.get("min_items", 2) > entry.get("max_items", 100):
-            self._problem((*path, "min_items"), "is more than max_items", "so nothing would ever be gathered: lower it")
+            self._checks.problem(
+                (*path, "min_items"), "is more than max_items", "so nothing would ever be gathered: lower it"
+            )
         return DigestRule(
             name=name,
             template=entry["template"],
-            window_ms=self._duration((*path, "window"), entry.get("window", "24h")),
-            max_wait_ms=self._duration((*path, "max_wait"), entry.get("max_wait", "24h")),
+            window_ms=self._checks.duration((*path, "window"), entry.get("window", "24h")),
+            max_wait_ms=self._checks.duration((*path, "max_wait"), entry.get("max_wait", "24h")),
             max_items=entry.get("max_items", 100),
             min_items=entry.get("min_items", 2),
             channels=frozenset(entry.get("channels", _DIGEST_CHANNELS)),
@@ -205,20 +165,23 @@ class _Compiler:
         for name, entry in self._root.get("event_types", {}).items():
             path: Path = ("event_types", name)
             category = default
-            if "category" in entry and self._known((*path, "category"), "category", entry["category"], categories):
+            if "category" in entry and self._checks.known(
+                (*path, "category"), "category", entry["category"], categories
+            ):
                 category = categories[entry["category"]]
-            self._template((*path, "template"), entry.get("template"))
+            self._checks.template((*path, "template"), entry.get("template"))
             fallback = self._fallback((*path, "fallback"), entry.get("fallback"))
+            digest = self._event_digest(path, entry.get("digest"), category, digests)
             rules[name] = EventRule(
                 name=name,
                 category=category,
                 priority=entry.get("priority", "normal"),
                 template=entry.get("template"),
                 channels=tuple(entry.get("channels", category.channels)),
-                expires_after_ms=self._duration((*path, "expires_after"), entry["expires_after"])
+                expires_after_ms=self._checks.duration((*path, "expires_after"), entry["expires_after"])
                 if "expires_after" in entry
                 else expires_ms,
-                digest=self._event_digest(path, entry.get("digest"), category, digests) if fallback is None else None,
+                digest=digest if fallback is None else None,
                 fallback=fallback,
             )
         return rules
@@ -231,15 +194,15 @@ class _Compiler:
         if said is None:
             return category.digest
         if isinstance(said, str):
-            return digests[said] if self._known(path, "digest", said, digests) else None
+            return digests[said] if self._checks.known(path, "digest", said, digests) else None
         if name in digests:
-            self._problem(path, f"has the name of the digest {name}", "name it here, or give that another name")
+            self._checks.problem(path, f"has the name of the digest {name}", "name it here, or give that another name")
         return self._digest(path, name, said)
 
     def _fallback(self, path: Path, entry: dict[str, Any] | None) -> Chain | None:
         if entry is None:
             return None
-        wait_ms = self._duration((*path, "wait"), entry["wait"])
+        wait_ms = self._checks.duration((*path, "wait"), entry["wait"])
         return Chain(tuple(entry["chain"]), wait_ms, frozenset(entry.get("until", ("delivered", "opened"))))
 
     def _caps(self, categories: Mapping[str, Category], digests: Mapping[str, DigestRule]) -> tuple[Cap, ...]:
@@ -247,18 +210,18 @@ class _Compiler:
         for index, entry in enumerate(self._root.get("caps", [])):
             path: Path = ("caps", index)
             if any(cap.name == entry["name"] for cap in caps):
-                self._problem((*path, "name"), f"{entry['name']} is there twice", "give each cap its own name")
+                self._checks.problem((*path, "name"), f"{entry['name']} is there twice", "give each cap its own name")
             if "category" in entry:
-                self._known((*path, "category"), "category", entry["category"], categories)
+                self._checks.known((*path, "category"), "category", entry["category"], categories)
             over = entry.get("over", "suppress")
             digest = over["digest"] if isinstance(over, dict) else None
             if digest is not None:
-                self._known((*path, "over", "digest"), "digest", digest, digests)
+                self._checks.known((*path, "over", "digest"), "digest", digest, digests)
             caps.append(
                 Cap(
                     name=entry["name"],
                     limit=entry["limit"],
-                    window_ms=self._duration((*path, "window"), entry["window"]),
+                    window_ms=self._checks.duration((*path, "window"), entry["window"]),
                     category=entry.get("category"),
                     channel=entry.get("channel"),
                     over="digest" if digest is not None else over,
@@ -266,46 +229,3 @@ class _Compiler:
                 )
             )
         return tuple(caps)
-
-    def _providers(self) -> dict[Channel, ProviderChoice]:
-        said = self._root.get("providers", {})
-        choices: dict[Channel, ProviderChoice] = {}
-        for channel in CHANNELS:
-            entry = said.get(channel, {})
-            order = tuple(entry.get("order", _PROVIDERS[channel]))
-            for provider in entry.get("limits", {}):
-                path = ("providers", channel, "limits", provider)
-                if provider not in order:
-                    self._problem(path, f"{provider} isn't in the order", "add it there, or leave out its limit")
-            choices[channel] = ProviderChoice(order, {p: _rate(text) for p, text in entry.get("limits", {}).items()})
-        return choices
-
-    def _retries(self) -> dict[Channel, Retries]:
-        retries = dict(_RETRIES)
-        for channel, entry in self._root.get("retries", {}).items():
-            path, default = ("retries", channel), _RETRIES[channel]
-            retries[channel] = Retries(
-                entry.get("attempts", default.attempts),
-                self._duration((*path, "base"), entry["base"]) if "base" in entry else default.base_ms,
-                self._duration((*path, "cap"), entry["cap"]) if "cap" in entry else default.cap_ms,
-            )
-            if retries[channel].cap_ms < retries[channel].base_ms:
-                self._problem(path, "has a cap below its base", "raise cap, or lower base")
-        return retries
-
-    def _in_doubt(self, categories: Mapping[str, Category]) -> InDoubt:
-        entry = self._root.get("in_doubt", {})
-        by_category = {name: then for name, then in entry.items() if name not in ("settle", "default")}
-        for name in by_category:
-            self._known(("in_doubt", name), "category", name, categories)
-        return InDoubt(duration_ms(entry.get("settle", "5m")), entry.get("default", "give_up"), by_category)
-
-    def _shed(self) -> dict[Priority, int]:
-        return {
-            priority: self._duration(("shed", priority), text) for priority, text in self._root.get("shed", {}).items()
-        }
-
-
-def _rate(text: str) -> Rate:
-    count, unit = text.split("/")
-    return Rate(int(count), _UNITS_MS[unit])

@@ -1,7 +1,6 @@
 """Preferences, consent and do-not-disturb: what a user lets through (contract, "Preference", "DND")."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -50,12 +49,16 @@ class Preferences(Struct, frozen=True, omit_defaults=True):
 NO_PREFERENCES = Preferences()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """``by``: the entry that decided, as in the document (``categories.social.email``), or the policy's rule."""
 
     allowed: bool
     by: str
+
+
+_NEVER = Answer(True, "opt_out never")
+_NOTHING_SAID = Answer(True, "nothing said")
+_NO_CONSENT_NEEDED = Answer(True, "no consent required")
 
 
 def check_digest_choice(preferences: Preferences, policy: Policy) -> None:
@@ -70,7 +73,7 @@ def judge_preference(preferences: Preferences, rule: EventRule, event_type: str,
     """Whether the user lets this through: the most specific entry that speaks of the channel decides."""
     category = rule.category
     if category.opt_out_never:
-        return Answer(True, "opt_out never")
+        return _NEVER
     if preferences.event_types:
         entry = _speaking_entry(preferences.event_types, event_type, channel)
         if entry is not None:
@@ -82,7 +85,7 @@ def judge_preference(preferences: Preferences, rule: EventRule, event_type: str,
         return Answer(preferences.channels[channel], f"channels.{channel}")
     if channel in category.default:
         return Answer(category.default[channel], f"default of {category.name}")
-    return Answer(True, "nothing said")
+    return _NOTHING_SAID
 
 
 def _speaking_entry(entries: Switches, event_type: str, channel: Channel) -> str | None:
@@ -104,7 +107,7 @@ def judge_consent(granted: bool | None, category: Category, channel: Channel) ->
         return Answer(granted is True, "consent required")
     if granted is False and not category.opt_out_never:
         return Answer(False, "consent withdrawn")
-    return Answer(True, "no consent required")
+    return _NO_CONSENT_NEEDED
 
 
 def unsubscribed(document: Mapping[str, Any], category: str, channel: Channel, policy: Policy) -> dict[str, Any]:

@@ -114,6 +114,33 @@ def test_those_who_wait_get_places_in_order_as_they_become_free() -> None:
     assert [over and over.free_at_ms for over in free] == [1_000, 1_400, 2_000, 2_400, 3_000]
 
 
+def test_a_queue_longer_than_the_cap_takes_what_is_vacant_first() -> None:
+    queue = [id_of(number) for number in (5, 6, 7, 8, 9)]
+    free = [judge_caps([DEFER], {"defer": window_of(DEFER, (1, 0))}, {"defer": queue}, one, 500) for one in queue]
+    assert [over and over.free_at_ms for over in free] == [None, 1_000, 1_500, 2_000, 2_500]
+
+
+@given(
+    limit=st.integers(1, 4),
+    taken=st.lists(st.integers(0, 99), max_size=6),
+    ahead=st.integers(0, 12),
+)
+def test_waiting_for_a_place_ends_as_a_replay_of_the_queue_says(limit: int, taken: list[int], ahead: int) -> None:
+    cap, now = Cap("defer", limit, 100, over="defer"), 99
+    places = sorted(taken)
+    window = window_of(cap, *((number, at) for number, at in enumerate(places)))
+    queue = [id_of(100 + number) for number in range(ahead)]
+    for moment in range(now, 5000):
+        places = [at for at in places if at > moment - cap.window_ms]
+        while len(places) < limit and ahead >= 0:
+            places.append(moment)
+            ahead -= 1
+        if ahead < 0:
+            break
+    over = judge_caps([cap], {"defer": window}, {"defer": queue}, id_of(999), now)
+    assert (now if over is None else over.free_at_ms) == moment
+
+
 def test_only_a_deferring_cap_has_a_queue() -> None:
     assert judge_caps([HOUR], {"hour": b""}, {"hour": [id_of(n) for n in range(5)]}, id_of(9), 10) is None
 

@@ -16,6 +16,45 @@ digests:
 """
 
 
+EVERYTHING = """\
+timezone: UTC
+defaults:
+  category: other
+  dedup: {keys: 7d, content: 10m}
+  expires_after: 48h
+  quiet_hours: {start: "22:00", end: "08:00", days: [mon, sun], channels: [push, sms], spread: 1m}
+  channels: {sms: {verified: true}, email: {verified: false}}
+critical: {sources: ["auth"]}
+categories:
+  security:  {opt_out: never, critical: true, channels: [push, sms, email], verified: {sms: false}}
+  orders:    {channels: [push, email, in_app]}
+  social:    {channels: [push, in_app], default: {email: false}, digest: social_daily}
+  marketing: {channels: [email, push], consent: [sms], unsubscribe: one_click}
+  other:     {channels: [in_app]}
+caps:
+  - {name: user-day, limit: 50, window: 24h}
+  - {name: marketing-week, category: marketing, limit: 3, window: 7d, over: defer}
+  - {name: push-hour, channel: push, limit: 10, window: 1h, over: {digest: social_daily}}
+digests:
+  social_daily: {window: 10m, max_wait: 24h, max_items: 100, min_items: 2, template: summary, channels: [push, email]}
+  morning: {every: week, at: "07:30", on: sat, template: summary, first: send, drop_when_active: true}
+event_types:
+  login.otp:       {category: security, priority: critical, expires_after: 5m, template: otp}
+  order.*:         {category: orders, priority: high, template: order_shipped, channels: [push]}
+  comment.created:
+    category: social
+    digest: {key: data.thread_id, window: 5m, max_wait: 30m, max_items: 50, min_items: 2, template: comments}
+  payment.failed:  {category: orders, fallback: {chain: [push, sms, email], wait: 2m, until: [delivered, opened]}}
+providers:
+  push:  {order: [apns, fcm, webpush]}
+  email: {order: [ses, sendgrid], limits: {ses: 200/s}}
+  sms:   {order: [twilio, vonage, sns]}
+retries: {push: {attempts: 5, base: 1s, cap: 60s}, email: {attempts: 6, base: 5s, cap: 15m}}
+in_doubt: {settle: 5m, security: resend, default: give_up}
+shed: {low: 6h}
+"""
+
+
 def problems_of(text: str, templates: frozenset[str] | None = None) -> list[Problem]:
     with pytest.raises(PolicyError) as refused:
         parse_policy(text, templates=templates)
@@ -313,6 +352,29 @@ def test_the_default_policy_fits_parser_and_schema_and_names_only_templates_that
     text = default_policy_text()
     assert fits_schema(text)
     parse_policy(text, templates=frozenset(default_templates()))
+
+
+def test_every_key_that_a_policy_may_have_is_understood() -> None:
+    assert fits_schema(EVERYTHING)
+    policy = parse_policy(EVERYTHING)
+    comment, payment, otp = (policy.rule_of(name) for name in ("comment.created", "payment.failed", "login.otp"))
+    assert comment.digest is not None
+    assert (comment.digest.name, comment.digest.key, comment.digest.min_items) == ("comment.created", ("thread_id",), 2)
+    assert payment.fallback is not None
+    assert (payment.fallback.steps, payment.fallback.wait_ms) == (("push", "sms", "email"), 120_000)
+    assert payment.fallback.until == {"delivered", "opened"}
+    assert policy.priority_of(otp, None, "anyone") == "critical"
+    assert otp.expires_after_ms == 300_000
+    assert not policy.verified_required(otp.category, "sms")
+    assert [(cap.name, cap.over, cap.digest) for cap in policy.caps] == [
+        ("user-day", "suppress", None),
+        ("marketing-week", "defer", None),
+        ("push-hour", "digest", "social_daily"),
+    ]
+    assert policy.quiet_hours is not None
+    assert (policy.quiet_hours.start, policy.quiet_hours.end, policy.quiet_hours.spread_ms) == (1320, 480, 60_000)
+    assert policy.categories["marketing"].unsubscribe == "one_click"
+    assert policy.in_doubt.then("security") == "resend"
 
 
 def test_the_schema_is_a_schema() -> None:

@@ -282,5 +282,5 @@ def test_variants_are_given_by_weight_and_always_the_same_to_a_user() -> None:
 @pytest.mark.parametrize("weights", [None, [], [0, 0]])
 def test_there_is_no_variant_where_none_has_weight(weights: list[int] | None) -> None:
     channels = {"sms": {"en": {"body": "x"}}}
-    variants = weights and [{"name": str(n), "weight": w, "channels": channels} for n, w in enumerate(weights)]
-    assert choose_variant(template_of(channels, variants), "ann") is None
+    variants = [{"name": str(n), "weight": w, "channels": channels} for n, w in enumerate(weights or [])]
+    assert choose_variant(template_of(channels, variants if weights is not None else None), "ann") is None

@@ -1,0 +1,66 @@
+"""The sections of a policy that say how what is queued is sent: providers, retries, in_doubt, shed."""
+
+from collections.abc import Container, Mapping
+from typing import Any
+
+from app.domain.policy.checks import UNITS_MS, Checks, duration_ms
+from app.domain.policy.model import InDoubt, ProviderChoice, Rate, Retries
+from schemas.words import CHANNELS, Channel, Priority, Provider
+
+_PROVIDERS: dict[Channel, tuple[Provider, ...]] = {
+    "push": ("apns", "fcm", "webpush"),
+    "email": ("ses", "sendgrid"),
+    "sms": ("twilio", "vonage", "sns"),
+    "in_app": ("inbox",),
+}
+_RETRIES: dict[Channel, Retries] = {
+    "push": Retries(5, 1_000, 60_000),
+    "email": Retries(6, 5_000, 900_000),
+    "sms": Retries(4, 2_000, 60_000),
+    "in_app": Retries(5, 1_000, 60_000),
+}
+
+
+def providers_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, ProviderChoice]:
+    said = root.get("providers", {})
+    choices: dict[Channel, ProviderChoice] = {}
+    for channel in CHANNELS:
+        entry = said.get(channel, {})
+        order = tuple(entry.get("order", _PROVIDERS[channel]))
+        for provider in entry.get("limits", {}):
+            path = ("providers", channel, "limits", provider)
+            if provider not in order:
+                checks.problem(path, f"{provider} isn't in the order", "add it there, or leave out its limit")
+        choices[channel] = ProviderChoice(order, {p: _rate(text) for p, text in entry.get("limits", {}).items()})
+    return choices
+
+
+def retries_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, Retries]:
+    retries = dict(_RETRIES)
+    for channel, entry in root.get("retries", {}).items():
+        path, default = ("retries", channel), _RETRIES[channel]
+        retries[channel] = Retries(
+            entry.get("attempts", default.attempts),
+            checks.duration((*path, "base"), entry["base"]) if "base" in entry else default.base_ms,
+            checks.duration((*path, "cap"), entry["cap"]) if "cap" in entry else default.cap_ms,
+        )
+        if retries[channel].cap_ms < retries[channel].base_ms:
+            checks.problem(path, "has a cap below its base", "raise cap, or lower base")
+    return retries
+
+
+def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Container[str]) -> InDoubt:
+    entry = root.get("in_doubt", {})
+    by_category = {name: then for name, then in entry.items() if name not in ("settle", "default")}
+    for name in by_category:
+        checks.known(("in_doubt", name), "category", name, categories)
+    return InDoubt(duration_ms(entry.get("settle", "5m")), entry.get("default", "give_up"), by_category)
+
+
+def shed_of(root: Mapping[str, Any], checks: Checks) -> dict[Priority, int]:
+    return {priority: checks.duration(("shed", priority), text) for priority, text in root.get("shed", {}).items()}
+
+
+def _rate(text: str) -> Rate:
+    count, unit = text.split("/")
+    return Rate(int(count), UNITS_MS[unit])
