@@ -1,0 +1,57 @@
+"""``tocsin query`` as it is called in a shell, while the embedded ClickHouse is being served."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from clickhouse_connect.driver import AsyncClient
+
+from tests.unit.store.conftest import event, store
+
+
+async def query(data: Path, *arguments: str) -> tuple[int | None, str, str]:
+    """Exit status, output and errors."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app.cli", "query", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**inherited, "TOCSIN_DATA__DIR": str(data), "TOCSIN_CLICKHOUSE__URL": f"chdb://{data}/clickhouse"},
+    )
+    output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_rows_are_printed_as_a_table_or_as_json(client: AsyncClient, tmp_path: Path) -> None:
+    await store(client, event("accepted"), event("sent", 5, channel="push", send_id="s"))
+    sql = "SELECT channel, status FROM lifecycle ORDER BY occurred_at"
+
+    _, table, _ = await query(tmp_path, sql)
+    status, as_json, _ = await query(tmp_path, sql, "--json")
+
+    assert [line.split() for line in table.splitlines()] == [["channel", "status"], ["accepted"], ["push", "sent"]]
+    assert json.loads(as_json) == [{"channel": None, "status": "accepted"}, {"channel": "push", "status": "sent"}]
+    assert status == 0
+
+
+async def test_what_is_cut_off_is_said_beside_the_rows(client: AsyncClient, tmp_path: Path) -> None:
+    status, output, errors = await query(tmp_path, "SELECT number FROM numbers(5)", "--limit", "2", "--json")
+
+    assert (status, json.loads(output)) == (0, [{"number": 0}, {"number": 1}])
+    assert "first 2" in errors
+
+
+async def test_a_refusal_is_one_line_and_exit_status_1(client: AsyncClient, tmp_path: Path) -> None:
+    status, output, errors = await query(tmp_path, "DROP TABLE lifecycle")
+
+    assert (status, output) == (1, "")
+    assert errors == "tocsin: only SELECT, WITH, SHOW, DESCRIBE, EXPLAIN and EXISTS are allowed\n"
+
+
+async def test_without_the_analytics_role_it_says_what_to_start(tmp_path: Path) -> None:
+    status, _, errors = await query(tmp_path, "SELECT 1")
+
+    assert status == 1
+    assert "start `tocsin dev` or `tocsin worker analytics`" in errors
