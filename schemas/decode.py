@@ -35,7 +35,7 @@ class TooLarge(Invalid):
     """More than a record may hold."""
 
 
-_AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(?P<reason>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _INDEX = re.compile(r"\[[^\]]*\]$")
 _NAMED = re.compile(r"field `(?P<name>[^`]+)`")
 

@@ -113,10 +113,10 @@ def _check(body: NotificationBody, source: str, catalog: Catalog, now_ms: int) -
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     rule = catalog.policy.rule_of(body.event_type)
-    template_id = body.template_id or rule.template
+    template_id = body.template_id or (rule.template if body.content is None else None)
     if body.content is None and template_id is None:
         raise Problem(422, "give template_id or content: the policy has no template for this event type", "template_id")
-    if body.content is None and template_id not in catalog.templates:
+    if template_id is not None and catalog.template(template_id) is None:
         raise Problem(422, f"there is no template {template_id}", "template_id")
     return lane_of(catalog.policy.priority_of(rule, body.priority, source), body.campaign_id is not None)
 

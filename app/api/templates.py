@@ -116,7 +116,7 @@ async def post_preview(call: Call) -> web.Response:
     for channel in template.channels:
         parts = render(compiled, channel, body.locale, variables, variant)
         if isinstance(parts, RenderError):
-            raise Problem(422, parts.message, parts.part)
+            raise _of_part(parts)
         shown[channel] = parts
     return answer(Preview(current.version, shown))
 
@@ -140,8 +140,13 @@ def _checked(fields: dict[str, Any]) -> Template:
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     if errors := check_syntax(template):
-        raise Problem(422, errors[0].message, errors[0].part)
+        raise _of_part(errors[0])
     return template
+
+
+def _of_part(error: RenderError) -> Problem:
+    field = error.part if error.part.startswith("variants.") else f"channels.{error.part}"
+    return Problem(422, error.message, field)
 
 
 def _current(call: Call) -> TemplateVersion:

@@ -24,6 +24,7 @@ from app.config import Kafka, Settings
 from app.dev import process
 from app.dev.broker import Broker
 from app.store import topics as declared_topics
+from app.store.publisher import KafkaPublisher
 from app.wiring import internal_tables
 from tests.conftest import broker_options, eventually
 
@@ -140,12 +141,16 @@ class Caller:
         token = jwt.encode({"sub": user_id}, JWT_SECRET, algorithm="HS256")
         return Caller(self.session, self.url, {"Authorization": f"Bearer {token}"})
 
-    async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+    async def __call__(
+        self, method: str, path: str, body: Any = None, *, query: dict[str, str] | None = None, **headers: str
+    ) -> Reply:
         """``body``: JSON values, or bytes as they are. Header names with _ for -."""
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         data = None if raw is None else io.BytesIO(raw)
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.request(method, self.url + path, data=data, headers=self.headers | given) as response:
+        async with self.session.request(
+            method, self.url + path, data=data, params=query, headers=self.headers | given
+        ) as response:
             answer = await response.read()
             is_json = "json" in response.content_type
             return Reply(response.status, dict(response.headers), json.loads(answer) if is_json else answer)
@@ -170,6 +175,15 @@ async def served(settings: Settings) -> AsyncIterator[str]:
 async def gateway(settings: Settings) -> AsyncIterator[Caller]:
     async with served(settings) as url, aiohttp.ClientSession() as session:
         yield Caller(session, url)
+
+
+@pytest.fixture
+async def producer(settings: Settings) -> AsyncIterator[KafkaPublisher]:
+    """Writes to the log past the gateway."""
+    publisher = KafkaPublisher(settings.kafka.client_options(), client_id="a-service")
+    await publisher.start()
+    yield publisher
+    await publisher.close()
 
 
 @asynccontextmanager
