@@ -1,0 +1,146 @@
+"""Templates and the policy: written, in force, and gone back to."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import eventually
+from tests.integration.gateway.conftest import Caller
+
+pytestmark = pytest.mark.usefixtures("workers")
+
+SMS = {"sms": {"en": {"body": "Hello {{ name }}"}}}
+POLICY = """
+categories:
+  other: {channels: [in_app]}
+event_types:
+  greeting: {template: %s}
+"""
+
+
+async def made(gateway: Caller, template_id: str, channels: Any = SMS) -> None:
+    reply = await gateway.key("ops")("POST", "/v1/templates", {"id": template_id, "channels": channels})
+    assert reply.status == 201, reply.document
+
+
+async def test_a_template_is_made_changed_shown_and_gone_back_to(gateway: Caller) -> None:
+    ops, path = gateway.key("ops"), "/v1/templates/hello"
+    await made(gateway, "hello")
+    changed = await ops("PUT", path, {"channels": {"sms": {"en": {"body": "Hi {{ name }}"}}}})
+    shown = await ops("POST", f"{path}/preview", {"data": {"name": "Ada"}})
+    back = await ops("POST", f"{path}/rollback", {"version": 1})
+    versions = (await ops("GET", f"{path}/versions")).document["versions"]
+
+    assert (changed.status, changed.document["version"]) == (200, 2)
+    assert shown.document == {"version": 2, "channels": {"sms": {"body": "Hi Ada"}}}
+    assert (back.status, back.document["version"], back.document["channels"]) == (200, 3, SMS)
+    assert [version["version"] for version in versions] == [1, 2, 3]
+    assert (await ops("GET", path)).document == back.document
+
+
+async def test_a_template_that_is_gone_is_unknown_and_can_be_made_again(gateway: Caller) -> None:
+    ops = gateway.key("ops")
+    await made(gateway, "gone")
+    deleted = await ops("DELETE", "/v1/templates/gone")
+    read = await ops("GET", "/v1/templates/gone")
+    refused = await gateway.key("shop")(
+        "POST", "/v1/notifications", {"user_id": "ada", "event_type": "x", "template_id": "gone"}
+    )
+    again = await ops("PUT", "/v1/templates/gone", {"channels": SMS})
+
+    assert (deleted.status, read.status) == (204, 404)
+    assert (refused.status, refused.document["field"]) == (422, "template_id")
+    assert (again.status, again.document["version"]) == (201, 3)
+
+
+async def test_a_template_is_made_once(gateway: Caller) -> None:
+    await made(gateway, "once")
+    reply = await gateway.key("ops")("POST", "/v1/templates", {"id": "once", "channels": SMS})
+
+    assert (reply.status, reply.document["field"]) == (409, "id")
+
+
+@pytest.mark.parametrize(
+    ("template", "status", "field"),
+    [
+        ({"id": "t"}, 400, "channels"),
+        ({"id": "t", "channels": {}}, 422, "channels"),
+        ({"id": "t", "channels": {"pigeon": {}}}, 400, "channels"),
+        ({"id": "t", "channels": {"sms": {"en": {}}}}, 422, "channels.sms.en.body"),
+        ({"id": "t", "channels": {"sms": {"en": {"body": "{{ unclosed"}}}}, 422, "channels.sms.en.body"),
+    ],
+)
+async def test_a_template_that_can_not_be_names_its_part(
+    gateway: Caller, template: dict[str, Any], status: int, field: str
+) -> None:
+    reply = await gateway.key("ops")("POST", "/v1/templates", template)
+
+    assert (reply.status, reply.document.get("field")) == (status, field)
+
+
+async def test_templates_are_for_admins(gateway: Caller) -> None:
+    assert (await gateway.key("shop")("GET", "/v1/templates")).status == 403
+    assert (await gateway.user("ada")("PUT", "/v1/policy", {})).status == 403
+
+
+async def test_a_policy_is_in_force_when_every_running_router_has_it(gateway: Caller) -> None:
+    ops = gateway.key("ops")
+    await made(gateway, "greeting_text")
+    text = POLICY % "greeting_text"
+    before = (await ops("GET", "/v1/policy")).document["version"]
+    written = await ops("PUT", "/v1/policy", text.encode(), Content_Type="application/yaml")
+
+    async def is_in_force() -> bool:
+        return bool((await ops("GET", "/v1/policy")).document["in_force"])
+
+    await eventually(is_in_force, 30)
+    document = (await ops("GET", "/v1/policy")).document
+    named = await ops("DELETE", "/v1/templates/greeting_text")
+
+    assert (written.status, written.document["version"]) == (200, before + 1)
+    assert document == {
+        "version": before + 1,
+        "in_force": True,
+        "waiting_for": [],
+        "policy": yaml.safe_load(text),
+    }
+    assert (named.status, named.document["field"]) == (422, "id")
+
+
+async def test_a_policy_is_read_as_yaml_by_whoever_asks_for_it(gateway: Caller) -> None:
+    reply = await gateway.key("ops")("GET", "/v1/policy", Accept="application/yaml")
+
+    assert reply.headers["Content-Type"].startswith("application/yaml")
+    assert yaml.safe_load(reply.document)["policy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "field"),
+    [
+        ("categories: [", 400, None),
+        ("categories: {other: {channels: [pigeon]}}", 422, "categories.other.channels[0]"),
+        (POLICY % "nonsense", 422, "event_types.greeting.template"),
+    ],
+)
+async def test_a_policy_that_can_not_be_names_line_path_and_remedy(
+    gateway: Caller, text: str, status: int, field: str | None
+) -> None:
+    ops = gateway.key("ops")
+    before = (await ops("GET", "/v1/policy")).document["version"]
+    checked = await ops("POST", "/v1/policy/validate", text.encode(), Content_Type="application/yaml")
+    written = await ops("PUT", "/v1/policy", text.encode(), Content_Type="application/yaml")
+
+    assert [(reply.status, reply.document.get("field")) for reply in (checked, written)] == [(status, field)] * 2
+    assert (await ops("GET", "/v1/policy")).document["version"] == before
+    if field:
+        assert {"line", "path", "message", "remedy"} == set(checked.document["errors"][0])
+
+
+async def test_a_policy_is_checked_without_being_written(gateway: Caller) -> None:
+    ops = gateway.key("ops")
+    before = (await ops("GET", "/v1/policy")).document["version"]
+    reply = await ops("POST", "/v1/policy/validate", {"categories": {"other": {"channels": ["in_app"]}}})
+
+    assert (reply.status, reply.document) == (200, {"valid": True})
+    assert (await ops("GET", "/v1/policy")).document["version"] == before

@@ -1,0 +1,45 @@
+"""The API's description: valid, whole, and of what is served."""
+
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from app.api.description import describe
+from app.api.server import RESOURCES, routes
+
+SERVED = [route for resource in RESOURCES for route in resource.ROUTES]
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return describe(SERVED, "https://notify.example")
+
+
+def test_the_description_is_valid_openapi(document: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    described = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
+
+    assert described == {(route.method, route.path) for route in SERVED}
+
+
+def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+
+    assert len(set(names)) == len(names)
+
+
+def test_bodies_lack_what_the_gateway_says_itself(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+
+    assert not schemas["DeviceAdd"]["properties"].keys() & {"type", "id", "at", "user_id"}
+    assert schemas["DeviceAdd"]["required"] == ["device_id", "platform"]
+    assert not schemas["Notification"]["properties"].keys() & {"source", "notification_id", "assigned_id", "replay_id"}
+
+
+def test_every_operation_but_the_description_asks_for_credentials(document: dict[str, Any]) -> None:
+    assert all(operation["security"] for path in document["paths"].values() for operation in path.values())
+    assert [route.path for route in routes(None) if route.access.public] == ["/openapi.json"]
