@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from clickhouse_connect.driver import AsyncClient
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from app.config import Settings
-from app.store.clickhouse import connect
+from app.store.clickhouse import EMBEDDED, connect
 from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
 from app.store.migrations import migrate
 from app.store.publisher import KafkaPublisher
@@ -31,12 +30,13 @@ async def run_analytics(
         await migrate(client, settings.clickhouse.retention_days)
         return client
 
-    url = urlsplit(settings.clickhouse.url)
     async with AsyncExitStack() as closing:
-        if url.scheme == "chdb":
+        if settings.clickhouse.url.startswith(EMBEDDED):
             from app.store.embedded import embedded_clickhouse  # a server has no use for its 250 MB
 
-            await closing.enter_async_context(embedded_clickhouse(Path(url.path), settings.data.dir))
+            await closing.enter_async_context(
+                embedded_clickhouse(Path(settings.clickhouse.url.removeprefix(EMBEDDED)), settings.data.dir)
+            )
         publisher = KafkaPublisher(settings.kafka.client_options(), client_id=GROUP)
         await publisher.start()
         closing.push_async_callback(publisher.close)

@@ -36,7 +36,7 @@ _NOT_SETTINGS = {
 }
 #: An INSERT whose data follows in the format that it names (chDB's parser would look for its end inside binary data).
 _WITH_DATA = re.compile(
-    rb"\s*(INSERT\s+INTO\s+(?:(?!\b(?:SELECT|VALUES)\b).)*?)\s+FORMAT\s+(\w+)[ \t]*\r?\n", re.I | re.S
+    rb"\s*(INSERT\s+INTO\s+(?:(?!\bSELECT\s|\bVALUES\s*\().)*?)\s+FORMAT\s+(\w+)[ \t]*\r?\n", re.I | re.S
 )
 _MAX_BODY_BYTES = 256 << 20
 #: ClickHouse's own numbers.
@@ -64,7 +64,8 @@ class ChdbFront:
         self.app.router.add_route("*", "/", self._query)
 
     def close(self) -> None:
-        """Waits for what is running, then lets go of the folder."""
+        """Breaks off what is running, then lets go of the folder."""
+        self._owner.query("KILL QUERY WHERE true")
         self._writer.shutdown()
         self._readers.shutdown()
         self._owner.close()

@@ -1,7 +1,6 @@
 """ClickHouse, embedded or a server: how to reach it, and what it knows of the past of notifications."""
 
 import asyncio
-import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,13 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from app.config import Settings
 from app.store.announcement import announced_url
 from app.store.lifecycle_rows import EVENT_COLUMNS
+from app.store.reading import QueryRefused, refuse_all_but_reading
 from app.store.sql import statement
 
+__all__ = ["EMBEDDED", "Answer", "History", "Limits", "QueryRefused", "Unavailable", "connect"]
+
+#: How ``clickhouse.url`` begins where chDB is meant; its folder follows.
+EMBEDDED = "chdb://"
 _UNKNOWN_DATABASE = 81
 #: No answer at all, or one from a server that has been started anew since (with another password).
 _LOST = (None, 516)
@@ -28,16 +32,12 @@ class Unavailable(Exception):
     """ClickHouse can't be asked now; the message says what to do."""
 
 
-class QueryRefused(Exception):
-    """A query that can't be run as it is; the message is for whoever wrote it."""
-
-
 async def connect(settings: Settings, database: str | None = "notify") -> AsyncClient:
     """A client of the server that ``clickhouse.url`` names, or of the one that the analytics role runs here.
 
     Raises Unavailable.
     """
-    embedded = settings.clickhouse.url.startswith("chdb:")
+    embedded = settings.clickhouse.url.startswith(EMBEDDED)
     found = announced_url(settings.data.dir) if embedded else settings.clickhouse.url
     remedy = "start `tocsin dev` or `tocsin worker analytics`" if embedded else "check clickhouse.url"
     if found is None:
@@ -154,7 +154,7 @@ class History:
         limits = limits or Limits()
         try:
             formatted = await self._raw("SELECT formatQuerySingleLine({sql:String})", {"sql": sql}, fmt="RawBLOB")
-            _refuse_all_but_reading(formatted.decode())
+            refuse_all_but_reading(formatted.decode())
             raw = await self._raw(
                 formatted.decode(),
                 fmt="JSONCompact",
@@ -215,21 +215,6 @@ class History:
         if self._client is client:
             self._client = None
         await client.close()
-
-
-_STATEMENTS = re.compile(r"\(*(SELECT|WITH|SHOW|DESCRIBE|EXPLAIN|EXISTS)\b", re.IGNORECASE)
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`", re.DOTALL)
-#: What ``readonly`` lets pass though it reads or writes files of the server.
-_FILES = re.compile(r"\bINTO OUTFILE\b|\bfile\s*\(", re.IGNORECASE)
-
-
-def _refuse_all_but_reading(formatted: str) -> None:
-    """``formatted``: one statement in ClickHouse's own spelling, without comments. Raises QueryRefused."""
-    bare = _QUOTED.sub("''", formatted)
-    if not _STATEMENTS.match(bare):
-        raise QueryRefused("only SELECT, WITH, SHOW, DESCRIBE, EXPLAIN and EXISTS are allowed")
-    if _FILES.search(bare):
-        raise QueryRefused("the server's files are out of bounds: no file(), no INTO OUTFILE")
 
 
 def _event(row: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from aiohttp import web
 from app.store.announcement import announce, announced_url
 from app.store.chdb_front import USER, ChdbFront
 
+#: How long requests in hand may take when the role stops.
+_GRACE_S = 2.0
+
 
 @asynccontextmanager
 async def embedded_clickhouse(folder: Path, data_dir: Path) -> AsyncIterator[None]:
@@ -20,7 +23,7 @@ async def embedded_clickhouse(folder: Path, data_dir: Path) -> AsyncIterator[Non
     """
     password = secrets.token_urlsafe(24)
     front = ChdbFront(folder, password)
-    runner = web.AppRunner(front.app, access_log=None)
+    runner = web.AppRunner(front.app, access_log=None, shutdown_timeout=_GRACE_S)
     try:
         await runner.setup()
         port = await _listen(runner, _last_port(data_dir))

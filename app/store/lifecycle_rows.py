@@ -1,7 +1,7 @@
 """A record of ``notify_lifecycle`` as a row of ``notify.lifecycle``, or why it can't be one."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,6 +15,7 @@ EVENT_COLUMNS: tuple[str, ...] = LifecycleEvent.__struct_fields__
 COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset")
 
 Row = tuple[Any, ...]
+Record = TypeVar("Record", bound=LogRecord)
 
 _UINT32_FIELDS = ("attempt", "template_version", "policy_version")
 #: DateTime64 ends in 2299; TTL computes with DateTime, which ends in 2106.
@@ -40,6 +41,22 @@ def row_of(record: LogRecord) -> Row:
         record.partition,
         record.offset,
     )
+
+
+def read_rows(records: Iterable[Record]) -> tuple[list[Row], list[tuple[Record, Invalid]], int]:
+    """The rows, the records that can't be one, and how many had no value."""
+    rows: list[Row] = []
+    refused: list[tuple[Record, Invalid]] = []
+    empty = 0
+    for record in records:
+        if record.value is None:
+            empty += 1
+            continue
+        try:
+            rows.append(row_of(record))
+        except Invalid as error:
+            refused.append((record, error))
+    return rows, refused, empty
 
 
 def _occurred_ms(text: str) -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.ports import Publisher
 from app.store.clickhouse import Unavailable
-from app.store.lifecycle_rows import COLUMNS, Row, batch_token, row_of
+from app.store.lifecycle_rows import COLUMNS, Row, batch_token, read_rows
 from app.store.publisher import PublishError, TooLargeError
 from schemas import topics
 from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
@@ -138,7 +139,7 @@ class LifecycleSink:
         return False
 
     async def _settle(self, batch: Batch) -> None:
-        rows, refused, empty = _read(batch)
+        rows, refused, empty = read_rows(chain.from_iterable(batch.values()))
         if rows:
             await self._insert(rows, batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()]))
         # Last, as an insert that is tried again is dropped by its token, a second dead letter is not.
@@ -202,23 +203,6 @@ class LifecycleSink:
             role=ROLE,
             at=rfc3339(self._now_ms()),
         )
-
-
-def _read(batch: Batch) -> tuple[list[Row], list[tuple[ConsumerRecord, Invalid]], int]:
-    """The rows, what can't be one, and how many records had no value."""
-    rows: list[Row] = []
-    refused: list[tuple[ConsumerRecord, Invalid]] = []
-    empty = 0
-    for records in batch.values():
-        for record in records:
-            if record.value is None:
-                empty += 1
-                continue
-            try:
-                rows.append(row_of(record))
-            except Invalid as error:
-                refused.append((record, error))
-    return rows, refused, empty
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
