@@ -1,1 +1,1 @@
-"""What lies outside of our tables: producing to and following Kafka, and ClickHouse."""
+"""What outlives a process: the log beside the checkpoints, the configuration, ClickHouse."""

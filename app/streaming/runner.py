@@ -367,6 +367,7 @@ class PartitionRunner:
             table.clear()
         self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
+        self._parts.counted("calls", len(out.calls))
         for call in out.calls:
             self._begin_call(call)
 
