@@ -19,49 +19,15 @@ def announce(
     channel: Channel | None = None,
     send_id: str | None = None,
     reason: str | None = None,
-    detail: dict[str, Any] | None = None,
-) -> None:
-    """Tells a decision. ``cause``: the record's position, the command's id, or the due time of the wait that ended."""
-    subject = send_id or f"{facts.notification_id}\n{facts.user_id}\n{channel or ''}"
-    event = LifecycleEvent(
-        event_id=event_id(subject, status, None, cause),
-        notification_id=facts.notification_id,
-        user_id=facts.user_id,
-        send_id=send_id,
-        status=status,
-        reason=reason,
-        channel=channel,
-        event_type=facts.event_type,
-        category=facts.category,
-        priority=facts.priority,
-        source=facts.source,
-        campaign_id=facts.campaign_id,
-        template_id=facts.template_id,
-        template_version=facts.template_version,
-        variant=facts.variant,
-        policy_version=desk.catalog.policy_version,
-        replay_id=facts.replay_id,
-        occurred_at=desk.now_text,
-        detail=detail,
-    )
-    desk.out.send(LIFECYCLE, facts.user_id.encode(), encode_lifecycle(event))
-
-
-def announce_receipt(
-    desk: Desk,
-    facts: Facts,
-    status: Status,
-    cause: str,
-    occurred_at: str,
-    *,
-    channel: Channel | None,
-    send_id: str | None,
-    reason: str | None = None,
     provider: Provider | None = None,
     provider_message_id: str | None = None,
-    device_id: str | None = None,
+    happened: str | None = None,
+    detail: dict[str, Any] | None = None,
 ) -> None:
-    """Tells what came back, at the time at which it happened: the same bytes however often it comes."""
+    """Tells what was decided now; or what ``happened`` (RFC 3339), in the same bytes however often it is read.
+
+    ``cause``: the record's position, the receipt's or command's id, or the due time of the wait that ended.
+    """
     subject = send_id or f"{facts.notification_id}\n{facts.user_id}\n{channel or ''}"
     event = LifecycleEvent(
         event_id=event_id(subject, status, None, cause),
@@ -80,10 +46,10 @@ def announce_receipt(
         template_id=facts.template_id,
         template_version=facts.template_version,
         variant=facts.variant,
-        policy_version=facts.policy_version,
+        policy_version=desk.catalog.policy_version if happened is None else facts.policy_version,
         provider_message_id=provider_message_id,
         replay_id=facts.replay_id,
-        occurred_at=occurred_at,
-        detail={"device_id": device_id} if device_id else None,
+        occurred_at=happened or desk.now_text,
+        detail=detail,
     )
     desk.out.send(LIFECYCLE, facts.user_id.encode(), encode_lifecycle(event))

@@ -16,7 +16,7 @@ from app.domain.rendering import choose_variant
 from app.ports import LogRecord
 from schemas.cloudevents import read_event
 from schemas.decode import Invalid
-from schemas.instants import to_ms
+from schemas.instants import rfc3339, to_ms
 from schemas.requests import Request, check_request, content_hash
 from schemas.topics import EVENTS_BULK
 from schemas.words import CHANNELS, Channel
@@ -39,14 +39,14 @@ def take_request(desk: Desk, record: LogRecord) -> None:
     notification_id = _notification_id(request, record, origin)
     facts = _facts(desk, request, record, notification_id)
     key = notification_key(user_id, notification_id, request.replay_id)
-    position = position_of(record)
+    position = origin or position_of(record)
     content = content_hash(request)
     before = desk.state.notifications.get(key)
     if before is not None:
         if before.position == position:
             return  # read again: all of it was done
         if before.is_open or record.timestamp - before.facts.recorded_ms < desk.policy.dedup_keys_ms:
-            _tell_repeated(desk, before, content, position)
+            _tell_repeated(desk, before, content, position, record.timestamp)
             return
     row = Notification(
         facts=facts,
@@ -95,13 +95,17 @@ def _begin_channels(case: Case) -> None:
         case.trail.append(("template", False, case.facts.template_id))
         case.tell("failed", None, "bad_template")
         return
-    by, listed = ("policy", case.rule.channels) if request.channels is None else ("request", tuple(request.channels))
+    by, listed = (
+        ("policy", case.rule.channels)
+        if request.channels is None
+        else ("request", tuple(dict.fromkeys(request.channels)))
+    )
     chain = case.rule.fallback
     if chain is not None:
         chain = chain.within(tuple(c for c in able if request.channels is None or c in request.channels))
         channels: tuple[Channel, ...] = tuple(c for c in listed if c == "in_app" and c in able and c not in chain.steps)
     else:
-        channels = tuple(c for c in dict.fromkeys(listed) if c in able)
+        channels = tuple(c for c in listed if c in able)
     steps = chain.steps if chain is not None else ()
     if not channels and not steps:
         case.trail.append(("channels", False, by))
@@ -139,12 +143,12 @@ def _first_that_said_it(case: Case) -> str | None:
     return None
 
 
-def _tell_repeated(desk: Desk, before: Notification, content: bytes, position: str) -> None:
+def _tell_repeated(desk: Desk, before: Notification, content: bytes, position: str, recorded_ms: int) -> None:
     """Says so, and changes nothing, whatever became of the first."""
     detail: dict[str, Any] = {"trail": [("repeated", False)]}
     if content != before.content:
         detail["differs"] = True
-    announce(desk, before.facts, "repeated", position, detail=detail)
+    announce(desk, before.facts, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
 
 
 def _notification_id(request: Request, record: LogRecord, origin: str | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from agents.announcing import announce_receipt
+from agents.announcing import announce
 from agents.broadcasting import command, to_all
 from agents.case import Case
 from agents.desk import Desk
@@ -149,18 +149,19 @@ def _came_back(case: Case, index: int | None, at: int | None, receipt: Receipt) 
 def _tell(
     case: Case, index: int | None, sent: Sent | None, status: Status, receipt: Receipt, reason: str | None
 ) -> None:
-    announce_receipt(
+    device_id = sent.device_id if sent is not None else None
+    announce(
         case.desk,
         case.facts,
         status,
         receipt.id,
-        rfc3339(to_ms(receipt.occurred_at)),
         channel=case.parts[index].channel if index is not None else receipt.channel,
         send_id=sent.send_id if sent is not None else None,
         reason=reason,
         provider=receipt.provider,
         provider_message_id=receipt.provider_message_id,
-        device_id=sent.device_id if sent is not None else None,
+        happened=rfc3339(to_ms(receipt.occurred_at)),
+        detail={"device_id": device_id} if device_id is not None else None,
     )
 
 

@@ -1,0 +1,161 @@
+"""What holds whatever happens: the balance, and that nothing is done twice."""
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.instants import rfc3339
+from schemas.words import ENDS
+from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness
+
+EVERYTHING = (
+    POLICY.replace("defaults:", 'defaults:\n  quiet_hours: {start: "13:00", end: "15:00", channels: [push, sms]}')
+    .replace("categories:", "categories:\n  social: {channels: [push, in_app], digest: social}")
+    .replace(
+        "event_types:",
+        "digests:\n  social: {window: 10m, max_wait: 25m, max_items: 3, min_items: 2, template: gathered}\n"
+        "caps:\n"
+        "  - {name: day, limit: 6, window: 6h, over: defer}\n"
+        "  - {name: pushes, channel: push, limit: 3, window: 1h}\n"
+        "event_types:\n"
+        "  like.made: {category: social, template: note}\n"
+        "  payment.failed: {category: orders, template: note, fallback: {chain: [push, sms, email], wait: 2m}}",
+    )
+)
+
+TYPES = ["order.shipped", "mail.sent", "login.otp", "like.made", "payment.failed", "offer.made"]
+USERS = ["ann", "bob"]
+
+requests = st.fixed_dictionaries(
+    {"user_id": st.sampled_from(USERS), "event_type": st.sampled_from(TYPES)},
+    optional={
+        "data": st.fixed_dictionaries({"n": st.integers(0, 2)}),
+        "idempotency_key": st.sampled_from(["k1", "k2"]),
+        "channels": st.lists(st.sampled_from(["push", "email", "sms", "in_app"]), max_size=3),
+        "campaign_id": st.sampled_from(["c1", "c2"]),
+        "collapse_key": st.just("x"),
+        "send_at": st.sampled_from([rfc3339(NOON + n * HOUR) for n in (1, 2, 30)]),
+        "priority": st.sampled_from(["low", "critical"]),
+    },
+)
+commands = st.one_of(
+    st.just(("user.erase", {})),
+    st.just(("activity.seen", {"timezone": "Asia/Tokyo"})),
+    st.just(("preferences.patch", {"preferences": {"dnd": {"enabled": True}}})),
+    st.just(("preferences.set", {"preferences": {"channels": {"email": False}}})),
+    st.just(("device.remove", {"device_id": "d1"})),
+    st.just(("notification.cancel", {"campaign_id": "c1"})),
+    st.just(("profile.set", {"email": "other@example.com"})),
+)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("request"), requests),
+        st.tuples(st.just("command"), st.tuples(st.sampled_from(USERS), commands)),
+        st.tuples(st.just("settle"), st.tuples(st.integers(0, 30), st.sampled_from(["sent", "failed", "unknown"]))),
+        st.tuples(st.just("receipt"), st.tuples(st.integers(0, 30), st.sampled_from(["delivered", "bounced"]))),
+        st.tuples(st.just("time"), st.sampled_from([1, MINUTE, 3 * MINUTE, HOUR])),
+    ),
+    max_size=25,
+)
+
+relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def play(script: list[Any], partitions: int = 2) -> Harness:
+    router = Harness(policy=EVERYTHING, partitions=partitions)
+    for user in USERS:
+        router.known(user, phone=f"+4420718387{USERS.index(user):02d}")
+    for kind, said in script:
+        if kind == "request":
+            router.request(**said)
+        elif kind == "command":
+            user, (name, fields) = said
+            router.command(name, user, **fields)
+        elif kind == "time":
+            router.after(said)
+        elif router.sends:
+            send = router.sends[said[0] % len(router.sends)]
+            if kind == "settle":
+                router.settled(send, said[1])
+            else:
+                router.receipt(send, said[1])
+    return router
+
+
+def recipient(event: dict[str, Any]) -> tuple[str, str]:
+    return event["notification_id"], event["user_id"]
+
+
+@relaxed
+@given(steps)
+def test_every_recipient_has_one_accepted_and_every_channel_one_end_in_the_end(script: list[Any]) -> None:
+    router = play(script)
+    router.at(NOON + 14 * 24 * HOUR)
+
+    accepted = Counter(recipient(event) for event in router.events if event["status"] == "accepted")
+    assert set(accepted.values()) <= {1}
+    ended = Counter(
+        (*recipient(event), event["channel"], event["send_id"])
+        for event in router.events
+        if event["status"] in ENDS and event["send_id"] is None
+    )
+    queued = Counter(event["send_id"] for event in router.events if event["status"] == "queued")
+    assert set(ended.values()) <= {1}
+    assert set(queued.values()) <= {1}
+    assert queued == Counter(send.send_id for send in router.sends)
+    for one in accepted:
+        of = [event for event in router.events if recipient(event) == one]
+        assert any(event["status"] == "queued" or event["status"] in ENDS for event in of)
+        begun = {event["channel"] for event in of if event["status"] == "held"}
+        over = {event["channel"] for event in of if event["status"] == "queued" or event["status"] in ENDS}
+        assert begun <= over
+    assert not router.dead
+
+
+@relaxed
+@given(steps)
+def test_an_end_without_a_channel_is_the_only_end(script: list[Any]) -> None:
+    router = play(script)
+    router.at(NOON + 14 * 24 * HOUR)
+
+    for event in router.events:
+        if event["status"] in ENDS and event["channel"] is None:
+            others = [e for e in router.events if recipient(e) == recipient(event) and e["channel"] is not None]
+            assert others == []
+
+
+@relaxed
+@given(steps, st.integers(0, 40))
+def test_records_that_are_read_again_have_no_second_effects(script: list[Any], back: int) -> None:
+    router = play(script)
+    told = {event["event_id"]: event for event in router.events}
+    rows = [{name: dict(table) for name, table in rows.tables.items()} for rows in router.rows]
+    sends = len(router.sends)
+
+    for record in list(router.log[len(router.log) - min(back, len(router.log)) :]):
+        router.again(record)
+
+    assert len(router.sends) == sends
+    assert all(told.get(event["event_id"]) == event for event in router.events)
+    assert [{name: dict(table) for name, table in rows.tables.items()} for rows in router.rows] == rows
+
+
+@relaxed
+@given(steps)
+def test_the_same_log_comes_to_the_same(script: list[Any]) -> None:
+    assert play(script).events == play(script).events
+
+
+@relaxed
+@given(steps)
+def test_nothing_is_left_waiting_in_the_end(script: list[Any]) -> None:
+    router = play(script)
+    router.at(NOON + 14 * 24 * HOUR)
+
+    for state in router.states:
+        assert state.schedule.scan(b"", None) == []
+        assert state.pending.table.scan(b"", None) == []
+        assert state.digests.scan(b"", None) == []
+        assert all(not row.waiting for _, row in state.windows.scan(b"", None))
