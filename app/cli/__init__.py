@@ -1,5 +1,6 @@
 """The command line ``tocsin``: a table of commands, each in a file of its own that is imported when it is called."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -49,6 +50,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """Runs a command; what is refused is one line on standard error and exit status 1."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what a library logs is no output of a command
     try:
         build(sys.argv[1:])()
     except Refused as error:

@@ -83,7 +83,8 @@ async def _clickhouse(settings: Settings) -> Finding:
             version = await client.command("SELECT version()")
             await client.close()
     except (Unavailable, TimeoutError) as error:
-        return Finding("clickhouse", False, str(error) or "doesn't answer", "see the message")
+        found, _, remedy = str(error).rpartition(": ")
+        return Finding("clickhouse", False, found or "doesn't answer", remedy or "start it, or correct clickhouse.url")
     return Finding("clickhouse", True, f"version {version} answers, database notify is there")
 
 

@@ -1,10 +1,13 @@
 """What commands have in common: tables for people or JSON for programs, and the one way to fail."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+
+_WIDTH_OF_FILES = 160
 
 #: The option that every command with a table has.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -22,7 +25,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
-    Console(soft_wrap=True, markup=False, highlight=False).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, markup=False, highlight=False).print(table)

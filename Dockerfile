@@ -1,0 +1,17 @@
+# One image for every role: `docker run tocsin worker router`. Settings come by TOCSIN_CONFIG or TOCSIN_SECTION__KEY.
+FROM python:3.11-slim
+
+WORKDIR /tocsin
+COPY requirements-uv.txt requirements.txt ./
+RUN pip install --no-cache-dir --require-hashes -r requirements-uv.txt \
+    && uv pip install --system --no-cache --require-hashes -r requirements.txt
+
+COPY schemas schemas
+COPY tables tables
+COPY agents agents
+COPY app app
+RUN useradd --system tocsin && install -d -o tocsin /var/lib/tocsin
+USER tocsin
+ENV PYTHONUNBUFFERED=1 TOCSIN_DATA__DIR=/var/lib/tocsin
+
+ENTRYPOINT ["python", "-m", "app.cli"]
