@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.domain.trail import words
 from schemas.instants import rfc3339
 from schemas.words import ENDS
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness
@@ -140,6 +141,17 @@ def test_records_that_are_read_again_have_no_second_effects(script: list[Any], b
     assert len(router.sends) == sends
     assert all(told.get(event["event_id"]) == event for event in router.events)
     assert [{name: dict(table) for name, table in rows.tables.items()} for rows in router.rows] == rows
+
+
+@relaxed
+@given(steps)
+def test_every_rule_that_was_asked_has_words(script: list[Any]) -> None:
+    router = play(script)
+    router.at(NOON + 14 * 24 * HOUR)
+
+    trails = [event["detail"]["trail"] for event in router.events if (event["detail"] or {}).get("trail")]
+    for entry in (entry for trail in trails for entry in trail):
+        assert words(entry) != " ".join(str(part) for part in entry)
 
 
 @relaxed

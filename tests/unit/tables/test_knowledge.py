@@ -1,0 +1,230 @@
+"""What is known of users, as commands say it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.commands import read_command
+from schemas.decode import Invalid
+from schemas.instants import parse_ms, rfc3339
+from tables.knowledge import KNOWLEDGE_TABLES, Change, Knowledge
+from tables.rows import MemoryRows
+
+NOON = parse_ms("2026-03-04T12:00:00Z")
+
+
+class Known:
+    """Knowledge with commands numbered as they come."""
+
+    def __init__(self) -> None:
+        self.knowledge = Knowledge(MemoryRows())
+        self.now = NOON
+        self._count = 0
+
+    def say(self, kind: str, user_id: str | None = "ann", **fields: Any) -> Change:
+        self._count += 1
+        said = {"type": kind, "id": f"c{self._count}", "at": rfc3339(self.now), **fields}
+        if user_id is not None:
+            said["user_id"] = user_id
+        return self.knowledge.apply(read_command(msgspec.json.encode(said)), f"p:{self._count}", self.now)
+
+
+@pytest.fixture
+def known() -> Known:
+    return Known()
+
+
+def test_the_names_of_its_tables_are_those_that_it_keeps(known: Known) -> None:
+    assert tuple(table.spec.name for table in known.knowledge.tables()) == KNOWLEDGE_TABLES
+
+
+# --- profile ---
+
+
+def test_a_profile_is_merged_and_null_removes(known: Known) -> None:
+    known.say("profile.set", email="Ann@EXAMPLE.com", name="Ann", attributes={"tier": "gold", "pets": {"cat": 1}})
+    known.say("profile.set", name=None, attributes={"tier": None, "pets": {"dog": 2}})
+
+    profile = known.knowledge.profile("ann")
+    assert profile is not None
+    assert (profile.email, profile.name) == ("Ann@example.com", None)
+    assert profile.attributes == {"pets": {"cat": 1, "dog": 2}}
+
+
+@pytest.mark.parametrize(
+    ("second", "verified"),
+    [
+        ({"email": "new@example.com"}, False),
+        ({"email": "new@example.com", "email_verified": True}, True),
+        ({"email": "ann@example.com"}, True),
+        ({"name": "Ann"}, True),
+        ({"email_verified": False}, False),
+        ({"email": None}, False),
+    ],
+)
+def test_a_new_address_is_unverified_unless_the_same_command_says_otherwise(
+    known: Known, second: dict[str, Any], verified: bool
+) -> None:
+    known.say("profile.set", email="ann@example.com", email_verified=True)
+    known.say("profile.set", **second)
+
+    profile = known.knowledge.profile("ann")
+    assert profile is not None
+    assert profile.email_verified is verified
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "field"),
+    [
+        ("profile.set", {"phone": "12"}, "phone"),
+        ("profile.set", {"email": "no at"}, "email"),
+        ("profile.set", {"timezone": "Mars/Olympus"}, "timezone"),
+        ("profile.set", {"locale": "!"}, "locale"),
+        ("profile.set", {"attributes": {"long": "x" * 20_000}}, "attributes"),
+        ("activity.seen", {"timezone": "Mars/Olympus"}, "timezone"),
+        ("device.add", {"device_id": "d", "platform": "ios", "token": "t", "timezone": "x"}, "timezone"),
+        ("device.add", {"device_id": "d", "platform": "web", "subscription": {}}, "subscription.endpoint"),
+        (
+            "device.add",
+            {"device_id": "d", "platform": "web", "subscription": {"endpoint": "https://a", "keys": {"auth": "a"}}},
+            "subscription.keys.p256dh",
+        ),
+        ("suppression.add", {"channel": "sms", "address": "12"}, "address"),
+        ("preferences.set", {"preferences": {"channels": {"fax": True}}}, "channels.fax"),
+    ],
+)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(
+    known: Known, kind: str, fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        known.say(kind, **fields)
+
+    assert (refused.value.field or "").endswith(field)
+
+
+def test_the_time_zone_is_what_was_said_last(known: Known) -> None:
+    zones = []
+    for kind, fields in (
+        ("profile.set", {"timezone": "Europe/Paris"}),
+        ("device.add", {"device_id": "d", "platform": "ios", "token": "t", "timezone": "Asia/Tokyo"}),
+        ("activity.seen", {"timezone": "America/Lima"}),
+        ("activity.seen", {}),
+    ):
+        assert known.say(kind, **fields).clock is ("timezone" in fields)
+        profile = known.knowledge.profile("ann")
+        zones.append(profile.timezone if profile is not None else None)
+
+    assert zones == ["Europe/Paris", "Asia/Tokyo", "America/Lima", "America/Lima"]
+
+
+def test_a_command_that_is_read_again_changes_nothing(known: Known) -> None:
+    first = known.say("profile.set", id="one", email="first@example.com")
+    known.say("profile.set", id="two", email="second@example.com")
+    again = known.say("profile.set", id="one", email="first@example.com")
+
+    profile = known.knowledge.profile("ann")
+    assert (first.applied, again.applied) == (True, False)
+    assert profile is not None
+    assert profile.email == "second@example.com"
+
+
+# --- devices ---
+
+
+def test_a_token_moves_with_the_user_who_added_it_last(known: Known) -> None:
+    known.say("device.add", "ann", device_id="d", platform="ios", token="t")
+    known.say("device.add", "bob", device_id="d", platform="ios", token="t")
+
+    assert known.knowledge.devices("ann") == ()
+    assert [device.device_id for device in known.knowledge.devices("bob")] == ["d"]
+
+
+def test_a_token_under_another_device_of_the_user_replaces_the_first(known: Known) -> None:
+    known.say("device.add", device_id="old", platform="ios", token="t")
+    known.say("device.add", device_id="new", platform="ios", token="t")
+
+    assert [device.device_id for device in known.knowledge.devices("ann")] == ["new"]
+
+
+def test_only_a_token_that_is_new_for_the_user_is_claimed(known: Known) -> None:
+    first = known.say("device.add", device_id="d", platform="ios", token="t")
+    again = known.say("device.add", device_id="d", platform="ios", token="t")
+
+    assert first.claim is not None
+    assert again.claim is None
+
+
+def test_whoever_keeps_a_token_against_an_older_claim_says_so(known: Known) -> None:
+    mine = known.say("device.add", device_id="d", platform="ios", token="t").claim
+    assert mine is not None
+    other = {"token_hash": mine.token_hash.hex(), "unless_user": "bob", "at": rfc3339(NOON - 1)}
+
+    assert known.say("device.remove", None, **other).claim == mine
+    assert known.say("device.remove", None, **{**other, "at": rfc3339(NOON + 1)}).claim is None
+    assert known.knowledge.devices("ann") == ()
+
+
+# --- wishes ---
+
+
+def test_preferences_are_patched_as_the_document_they_were_said_in(known: Known) -> None:
+    known.say("preferences.set", preferences={"channels": {"sms": False, "email": True}})
+    known.say("preferences.patch", preferences={"channels": {"email": None}, "dnd": {"enabled": True}})
+
+    wishes = known.knowledge.wishes("ann")
+    assert msgspec.json.decode(wishes.document) == {"channels": {"sms": False}, "dnd": {"enabled": True}}
+    assert wishes.preferences.channels == {"sms": False}
+
+
+def test_a_withdrawal_stands_until_consent_is_granted_again(known: Known) -> None:
+    said = []
+    for granted in (True, False, True):
+        known.say("consent.set", channel="sms", category="marketing", granted=granted, evidence="form 7")
+        said.append(known.knowledge.consent("ann", "sms", "marketing"))
+
+    assert said == [True, False, True]
+    assert known.knowledge.consent("ann", "sms", "orders") is None
+
+
+# --- suppression, cancelling, erasing ---
+
+
+def test_an_address_is_suppressed_however_it_is_written(known: Known) -> None:
+    known.say("suppression.add", None, channel="email", address="Bob@Example.COM")
+
+    assert known.knowledge.is_suppressed("email", "bob@example.com")
+    assert not known.knowledge.is_suppressed("email", "ann@example.com")
+
+
+def test_a_cancel_is_remembered_for_7_days(known: Known) -> None:
+    known.say("notification.cancel", campaign_id="c", source="shop")
+    day = 24 * 3_600_000
+
+    def covered(source: str, recorded_ms: int) -> bool:
+        return known.knowledge.cancelled("ann", "n", "c", source, recorded_ms)
+
+    assert covered("shop", NOON + 7 * day - 1)
+    assert not covered("shop", NOON + 7 * day)
+    assert not covered("other", NOON)
+    assert not known.knowledge.cancelled("bob", "n", "c", "shop", NOON)
+
+
+def test_an_erased_user_is_skipped_until_a_profile_begins_a_new_one(known: Known) -> None:
+    known.say("profile.set", email="ann@example.com")
+    assert known.say("user.erase").erased
+    skipped = known.say("preferences.set", preferences={"channels": {"email": False}})
+    gone = known.knowledge.erased("ann"), known.knowledge.profile("ann")
+    known.say("profile.set", name="Ann")
+
+    assert (skipped.applied, gone) == (False, (True, None))
+    assert not known.knowledge.erased("ann")
+    assert known.knowledge.preferences("ann").channels == {}
+
+
+def test_erasing_frees_the_users_tokens(known: Known) -> None:
+    known.say("device.add", device_id="d", platform="ios", token="t")
+    known.say("user.erase")
+
+    assert known.say("device.add", "bob", device_id="d", platform="ios", token="t").applied
+    assert len(known.knowledge.devices("bob")) == 1
