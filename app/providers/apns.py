@@ -4,10 +4,11 @@ import asyncio
 import json
 import re
 import time
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import jwt
+from hpack import NeverIndexedHeaderTuple
 
 from app.config.providers import Apns as Settings
 from app.domain.outcome import Outcome, OutcomeKind
@@ -127,24 +128,21 @@ class Apns:
         topic = to.app_id or self._settings.topic
         if not _TOPIC.fullmatch(topic):
             return dropped("BadTopic")
-        headers = self._headers(to, topic, handle)
         deadline = asyncio.get_running_loop().time() + timeout_s
-        try:
-            async with asyncio.timeout_at(deadline):
-                connection = await self._pool.acquire(len(body))
-        except OSError as error:
-            return not_sent(type(error).__name__)
-        match await connection.send(headers, body, deadline):
+        match await self._pool.send(self._headers(to, topic, handle), body, deadline):
             case NotSent(why):
                 return not_sent(why)
             case Lost(doubt):
                 return lost(doubt)
             case Reply() as reply:
-                outcome = outcome_of(reply, handle.send_id, own_topic=to.app_id is None, now_s=time.time())
-        if outcome.code == "ExpiredProviderToken":
+                return self._learn(reply, outcome_of(reply, handle.send_id, to.app_id is None, time.time()))
+
+    def _learn(self, reply: Reply, outcome: Outcome) -> Outcome:
+        """Heals what the next call would stumble over too."""
+        if outcome.code == "ExpiredProviderToken" and self._token is not None:
             self._token.expire(time.time())
-        elif outcome.code == "UnrelatedKeyIdInToken":
-            connection.drain()  # a connection is bound to the first key that it saw
+        elif outcome.code == "UnrelatedKeyIdInToken" and reply.by is not None:
+            reply.by.drain()  # a connection is bound to the first key that it saw
         return outcome
 
     async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
@@ -161,15 +159,20 @@ class Apns:
             (":method", "POST"),
             (":scheme", "https"),
             (":authority", self._settings.host),
-            (":path", f"/3/device/{quote(to.value, safe='')}"),
+            _own(":path", f"/3/device/{quote(to.value, safe='')}"),
             ("authorization", self._token.header(time.time())),
-            ("apns-id", handle.send_id.lower()),
+            _own("apns-id", handle.send_id.lower()),
             ("apns-topic", topic),
             ("apns-push-type", "alert"),
             ("apns-priority", "5" if handle.priority == "low" else "10"),
-            ("apns-expiration", str(handle.expires_at_ms // 1000)),
-            ("apns-collapse-id", handle.collapse_id),
+            _own("apns-expiration", str(handle.expires_at_ms // 1000)),
+            _own("apns-collapse-id", handle.collapse_id),
         ]
+
+
+def _own(name: str, value: str) -> tuple[str, str]:
+    """A header whose value is this request's alone: kept out of HPACK's small table of what repeats, as Apple asks."""
+    return cast(tuple[str, str], NeverIndexedHeaderTuple(name, value))
 
 
 def payload(message: Message, handle: Handle) -> bytes:
@@ -186,7 +189,7 @@ def payload(message: Message, handle: Handle) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def outcome_of(reply: Reply, send_id: str, *, own_topic: bool, now_s: float) -> Outcome:
+def outcome_of(reply: Reply, send_id: str, own_topic: bool, now_s: float) -> Outcome:
     """What Apple's answer means; ``own_topic`` when the topic sent was that of the settings."""
     if reply.status == 200:
         return Outcome("ok", provider_message_id=reply.headers.get(b"apns-id", send_id.encode()).decode())

@@ -27,11 +27,12 @@ MAX_BODY = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The server's answer to one request."""
+    """The server's answer to one request, and the connection that it came by."""
 
     status: int
     headers: dict[bytes, bytes]
     body: bytes
+    by: "Connection | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,18 @@ class Lost:
 Answer = Reply | NotSent | Lost
 
 
-@dataclass(slots=True)
-class _Stream:
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request, from the queue to its answer. ``answer`` is resolved exactly once."""
+
+    headers: Sequence[tuple[str, str]]
+    body: bytes
     answer: asyncio.Future[Answer]
-    opened_at: float
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    body: bytearray = field(default_factory=bytearray)
+    connection: "Connection | None" = None
+    stream_id: int = 0
+    written_at: float = 0.0
+    reply_headers: dict[bytes, bytes] = field(default_factory=dict)
+    reply_body: bytearray = field(default_factory=bytearray)
 
     def resolve(self, answer: Answer) -> None:
         if not self.answer.done():
@@ -83,14 +90,14 @@ class Connection(APNsTLSClientProtocol):  # type: ignore[misc]  # aioapns is not
         super().__init__(apns_topic="", loop=asyncio.get_running_loop(), on_connection_lost=on_lost)
         self.conn = _Http2()
         self.on_change = on_change
-        self.open: dict[int, _Stream] = {}
+        self.open: dict[int, Request] = {}
         self.draining = False
         self.proven = False
         self.closed = asyncio.Event()
         self._heard_at = self.loop.time()
         self._drain_timer: asyncio.TimerHandle | None = None
 
-    # --- room ----------------------------------------------------------------------------------------------------
+    # --- sending -------------------------------------------------------------------------------------------------
 
     def has_room(self, size: int) -> bool:
         """Whether a request with ``size`` bytes of body can be written at once."""
@@ -101,40 +108,37 @@ class Connection(APNsTLSClientProtocol):  # type: ignore[misc]  # aioapns is not
         window = min(self.conn.outbound_flow_control_window, settings.initial_window_size)
         return len(self.open) < limit and size <= window
 
-    # --- sending -------------------------------------------------------------------------------------------------
-
-    async def send(self, headers: Sequence[tuple[str, str]], body: bytes, deadline: float) -> Answer:
-        """Writes one request now, without waiting, then waits for its answer until ``deadline`` (loop time)."""
+    def write(self, request: Request) -> None:
+        """Writes a request for which there is room."""
         try:
             stream_id = self.conn.get_next_available_stream_id()
-            self.conn.send_headers(stream_id, headers)
-            self.conn.send_data(stream_id, body, end_stream=True)
+            self.conn.send_headers(stream_id, request.headers)
+            self.conn.send_data(stream_id, request.body, end_stream=True)
         except H2Error as error:
             # Nothing was flushed, but the header compression state may differ from the server's: no more requests.
             self.conn.clear_outbound_data_buffer()
             self.drain()
-            return NotSent(type(error).__name__)
-        stream = self.open[stream_id] = _Stream(self.loop.create_future(), self.loop.time())
+            request.resolve(NotSent(type(error).__name__))
+            return
+        request.connection, request.stream_id, request.written_at = self, stream_id, self.loop.time()
+        self.open[stream_id] = request
         self.flush()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await stream.answer
-        except TimeoutError:
-            if self._heard_at <= stream.opened_at:
-                self.drain()  # not a byte since we asked: the connection, not the request, may be dead
-            return Lost("timeout")
-        finally:
-            self._forget(stream_id)
 
-    def _forget(self, stream_id: int) -> None:
-        """Gives up a stream that is still open (timeout, cancellation); its late answer concerns nobody."""
-        if self.open.pop(stream_id, None) is None:
+    def forget(self, request: Request, *, silent: bool) -> None:
+        """Gives up a request that is still open; its late answer concerns nobody.
+
+        Args:
+            silent: its time is over. With not a byte heard since, the connection may be dead: it gets no more.
+        """
+        if self.open.pop(request.stream_id, None) is None:
             return
         try:
-            self.conn.reset_stream(stream_id, ErrorCodes.CANCEL)
+            self.conn.reset_stream(request.stream_id, ErrorCodes.CANCEL)
         except H2Error:
             self.drain()
         self.flush()
+        if silent and self._heard_at <= request.written_at:
+            self.drain()
         self._after_change()
 
     def flush(self) -> None:
@@ -159,20 +163,20 @@ class Connection(APNsTLSClientProtocol):  # type: ignore[misc]  # aioapns is not
 
     def _on_event(self, event: Any) -> None:
         match event:
-            case ResponseReceived() if stream := self.open.get(event.stream_id):
-                stream.headers = dict(event.headers)
+            case ResponseReceived() if request := self.open.get(event.stream_id):
+                request.reply_headers = dict(event.headers)
             case DataReceived():
                 # Unacknowledged bytes would use up the connection's window and stall it for good.
                 self.conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                if (stream := self.open.get(event.stream_id)) and len(stream.body) < MAX_BODY:
-                    stream.body += event.data
-            case StreamEnded() if stream := self.open.pop(event.stream_id, None):
-                status = int(stream.headers.get(b":status", b"0"))
+                if (request := self.open.get(event.stream_id)) and len(request.reply_body) < MAX_BODY:
+                    request.reply_body += event.data
+            case StreamEnded() if request := self.open.pop(event.stream_id, None):
+                status = int(request.reply_headers.get(b":status", b"0"))
                 self.proven = self.proven or status != 403
-                stream.resolve(Reply(status, stream.headers, bytes(stream.body)))
-            case StreamReset() if stream := self.open.pop(event.stream_id, None):
+                request.resolve(Reply(status, request.reply_headers, bytes(request.reply_body), self))
+            case StreamReset() if request := self.open.pop(event.stream_id, None):
                 refused = event.error_code == ErrorCodes.REFUSED_STREAM
-                stream.resolve(NotSent("REFUSED_STREAM") if refused else Lost("connection_lost"))
+                request.resolve(NotSent("REFUSED_STREAM") if refused else Lost("connection_lost"))
             case ConnectionTerminated():
                 self._on_goaway(event.last_stream_id or 0, event.error_code)
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ class Gate:
         self._on_change = on_change
         self._bucket = Bucket(rate, max(1.0, rate), max(1.0, rate), clock()) if rate else None
         self._in_flight = 0
-        self._turn = asyncio.Lock()
-        self._left = asyncio.Event()
+        #: Resolved with None for a slot, or with the refusal.
+        self._waiting: deque[asyncio.Future[Outcome | None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def slot(self, wait_s: float) -> AsyncIterator[Outcome | None]:
@@ -79,8 +81,7 @@ class Gate:
         try:
             yield None
         finally:
-            self._in_flight -= 1
-            self._left.set()
+            self._leave()
 
     def record(self, outcome: Outcome) -> Outcome:
         """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``)."""
@@ -91,23 +92,40 @@ class Gate:
         return judged
 
     async def _enter(self, wait_s: float) -> Outcome | None:
+        turn: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
         try:
-            async with asyncio.timeout(wait_s), self._turn:
-                while True:
-                    self._left.clear()
-                    now = self._clock()
-                    if self.breaker.rests(now):
-                        wait_ms = round(self.breaker.wait_s(now) * 1000)
-                        return Outcome("throttle", code=LANE_RESTS, retry_after_ms=wait_ms)
-                    pause_s = self._pause_s(now)
-                    if pause_s == 0:
-                        break
-                    await self._someone_leaves(pause_s)
+            async with asyncio.timeout(wait_s):
+                return await turn
         except TimeoutError:
-            return Outcome("throttle", code=LANE_FULL, retry_after_ms=1000)
-        self.breaker.begin(now)
-        self._in_flight += 1
-        return None
+            came = turn.done() and not turn.cancelled()
+            return turn.result() if came else Outcome("throttle", code=LANE_FULL, retry_after_ms=1000)
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result() is None:
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        """Answers those who wait, in turn, as far as can be told now; called whenever something changed."""
+        while self._waiting:
+            now = self._clock()
+            if self._waiting[0].done():  # gave up
+                self._waiting.popleft()
+            elif self.breaker.rests(now):
+                wait_ms = round(self.breaker.wait_s(now) * 1000)
+                self._waiting.popleft().set_result(Outcome("throttle", code=LANE_RESTS, retry_after_ms=wait_ms))
+            elif pause_s := self._pause_s(now):
+                self._admit_in(pause_s)
+                return
+            else:
+                self.breaker.begin(now)
+                self._in_flight += 1
+                self._waiting.popleft().set_result(None)
 
     def _pause_s(self, now: float) -> float:
         """Seconds until it is worth asking again; 0: there is room, and a place in the rate is taken."""
@@ -116,12 +134,10 @@ class Gate:
             return math.inf if room == self._concurrency else 1.0  # a recovering lane's room grows by itself
         return self._bucket.take(now) if self._bucket else 0.0
 
-    async def _someone_leaves(self, within_s: float) -> None:
-        try:
-            async with asyncio.timeout(None if within_s == math.inf else within_s):
-                await self._left.wait()
-        except TimeoutError:
-            return
+    def _admit_in(self, pause_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._admit) if pause_s < math.inf else None
 
 
 class GatedClient:

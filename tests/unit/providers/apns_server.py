@@ -62,7 +62,8 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
         self.server.connections.append(self)
-        self.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self.server.max_streams})
+        self.h2.local_settings.update({SettingCodes.MAX_CONCURRENT_STREAMS: self.server.max_streams})
+        self.h2.local_settings.acknowledge()
         self.h2.initiate_connection()
         self.flush()
 

@@ -110,13 +110,13 @@ async def test_all_connections_share_one_token(apns: Apns, server: ApnsServer) -
 def test_every_reason_has_its_outcome(reason: str, kind: str) -> None:
     reply = Reply(400, {}, json.dumps({"reason": reason}).encode())
 
-    assert outcome_of(reply, "id", own_topic=False, now_s=0).kind == kind
+    assert outcome_of(reply, "id", False, 0.0).kind == kind
 
 
 def test_a_refused_topic_of_the_settings_is_config() -> None:
     reply = Reply(400, {}, b'{"reason":"TopicDisallowed"}')
 
-    assert outcome_of(reply, "id", own_topic=True, now_s=0).kind == "config"
+    assert outcome_of(reply, "id", True, 0.0).kind == "config"
 
 
 async def test_a_dead_token_keeps_the_time_of_its_death(apns: Apns, server: ApnsServer) -> None:
