@@ -39,6 +39,7 @@ def dev(
     options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port)
     try:
         asyncio.run(until_stopped(_serve(options)))
+        print("Stopped.")
     except REFUSALS as error:
         raise Refused(str(error)) from None
 
@@ -74,4 +75,3 @@ async def _serve(options: Options) -> None:
             await asyncio.Event().wait()
         finally:
             print("\nStopping …", flush=True)
-    print("Stopped.", flush=True)
