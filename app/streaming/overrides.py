@@ -12,10 +12,12 @@ from typing import Any, cast
 
 import faust
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.auth import SASLCredentials, SSLCredentials
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
+from faust.types.auth import CredentialsT
 
 # mode logs the life of each service under the name of the module that defines its class: this one.
 logging.getLogger(__name__).setLevel(logging.WARNING)
@@ -142,6 +144,19 @@ class CheckpointTableManager(TableManager):  # type: ignore[misc]
         return self._recovery
 
 
+def credentials_of(client_options: Mapping[str, Any]) -> CredentialsT | None:
+    """Faust's words for aiokafka's security options; None for plain text."""
+    context = client_options.get("ssl_context")
+    if "sasl_mechanism" in client_options:
+        return SASLCredentials(
+            username=client_options["sasl_plain_username"],
+            password=client_options["sasl_plain_password"],
+            mechanism=client_options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return None if context is None else SSLCredentials(context)
+
+
 __all__ = [
     "FETCH_WAIT_MS",
     "CheckpointApp",
@@ -151,4 +166,5 @@ __all__ = [
     "CheckpointTransport",
     "Fetched",
     "NoRecovery",
+    "credentials_of",
 ]

@@ -11,7 +11,7 @@ from faust.types import TP
 from app.ports import Machine, NotOwned, Performer
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
-from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetched
+from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetched, credentials_of
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
 from app.streaming.runner import PartitionRunner, Parts
@@ -199,6 +199,7 @@ def _faust_app(
     return CheckpointApp(
         f"tocsin_{role}",
         broker=[f"kafka://{broker.strip()}" for broker in brokers],
+        broker_credentials=credentials_of(client_options),
         datadir=folder / "faust",
         store="memory://",
         TableManager=CheckpointTableManager,

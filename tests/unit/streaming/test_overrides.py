@@ -2,7 +2,9 @@
 
 import hashlib
 import inspect
+import ssl
 from importlib.metadata import version
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -10,7 +12,9 @@ from faust.app.base import App
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, credentials_to_aiokafka_auth
+
+from app.streaming.overrides import credentials_of
 
 
 def fingerprint(function: object) -> str:
@@ -56,3 +60,23 @@ def test_aiokafka_takes_its_fetch_wait_from_the_attribute_that_we_set() -> None:
 
 def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:
     assert list(inspect.signature(AIOKafkaProducer.send_batch).parameters) == ["self", "batch", "topic", "partition"]
+
+
+CONTEXT = ssl.create_default_context()
+SCRAM = {"sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": "u", "sasl_plain_password": "p"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"security_protocol": "PLAINTEXT"},
+        {"security_protocol": "SSL", "ssl_context": CONTEXT},
+        {"security_protocol": "SASL_PLAINTEXT", **SCRAM},
+        {"security_protocol": "SASL_SSL", "ssl_context": CONTEXT, **SCRAM},
+    ],
+    ids=lambda options: options["security_protocol"],
+)
+def test_faust_connects_as_securely_as_every_other_client(options: dict[str, Any]) -> None:
+    auth = credentials_to_aiokafka_auth(credentials_of(options))
+
+    assert {name: value for name, value in auth.items() if value is not None} == options
