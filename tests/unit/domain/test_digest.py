@@ -162,6 +162,18 @@ def test_a_users_choice_closes_at_the_next_local_time(rhythm: Rhythm, zone: str,
     assert due_of(row, replace(RULE, rhythm=rhythm), None, zone) == parse_ms(due)
 
 
+def test_a_users_choice_comes_before_the_rules_own_rhythm() -> None:
+    row = gathered([(item("a"), parse_ms("2026-01-10T08:00:00Z"))])
+    due = due_of(row, replace(RULE, rhythm=HOURLY), DAILY, "UTC")
+    assert due == parse_ms("2026-01-10T09:00:00Z")
+    assert due_of(row, replace(RULE, rhythm=DAILY), Rhythm("hour", 30), "UTC") == parse_ms("2026-01-10T08:30:00Z")
+
+
+def test_a_clock_that_steps_back_does_not_close_a_digest_earlier() -> None:
+    row = gathered([(item("a"), 1000), (item("b"), 1050), (item("c"), 1010)])
+    assert due_of(row, RULE, None, "UTC") == 1150
+
+
 def test_a_users_choice_still_closes_at_max_items() -> None:
     row = gathered([(item(str(n)), 1000 + n) for n in range(4)])
     assert due_of(row, RULE, DAILY, "UTC") == 1003

@@ -58,6 +58,12 @@ def test_hours_are_in_the_users_zone() -> None:
     assert until(NIGHT, "America/New_York", at) is None
 
 
+def test_a_long_night_is_known_far_west_where_it_began_the_day_before_yesterday() -> None:
+    long = Hours(13 * 60, 12 * 60 + 59)
+    assert until(long, "Etc/GMT+12", "2026-01-10T00:30:00Z") == "2026-01-10T00:59Z"
+    assert until(long, "Pacific/Kiritimati", "2026-01-10T23:30:00Z") == "2026-01-11T22:59Z"
+
+
 def test_days_are_those_on_which_a_night_begins() -> None:
     weekend = Hours(22 * 60, 8 * 60, days_mask(["fri", "sat"]))
     assert until(weekend, "UTC", "2026-01-08T23:00:00Z") is None  # Thursday
