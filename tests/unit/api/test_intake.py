@@ -66,7 +66,7 @@ def test_a_repeated_user_counts_once() -> None:
 
 
 def test_the_record_says_what_the_body_said() -> None:
-    said = {
+    said: dict[str, Any] = {
         "template_id": "order_shipped",
         "data": {"n": 1, "deep": [{"ü": None}]},
         "channels": ["push", "sms"],
@@ -176,7 +176,7 @@ def test_send_at_may_be_366_days_ahead_or_past(limit: int) -> None:
 
 
 def test_nulls_are_absent_fields() -> None:
-    nothing = dict.fromkeys(("user_ids", "template_id", "content", "data", "channels", "priority", "idempotency_key"))
+    nothing: dict[str, Any] = dict.fromkeys(("user_ids", "template_id", "content", "data", "channels", "priority", "idempotency_key"))
 
     [request] = requests(taken(**nothing))
     assert request.data_json == b""

@@ -1,0 +1,76 @@
+"""Events of one recipient, read as sentences."""
+
+from typing import Any
+
+import pytest
+
+from app.api.explain import explain
+
+
+def event(status: str, channel: str | None = "push", **fields: Any) -> dict[str, Any]:
+    return {"status": status, "channel": channel, "send_id": None, "reason": None, "detail": None, **fields}
+
+
+ACCEPTED = event("accepted", None)
+
+
+def summary(*events: dict[str, Any]) -> str:
+    return explain([ACCEPTED, *events]).summary
+
+
+def test_what_was_only_accepted_is_about_to_be_judged() -> None:
+    assert summary() == "It was accepted and is about to be judged."
+
+
+@pytest.mark.parametrize(
+    ("events", "sentence"),
+    [
+        ([event("queued"), event("sending"), event("sent")], "Sent by push."),
+        ([event("queued"), event("sent"), event("delivered"), event("opened")], "Sent by push (delivered, opened)."),
+        ([event("queued"), event("opened")], "On its way by push."),
+        ([event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
+        ([event("held"), event("queued"), event("sending")], "On its way by push."),
+        ([event("queued"), event("retrying", reason="timeout")], "On its way by push: timeout."),
+        ([event("queued"), event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
+        ([event("suppressed", reason="opted_out")], "Not sent by push: opted out."),
+        ([event("expired")], "Not sent by push: expired."),
+        ([event("suppressed", None, reason="duplicate")], "Not sent: duplicate."),
+        ([event("aggregated")], "Gathered into a digest by push."),
+        ([event("sending"), event("unknown")], "May have been sent by push: the provider never said."),
+        ([event("scheduled", None), event("queued"), event("sent")], "Sent by push."),
+    ],
+)
+def test_the_summary_says_what_it_came_to(events: list[dict[str, Any]], sentence: str) -> None:
+    assert summary(*events) == sentence
+
+
+def test_the_rule_that_stopped_it_speaks_for_itself() -> None:
+    trail = [["dnd", True, "off"], ["preference", False, "channels.sms"], ["cap", True]]
+    explained = explain([ACCEPTED, event("suppressed", "sms", reason="opted_out", detail={"trail": trail})])
+
+    [stopping] = [entry for entry in explained.channels["sms"].trail if entry["answer"] is False]
+    assert stopping["rule"] == "preference"
+    assert explained.summary == f"Not sent by sms: {stopping['words']}."
+
+
+def test_each_channel_has_its_sentence() -> None:
+    assert summary(event("sent"), event("suppressed", "sms", reason="no_address")) == (
+        "Sent by push. Not sent by sms: no address."
+    )
+
+
+def test_one_device_that_got_it_is_enough() -> None:
+    events = [
+        event("queued"),
+        event("sent", send_id="a"),
+        event("failed", send_id="b", reason="invalid_token"),
+        event("sending", send_id="c"),
+    ]
+
+    assert explain(events).channels["push"].outcome == "sent"
+
+
+def test_a_device_still_on_its_way_is_hope() -> None:
+    events = [event("failed", send_id="b", reason="invalid_token"), event("sending", send_id="c")]
+
+    assert explain(events).channels["push"].outcome == "sending"
