@@ -1,5 +1,7 @@
 """Sends that are taken back or looked at again before their time: withdrawn, replaced, after a command of the user."""
 
+from dataclasses import replace as replaced
+
 from msgspec.structs import replace
 
 from agents.claiming import give_up, look_at, proceed
@@ -78,8 +80,7 @@ def end_holds(turn: Turn, user_id: str) -> None:
     for key, _ in turn.state.pauses.of(user_id):
         job = job_of(turn, key)
         if job is not None and is_quiet(job):
-            counted = replace(job.open, queued_at=turn.now)
-            proceed(turn, Job(job.key, job.send, job.state, counted))
+            proceed(turn, replaced(job, open=replace(job.open, queued_at=turn.now)))
 
 
 def is_quiet(job: Job) -> bool:

@@ -58,8 +58,9 @@ class SenderMachine:
             end_holds(turn, due.user_id)
             return
         job = job_of(turn, due.subject)
-        if job is None or job.open.timer is None or job.open.timer.due_ms != due_ms_of(due_key):
-            return
+        timer = job.open.timer if job is not None else None
+        if job is None or timer is None or timer.kind != due.kind or timer.due_ms > due_ms_of(due_key):
+            return  # it has moved on: what woke it was put off by the runner meanwhile
         match due.kind, job.state:
             case "retry", _:
                 proceed(turn, job)

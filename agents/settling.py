@@ -6,12 +6,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from agents.calls import Call, Result
-from agents.claiming import call_of, compose_for, give_up, look_at, proceed, providers_for
+from agents.claiming import call_of, compose_for, give_up, proceed, providers_for
 from agents.known import known_of
 from agents.turn import Job, Turn
 from app.domain.addresses import address_hash
 from app.domain.attempts import Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
-from app.domain.last_look import Go, Over, Reach
+from app.domain.last_look import Over, Reach
 from app.domain.outcome import Outcome
 from app.ports import Message
 from schemas.instants import rfc3339
@@ -142,12 +142,11 @@ def found_nothing(turn: Turn, job: Job, *, answered: bool) -> None:
         timer = Timer("settle", max(turn.now, ask_at(job.open.doubted_at, job.open.asked, job.open.settle_until)))
         turn.rest(job, "in_doubt", job.open, timer)
         return
-    allowed = answered and may_resend(turn.catalog.policy.in_doubt, job.send.category, job.open.tries)
-    if not allowed or not isinstance(look_at(turn, job), Go):
+    if answered and may_resend(turn.catalog.policy.in_doubt, job.send.category, job.open.tries):
+        again = replace(job.open, tries=resend(job.open.tries))
+        proceed(turn, replaced(job, state="retrying", open=again))  # the first call is over, whatever came of it
+    else:
         turn.end(job, "unknown")
-        return
-    again = replace(job.open, tries=resend(job.open.tries))
-    proceed(turn, Job(job.key, job.send, job.state, again))
 
 
 def prove(turn: Turn, job: Job, receipt: Receipt) -> None:

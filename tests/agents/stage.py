@@ -165,6 +165,16 @@ class Stage:
 
         self._batch(wake)
 
+    def put_off(self, ms: int) -> None:
+        """Moves what falls due next, as the runner does with what could not be handled."""
+
+        def move(out: Out) -> None:
+            [(key, due)] = self.state.schedule.scan(b"", None, 1)
+            self.state.schedule.delete(key)
+            self.state.schedule.at(due_ms_of(key) + ms, due)
+
+        self._batch(move)
+
     def next_due(self) -> int | None:
         first = self.state.schedule.scan(b"", None, 1)
         return due_ms_of(first[0][0]) if first else None

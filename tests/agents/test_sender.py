@@ -350,6 +350,39 @@ def test_a_low_send_that_a_night_held_counts_from_its_end():
     assert stage.story() == [("held", "quiet_hours"), ("sending", None)]
 
 
+def test_a_low_send_that_was_called_is_not_shed_however_long_its_retries_take():
+    stage = sms()
+    stage.take(a_send(priority="low"))
+    stage.answer("throttle", retry_after_ms=7 * HOUR)
+    stage.wait_for_call()
+
+    assert [status for status, _ in stage.story()] == ["sending", "retrying", "sending"]
+
+
+# --- what falls due
+
+
+def test_a_wait_that_the_runner_put_off_still_ends():
+    stage = sms()
+    stage.take(a_send())
+    stage.answer("retry")
+    stage.put_off(MINUTE)
+    stage.wait_for_call()
+
+    assert stage.story()[-1] == ("sending", None)
+
+
+def test_a_wait_that_the_runner_put_off_does_not_end_a_later_one():
+    stage = sms()
+    stage.take(a_send())
+    stage.put_off(1)
+    stage.answer("retry")
+    stage.wait_for_call()
+    stage.wait(15_000)
+
+    assert [status for status, _ in stage.story()] == ["sending", "retrying", "sending"]
+
+
 # --- answers
 
 

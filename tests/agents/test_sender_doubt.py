@@ -119,6 +119,17 @@ def test_a_receipt_during_the_call_decides_it_if_the_answer_is_lost():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
+@pytest.mark.parametrize("kind", ["retry", "throttle", "drop"])
+def test_a_receipt_during_the_call_outweighs_a_refusal(kind):
+    stage = sms()
+    stage.take(a_send())
+    stage.receipt(send_id=a_send().send_id, status="delivered", provider_message_id="SM1")
+    stage.answer(kind)
+
+    assert stage.story() == [("sending", None), ("sent", None)]
+    assert stage.events[-1].provider_message_id == "SM1"
+
+
 def test_a_receipt_before_a_crash_is_remembered():
     stage = sms()
     stage.take(a_send())
@@ -301,6 +312,31 @@ def test_a_late_yes_to_the_first_call_ends_the_send_during_the_second():
 
     assert stage.story()[-1] == ("sent", None)
     assert [e.provider_message_id for e in stage.events if e.status == "sent"] == ["SM1"]
+
+
+def test_a_late_no_to_the_first_call_does_not_settle_the_second():
+    stage = sms()
+    stage.take(a_send(**OTP))
+    first = stage.calls[0]
+    stage.crash()
+    stage.wait(21_000)
+    ask_in_vain(stage)
+    stage.settle(Result(first, Outcome("drop")))
+
+    assert stage.story()[-1] == ("sending", None)
+    assert stage.calls[0].handle.attempt == 2
+
+
+def test_what_would_be_sent_again_in_the_night_waits_for_its_end():
+    stage = sms()
+    stage.now = NOON + 10 * HOUR - 1_000
+    stage.take(a_send(category="security"))
+    stage.answer("in_doubt", doubt="timeout")
+    ask_in_vain(stage)
+
+    assert [s for s, _ in stage.story()] == ["sending", "in_doubt", "held", "sending"]
+    assert [e.attempt for e in stage.events] == [1, 1, 1, 2]
+    assert stage.now == NOON + 20 * HOUR
 
 
 def test_a_night_does_not_hide_a_doubt():
