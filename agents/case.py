@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace as replaced
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
 
 from agents.announcing import announce
 from agents.desk import Desk
-from app.domain.caps import give_back, take
+from agents.places import leave_queue
 from app.domain.policy import EventRule
 from app.domain.rendering import choose_variant
 from app.domain.routing import Recipient, Subject
@@ -20,10 +19,6 @@ from schemas.words import ENDS, Channel, Status
 from tables.notifications import Chained, Facts, Notification, Part, is_open
 from tables.profiles import NOBODY
 from tables.schedule import Due, Kind
-from tables.windows import NO_WINDOWS
-
-#: Ends after which a provider may have accepted the send: its places in the caps stay taken.
-_TAKEN: frozenset[str] = frozenset(("", "sent", "unknown"))
 
 
 class Case:
@@ -113,7 +108,7 @@ class Case:
     def own_id(self) -> bytes:
         """The notification's 16 bytes, as the caps know it."""
         if self._own_id is None:
-            self._own_id = UUID(self.facts.notification_id).bytes
+            self._own_id = bytes.fromhex(self.facts.notification_id.replace("-", ""))
         return self._own_id
 
     @property
@@ -193,7 +188,7 @@ class Case:
         order = self.facts.accepted_ms.to_bytes(8, "big") + self.offset.to_bytes(8, "big")
         return self.desk.state.schedule.at(due_ms, Due(kind, self.facts.user_id, order + self.key, detail))
 
-    def unwait(self, index: int, keep_queue: str | None = None) -> Part:
+    def unwait(self, index: int, keep_queue: bytes | None = None) -> Part:
         """Takes the part out of its wait, wherever that is noted, and returns it. In the queue of the cap
         ``keep_queue`` it keeps its place."""
         part = self.parts[index]
@@ -203,8 +198,10 @@ class Case:
             self.desk.state.schedule.delete(part.due)
         free = replace(part, wait="", until_ms=0, due=b"", waits_for=b"")
         self.parts[index] = free
-        if part.wait == "rate_cap" and (cap := part.waits_for.decode()) != keep_queue:
-            self._leave_queue(cap)
+        if part.wait == "rate_cap" and (cap := part.waits_for) != keep_queue:
+            others = (other for other in self.parts if other.wait == "rate_cap")
+            if not any(other.waits_for == cap for other in others):
+                leave_queue(self.desk, self.facts.user_id, self.own_id, cap.decode())
         return free
 
     def end_part(
@@ -220,63 +217,3 @@ class Case:
         assert status in ENDS
         part = self.unwait(index)
         self.tell(status, part.channel, reason, trail=trail, **detail)
-
-    # --- caps ---
-
-    def take_places(self, channel: Channel) -> None:
-        """In every cap that counts a send on this channel."""
-        caps = self.desk.policy.caps_of(self.rule.category.name, channel)
-        if not caps:
-            return
-        windows, now = self.desk.state.windows, self.desk.now
-        key = self.facts.user_id.encode()
-        row = windows.get(key) or NO_WINDOWS
-        places = dict(row.places)
-        until = row.until_ms
-        for cap in caps:
-            places[cap.name] = take(places.get(cap.name, b""), self.own_id, now, cap)
-            until = max(until, now + cap.window_ms)
-        windows.put(key, replace(row, places=places, until_ms=until))
-
-    def give_places_back(self, channel: Channel) -> None:
-        """Of the caps where no other send of the notification may have been accepted; who waits there is woken."""
-        windows = self.desk.state.windows
-        key = self.facts.user_id.encode()
-        row = windows.get(key)
-        if row is None:
-            return
-        places = dict(row.places)
-        for cap in self.desk.policy.caps_of(self.rule.category.name, channel):
-            window = places.get(cap.name, b"")
-            if any(cap.counts(self.rule.category.name, part.channel) and _taken(part) for part in self.parts):
-                continue
-            places[cap.name] = give_back(window, self.own_id)
-            if places[cap.name] != window and row.waiting.get(cap.name):
-                self.desk.state.schedule.at(self.desk.now, Due("place", self.facts.user_id, key, cap.name))
-        if places != row.places:
-            windows.put(key, replace(row, places=places))
-
-    def queue_for_place(self, cap: str) -> None:
-        windows = self.desk.state.windows
-        key = self.facts.user_id.encode()
-        row = windows.get(key) or NO_WINDOWS
-        queue = row.waiting.get(cap, ())
-        if self.own_id not in queue:
-            windows.put(key, replace(row, waiting={**row.waiting, cap: (*queue, self.own_id)}))
-
-    def _leave_queue(self, cap: str) -> None:
-        """Once nothing more of the notification waits for the cap."""
-        if any(part.wait == "rate_cap" and part.waits_for == cap.encode() for part in self.parts):
-            return
-        windows = self.desk.state.windows
-        key = self.facts.user_id.encode()
-        row = windows.get(key) or NO_WINDOWS
-        queue = tuple(other for other in row.waiting.get(cap, ()) if other != self.own_id)
-        waiting = {name: ids for name, ids in row.waiting.items() if name != cap}
-        windows.put(key, replace(row, waiting={**waiting, cap: queue} if queue else waiting))
-        if queue:  # who is next may go sooner than it was told
-            self.desk.state.schedule.at(self.desk.now, Due("place", self.facts.user_id, key, cap))
-
-
-def _taken(part: Part) -> bool:
-    return any(sent.end in _TAKEN for sent in part.sends)

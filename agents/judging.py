@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from agents.case import Case
 from agents.collapsing import replace_older
 from agents.gathering import gather
+from agents.places import join_queue
 from agents.queueing import queue
 from app.domain.routing import Verdict, judge_channel
 from schemas.instants import rfc3339, to_ms
@@ -126,11 +127,11 @@ def _hold(case: Case, index: int, verdict: Verdict) -> None:
     assert verdict.reason is not None
     before = case.parts[index]
     cap = verdict.over.cap.name if verdict.over is not None else None
-    part = case.unwait(index, keep_queue=cap)
+    part = case.unwait(index, keep_queue=cap.encode() if cap is not None else None)
     until = verdict.until_ms
     due = case.wake_at(min(until, case.facts.expires_ms), "judge", str(index))
     if cap is not None:
-        case.queue_for_place(cap)
+        join_queue(case.desk, case.facts.user_id, case.own_id, cap)
     case.parts[index] = replace(part, wait=verdict.reason, until_ms=until, due=due, waits_for=(cap or "").encode())
     if (before.wait, before.until_ms) == (verdict.reason, until):
         return  # nothing new to tell

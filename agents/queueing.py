@@ -7,6 +7,7 @@ from msgspec.json import decode
 from msgspec.structs import replace
 
 from agents.case import Case
+from agents.places import take_places
 from app.domain.ids import send_id
 from app.domain.routing import Target, Verdict
 from schemas.sends import Item, Send, Withdraw, encode_send
@@ -21,7 +22,7 @@ _NO_DATA = Raw(b"{}")
 def queue(case: Case, index: int, verdict: Verdict) -> None:
     """Takes the places in the caps and produces the sends; a device that no provider serves fails at once."""
     part = case.unwait(index)
-    case.take_places(part.channel)
+    take_places(case.desk, case.facts.user_id, case.own_id, case.rule.category.name, part.channel)
     case.parts[index] = replace(
         part, sends=tuple(_queue_one(case, part, target, verdict) for target in verdict.targets)
     )

@@ -11,6 +11,7 @@ from agents.case import Case
 from agents.desk import Desk
 from agents.fallback import send_ended
 from agents.moving import moved, moved_to
+from agents.places import give_places_back
 from app.domain.ids import derived_id, partition_of_send
 from app.domain.merge import merge_diff
 from app.domain.preferences import unsubscribed
@@ -97,7 +98,9 @@ def _settled(case: Case, index: int | None, at: int | None, receipt: Receipt) ->
         return
     _note(case, index, at, replace(sent, end=receipt.settled))
     if receipt.settled in _UNSENT:
-        case.give_places_back(part.channel)
+        kept_by = frozenset(other.channel for other in case.parts if any(s.end not in _UNSENT for s in other.sends))
+        facts = case.facts
+        give_places_back(case.desk, facts.user_id, case.own_id, case.rule.category.name, part.channel, kept_by)
     _retire_address(case, part.channel, sent, receipt)
     send_ended(case, sent.send_id, receipt.settled)
 

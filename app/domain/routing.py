@@ -1,8 +1,9 @@
 """The order of judgement: one channel of one notification, asked of every rule in turn (contract, "Order")."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from app.domain.addresses import address_hash
 from app.domain.caps import Over, judge_caps
@@ -45,8 +46,7 @@ class Reachable(Protocol):
     def devices(self) -> Sequence[Device]: ...
 
 
-@dataclass(slots=True)
-class Recipient:
+class Recipient(Struct):
     """What is known of a user at the moment of the judgement."""
 
     user_id: str
@@ -57,9 +57,8 @@ class Recipient:
     suppressed: Callable[[Channel, bytes], bool]
 
 
-@dataclass(slots=True)
-class Subject:
-    """What is judged. ``own_id``: the notification's 16 bytes. ``undigested``: it came out of a digest."""
+class Subject(Struct):
+    """What is judged. ``own_id``: the notification's 16 bytes. ``data``: the request's, decoded when asked for."""
 
     rule: EventRule
     event_type: str
@@ -68,8 +67,7 @@ class Subject:
     data: Callable[[], Mapping[str, Any]]
 
 
-@dataclass(slots=True, frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where one send goes. ``provider`` False: none is configured for the device's platform."""
 
     device_id: str | None
@@ -77,8 +75,7 @@ class Target:
     provider: bool = True
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """What becomes of the channel, with every rule that was asked."""
 
     act: Act
@@ -176,15 +173,23 @@ def _targets(
         trail.append(_UNLISTED)
         trail.append(("address", True))
         return _INBOX, None
-    profile = recipient.profile
+    profile, suppressed = recipient.profile, recipient.suppressed
+    known = False
+    targets: tuple[Target, ...] = ()
     if channel == "push":
-        known = tuple(Target(device.device_id, device.token_hash) for device in profile.devices)
         verified = True
+        known = bool(profile.devices)
+        targets = tuple(
+            [Target(d.device_id, d.token_hash) for d in profile.devices if not suppressed("push", d.token_hash)]
+        )
     else:
-        address = profile.email if channel == "email" else profile.phone
-        known = (Target(None, address_hash(channel, address)),) if address else ()
-        verified = profile.email_verified if channel == "email" else profile.phone_verified
-    targets = tuple(target for target in known if not recipient.suppressed(channel, target.address))
+        email = channel == "email"
+        address = profile.email if email else profile.phone
+        verified = profile.email_verified if email else profile.phone_verified
+        if address:
+            known = True
+            hashed = address_hash(channel, address)
+            targets = () if suppressed(channel, hashed) else (Target(None, hashed),)
     if known and not targets:
         trail.append(_LISTED)
         return (), "suppression_list"
@@ -209,8 +214,9 @@ def _served(
 ) -> tuple[Target, ...]:
     """The targets, those that no provider serves marked; none if none is served."""
     configured = providers.get(channel, frozenset())
-    able = tuple(name for name in policy.providers[channel].order if name in configured)
-    if channel == "push":
+    able = [name for name in policy.providers[channel].order if name in configured]
+    served = bool(able)
+    if channel == "push" and able:
         platforms = {device.device_id: device.platform for device in recipient.profile.devices}
         targets = tuple(
             target
@@ -218,7 +224,7 @@ def _served(
             else Target(target.device_id, target.address, provider=False)
             for target in targets
         )
-    served = bool(able) and any(target.provider for target in targets)
+        served = any(target.provider for target in targets)
     trail.append(("provider", served, *able))
     return targets if served else ()
 

@@ -1,0 +1,69 @@
+"""Places in the caps: taking them, giving them back, and waiting for one."""
+
+from msgspec.structs import replace
+
+from agents.desk import Desk
+from app.domain.caps import give_back, take
+from schemas.words import Channel
+from tables.schedule import Due
+from tables.windows import NO_WINDOWS
+
+
+def take_places(desk: Desk, user_id: str, own_id: bytes, category: str, channel: Channel) -> None:
+    """In every cap that counts a send of the category on the channel."""
+    caps = desk.policy.caps_of(category, channel)
+    if not caps:
+        return
+    key = user_id.encode()
+    row = desk.state.windows.get(key) or NO_WINDOWS
+    places = dict(row.places)
+    until = row.until_ms
+    for cap in caps:
+        places[cap.name] = take(places.get(cap.name, b""), own_id, desk.now, cap)
+        until = max(until, desk.now + cap.window_ms)
+    desk.state.windows.put(key, replace(row, places=places, until_ms=until))
+
+
+def give_places_back(
+    desk: Desk, user_id: str, own_id: bytes, category: str, channel: Channel, kept_by: frozenset[Channel]
+) -> None:
+    """Of the caps that count nothing on the channels ``kept_by``, where a provider may have accepted the notification;
+    whoever waits for such a place is woken."""
+    key = user_id.encode()
+    row = desk.state.windows.get(key)
+    if row is None:
+        return
+    places = dict(row.places)
+    for cap in desk.policy.caps_of(category, channel):
+        if any(cap.counts(category, other) for other in kept_by):
+            continue
+        window = places.get(cap.name, b"")
+        places[cap.name] = give_back(window, own_id)
+        if places[cap.name] != window and row.waiting.get(cap.name):
+            wake_queue_now(desk, user_id, cap.name)
+    if places != row.places:
+        desk.state.windows.put(key, replace(row, places=places))
+
+
+def join_queue(desk: Desk, user_id: str, own_id: bytes, cap: str) -> None:
+    """Behind those who wait already; whoever is in the queue keeps its place there."""
+    key = user_id.encode()
+    row = desk.state.windows.get(key) or NO_WINDOWS
+    queue = row.waiting.get(cap, ())
+    if own_id not in queue:
+        desk.state.windows.put(key, replace(row, waiting={**row.waiting, cap: (*queue, own_id)}))
+
+
+def leave_queue(desk: Desk, user_id: str, own_id: bytes, cap: str) -> None:
+    key = user_id.encode()
+    row = desk.state.windows.get(key) or NO_WINDOWS
+    queue = tuple(other for other in row.waiting.get(cap, ()) if other != own_id)
+    waiting = {name: ids for name, ids in row.waiting.items() if name != cap}
+    desk.state.windows.put(key, replace(row, waiting={**waiting, cap: queue} if queue else waiting))
+    if queue:  # who is next may go sooner than it was told
+        wake_queue_now(desk, user_id, cap)
+
+
+def wake_queue_now(desk: Desk, user_id: str, cap: str) -> None:
+    """As soon as what is being handled is done."""
+    desk.state.schedule.at(desk.now, Due("place", user_id, user_id.encode(), cap))
