@@ -92,7 +92,7 @@ class Pool:
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await loop.create_connection(build, self._host, self._port, ssl=self._tls)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a host that is no name
             self._refuse(type(error).__name__)
         else:
             if not connection.draining:

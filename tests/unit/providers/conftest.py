@@ -81,6 +81,7 @@ async def apns(server: ApnsServer, ca_file: Path, key_file: Path) -> AsyncIterat
             key_id="KEYID12345",
             team_id="TEAMID1234",
             topic="com.example.shop",
+            concurrency=50,
         )
     )
     await client.start()

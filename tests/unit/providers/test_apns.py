@@ -367,6 +367,23 @@ async def test_the_server_limit_of_streams_is_kept(apns: Apns, server: ApnsServe
     assert most <= 3
 
 
+async def test_sends_that_wait_are_written_in_the_order_in_which_they_came(apns: Apns, server: ApnsServer) -> None:
+    server.max_streams = 1
+    tokens = [f"{number:04x}" for number in range(40)]
+
+    await asyncio.gather(*(send(apns, token) for token in tokens))
+
+    assert [request.token for request in server.requests] == tokens
+
+
+async def test_a_host_that_is_no_name_was_not_sent(key_file: Path) -> None:
+    client = Apns(ApnsSettings(host="a" * 70 + ".example", key_file=key_file, key_id="K", team_id="T", topic="t"))
+    await client.start()
+
+    assert (await send(client)).kind == "retry"
+    await client.close()
+
+
 async def test_500_sends_at_once_are_500_requests(apns: Apns, server: ApnsServer) -> None:
     outcomes = await asyncio.gather(*(send(apns) for _ in range(500)))
 

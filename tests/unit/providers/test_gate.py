@@ -94,6 +94,30 @@ async def test_who_waits_for_a_slot_is_served_in_turn() -> None:
     assert served == list(range(20))
 
 
+async def test_slots_that_come_free_together_are_taken_together() -> None:
+    gate = Gate("apns", concurrency=5)
+    held = [gate.slot(5.0) for _ in range(5)]
+    for slot in held:
+        await slot.__aenter__()
+    inside: list[int] = []
+    release = asyncio.Event()
+
+    async def call(number: int) -> None:
+        async with gate.slot(5.0):
+            inside.append(number)
+            await release.wait()
+
+    waiting = [asyncio.create_task(call(number)) for number in range(10)]
+    await asyncio.sleep(0)
+    for slot in held:
+        await slot.__aexit__(None, None, None)
+    await asyncio.sleep(0)
+
+    assert inside == [0, 1, 2, 3, 4]
+    release.set()
+    await asyncio.gather(*waiting)
+
+
 async def test_a_full_lane_refuses_without_a_call() -> None:
     gate = Gate("apns", concurrency=1)
     client = ScriptedClient(accepted)
