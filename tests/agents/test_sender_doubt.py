@@ -241,6 +241,15 @@ def test_what_the_router_took_back_is_not_sent_again():
     assert stage.story()[-1] == ("unknown", None)
 
 
+def test_what_may_have_arrived_is_not_called_cancelled():
+    stage = in_doubt(**OTP)
+    ask_in_vain(stage)
+    stage.answer("retry")
+    stage.take(Withdraw(send_id=a_send().send_id, user_id="u1", status="cancelled"))
+
+    assert stage.story()[-1] == ("unknown", None)
+
+
 def test_nobody_asks_after_the_sends_of_an_erased_user():
     stage = in_doubt()
     stage.command("user.erase")
@@ -284,6 +293,17 @@ def test_a_late_answer_settles_the_doubt_of_its_own_call(kind, end):
     stage.settle(Result(call, Outcome(kind)))
 
     assert [s for s, _ in stage.story()][-2:] == ["in_doubt", end]
+
+
+def test_an_answer_that_was_lost_after_all_adds_nothing():
+    stage = sms()
+    stage.take(a_send())
+    call = stage.calls[0]
+    stage.crash()
+    stage.wait(MINUTE)
+    stage.settle(Result(call, Outcome("in_doubt", doubt="timeout")))
+
+    assert stage.story() == [("sending", None), ("in_doubt", "crash")]
 
 
 def test_a_call_that_was_never_made_is_made_after_all():
