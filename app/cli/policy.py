@@ -17,7 +17,6 @@ from app.domain.policy.document import read_document
 app = typer.Typer()
 
 _MEDIA = "application/yaml"
-_PATIENCE_S = 30.0
 _POLL_S = 0.25
 
 File = Annotated[Path, typer.Argument(help="The policy, in YAML or JSON.", exists=True, dir_okay=False)]
@@ -37,15 +36,18 @@ def validate(file: File) -> None:
 
 
 @app.command()
-def apply(file: File) -> None:
-    """Put a policy in force, and wait until every running router has taken it over (at most 30 s).
+def apply(
+    file: File,
+    timeout: Annotated[float, typer.Option(help="How many seconds to wait for the routers.")] = 30.0,
+) -> None:
+    """Put a policy in force, and wait until every running router has taken it over.
 
     Example: `tocsin policy apply policy.yaml`
     """
     gateway = connect("admin")
     written = gateway.call("PUT", "/v1/policy", file.read_bytes(), media=_MEDIA)
     version, document = written["version"], written
-    give_up_at = time.monotonic() + _PATIENCE_S
+    give_up_at = time.monotonic() + timeout
     while not document["in_force"]:
         if time.monotonic() >= give_up_at:
             raise Refused(f"version {version} is written, but not taken over by {', '.join(document['waiting_for'])}")

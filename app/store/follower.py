@@ -14,6 +14,7 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 1000
 _BACKOFF_S = 1.0
+_ATTEMPTS = 10
 
 
 class TopicFollower:
@@ -29,17 +30,18 @@ class TopicFollower:
         self._moved = asyncio.Condition()
 
     async def start(self) -> None:
-        """Returns when everything that was in the topic has been taken. Raises KafkaError, or LookupError where
-        there is no such topic."""
-        consumer = await self._open()
-        try:
-            end = (await consumer.end_offsets([self._partition]))[self._partition]
-            while self._position < end:
-                await self._poll(consumer)
-        except BaseException:
-            await consumer.stop()
-            raise
-        self._task = asyncio.create_task(self._follow(consumer), name=f"follow {self._topic}")
+        """Returns when everything that was in the topic has been taken. Raises KafkaError when the broker can't be
+        asked for a while (it may just be starting), LookupError where there is no such topic."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                consumer = await self._caught_up()
+            except KafkaError:
+                if attempt == _ATTEMPTS:
+                    raise
+                await asyncio.sleep(_BACKOFF_S)
+            else:
+                self._task = asyncio.create_task(self._follow(consumer), name=f"follow {self._topic}")
+                return
 
     async def close(self) -> None:
         if self._task is not None:
@@ -50,6 +52,17 @@ class TopicFollower:
         """Returns when the record at that offset has been taken. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._moved:
             await self._moved.wait_for(lambda: self._position > offset)
+
+    async def _caught_up(self) -> AIOKafkaConsumer:
+        consumer = await self._open()
+        try:
+            end = (await consumer.end_offsets([self._partition]))[self._partition]
+            while self._position < end:
+                await self._poll(consumer)
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer
 
     async def _open(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(

@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer
 
 from app.api.gateway import run_gateway
 from app.config import Kafka, Settings
+from app.defaults import default_policy_text
 from app.dev import process
 from app.dev.broker import Broker
 from app.store import topics as declared_topics
@@ -175,6 +176,14 @@ async def served(settings: Settings) -> AsyncIterator[str]:
 async def gateway(settings: Settings) -> AsyncIterator[Caller]:
     async with served(settings) as url, aiohttp.ClientSession() as session:
         yield Caller(session, url)
+
+
+@pytest.fixture
+async def policy_changes(gateway: Caller) -> AsyncIterator[None]:
+    """For tests that put another policy in force: afterwards it is the default again."""
+    yield
+    text = default_policy_text().encode()
+    assert (await gateway.key("ops")("PUT", "/v1/policy", text, Content_Type="application/yaml")).status == 200
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ async def test_templates_are_for_admins(gateway: Caller) -> None:
     assert (await gateway.user("ada")("PUT", "/v1/policy", {})).status == 403
 
 
+@pytest.mark.usefixtures("policy_changes")
 async def test_a_policy_is_in_force_when_every_running_router_has_it(gateway: Caller) -> None:
     ops = gateway.key("ops")
     await made(gateway, "greeting_text")

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.config import Settings
+from app.defaults import default_policy_text
 from app.domain.catalog import Catalog
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
@@ -135,10 +136,11 @@ async def test_a_version_that_can_not_be_used_leaves_the_last_good_one_in_force(
         in_force = config.catalog
         async with started(ConfigFollower(settings.kafka.client_options())) as later:
             of_later = later.catalog
+        await writer.write_policy(default_policy_text())
 
     assert broken.version == good.version + 1
     assert (in_force.policy_version, of_later.policy_version) == (good.version, good.version)
-    assert [catalog.policy_version for catalog in changes] == [good.version]
+    assert [catalog.policy_version for catalog in changes] == [good.version, broken.version + 1]
     assert in_force.policy.categories["other"].channels == ("push",)
 
 
