@@ -63,6 +63,8 @@ class Reader(Generic[T]):
         """Raises Invalid with the field's name. An explicit null is an absent field."""
         try:
             return self._decode(value)  # type: ignore[no-any-return]
+        except RecursionError as error:
+            raise Invalid("is nested too deeply") from error
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
             if isinstance(error, UnicodeDecodeError):
                 raise Invalid("is not UTF-8") from error

@@ -78,6 +78,7 @@ def _check(command: AnyCommand) -> None:
 def user_of(call: Call) -> str:
     """The path's user id; raises Problem for what can't be one."""
     try:
+        call.path("id").encode()
         return msgspec.convert(call.path("id"), UserId)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise problem_of(Invalid("is not a user id", "id")) from error

@@ -1,6 +1,6 @@
 """Notifications out of bodies: read, checked against the policy in force, and made into one record a recipient."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -10,12 +10,13 @@ from app.api.problems import Problem, problem_of
 from app.domain.catalog import Catalog
 from app.domain.ids import keyed_notification_id
 from app.store.publisher import Outgoing
-from schemas.decode import Invalid, Reader, UserId
+from schemas.decode import IdempotencyKey, Invalid, Reader, UserId
 from schemas.requests import Request, check_request
 from schemas.topics import EVENT_TOPIC_OF_LANE
 from schemas.words import Lane, Priority
 
 MAX_RECIPIENTS = 1000
+MAX_DEPTH = 100
 
 
 class NotificationBody(Request, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,11 +82,33 @@ def _read(raw: bytes | msgspec.Raw) -> NotificationBody:
         body = _read_body(raw)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
-    if body.data_json and not body.data_json.startswith(b"{"):
-        raise Problem(400, "is not an object", "data")
+    if body.data_json:
+        _check_data(body.data_json)
     if body.notification_id is not None:
         raise Problem(400, "is for records on Kafka; over HTTP give idempotency_key", "notification_id")
     return body
+
+
+def _check_data(data: bytes) -> None:
+    """What was accepted is decoded by others later, deep in their stacks."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Problem(400, "can't be decoded", "data") from error
+    if not isinstance(value, dict):
+        raise Problem(400, "is not an object", "data")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for container in level for part in _parts(container)]
+        if not level:
+            return
+    raise Problem(400, f"is nested more than {MAX_DEPTH} deep", "data")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _key_of(body: NotificationBody, header_key: str | None) -> str | None:
@@ -93,9 +116,11 @@ def _key_of(body: NotificationBody, header_key: str | None) -> str | None:
         return body.idempotency_key
     if body.idempotency_key is not None and body.idempotency_key != header_key:
         raise Problem(400, "differs from the header Idempotency-Key", "idempotency_key")
-    if not 1 <= len(header_key) <= 255:
-        raise Problem(400, "the header Idempotency-Key has 1 to 255 characters", "idempotency_key")
-    return header_key
+    try:
+        header_key.encode()
+        return msgspec.convert(header_key, IdempotencyKey)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise Problem(400, "the header Idempotency-Key has 1 to 255 printable characters", "idempotency_key") from error
 
 
 def _recipients_of(body: NotificationBody) -> tuple[str, ...]:

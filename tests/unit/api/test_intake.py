@@ -150,6 +150,29 @@ def test_what_is_refused_names_its_field(fields: dict[str, Any], status: int, fi
     assert refusal(**fields) == (status, field)
 
 
+@pytest.mark.parametrize(
+    "data", [b'{"a":' * 101 + b"1" + b"}" * 101, b'{"a":' * 9999 + b"1" + b"}" * 9999, b'{"a":1e}']
+)
+def test_data_that_could_not_be_read_later_is_not_taken(data: bytes) -> None:
+    raw = b'{"user_id":"ada","event_type":"order.shipped","data":' + data + b"}"
+
+    with pytest.raises(Problem) as refused:
+        take(raw, None, "shop", CATALOG, NOW, NEW_ID)
+
+    assert refused.value.status == 400
+
+
+def test_data_may_be_a_hundred_deep() -> None:
+    raw = b'{"user_id":"ada","event_type":"order.shipped","data":' + b'{"a":' * 99 + b"1" + b"}" * 99 + b"}"
+
+    assert take(raw, None, "shop", CATALOG, NOW, NEW_ID).recipients == ("ada",)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "\udcff", "a\nb"])
+def test_header_keys_that_can_not_be_are_400(key: str) -> None:
+    assert refusal(key) == (400, "idempotency_key")
+
+
 def test_two_different_keys_are_400() -> None:
     assert refusal("k1", idempotency_key="k2") == (400, "idempotency_key")
 
@@ -176,7 +199,9 @@ def test_send_at_may_be_366_days_ahead_or_past(limit: int) -> None:
 
 
 def test_nulls_are_absent_fields() -> None:
-    nothing: dict[str, Any] = dict.fromkeys(("user_ids", "template_id", "content", "data", "channels", "priority", "idempotency_key"))
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("user_ids", "template_id", "content", "data", "channels", "priority", "idempotency_key")
+    )
 
     [request] = requests(taken(**nothing))
     assert request.data_json == b""
