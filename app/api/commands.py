@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from app.api.call import Call
-from app.api.problems import problem_of
+from app.api.problems import Problem, problem_of
 from app.store.publisher import Outgoing, PublishError
 from schemas.commands import ActivitySeen, AnyCommand, DeviceAdd, ProfileSet, read_command
 from schemas.decode import Invalid, UserId
@@ -81,4 +81,4 @@ def user_of(call: Call) -> str:
         call.path("id").encode()
         return msgspec.convert(call.path("id"), UserId)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise problem_of(Invalid("is not a user id", "id")) from error
+        raise Problem(400, "is not a user id", "id") from error

@@ -18,6 +18,7 @@ import jwt
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer
+from yarl import URL
 
 from app.api.gateway import run_gateway
 from app.config import Kafka, Settings
@@ -150,7 +151,7 @@ class Caller:
         data = None if raw is None else io.BytesIO(raw)
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.session.request(
-            method, self.url + path, data=data, params=query, headers=self.headers | given
+            method, URL(self.url + path, encoded=True), data=data, params=query, headers=self.headers | given
         ) as response:
             answer = await response.read()
             is_json = "json" in response.content_type

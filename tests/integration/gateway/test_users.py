@@ -1,6 +1,7 @@
 """What users and admins say of a user is read back at once, from whoever owns the user's partition."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -169,3 +170,18 @@ async def test_what_is_anothers_is_403(gateway: Caller, method: str, path: str) 
     assert (await gateway.user("ada")(method, path, {})).status == 403
     assert (await gateway.key("shop")(method, path, {})).status == 403
     assert (await gateway(method, path, {})).status == 401
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "ü", "a b", "a+b", "50%", "x" * 128, "🦉", "?#&"])
+async def test_any_user_id_has_its_place_in_the_path(gateway: Caller, user_id: str) -> None:
+    path = f"/v1/users/{quote(user_id, safe='')}/profile"
+    await gateway.user(user_id)("PATCH", path, {"name": user_id})
+
+    assert (await gateway.user(user_id)("GET", path)).document["name"] == user_id
+
+
+@pytest.mark.parametrize("segment", ["x" * 129, "a%0Ab"])
+async def test_what_is_no_user_id_is_400(gateway: Caller, segment: str) -> None:
+    reply = await gateway.key("ops")("GET", f"/v1/users/{segment}/profile")
+
+    assert (reply.status, reply.document["field"]) == (400, "id")
