@@ -30,6 +30,8 @@ RELIED_ON = {
     Consumer._drain_messages: "44a2500309e83c63",
     Consumer.wait_empty: "e4662fe24f094819",
     Consumer.commit: "a354437baaa08bf8",
+    TableManager.on_start: "365dd25fbc0e0684",
+    TableManager._update_channels: "88e3941facc934d6",
     Recovery.need_recovery: "fd1dc345b5d5e121",
     # called by ours, or calling ours
     Consumer._wait_next_records: "6218e1969a636b3f",
