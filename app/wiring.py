@@ -12,6 +12,7 @@ import structlog
 
 from app.config import Settings
 from app.domain.catalog import Catalog
+from schemas.topics import COMMANDS, CONFIG, DEAD, LIFECYCLE, OWNERS, journal_topic
 from schemas.words import CHANNELS, Channel, Provider
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ async def _gateway(settings: Settings, stop: asyncio.Event) -> None:
 
     async with AsyncExitStack() as stack:
         ready = await _operations(stack, "gateway", settings, process_registry())
+        if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS), stop):
+            return
         await serve(settings, stop, lambda url: ready())
 
 
@@ -99,7 +102,24 @@ async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         registry = process_registry()
         ready = await _operations(stack, "analytics", settings, registry)
+        if not await _log_is_ready(settings, (LIFECYCLE, DEAD), stop):
+            return
         await run_analytics(settings, stop, ready, registry)
+
+
+async def _log_is_ready(settings: Settings, topics: Sequence[str], stop: asyncio.Event) -> bool:
+    """Waits for Kafka and these topics; False when told to stop before."""
+    from app.store.log_ready import until_ready
+
+    waiting = asyncio.create_task(until_ready(settings.kafka.client_options(), topics))
+    told = asyncio.create_task(stop.wait())
+    done, pending = await asyncio.wait((waiting, told), return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    if waiting in done:
+        waiting.result()
+    return waiting in done
 
 
 async def _operations(
@@ -186,6 +206,8 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
 
     options = settings.kafka.client_options()
     changed = asyncio.Event()
+    if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, journal_topic(role)), stop):
+        return
     async with AsyncExitStack() as stack:
         machines: list[Any] = []
         config = ConfigFollower(options, lambda catalog: _take_over(machines, catalog, changed))

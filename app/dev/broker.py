@@ -161,6 +161,8 @@ def _java(options: BrokerOptions, heap: str) -> list[str]:
     return [
         str(options.java),
         f"-Xmx{heap}",
+        "-XX:TieredStopAtLevel=1",  # a short life on few cores: the optimising compiler would cost more than it saves
+        "-XX:+UseSerialGC",
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",

@@ -116,12 +116,15 @@ class DevSystem:
         self._keep_only_last_logs()
         self._secrets = kept_secrets(self._folder)
         await self._start_broker_and_sandbox()
+        await self._supervisor.wait_ready(_SANDBOX_LIMIT_S, ["sandbox"])
         gateway_port = free_port(self._options.gateway_port)
         self._sandbox = _read_json(self._folder / "sandbox" / "sandbox.json")
         self._config_file = write_settings(
             self._folder, self._bootstrap, gateway_port, self._sandbox["providers"], self._secrets
         )
         self._settings = Settings.load({"TOCSIN_CONFIG": str(self._config_file)})
+        # One after the other: all of it at once takes longer where cores are few.
+        await self._supervisor.wait_ready(_BROKER_LIMIT_S, ["kafka"])
         await self._make_topics()
         self._add_role("gateway", "1", ("gateway",))
         for position, role in enumerate(self._options.roles):
@@ -164,7 +167,6 @@ class DevSystem:
         if await asyncio.to_thread(broker.prepare, options) and data.exists():
             broker.move_aside(data)  # what roles remember of another log would be wrong for this one
         self._supervisor.add(broker.program(options, environ), self._broker_answers, _KAFKA_PATIENCE_S)
-        await self._supervisor.wait_ready(_BROKER_LIMIT_S + _SANDBOX_LIMIT_S)
 
     async def _make_topics(self) -> None:
         from app.wiring import internal_tables  # only now, while nothing waits for it
