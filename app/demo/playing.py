@@ -20,6 +20,8 @@ from schemas.topics import COMMANDS, EVENTS
 SOURCE = "demo"
 #: One event in so many is sent by HTTP, to all of the flight's passengers at once.
 _BY_HTTP = 10
+#: How long a service goes on trying while the gateway doesn't answer.
+_HTTP_PATIENCE_S, _HTTP_PAUSE_S = 60.0, 0.2
 #: One request in so many is produced twice, as a service does that isn't sure of its first try.
 _TWICE = 100
 
@@ -95,13 +97,24 @@ class Player:
     async def _post(self, event: Event, passengers: Sequence[Passenger]) -> None:
         user_ids = sorted({passenger.user_id for passenger in passengers})
         key = self._key(event, "everyone")
-        headers = {**self._headers, "Idempotency-Key": key}
-        async with self._session.post(self._url, json=_request(event) | {"user_ids": user_ids}, headers=headers) as r:
-            if r.status != 202:
-                raise RuntimeError(f"the gateway answered {r.status}: {await r.text()}")
+        body = _request(event) | {"user_ids": user_ids}
+        async with asyncio.timeout(_HTTP_PATIENCE_S):
+            while not await self._is_accepted(key, body):  # noqa: ASYNC110 (it asks another process)
+                await asyncio.sleep(_HTTP_PAUSE_S)
         for user_id in user_ids:
             self._owe(key, user_id)
         self.played.by_http += len(user_ids)
+
+    async def _is_accepted(self, key: str, body: Mapping[str, Any]) -> bool:
+        """False: ask again with the same key, which can't double anything."""
+        headers = {**self._headers, "Idempotency-Key": key}
+        try:
+            async with self._session.post(self._url, json=body, headers=headers) as answer:
+                if answer.status not in (202, 429, 503):
+                    raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
+                return answer.status == 202
+        except aiohttp.ClientConnectionError:
+            return False
 
     async def _produce_malformed(self) -> None:
         """One record that can't be taken, between good ones: it must harm nobody else."""
