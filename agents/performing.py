@@ -93,7 +93,7 @@ class Performing:
             async with asyncio.timeout(timeout_s + _MARGIN_S):
                 return await self._clients[call.provider].ask(call.message, call.to, call.handle, timeout_s)
         except TimeoutError:
-            return None
+            return Outcome("in_doubt", doubt="timeout")  # it could not be asked, which is no evidence of absence
 
     def _fresh_for(self, call: Call, entered: float) -> float:
         """Milliseconds for which the call's last look still counts. A wall clock that was set back doesn't add any."""

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.ports import NotOwned, StateReads
 from schemas.decode import Invalid
+
+log = structlog.get_logger(__name__)
 
 _READ_WITHIN_S = 4.0
 
@@ -50,6 +53,7 @@ class OperationsServer:
         await site.start()
         bound = self._runner.addresses[0][1]
         self.url = f"http://{host}:{bound}"
+        log.info("operations port", role=self._role, url=self.url)
         _leave_address(folder, {"url": self.url, "pid": os.getpid(), "role": self._role})
 
     async def stop(self) -> None:

@@ -118,7 +118,8 @@ class ProviderClient(Protocol):
         ...
 
     async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
-        """Looks for evidence of an in-doubt send: ``ok`` found, None nothing found (or no way to ask)."""
+        """Looks for evidence of an in-doubt send: ``ok`` found, None nothing found (or no way to ask), ``in_doubt`` it
+        could not be asked."""
         ...
 
     async def close(self) -> None: ...

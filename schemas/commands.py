@@ -75,7 +75,7 @@ class NotificationCancel(Command, frozen=True, kw_only=True, tag="notification.c
 
 class InboxMark(Command, frozen=True, kw_only=True, tag="inbox.mark"):
     notification_id: str | None = None
-    all: bool = False
+    all: bool | None = None
     as_: Mark = msgspec.field(name="as")
 
 
@@ -140,7 +140,7 @@ def read_command(value: bytes) -> AnyCommand:
             raise Invalid("is required to grant consent", "evidence")
         case NotificationCancel(notification_id=None, campaign_id=None):
             raise Invalid("give notification_id or campaign_id", "notification_id")
-        case InboxMark(notification_id=None, all=False):
+        case InboxMark(notification_id=None, all=None | False):
             raise Invalid("give notification_id or all", "notification_id")
         case SuppressionAdd(address="", address_hash=None) | SuppressionRemove(address="", address_hash=None):
             raise Invalid("is required", "address")

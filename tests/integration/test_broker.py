@@ -42,7 +42,7 @@ async def test_topics_are_made_once_and_then_as_declared(settings: Kafka) -> Non
     first = await declared_topics.apply(settings, INTERNAL)
     second = await declared_topics.apply(settings, INTERNAL)
 
-    assert names.EVENTS in first.created
+    # (the contract's own topics may be there already: the broker serves other tests too, and check asks for them)
     assert names.changelog_topic("push", "claims") in first.created
     assert (second.created, second.corrected) == ((), ())
     assert await declared_topics.check(settings, INTERNAL) == []
