@@ -204,11 +204,12 @@ async def test_a_question_is_put_whatever_its_age():
     assert client.begun == []
 
 
-async def test_a_question_that_is_not_answered_in_time_found_nothing():
+async def test_a_question_that_is_not_answered_in_time_is_no_evidence_of_absence():
     client = Gatekeeper()
     performer, _ = performing(client)
 
-    assert (await performer.perform(a_call("a", purpose="ask", timeout_ms=1))).outcome is None
+    asked = await performer.perform(a_call("a", purpose="ask", timeout_ms=1))
+    assert asked.outcome == Outcome("in_doubt", doubt="timeout")
 
 
 async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones():
