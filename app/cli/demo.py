@@ -18,7 +18,7 @@ from app.dev.welcome import welcome
 def demo(
     speed: Annotated[
         float, typer.Option(min=1, help="How much faster than in 2013: 3600 plays an hour a second.")
-    ] = 3600,
+    ] = 2400,
     passengers: Annotated[int, typer.Option(min=1, max=50, help="On each flight, on average.")] = 2,
     seed: Annotated[int, typer.Option(help="The same seed makes the same passengers.")] = 2013,
     serve: Annotated[bool, typer.Option("--serve", help="Go on serving afterwards, until Ctrl-C.")] = False,
