@@ -57,7 +57,7 @@ class RouterMachine:
         wake(self._at(state, out, now), due_key, due)
 
     def settle(self, result: Any, state: RouterState, out: Out, now: int) -> None:
-        raise NotImplementedError("the router makes no calls")
+        raise AssertionError("the router makes no calls")
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: RouterState, now: int) -> Any:
         answer = VIEWS.get(view)

@@ -22,6 +22,7 @@ from app.streaming.journal import Entry, encode_entry
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Committed, Owed, Restorer, start_positions
 from app.streaming.store import PartitionStore
+from app.streaming.sweeping import Sweeper
 from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
@@ -34,6 +35,7 @@ _MOST_DUE = 500
 _IDLE_S = 0.25
 _RETRY_DUE_MS = 60_000
 _BAD_IN_A_ROW = 1_000
+_SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
 
 
 class TooManyBad(Exception):
@@ -86,6 +88,9 @@ class PartitionRunner:
         self._stored = asyncio.Event()
         self._stopping = False
         self._bad_in_a_row = 0
+        self._sweeper = Sweeper(self._tables)
+        self._written = 0
+        self._swept_at = 0
         self._stored_commands = 0
         self._horizon: tuple[int, int] = (-1, -1)
         self._task: asyncio.Task[None] | None = None
@@ -223,8 +228,15 @@ class PartitionRunner:
             self._parts.counted("records", handled)
             if not handled and not out.records and self._intakes.waits():
                 await asyncio.sleep(0.002)  # gated records wait for commands that are on their way
+            self._sweep(now)
         await self._checkpoint(out)
         self._resume_lanes()
+
+    def _sweep(self, now: int) -> None:
+        """Once a second, as many rows as were written since, and a few more."""
+        if now - self._swept_at >= _SWEEP_EVERY_MS:
+            self._sweeper.step(now, self._written + _SWEEP_LEAST)
+            self._swept_at, self._written = now, 0
 
     def _horizon_covers_all(self) -> bool:
         assert self._intakes is not None
@@ -361,6 +373,7 @@ class PartitionRunner:
             await self._carry_out(entry, offset)
             self._parts.positions.note(self.partition, positions, offset)
             self._parts.counted("checkpoints", 1)
+            self._written += sum(map(len, changes.values()))
         else:
             self._parts.positions.note(self.partition, positions, None)
         for table in self._tables:
