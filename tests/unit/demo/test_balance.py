@@ -1,0 +1,129 @@
+"""The checker checked: a sound history passes, and each planted violation is found."""
+
+from typing import Any
+
+import pytest
+
+from app.demo.balance import balance
+from app.demo.playing import Played
+from app.demo.report import judge, latencies, percentile
+
+WHO = ("n1", "u1")
+
+
+def event(status: str, channel: str | None = None, send_id: str | None = None, **given: Any) -> dict[str, Any]:
+    """An event whose id is its place in the test, unless it is given."""
+    event.count += 1  # type: ignore[attr-defined]
+    return {
+        "event_id": f"e{event.count}",  # type: ignore[attr-defined]
+        "notification_id": WHO[0],
+        "user_id": WHO[1],
+        "channel": channel,
+        "send_id": send_id,
+        "status": status,
+        "reason": None,
+        "detail": None,
+        "occurred_at": f"2026-11-21T00:00:00.{event.count % 1000:03d}Z",  # type: ignore[attr-defined]
+        **given,
+    }
+
+
+event.count = 0  # type: ignore[attr-defined]
+
+
+def sound() -> list[dict[str, Any]]:
+    return [
+        event("accepted"),
+        event("queued", "push", "s1"),
+        event("sending", "push", "s1"),
+        event("sent", "push", "s1"),
+        event("suppressed", "email", reason="opted_out"),
+        event("held", "sms", reason="quiet_hours", detail={"until": "2026-11-21T07:00:00Z"}),
+    ]
+
+
+def test_a_sound_history_is_in_balance() -> None:
+    kept = balance([WHO], sound())
+
+    assert kept.holds
+    assert kept.outcomes == {
+        ("push", "sent", ""): 1,
+        ("email", "suppressed", "opted_out"): 1,
+        ("sms", "held", "quiet_hours"): 1,
+    }
+
+
+def test_an_event_that_is_written_twice_counts_once() -> None:
+    events = sound()
+
+    assert balance([WHO], [*events, *events]).holds
+
+
+def test_a_channel_that_waited_and_then_became_its_sends_counts_as_those() -> None:
+    waited = event("held", "push", reason="quiet_hours", detail={"until": "2026-11-21T07:00:00Z"})
+
+    assert balance([WHO], [*sound()[:1], waited, event("queued", "push", "s1"), event("sent", "push", "s1")]).holds
+
+
+@pytest.mark.parametrize(
+    ("broken", "where"),
+    [
+        pytest.param([], "open", id="never accepted"),
+        pytest.param([event("accepted"), *sound()], "problems", id="accepted twice"),
+        pytest.param([event("accepted")], "open", id="accepted and then nothing"),
+        pytest.param([*sound(), event("failed", "push", "s1")], "problems", id="a send that ended twice"),
+        pytest.param([*sound(), event("queued", "push", "s2")], "open", id="a send that never ended"),
+        pytest.param(
+            [event("accepted"), event("held", "push", reason="quiet_hours")], "open", id="a wait without a time"
+        ),
+    ],
+)
+def test_a_planted_violation_is_found(broken: list[dict[str, Any]], where: str) -> None:
+    kept = balance([WHO], broken)
+
+    assert not kept.holds
+    assert getattr(kept, where)
+
+
+def played() -> Played:
+    return Played(recipients={WHO})
+
+
+def at_provider(send_id: str = "s1", at_ms: int = 0) -> dict[str, Any]:
+    return {"send_id": send_id, "notification_id": WHO[0], "at_ms": at_ms}
+
+
+def faults(events: list[dict[str, Any]], accepted: list[dict[str, Any]]) -> list[str]:
+    return judge(played(), balance([WHO], events), events, accepted, []).faults
+
+
+def test_what_is_sent_and_at_the_provider_is_no_fault() -> None:
+    assert faults(sound(), [at_provider()]) == []
+
+
+def test_sent_but_not_at_the_provider_is_a_fault() -> None:
+    assert faults(sound(), []) == ["sent, but not at the provider: s1"]
+
+
+def test_at_the_provider_but_never_queued_is_a_fault() -> None:
+    assert faults(sound(), [at_provider(), at_provider("s9")]) == ["at the provider, but never queued: s9"]
+
+
+def test_a_second_copy_at_the_provider_is_counted() -> None:
+    events = sound()
+
+    assert judge(played(), balance([WHO], events), events, [at_provider(), at_provider()], []).duplicates == 1
+
+
+def test_latency_counts_from_accepted_and_leaves_out_what_had_to_wait() -> None:
+    begun = event("accepted", occurred_at="2026-11-21T00:00:00.000Z")
+    direct = [event("queued", "push", "s1"), event("queued", "email", "s2"), event("retrying", "email", "s2")]
+    arrived = [at_provider("s1", 1_795_219_200_040), at_provider("s2", 1_795_219_209_000)]
+
+    assert latencies([begun, *direct], arrived) == {"push": [40]}
+
+
+def test_percentiles_of_nothing_are_nothing() -> None:
+    assert percentile([], 0.5) is None
+    assert percentile([1, 2, 3, 4], 0.5) == 3
+    assert percentile([1, 2, 3, 4], 0.99) == 4
