@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.ports import Intake, LogRecord, Urgency
+from app.ports import Intake, LogRecord
 
 
 @dataclass(slots=True)
@@ -47,10 +47,6 @@ class Intakes:
 
     def gated_wait(self) -> bool:
         return any(lane.waiting and lane.intake.gated for lane in self.lanes.values())
-
-    def urgent_wait(self) -> bool:
-        """Something waits that has to be handled before normal work."""
-        return any(lane.waiting for lane in self.lanes.values() if lane.intake.urgency <= Urgency.CRITICAL)
 
     def positions(self) -> dict[str, int]:
         return {topic: lane.position for topic, lane in self.lanes.items() if lane.position is not None}

@@ -54,6 +54,7 @@ class RoleWorker:
         self._horizon = CommandsHorizon(client_options, COMMANDS)
         self._committer = Committer(self._topics)
         self._tasks: list[asyncio.Task[None]] = []
+        self._assigned_once = False
         self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
         self._app.drain_partitions = self.drain
         self._declare(partitions)
@@ -152,8 +153,6 @@ class RoleWorker:
                 log.warning("store was broken and is rebuilt from the log", partition=partition, error=broken)
             self._stores[partition] = store
         return self._stores[partition]
-
-    _assigned_once = False
 
     def _offer(self, fetched: Fetched) -> None:
         runner = self._runners.get(fetched.partition)
