@@ -36,6 +36,7 @@ class Performing:
         limit: calls in hand at most.
         reserved: how many of them are kept for critical sends.
         clock: Unix milliseconds, the clock that claims are dated with.
+        monotonic: seconds, a clock that nobody sets.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Performing:
         limit: int,
         reserved: int,
         clock: Callable[[], int] = unix_ms,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
         self._limit = limit
         self._reserved = reserved
         self._clock = clock
+        self._monotonic = monotonic
         self._in_hand = 0
         self._queues: dict[tuple[str, bool], _Queue] = {}
 
@@ -67,7 +70,7 @@ class Performing:
             self._in_hand -= 1
 
     async def _send(self, call: Call) -> Outcome | None:
-        entered = time.monotonic()
+        entered = self._monotonic()
         async with self._in_order(call):
             left_ms = self._fresh_for(call, entered)
             if left_ms <= 0:
@@ -97,7 +100,7 @@ class Performing:
 
     def _fresh_for(self, call: Call, entered: float) -> float:
         """Milliseconds for which the call's last look still counts. A wall clock that was set back doesn't add any."""
-        age_ms = max(self._clock() - call.claimed_at, (time.monotonic() - entered) * 1000)
+        age_ms = max(self._clock() - call.claimed_at, (self._monotonic() - entered) * 1000)
         return FRESH_MS - age_ms
 
     @asynccontextmanager

@@ -65,6 +65,8 @@ class Parts:
     pause: Callable[[str, int], None]
     resume: Callable[[str, int], None]
     counted: Callable[[str, int], None]
+    #: Seconds of real work, by which a batch is bounded.
+    stopwatch: Callable[[], float] = time.perf_counter
 
 
 class PartitionRunner:
@@ -221,7 +223,7 @@ class PartitionRunner:
             fetches = self._intakes.fetches
             self._horizon = (await self._parts.horizon.end(self.partition), fetches)
         out, now = Out(), self._parts.clock()
-        stop_at = time.perf_counter() + _HANDLING_S
+        stop_at = self._parts.stopwatch() + _HANDLING_S
         self._settle(out, now)
         if not self._stopping:
             handled = self._draw(out, now, stop_at)
@@ -265,7 +267,7 @@ class PartitionRunner:
             if self._command_position() < end:
                 return 0
         handled = 0
-        while lane.waiting and time.perf_counter() < stop_at and self._room(lane.intake.urgency, out):
+        while lane.waiting and self._parts.stopwatch() < stop_at and self._room(lane.intake.urgency, out):
             record = self._intakes.take(lane, through)
             if record is None:
                 break
@@ -340,7 +342,7 @@ class PartitionRunner:
     def _wake_due(self, out: Out, now: int, stop_at: float) -> int:
         woken = 0
         for key, due in self._schedule.due(now, _MOST_DUE):
-            if time.perf_counter() >= stop_at or not self._room(Urgency.NORMAL, out):
+            if self._parts.stopwatch() >= stop_at or not self._room(Urgency.NORMAL, out):
                 break
             mark = self._begin(out)
             self._schedule.delete(key)
