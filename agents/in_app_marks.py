@@ -57,8 +57,9 @@ def _erase(user_id: str, state: InboxState) -> None:
 
 
 def _mark(user_id: str, command: InboxMark, state: InboxState, out: Out, now: int) -> None:
+    asked = (command.notification_id or "").lower()
     for number, item in state.inbox.all(user_id):
-        if not command.all and item.notification_id != command.notification_id:
+        if not command.all and item.notification_id != asked:
             continue
         told = _TELLS.get(command.as_, ())
         changed = replace(marked(item, command.as_), said=(*item.said, *(s for s in told if s not in item.said)))

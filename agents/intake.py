@@ -40,7 +40,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
     facts = _facts(desk, request, record, notification_id)
     key = notification_key(user_id, notification_id, request.replay_id)
     position = origin or position_of(record)
-    content = content_hash(request)
+    content = content_hash(request, facts.template_id)
     before = desk.state.notifications.get(key)
     if before is not None:
         if before.position == position:
@@ -130,7 +130,7 @@ def _first_that_said_it(case: Case) -> str | None:
     assert request is not None
     if request.idempotency_key is not None or request.notification_id is not None or request.replay_id is not None:
         return None
-    if not window_ms or (request.content is None and request.data_json in (b"", b"{}")):
+    if not window_ms or (request.content is None and not case.data()):
         return None
     dedup = case.desk.state.dedup
     key = dedup_key(facts.user_id, case.content)
@@ -181,12 +181,12 @@ def _facts(desk: Desk, request: Request, record: LogRecord, notification_id: str
         category=rule.category.name,
         priority=policy.priority_of(rule, request.priority, source),
         source=source,
-        campaign_id=request.campaign_id,
+        campaign_id=request.campaign_id or None,
         template_id=template_id,
         template_version=template.version if template is not None else None,
         variant=choose_variant(template.template, request.user_id) if template is not None else None,
         policy_version=desk.catalog.policy_version,
-        collapse_key=request.collapse_key,
+        collapse_key=request.collapse_key or None,
         replay_id=request.replay_id,
         bulk=record.topic == EVENTS_BULK,
         created_ms=created_ms,

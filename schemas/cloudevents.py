@@ -1,5 +1,6 @@
 """CloudEvents 1.0 on the event topics, structured or binary, read as the requests they are (contract, "Topics")."""
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -9,7 +10,7 @@ from schemas.decode import Invalid, Reader
 from schemas.requests import Request, read_request
 
 _STRUCTURED = b"application/cloudevents+json"
-_JSON_TYPES = (b"application/json", b"text/json")
+_JSON_TYPE = re.compile(rb"[^/;\s]+/(?:[^/;\s]+\+)?json\s*(?:;|$)")
 
 
 class CloudEvent(Struct, frozen=True, kw_only=True):
@@ -74,7 +75,7 @@ def read_event(value: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[Requ
 def _binary(value: bytes, headers: dict[str, bytes]) -> CloudEvent:
     """Attributes in headers ``ce_NAME``, data in the value."""
     content_type = headers.get("content-type", b"application/json").lower()
-    if value and not content_type.startswith(_JSON_TYPES):
+    if value and not _JSON_TYPE.match(content_type):
         raise Invalid("is not JSON", "datacontenttype")
     try:
         attributes = {name[3:]: text.decode() for name, text in headers.items() if name.startswith("ce_")}
@@ -89,7 +90,7 @@ def _request(event: CloudEvent) -> tuple[Request, bytes]:
         raise Invalid("is not 1.0", "specversion")
     if event.data_base64 is not None:
         raise Invalid("is binary: data must be JSON", "data_base64")
-    if event.datacontenttype is not None and not event.datacontenttype.lower().encode().startswith(_JSON_TYPES):
+    if event.datacontenttype is not None and not _JSON_TYPE.match(event.datacontenttype.lower().encode()):
         raise Invalid("is not JSON", "datacontenttype")
     fields: dict[str, object] = {
         field: value for attribute, field in _FIELDS.items() if (value := getattr(event, attribute)) is not None

@@ -85,7 +85,7 @@ class ActivitySeen(Command, frozen=True, kw_only=True, tag="activity.seen"):
 
 class SuppressionAdd(Command, frozen=True, kw_only=True, tag="suppression.add"):
     channel: Channel
-    address: str = ""
+    address: str | None = None
     #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
     address_hash: str | None = None
     reason: str | None = None
@@ -93,7 +93,7 @@ class SuppressionAdd(Command, frozen=True, kw_only=True, tag="suppression.add"):
 
 class SuppressionRemove(Command, frozen=True, kw_only=True, tag="suppression.remove"):
     channel: Channel
-    address: str = ""
+    address: str | None = None
     #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
     address_hash: str | None = None
     reason: str | None = None
@@ -119,7 +119,7 @@ AnyCommand = (
 )
 
 #: The commands that may lie in every partition, with no user and no key.
-WITHOUT_USER = (NotificationCancel, SuppressionAdd, SuppressionRemove, DeviceRemove)
+WITHOUT_USER = (NotificationCancel, SuppressionAdd, SuppressionRemove)
 
 TYPES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_args(AnyCommand))
 
@@ -129,7 +129,8 @@ _read: Reader[AnyCommand] = Reader(AnyCommand)
 def read_command(value: bytes) -> AnyCommand:
     """A valid command; raises Invalid with the field."""
     command: AnyCommand = _read(value)
-    if command.user_id is None and not isinstance(command, WITHOUT_USER):
+    ours = isinstance(command, DeviceRemove) and command.token_hash is not None
+    if command.user_id is None and not (ours or isinstance(command, WITHOUT_USER)):
         raise Invalid("is required", "user_id")
     match command:
         case DeviceAdd(platform="web", subscription=None):
@@ -138,11 +139,14 @@ def read_command(value: bytes) -> AnyCommand:
             raise Invalid("is required", "token")
         case ConsentSet(granted=True, evidence=evidence) if not evidence:
             raise Invalid("is required to grant consent", "evidence")
-        case NotificationCancel(notification_id=None, campaign_id=None):
+        case NotificationCancel(notification_id=None | "", campaign_id=None | ""):
             raise Invalid("give notification_id or campaign_id", "notification_id")
-        case InboxMark(notification_id=None, all=None | False):
+        case InboxMark(notification_id=None | "", all=None | False):
             raise Invalid("give notification_id or all", "notification_id")
-        case SuppressionAdd(address="", address_hash=None) | SuppressionRemove(address="", address_hash=None):
+        case (
+            SuppressionAdd(address=None | "", address_hash=None)
+            | SuppressionRemove(address=None | "", address_hash=None)
+        ):
             raise Invalid("is required", "address")
         case DeviceRemove(device_id=None, token_hash=None):
             raise Invalid("is required", "device_id")

@@ -8,17 +8,20 @@ from msgspec import Meta
 
 T = TypeVar("T")
 
+#: The end and nothing after it: ``$`` alone lets a newline through.
+_END = r"$(?!\n)"
 #: Ids, keys, sources and types hold no control characters; lengths are in Unicode code points.
-_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*" + _END
 
 UserId = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
-EventType = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$")]
+EventType = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+" + _END)]
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
 Source = Annotated[str, Meta(max_length=100, pattern=_PRINTABLE)]
 TemplateId = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
-CampaignId = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
-CollapseKey = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PRINTABLE)]
-Locale = Annotated[str, Meta(min_length=2, max_length=35, pattern=r"^[A-Za-z]{2,8}([_-][A-Za-z0-9]{1,8})*$")]
+CampaignId = Annotated[str, Meta(max_length=100, pattern=_PRINTABLE)]
+CollapseKey = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
+_BCP_47 = r"^([A-Za-z]{2,8}|[ixIX](?=-))([_-][A-Za-z0-9]{1,8})*" + _END
+Locale = Annotated[str, Meta(min_length=2, max_length=35, pattern=_BCP_47)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
 
 
@@ -29,6 +32,10 @@ class Invalid(Exception):
         super().__init__(f"{field}: {reason}" if field else reason)
         self.reason = reason
         self.field = field
+
+
+class Malformed(Invalid):
+    """Not what its type demands, found only after it was decoded."""
 
 
 class TooLarge(Invalid):
@@ -62,6 +69,8 @@ class Reader(Generic[T]):
     def __call__(self, value: bytes | str) -> T:
         """Raises Invalid with the field's name. An explicit null is an absent field."""
         try:
+            if isinstance(value, bytes) and not value.isascii():
+                value.decode()  # what is skipped or kept as it came isn't looked at otherwise
             return self._decode(value)  # type: ignore[no-any-return]
         except RecursionError as error:
             raise Invalid("is nested too deeply") from error

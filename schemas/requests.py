@@ -1,6 +1,7 @@
 """A request: one event that asks to tell one user something (contract, "Requests")."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from schemas.decode import (
     IdempotencyKey,
     Invalid,
     Locale,
+    Malformed,
     Reader,
     Source,
     TemplateId,
@@ -24,6 +26,7 @@ from schemas.words import Channel, Priority
 
 MAX_DATA_BYTES = 64 * 1024
 MAX_AHEAD_MS = 366 * 24 * 3600 * 1000
+MAX_DEPTH = 100
 
 _NO_DATA = Raw(b"")
 
@@ -99,9 +102,35 @@ def _check_data(data: bytes) -> None:
     if not data:
         return
     if not data.startswith(b"{"):
-        raise Invalid("is not an object", "data")
-    if len(data) > MAX_DATA_BYTES and len(msgspec.json.encode(msgspec.json.decode(data))) > MAX_DATA_BYTES:
+        raise Malformed("is not an object", "data")
+    if len(data) > MAX_DATA_BYTES and len(msgspec.json.encode(decoded_data(data))) > MAX_DATA_BYTES:
         raise TooLarge("is larger than 64 KiB as compact JSON", "data")
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _check_depth(decoded_data(data))
+
+
+def decoded_data(data: bytes) -> Any:
+    """What was kept as it came may still hide what is no JSON."""
+    try:
+        return _decode_canonical(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed("can't be decoded", "data") from error
+
+
+def _check_depth(value: Any) -> None:
+    """What is accepted is decoded and rendered by others later, deep in their stacks."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [part for container in level for part in _parts(container)]
+        if not level:
+            return
+    raise Malformed(f"is nested more than {MAX_DEPTH} deep", "data")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _check_times(request: Request, recorded_ms: int) -> None:
@@ -112,19 +141,31 @@ def _check_times(request: Request, recorded_ms: int) -> None:
         raise Invalid("is not after send_at", "expires_at")
 
 
+def _number(text: str) -> int | float:
+    """``1.0`` and ``1e0`` are ``1``."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+_decode_canonical = msgspec.json.Decoder(float_hook=_number).decode
+
+
 def canonical_json(value: Any) -> bytes:
     """The same bytes for the same value: keys sorted, no blanks (as RFC 8785 for what we compare)."""
     return msgspec.json.encode(value, order="sorted")
 
 
-def content_hash(request: Request) -> bytes:
-    """Eight bytes that tell two requests' contents apart: type, template, campaign, data and content."""
+def content_hash(request: Request, template_id: str | None) -> bytes:
+    """Eight bytes that tell two requests' contents apart: type, template, campaign, data and content.
+
+    ``template_id``: the request's or the policy's. Raises Invalid for data that isn't JSON.
+    """
     data = request.data_json
     parts = (
         request.event_type,
-        request.template_id,
-        request.campaign_id,
-        msgspec.json.decode(data) if data else None,
+        template_id,
+        request.campaign_id or None,
+        decoded_data(data) if data else None,
         msgspec.to_builtins(request.content) if request.content else None,
     )
     return hashlib.blake2b(canonical_json(parts), digest_size=8).digest()

@@ -158,7 +158,7 @@ class Knowledge:
                 return self._add_device(user_id, command, min(to_ms(command.at), now))
             case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
                 self._drop_device(user_id, device_id)
-            case ActivitySeen(user_id=str(user_id), timezone=str(timezone)):
+            case ActivitySeen(user_id=str(user_id), timezone=str(timezone)) if timezone:
                 return self._see(user_id, timezone)
             case PreferencesSet(user_id=str(user_id)):
                 return self._prefer(user_id, with_document(self.wishes(user_id), command.preferences))

@@ -28,12 +28,13 @@ def suppressed_hash(said: SuppressionAdd | SuppressionRemove) -> bytes:
             return bytes.fromhex(said.address_hash)
         except ValueError as error:
             raise Invalid("is not in hex", "address_hash") from error
+    written = said.address or ""
     if said.channel == "email":
-        address = parse_email(said.address)
+        address = parse_email(written)
     elif said.channel == "sms":
-        address = parse_phone(said.address)
+        address = parse_phone(written)
     else:
-        address = said.address
+        address = written
     if not address:
         raise Invalid(f"is not an address of the channel {said.channel}", "address")
     return address_hash(said.channel, address)

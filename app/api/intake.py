@@ -1,6 +1,6 @@
 """Notifications out of bodies: read, checked against the policy in force, and made into one record a recipient."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -11,12 +11,11 @@ from app.domain.catalog import Catalog
 from app.domain.ids import keyed_notification_id
 from app.store.publisher import Outgoing
 from schemas.decode import IdempotencyKey, Invalid, Reader, UserId
-from schemas.requests import Request, check_request
+from schemas.requests import Request, check_request, decoded_data
 from schemas.topics import EVENT_TOPIC_OF_LANE
 from schemas.words import Lane, Priority
 
 MAX_RECIPIENTS = 1000
-MAX_DEPTH = 100
 
 
 class NotificationBody(Request, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,33 +81,9 @@ def _read(raw: bytes | msgspec.Raw) -> NotificationBody:
         body = _read_body(raw)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
-    if body.data_json:
-        _check_data(body.data_json)
     if body.notification_id is not None:
         raise Problem(400, "is for records on Kafka; over HTTP give idempotency_key", "notification_id")
     return body
-
-
-def _check_data(data: bytes) -> None:
-    """What was accepted is decoded by others later, deep in their stacks."""
-    try:
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem(400, "can't be decoded", "data") from error
-    if not isinstance(value, dict):
-        raise Problem(400, "is not an object", "data")
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [part for container in level for part in _parts(container)]
-        if not level:
-            return
-    raise Problem(400, f"is nested more than {MAX_DEPTH} deep", "data")
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _key_of(body: NotificationBody, header_key: str | None) -> str | None:
@@ -135,6 +110,7 @@ def _recipients_of(body: NotificationBody) -> tuple[str, ...]:
 def _check(body: NotificationBody, source: str, catalog: Catalog, now_ms: int) -> Lane:
     try:
         check_request(body, now_ms)
+        decoded_data(body.data_json or b"{}")  # all of it: what was accepted is decoded by others later
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     rule = catalog.policy.rule_of(body.event_type)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from schemas.decode import Invalid, TooLarge
+from schemas.decode import Invalid, Malformed, TooLarge
 
 _CONTENT_TYPE = "application/problem+json"
 
@@ -53,7 +53,7 @@ class Problem(Exception):
 
 def problem_of(invalid: Invalid) -> Problem:
     """413 where it was too much, 400 where it couldn't be decoded, 422 where it was read and a rule refuses it."""
-    decoded = invalid.__cause__ is None
+    decoded = invalid.__cause__ is None and not isinstance(invalid, Malformed)
     return Problem(413 if isinstance(invalid, TooLarge) else 422 if decoded else 400, invalid.reason, invalid.field)
 
 

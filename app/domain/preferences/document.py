@@ -20,7 +20,7 @@ MAX_ENTRIES = 500
 def parse_preferences(document: Any, policy: Policy | None = None) -> Preferences:
     """The preferences of a document; a null is an absent member. Raises Invalid with the field's dotted name, and
     with a policy what ``check_digest_choice`` raises."""
-    members = _members(document, "", ("channels", "categories", "event_types", "quiet_hours", "dnd", "digest"))
+    members = _members(document, "")
     preferences = Preferences(
         channels=_switches(members.get("channels", {}), "channels"),
         categories=_entries(members, "categories", _category),
@@ -35,7 +35,7 @@ def parse_preferences(document: Any, policy: Policy | None = None) -> Preference
 
 
 def _members(value: Any, field: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """An object's members that aren't null."""
+    """An object's members that aren't null. ``known``: the only names there may be; else unknown ones are ignored."""
     if not isinstance(value, Mapping):
         raise Invalid("is not an object", field or None)
     for name in value:
@@ -95,7 +95,7 @@ def _time(members: Mapping[str, Any], name: str, field: str) -> int:
 
 def _quiet_hours(value: Any) -> OwnHours:
     field = "quiet_hours"
-    hours = _members(value, field, ("enabled", "start", "end", "days"))
+    hours = _members(value, field)
     enabled = _flag(hours, "enabled", field) if "enabled" in hours else True
     if not enabled and not {"start", "end"} <= hours.keys():
         return OwnHours(False)
@@ -110,7 +110,7 @@ def _quiet_hours(value: Any) -> OwnHours:
 
 
 def _dnd(value: Any) -> Dnd:
-    dnd = _members(value, "dnd", ("enabled", "until"))
+    dnd = _members(value, "dnd")
     enabled = _flag(dnd, "enabled", "dnd")
     if "until" not in dnd:
         return Dnd(enabled)
@@ -123,7 +123,7 @@ def _digest(members: Mapping[str, Any]) -> dict[str, Rhythm]:
 
 
 def _rhythm(value: Any, field: str) -> Rhythm:
-    choice = _members(value, field, ("every", "at", "on"))
+    choice = _members(value, field)
     if "every" not in choice:
         raise Invalid("is required", f"{field}.every")
     if choice["every"] not in ("hour", "day", "week"):
