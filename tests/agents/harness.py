@@ -1,7 +1,7 @@
 """A router over rows in memory: records are fed, time is moved, and what it says and sends is collected."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from app.domain.catalog import Catalog
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.partition import partition_of
 from app.domain.policy import parse_policy
+from app.virtual import VirtualPartition
 from schemas import topics
 from schemas.config import Parts, Template, TemplateVersion
 from schemas.decode import Invalid
@@ -99,7 +100,8 @@ class Harness:
             catalog(self.policy, self.templates), partitions=self.partitions, providers=self.providers
         )
         self.rows = [MemoryRows() for _ in range(self.partitions)]
-        self.states: list[RouterState] = [self.machine.open(rows, p) for p, rows in enumerate(self.rows)]
+        self._virtual = [VirtualPartition(self.machine, rows, p) for p, rows in enumerate(self.rows)]
+        self.states: list[RouterState] = [virtual.state for virtual in self._virtual]
         self.events: list[dict[str, Any]] = []
         self.sends: list[Send] = []
         self.withdrawals: list[Withdraw] = []
@@ -177,7 +179,7 @@ class Harness:
 
     def again(self, record: Record) -> None:
         """Hands in a record, as after a rewound offset."""
-        self._batch(record.partition, lambda state, out: self.machine.handle(record, state, out, self.now))
+        self._decided(record.partition, lambda virtual: virtual.handle(record, self.now))
 
     # --- time ---
 
@@ -187,50 +189,29 @@ class Harness:
     def at(self, ms: int) -> None:
         """Moves time on, waking what falls due, each at its time."""
         while True:
-            due = [d for d in (self._next_due(p) for p in range(self.partitions)) if d is not None and d <= ms]
+            due = [d for each in self._virtual if (d := each.next_due()) is not None and d <= ms]
             if not due:
                 break
             self.now = max(self.now, min(due))
             for partition in range(self.partitions):
-                self._wake(partition)
+                self._decided(partition, lambda virtual: virtual.wake(self.now))
         self.now = ms
 
     def wait_until_now(self) -> None:
         """Wakes what is due already."""
         self.at(self.now)
 
-    def _next_due(self, partition: int) -> int | None:
-        rows = self.states[partition].schedule.scan(b"", None, 1)
-        return int.from_bytes(rows[0][0][:8], "big") if rows else None
-
-    def _wake(self, partition: int) -> None:
-        for key, due in self.states[partition].schedule.due(self.now, 500):
-
-            def wake(state: RouterState, out: Out, key: bytes = key, due: Any = due) -> None:
-                state.schedule.delete(key)
-                self.machine.wake(key, due, state, out, self.now)
-
-            self._batch(partition, wake)
-
     # --- what a runner does ---
 
-    def _batch(self, partition: int, decide: Any) -> None:
-        state = self.states[partition]
-        for table in state.tables():
-            table.begin()
-        out = Out()
+    def _decided(self, partition: int, decide: Callable[[VirtualPartition], Out | None]) -> bool:
         try:
-            decide(state, out)
+            out = decide(self._virtual[partition])
         except Invalid as invalid:
             self.dead.append(invalid)
-            for table in state.tables():
-                table.clear()
-            return
-        for table in state.tables():
-            self.rows[partition].write(table.spec.name, table.changes())
-            table.clear()
-        for record in out.records:
+            return True
+        for record in out.records if out is not None else ():
             self._produced(partition, record)
+        return out is not None
 
     def _produced(self, partition: int, record: Produce) -> None:
         assert record.value is not None

@@ -1,6 +1,5 @@
 """One partition of a role in memory and in virtual time: what the runner does, without a log and without a wire."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.domain.outcome import Outcome
 from app.domain.policy import parse_policy
+from app.virtual import VirtualPartition
 from schemas.config import Template, TemplateVersion
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent, read_lifecycle
@@ -102,7 +102,8 @@ class Stage:
         self.machine = machine
         self.now = now
         self.rows = MemoryRows()
-        self.state = machine.open(self.rows, 0)
+        self._virtual = VirtualPartition(machine, self.rows)
+        self.state = self._virtual.state
         self.events: list[LifecycleEvent] = []
         self.receipts: list[Receipt] = []
         #: Calls that were begun and not answered yet.
@@ -129,18 +130,18 @@ class Stage:
     def read(self, topic: str, value: bytes | None, *, offset: int | None = None, recorded: int | None = None) -> None:
         self._offset += 1
         record = Record(topic, value, self._offset if offset is None else offset, recorded or self.now)
-        self._batch(lambda out: self.machine.handle(record, self.state, out, self.now))
+        self._decided(self._virtual.handle(record, self.now))
 
     def answer(self, kind: Any, call: Call | None = None, **outcome: Any) -> None:
         """Answers the oldest call. ``kind`` None: the call was not made, or nothing was found."""
         call = call or self.calls[0]
         self.calls.remove(call)
         result = Result(call, None if kind is None else Outcome(kind, **outcome))
-        self._batch(lambda out: self.machine.settle(result, self.state, out, self.now))
+        self._decided(self._virtual.settle(result, self.now))
 
     def settle(self, result: Result) -> None:
         """A result as it is, though its call may be forgotten here."""
-        self._batch(lambda out: self.machine.settle(result, self.state, out, self.now))
+        self._decided(self._virtual.settle(result, self.now))
 
     def wait(self, ms: int) -> None:
         """Lets time pass; what falls due is woken at its time."""
@@ -157,39 +158,26 @@ class Stage:
             self.wake_one()
 
     def wake_one(self) -> None:
-        key, due = self.state.schedule.due(self.now, 1)[0]
-
-        def wake(out: Out) -> None:
-            self.state.schedule.delete(key)
-            self.machine.wake(key, due, self.state, out, self.now)
-
-        self._batch(wake)
+        self._decided(self._virtual.wake(self.now))
 
     def put_off(self, ms: int) -> None:
         """Moves what falls due next, as the runner does with what could not be handled."""
-
-        def move(out: Out) -> None:
-            [(key, due)] = self.state.schedule.scan(b"", None, 1)
-            self.state.schedule.delete(key)
-            self.state.schedule.at(due_ms_of(key) + ms, due)
-
-        self._batch(move)
+        [(key, due)] = self.state.schedule.scan(b"", None, 1)
+        self.state.schedule.delete(key)
+        self.state.schedule.at(due_ms_of(key) + ms, due)
+        self._virtual.store(self.now)
 
     def next_due(self) -> int | None:
-        first = self.state.schedule.scan(b"", None, 1)
-        return due_ms_of(first[0][0]) if first else None
+        return self._virtual.next_due()
 
     def crash(self) -> None:
         """The process ends and another takes over: calls in flight are forgotten, tables are what was stored."""
         self.calls.clear()
-        self.state = self.machine.open(self.rows, 0)
+        self._virtual = VirtualPartition(self.machine, self.rows)
+        self.state = self._virtual.state
 
-    def _batch(self, decide: Callable[[Out], None]) -> None:
-        out = Out()
-        decide(out)
-        for table in self.state.tables():
-            self.rows.write(table.spec.name, table.changes())
-            table.clear()
+    def _decided(self, out: Out | None) -> None:
+        assert out is not None
         for record in out.records:
             assert record.value is not None
             if record.topic == LIFECYCLE:
