@@ -100,6 +100,11 @@ class Case:
         return self._row.content
 
     @property
+    def topic(self) -> str:
+        """Where its record lies; ``digest`` for what came out of one."""
+        return self._row.position.partition(":")[0]
+
+    @property
     def offset(self) -> int:
         """Where its record lies in its topic: with the time of acceptance, the order of acceptance."""
         return int(self._row.position.rpartition(":")[2])

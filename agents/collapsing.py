@@ -1,9 +1,12 @@
 """Collapsing: of what shares a collapse key, only the newest is left on each channel."""
 
+from msgspec.structs import replace
+
 from agents.case import Case
 from agents.queueing import withdraw
 from schemas.words import Channel
 from tables.collapses import Collapse, collapse_key
+from tables.notifications import Part
 
 
 def replace_older(case: Case, channel: Channel) -> None:
@@ -14,27 +17,53 @@ def replace_older(case: Case, channel: Channel) -> None:
     collapses = case.desk.state.collapses
     key = collapse_key(facts.user_id, facts.collapse_key)
     row = collapses.get(key) or Collapse((), 0)
-    if case.key in row.notifications:
-        older = row.notifications[: row.notifications.index(case.key)]
-    else:
-        older = row.notifications
-        row = Collapse((*older, case.key), max(row.until_ms, facts.expires_ms))
-    kept = tuple(name for name in row.notifications if name not in older or not _replaced(case, name, channel))
-    collapses.put(key, Collapse(kept, row.until_ms))
+    others = tuple(name for name in row.notifications if name != case.key and not _replaced(case, name, channel))
+    collapses.put(key, Collapse((*others, case.key), max(row.until_ms, facts.expires_ms)))
 
 
-def _replaced(case: Case, older: bytes, channel: Channel) -> bool:
-    """Ends or withdraws the older one's parts on the channel; whether nothing more of it can be replaced."""
-    other = Case.load(case.desk, older, case.cause)
+def _replaced(case: Case, name: bytes, channel: Channel) -> bool:
+    """Ends or withdraws another's parts on the channel, if it is older; whether nothing more of it can be replaced."""
+    other = Case.load(case.desk, name, case.cause)
     if other is None:
         return True
+    if _is_newer(other, case):
+        return False
     by = case.facts.notification_id
     for index, part in enumerate(other.parts):
         if part.channel != channel:
             continue
         if part.wait:
             other.end_part(index, "suppressed", "replaced", by=by)
+            _hurry(other, part)
         else:
             withdraw(other, index, "suppressed", "replaced", by)
     other.save()
-    return all(p.channel == channel or not (p.wait or p.sends) for p in other.parts) and not other.scheduled
+    open_elsewhere = any(p.wait or not all(s.end for s in p.sends) for p in other.parts if p.channel != channel)
+    return not open_elsewhere and not other.scheduled and not _may_go_on(other)
+
+
+def _is_newer(other: Case, case: Case) -> bool:
+    """Whether it was accepted later: what waited for its time doesn't replace what came meanwhile."""
+    if other.facts.accepted_ms != case.facts.accepted_ms:
+        return other.facts.accepted_ms > case.facts.accepted_ms
+    return other.topic == case.topic and other.offset > case.offset
+
+
+def _hurry(case: Case, part: Part) -> None:
+    """The step of a chain was suppressed: the next begins as soon as what is being handled is done."""
+    chain = case.chain
+    if (
+        chain is None
+        or chain.state.over
+        or chain.state.step != part.step
+        or chain.state.steps[part.step] != part.channel
+    ):
+        return
+    case.desk.state.schedule.delete(chain.due)
+    now = case.desk.now
+    due = case.wake_at(now, "step", str(part.step)) if part.step + 1 < len(chain.state.steps) else b""
+    case.chain = replace(chain, state=replace(chain.state, due_ms=now), due=due)
+
+
+def _may_go_on(case: Case) -> bool:
+    return case.chain is not None and not case.chain.state.over

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.telling import tell
+from agents.telling import report, tell
 from app.domain.out import Out
 from app.ports import Rows
 from schemas.commands import InboxMark, Mark, read_command
@@ -69,3 +69,5 @@ def _mark(user_id: str, command: InboxMark, state: InboxState, out: Out, now: in
             assert isinstance(send, Send)
             for status in changed.said[len(item.said) :]:
                 tell(out, send, status, now, command.id, provider="inbox")
+                if status in ("seen", "read"):
+                    report(out, send, status, now, provider="inbox")

@@ -79,6 +79,7 @@ def judge_part(case: Case, index: int) -> None:
     if verdict.act == "digest":
         assert verdict.digest is not None
         if gather(case, index, verdict):
+            replace_older(case, case.parts[index].channel)
             return
         case.parts[index] = replace(case.parts[index], undigested=True)  # it leads: out at once, the next are gathered
         verdict = _verdict(case, index)

@@ -1,6 +1,6 @@
 """Receipts: what came back of a send, told and acted upon: suppression, opting out, dead tokens, the next step."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -27,6 +27,8 @@ from tables.routed import routed_key
 #: Ends after which no provider has accepted the send.
 _UNSENT: frozenset[str] = frozenset(("failed", "suppressed", "expired", "cancelled"))
 
+_MARKED = ("seen", "read")
+
 
 def take_receipt(desk: Desk, record: LogRecord) -> None:
     """Takes one record of notify_receipts. Raises Invalid with the field."""
@@ -36,9 +38,13 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
         return
     found = _find(desk, receipt)
     if found is None:
+        if receipt.settled in _MARKED:
+            return  # items lie in the inbox longer than sends are remembered here
         raise Invalid("is not known (any more)", "send_id" if receipt.send_id is not None else "notification_id")
     case, index, at = found
-    if receipt.settled is not None:
+    if receipt.settled in _MARKED:
+        _marked(case, index, at, receipt.settled)
+    elif receipt.settled is not None:
         _settled(case, index, at, receipt)
     else:
         _came_back(case, index, at, receipt)
@@ -46,14 +52,14 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
 
 
 def _lies_elsewhere(desk: Desk, record: LogRecord, receipt: Receipt) -> bool:
-    """Moves a receipt to its user's partition: by its key, or by its send id where it has none."""
-    if record.key is not None or receipt.send_id is None:
-        if receipt.user_id is not None and record.key != receipt.user_id.encode():
+    """Moves a receipt to its user's partition: by its key, or by its send id where it lacks key or user."""
+    if receipt.user_id is not None and (record.key is not None or receipt.send_id is None):
+        if record.key != receipt.user_id.encode():
             raise Invalid("is not the user_id", "key")
-        if receipt.user_id is not None and desk.state.known.profile(receipt.user_id) is None:
+        if desk.state.known.profile(receipt.user_id) is None:
             return moved(desk, record, receipt.user_id.encode())
         return False
-    partition = partition_of_send(receipt.send_id)
+    partition = partition_of_send(receipt.send_id or "")
     if partition is None:
         raise Invalid("is not a send's id", "send_id")
     return moved_to(desk, record, partition)
@@ -70,7 +76,9 @@ def _find(desk: Desk, receipt: Receipt) -> _Found | None:
         case = Case.load(desk, key, receipt.id)
     if case is not None and (at := _place(case, receipt)) is not None:
         return case, *at
-    routed = desk.state.routed.get(routed_key(receipt.send_id)) if receipt.send_id is not None else None
+    routed = desk.state.routed.get(routed_key(receipt.send_id.lower())) if receipt.send_id is not None else None
+    if routed is not None and receipt.user_id not in (None, routed.user_id):
+        return None  # somebody else's
     if routed is not None and (case := Case.load(desk, routed.notification, receipt.id)) is not None:
         at = _place(case, receipt)
         return (case, *at) if at is not None else None
@@ -78,11 +86,14 @@ def _find(desk: Desk, receipt: Receipt) -> _Found | None:
 
 
 def _place(case: Case, receipt: Receipt) -> tuple[int | None, int | None] | None:
-    for index, part in enumerate(case.parts):
-        for at, sent in enumerate(part.sends):
-            if sent.send_id == receipt.send_id or (receipt.send_id is None and part.channel == receipt.channel):
-                return index, at
-    return (None, None) if receipt.send_id is None else None
+    places = [(index, at) for index, part in enumerate(case.parts) for at in range(len(part.sends))]
+    if receipt.send_id is not None:
+        name = receipt.send_id.lower()
+        return next(((index, at) for index, at in places if case.parts[index].sends[at].send_id == name), None)
+    if receipt.channel is not None:
+        places = [(index, at) for index, at in places if case.parts[index].channel == receipt.channel]
+        return places[0] if places else (None, None)
+    return places[0] if len(places) == 1 else (None, None)  # of several it may be any
 
 
 # --- what the channels' roles say ---
@@ -123,6 +134,16 @@ def _retire_address(case: Case, channel: Channel, sent: Sent, receipt: Receipt) 
         _suppress(case.desk, channel, receipt, hashed, "opted_out")
 
 
+def _marked(case: Case, index: int | None, at: int | None, mark: Literal["seen", "read"]) -> None:
+    """The inbox's item was marked, and that was told: only the chain has yet to learn of it."""
+    if index is None or at is None:
+        return
+    sent = case.parts[index].sends[at]
+    told = sum(TOLD[status] for status in {*IMPLIES[mark], mark} if not sent.told & TOLD[status])
+    _note(case, index, at, replace(sent, told=sent.told + told))
+    send_ended(case, sent.send_id, mark)
+
+
 # --- what providers and apps say ---
 
 
@@ -137,6 +158,7 @@ def _came_back(case: Case, index: int | None, at: int | None, receipt: Receipt) 
     for told in (*implied, status):
         _tell(case, index, sent, told, receipt, reason if told == status else None)
     if sent is None or index is None or at is None:
+        send_ended(case, "", status)  # of no send in particular: it reached the user
         return
     told_now = sum(TOLD[told] for told in {*implied, status})
     _note(case, index, at, replace(sent, told=sent.told | told_now))

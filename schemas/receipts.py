@@ -13,8 +13,9 @@ ReceiptStatus = Literal[
     "delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed", "failed"
 ]
 
-#: What a channel's role tells the router of a send (ours): it began to call, or the send ended.
-Settled = Literal["sending", "sent", "failed", "suppressed", "expired", "cancelled", "unknown"]
+#: What a channel's role tells the router of a send (ours): it began to call, the send ended, or the inbox's item was
+#: marked (which the inbox has told already).
+Settled = Literal["sending", "sent", "failed", "suppressed", "expired", "cancelled", "unknown", "seen", "read"]
 
 #: What a receipt says besides itself.
 IMPLIES: dict[Status, tuple[Status, ...]] = {

@@ -139,7 +139,8 @@ class Harness:
         if status is not None:
             said["status"] = status
         if not bare:
-            said |= {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
+            known = {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
+            said = known | said
         key = None if bare else send.user_id.encode()
         partition = int(send.send_id[-4:], 16) if bare else None
         self.feed(topics.RECEIPTS, key, json.dumps(said).encode(), partition=partition)

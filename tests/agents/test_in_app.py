@@ -204,6 +204,16 @@ def test_read_says_delivered_opened_and_read_once():
     assert [s for s, _ in stage.story()[2:]] == ["delivered", "opened", "read"]
 
 
+def test_the_router_learns_of_each_mark_once():
+    stage = inbox()
+    stage.take(an_item())
+    for each in ("seen", "seen", "read", "unread", "read", "archived"):
+        mark(stage, each)
+
+    assert stage.told() == [("sent", None), ("seen", None), ("read", None)]
+    assert {(r.send_id, r.user_id, r.channel) for r in stage.receipts} == {(an_item().send_id, "u1", "in_app")}
+
+
 def test_seen_and_then_read_says_each_once():
     stage = inbox()
     stage.take(an_item())

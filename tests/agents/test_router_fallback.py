@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from schemas.instants import rfc3339
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness, template
@@ -193,3 +194,112 @@ def test_an_older_one_that_is_judged_later_does_not_replace_the_newer() -> None:
     router.after(HOUR)
 
     assert len(router.sends) == 2
+    assert router.withdrawals == []
+
+
+def test_a_newer_one_replaces_what_is_gathered() -> None:
+    policy = QUIET.replace("mail: {channels: [email]}", "mail: {channels: [email], digest: mails}").replace(
+        "event_types:", "digests:\n  mails: {window: 10m, template: gathered}\nevent_types:"
+    )
+    router = chained(policy)
+    for n in range(3):
+        router.request(event_type="mail.sent", collapse_key="score", data={"n": n})
+    router.after(10 * MINUTE)
+
+    assert decided(router) == [
+        ("held", "email", "digest"),
+        ("held", "email", "digest"),
+        ("suppressed", "email", "replaced"),
+        ("held", "email", "digest"),
+        ("suppressed", "email", "replaced"),
+        ("queued", "email", None),
+    ]
+    assert router.sends[0].data == Raw(b'{"n": 2}')
+
+
+def test_what_has_ended_is_no_longer_looked_at_for_its_collapse_key() -> None:
+    router = chained()
+    for n in range(5):
+        router.request(collapse_key="score", data={"n": n})
+        for send in router.sends[-2:]:
+            router.settled(send, "sent")
+
+    [(_, row)] = router.states[0].collapses.scan(b"", None)
+    assert len(row.notifications) == 1
+
+
+def test_a_step_that_is_replaced_lets_the_next_one_begin_at_once() -> None:
+    quiet = CHAINED.replace("defaults:", 'defaults:\n  quiet_hours: {start: "22:00", end: "08:00", channels: [push]}')
+    router = chained(quiet, now=NOON + 11 * HOUR)
+    router.request(event_type="payment.failed", collapse_key="x")
+    router.request(channels=["push"], collapse_key="x", data={"n": 1})
+    router.wait_until_now()
+
+    assert ("suppressed", "push", "replaced") in decided(router)
+    assert decided(router)[-1] == ("queued", "sms", None)
+
+
+def test_an_empty_collapse_key_is_none() -> None:
+    router = chained()
+    router.request(channels=["push"], collapse_key="", data={"n": 1})
+    router.request(channels=["push"], collapse_key="", data={"n": 2})
+
+    assert router.withdrawals == []
+
+
+# --- escalation ---
+
+ESCALATING = POLICY + (
+    "  bill.due: {category: orders, template: note, channels: [in_app], "
+    "fallback: {chain: [in_app, push, email, sms], wait: 10m, until: [seen, read]}}\n"
+)
+
+
+def test_what_is_not_seen_in_the_app_goes_on_by_push_then_email_then_sms() -> None:
+    router = chained(ESCALATING)
+    router.request(event_type="bill.due")
+    for _ in range(4):
+        router.settled(router.sends[-1], "sent")
+        router.receipt(router.sends[-1], "delivered")
+        router.after(10 * MINUTE)
+
+    assert [(send.channel, send.accepted_at) for send in router.sends] == [
+        (channel, NOON) for channel in ("in_app", "push", "email", "sms")
+    ]
+    queued = [event for event in router.events if event["status"] == "queued"]
+    assert [event["occurred_at"] for event in queued] == [rfc3339(NOON + n * 10 * MINUTE) for n in range(4)]
+
+
+@pytest.mark.parametrize("mark", ["seen", "read"])
+@pytest.mark.parametrize("after_steps", [0, 1, 2])
+def test_a_mark_in_the_inbox_ends_the_escalation(mark: str, after_steps: int) -> None:
+    router = chained(ESCALATING)
+    router.request(event_type="bill.due")
+    item = router.sends[0]
+    router.settled(item, "sent")
+    router.after(after_steps * 10 * MINUTE)
+    router.forget()
+    router.settled(item, mark)
+    router.after(HOUR)
+
+    assert decided(router) == []
+    assert len(router.withdrawals) == after_steps
+
+
+def test_word_of_an_app_that_names_no_channel_ends_a_chain_too() -> None:
+    router = chained(ESCALATING)
+    router.request(event_type="bill.due", idempotency_key="k")
+    router.after(10 * MINUTE)
+    sends = len(router.sends)
+    router.receipt(router.sends[0], "seen", send_id=None, channel=None)
+    router.after(HOUR)
+
+    assert len(router.sends) == sends
+
+
+def test_a_mark_of_what_is_not_known_any_more_is_no_bad_record() -> None:
+    router = chained(ESCALATING)
+    router.request(event_type="bill.due")
+    router.receipt(router.sends[0], settled="seen", send_id="5f1c9a52-0d57-8b0e-9a39-000000000000")
+
+    assert router.dead == []

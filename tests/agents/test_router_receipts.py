@@ -1,5 +1,6 @@
 """What comes back of sends: told, and acted upon."""
 
+import json
 from typing import Any
 
 import pytest
@@ -60,6 +61,44 @@ def test_a_webhooks_receipt_knows_nothing_but_the_send() -> None:
 
     last = router.last()
     assert (last["user_id"], last["notification_id"], last["channel"]) == ("ann", send.notification_id, "email")
+
+
+def test_a_receipt_with_a_key_but_no_user_goes_to_the_partition_in_its_send_id() -> None:
+    router, send = sent(partitions=4)
+    home = int(send.send_id[-4:], 16)
+    said = {"id": "r", "occurred_at": rfc3339(NOON), "send_id": send.send_id.upper(), "status": "opened"}
+    router.feed(topics.RECEIPTS, b"whatever", json.dumps(said).encode(), partition=(home + 1) % 4)
+
+    assert [moved.partition for moved in router.moved] == [home]
+    assert (router.last()["status"], router.last()["user_id"]) == ("opened", "ann")
+
+
+def test_nobody_tells_of_another_users_send() -> None:
+    router, send = sent()
+    router.receipt(send, "opened", user_id="bob", notification_id=None, bare=True)
+    value = router.log[-1].value
+    router.feed(topics.RECEIPTS, b"bob", value)
+
+    assert router.events == []
+    assert [invalid.field for invalid in router.dead] == ["send_id"] * 2
+
+
+def test_word_of_a_notification_with_one_send_is_of_that_send() -> None:
+    router, send = sent()
+    router.receipt(send, "opened", send_id=None, channel=None)
+
+    assert {(event["send_id"], event["channel"]) for event in router.events} == {(send.send_id, "email")}
+
+
+def test_word_of_a_notification_with_several_sends_is_of_all_channels() -> None:
+    router = Harness()
+    router.known()
+    router.request()
+    send = router.sends[0]
+    router.forget()
+    router.receipt(send, "opened", send_id=None, channel=None)
+
+    assert {(event["send_id"], event["channel"]) for event in router.events} == {(None, None)}
 
 
 def test_the_same_receipt_again_tells_nothing_new() -> None:
