@@ -1,0 +1,165 @@
+"""Nothing lost, nothing twice, nothing that nobody asked for; and what is in doubt."""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from faults.checker.facts import Facts
+from faults.checker.values import Event, Recipient, Verdict, verdict
+from faults.checker.words import ENDS, STATED, UNTIMED, WAITS
+
+#: A timer that fell due is served within this, once all is quiet.
+OVERDUE_MS = 15_000
+
+
+def lost(facts: Facts) -> Verdict:
+    broken = [
+        f"poison at {asked.place}: no dead letter"
+        for asked in facts.run.asked
+        if asked.poison and asked.place not in facts.dead
+    ]
+    wanted = {(a.notification_id, a.user_id): a for a in facts.run.asked if a.notification_id and not a.poison}
+    for recipient, asked in wanted.items():
+        refused = facts.dead.get(asked.place) if asked.place is not None else None
+        if refused is not None:
+            broken.append(f"{_name(recipient)}: refused as a dead letter: {refused}")
+        elif not any(event.status == "accepted" for event in facts.by_recipient.get(recipient, ())):
+            broken.append(f"{_name(recipient)}: acknowledged by {asked.via} at {asked.at_ms}, never accepted")
+        broken += unended(facts, recipient)
+    return verdict("LOST", "acknowledged requests, or sends of them, that came to no end and wait for nothing", broken)
+
+
+def unended(facts: Facts, recipient: Recipient) -> Iterator[str]:
+    """What a recipient that was accepted still owes: an end, or a wait with its time."""
+    events = facts.by_recipient.get(recipient, ())
+    if not any(event.status == "accepted" for event in events):
+        return
+    groups = facts.groups(recipient)
+    if not groups:
+        yield f"{_name(recipient)}: accepted, and then nothing"
+    for group in groups.values():
+        if any(event.status in ENDS for event in group):
+            continue
+        # The router writes `queued`, another role what follows: between the two the log's order says little.
+        last = max(group, key=lambda event: (event.status != "queued", event.order))
+        if not _waits(facts, last):
+            yield f"{last}, and then nothing"
+
+
+def _waits(facts: Facts, event: Event) -> bool:
+    if event.status not in WAITS and event.status not in STATED:
+        return False
+    if event.until_ms is None:
+        return event.reason in UNTIMED
+    return event.until_ms + OVERDUE_MS + facts.run.terms.slack_ms > facts.run.terms.quiesced_ms
+
+
+def dup(facts: Facts) -> Verdict:
+    doubted = _doubted(facts)
+    broken = [
+        f"{facts.by_send[send_id][0]}: accepted {len(taken)} times, never in doubt"
+        for send_id, taken in facts.taken.items()
+        if send_id not in doubted and len(taken) > 1
+    ]
+    extra = sum(len(taken) - 1 for send_id, taken in facts.taken.items() if send_id not in doubted)
+    return verdict("DUP", "copies that a provider accepted of sends that were never in doubt", broken, value=extra)
+
+
+def doubts(facts: Facts) -> Verdict:
+    """D: its members are attempts. One that isn't flagged, or isn't settled in its time, breaks it by itself."""
+    listed: list[Mapping[str, Any]] = []
+    broken: list[str] = []
+    for send_id, events in facts.by_send.items():
+        listed += [_member(facts, send_id, event) for event in events if event.status == "in_doubt"]
+        broken += _unflagged(facts, events)
+    bound = sum(fault.in_flight for fault in facts.run.injected) + sum(call.lost for call in facts.run.calls)
+    means = "attempts whose outcome wasn't known; each flagged, and settled in its time"
+    otherwise, value = len(broken), len(listed)
+    if value > bound:
+        broken += [f"{each['send_id']}: {each['reason']} at {each['at_ms']}" for each in listed]
+    return verdict("D", means, broken, bound, value=value, otherwise=otherwise, listed=tuple(listed))
+
+
+def _unflagged(facts: Facts, events: list[Event]) -> Iterator[str]:
+    terms = facts.run.terms
+    over_ms = terms.quiesced_ms - OVERDUE_MS - terms.slack_ms
+    for one, following in pairwise(events):
+        if one.status == following.status == "sending":
+            yield f"{following}: called again with no word of what the call before came to"
+    last = events[-1]
+    if any(event.status in ENDS for event in events):
+        return
+    if last.status == "sending" and last.at_ms + terms.timeout_ms <= over_ms:
+        yield f"{last}: neither what the call came to was told, nor that it isn't known"
+    if last.status == "in_doubt" and last.at_ms + terms.settle_ms <= over_ms:
+        yield f"{last}: not settled in its time"
+
+
+def _member(facts: Facts, send_id: str, event: Event) -> dict[str, Any]:
+    end = next((each for each in facts.by_send[send_id] if each.status in ENDS), None)
+    return {
+        "send_id": send_id,
+        "user_id": event.user_id,
+        "channel": event.channel,
+        "attempt": event.attempt,
+        "reason": event.reason,
+        "at_ms": event.at_ms,
+        "came_to": end.status if end else "open",
+        "accepted": len(facts.taken.get(send_id, ())),
+    }
+
+
+def doubled_doubts(facts: Facts) -> Verdict:
+    """A second copy is allowed only where the policy sends again, once, and never of an SMS, which can be asked for."""
+    rule = facts.run.terms.policy.get("in_doubt") or {}
+    allowed, value = 0, 0
+    broken: list[str] = []
+    listed: list[Mapping[str, Any]] = []
+    for send_id in _doubted(facts):
+        extra = len(facts.taken.get(send_id, ())) - 1
+        if extra < 1:
+            continue
+        value += extra
+        first = facts.by_send[send_id][0]
+        resends = rule.get(facts.category_of(send_id) or "", rule.get("default", "give_up")) == "resend"
+        may = 1 if resends and first.channel != "sms" else 0
+        allowed += min(may, extra)
+        listed.append({"send_id": send_id, "channel": first.channel, "copies": extra + 1})
+        if extra > may:
+            broken.append(f"{first}: accepted {extra + 1} times, allowed {may + 1}")
+    means = "copies of sends in doubt; bound: those that the policy's rule for the category explains"
+    return verdict("D-DUP", means, broken, allowed, value=value, listed=tuple(listed))
+
+
+def phantom(facts: Facts) -> Verdict:
+    broken = [
+        f"{each.provider} accepted {each.send_id} for {each.notification_id}: no such send" for each in facts.strays
+    ]
+    for send_id, taken in facts.taken.items():
+        events = facts.by_send[send_id]
+        if not any(event.status == "queued" for event in events):
+            broken.append(f"{events[0]}: accepted by {taken[0].provider}, but never queued")
+    expected, sources = facts.expected, facts.run.sources
+    for recipient, events in facts.by_recipient.items():
+        source = next((event.source or "" for event in events), "")
+        unasked = source in sources and recipient not in expected
+        unmade = source == "tocsin" and "tocsin" not in sources and recipient[0] not in facts.gathered
+        if (unasked or unmade) and not _poisoned(facts, recipient):
+            broken.append(f"{_name(recipient)}: {events[0].status}, but nobody asked for it")
+    return verdict("PHANTOM", "what was told or sent though nobody asked for it", broken)
+
+
+def _poisoned(facts: Facts, recipient: Recipient) -> bool:
+    return any(asked.poison and asked.notification_id == recipient[0] for asked in facts.run.asked)
+
+
+def _doubted(facts: Facts) -> set[str]:
+    return {
+        send_id
+        for send_id, events in facts.by_send.items()
+        if any(event.status in ("in_doubt", "unknown") for event in events)
+    }
+
+
+def _name(recipient: Recipient) -> str:
+    return f"{recipient[0]} of {recipient[1]}"
