@@ -10,10 +10,13 @@ from agents.calls import FRESH_MS, Call, Result
 from app.domain.outcome import LANE_FULL, Outcome
 from app.ports import Urgency
 from app.providers.gate import GatedClient
+from app.streaming.crashing import is_armed, reach
 from schemas.words import Provider
 
 #: What a client may take beyond its own limit before it is cut off.
 _MARGIN_S = 1.0
+#: Into a call, for the crash point ``during_call``; the provider that a test runs against answers later than that.
+_BYTES_ARE_OUT_S = 0.1
 
 
 def unix_ms() -> int:
@@ -84,9 +87,14 @@ class Performing:
 
     async def _within(self, gated: GatedClient, call: Call) -> Outcome:
         timeout_s = call.timeout_ms / 1000
+        reach("before_call")
+        if is_armed("during_call"):
+            asyncio.get_running_loop().call_later(_BYTES_ARE_OUT_S, reach, "during_call")
         try:
             async with asyncio.timeout(timeout_s + _MARGIN_S):
-                return await gated.client.send(call.message, call.to, call.handle, timeout_s)
+                outcome = await gated.client.send(call.message, call.to, call.handle, timeout_s)
+                reach("after_reply")
+                return outcome
         except TimeoutError:
             return Outcome("in_doubt", doubt="timeout")
 

@@ -1,8 +1,8 @@
 """The composition root: the only place where real clients are built, started and closed."""
 
 import asyncio
+import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ ROLES = (*KEEPING, "analytics")
 
 #: Calls in hand at most, and how many of them are kept for critical sends. A call has to begin while its last look is
 #: fresh, so the client's own CPU bounds them: preparing a call costs aiobotocore some 5 ms, the APNs client 0.3 ms.
-_IN_HAND: Mapping[Channel, tuple[int, int]] = {"push": (200, 40), "email": (24, 4), "sms": (32, 8)}
+IN_HAND: Mapping[Channel, tuple[int, int]] = {"push": (200, 40), "email": (24, 4), "sms": (32, 8)}
 
 
 class WorkerFailed(Exception):
@@ -60,10 +60,6 @@ def run_worker(role: str, settings: Settings) -> None:
         _run(lambda stop: _analytics(settings, stop))
     else:
         _run(lambda stop: _keeping(role, settings, stop))
-
-
-def unix_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -146,7 +142,9 @@ class _Built:
     performer: "Performer | None" = None
 
 
-async def _build(role: str, settings: Settings, catalog: Catalog, stack: AsyncExitStack) -> _Built:
+async def _build(
+    role: str, settings: Settings, catalog: Catalog, clock: Callable[[], int], stack: AsyncExitStack
+) -> _Built:
     if role == "router":
         from agents.router import RouterMachine
 
@@ -157,10 +155,12 @@ async def _build(role: str, settings: Settings, catalog: Catalog, stack: AsyncEx
         from agents.in_app import InAppMachine
 
         return _Built(InAppMachine(catalog))
-    return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, stack)
+    return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, stack)
 
 
-async def _build_sender(channel: Channel, settings: Settings, catalog: Catalog, stack: AsyncExitStack) -> _Built:
+async def _build_sender(
+    channel: Channel, settings: Settings, catalog: Catalog, clock: Callable[[], int], stack: AsyncExitStack
+) -> _Built:
     from agents.performing import Performing
     from agents.sender import SenderMachine
     from agents.turn import Carrier
@@ -172,9 +172,9 @@ async def _build_sender(channel: Channel, settings: Settings, catalog: Catalog, 
         stack.push_async_callback(gated.client.close)
     sections = settings.providers.configured()
     timeouts_ms = {provider: int(sections[provider].timeout * 1000) for provider in clients}
-    limit, reserved = _IN_HAND[channel]
+    limit, reserved = IN_HAND[channel]
     machine = SenderMachine(catalog, Carrier(channel, timeouts_ms, public_url=_public_url(settings)))
-    return _Built(machine, Performing(clients, limit=limit, reserved=reserved))
+    return _Built(machine, Performing(clients, limit=limit, reserved=reserved, clock=clock))
 
 
 def _public_url(settings: Settings) -> str:
@@ -202,8 +202,11 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
     from app.metrics import StreamingMetrics, WaitingRecords, process_registry
     from app.operations import OperationsServer
     from app.store.config_follower import ConfigFollower
+    from app.streaming import clocks, crashing
     from app.streaming.worker import RoleWorker
 
+    crashing.arm(os.environ.get(crashing.VARIABLE, ""))
+    clock = clocks.of(os.environ)
     options = settings.kafka.client_options()
     changed = asyncio.Event()
     if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, journal_topic(role)), stop):
@@ -213,7 +216,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
         config = ConfigFollower(options, lambda catalog: _take_over(machines, catalog, changed))
         await config.start()
         stack.push_async_callback(config.close)
-        built = await _build(role, settings, config.catalog, stack)
+        built = await _build(role, settings, config.catalog, clock, stack)
         machines.append(built.machine)
         registry = process_registry()
         metrics = StreamingMetrics(registry, role)
@@ -229,7 +232,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
             instance=settings.instance,
             partitions=settings.kafka.partitions,
             performer=built.performer,
-            clock=unix_ms,
+            clock=clock,
             counted=metrics.count,
             on_owned=owned,
         )
@@ -239,7 +242,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(server.stop)
         await worker.start()
         stack.push_async_callback(worker.stop)
-        await _announce(stack, settings, worker, server.url, changed)
+        await _announce(stack, settings, worker, server.url, changed, clock)
         await _until(stop, worker.crashed)
 
 
@@ -251,7 +254,12 @@ def _take_over(machines: Sequence[Any], catalog: Catalog, changed: asyncio.Event
 
 
 async def _announce(
-    stack: AsyncExitStack, settings: Settings, worker: "RoleWorker", url: str, changed: asyncio.Event
+    stack: AsyncExitStack,
+    settings: Settings,
+    worker: "RoleWorker",
+    url: str,
+    changed: asyncio.Event,
+    clock: Callable[[], int],
 ) -> None:
     """Tells the gateways, from now on, which partitions are read here and which policy is in force."""
     from app.store.owners import Owner, announce
@@ -269,7 +277,7 @@ async def _announce(
             partitions=sorted(worker.owned),
             url=url,
             policy_version=worker.machine.catalog.policy_version,
-            at=unix_ms(),
+            at=clock(),
         )
 
     telling = asyncio.create_task(announce(publisher, describe, changed))

@@ -29,7 +29,10 @@ class BrokerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """``folder`` holds data and configuration, ``libs`` the jars; ports are of 127.0.0.1."""
+    """``folder`` holds data and configuration, ``libs`` the jars; ports are of 127.0.0.1.
+
+    ``detour``: a second port to listen at, and the port that clients are told who came there: of a proxy before it.
+    """
 
     folder: Path
     libs: Path
@@ -37,6 +40,7 @@ class BrokerOptions:
     port: int
     controller_port: int
     log: Path
+    detour: tuple[int, int] | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -49,14 +53,18 @@ class BrokerOptions:
 
 def server_properties(options: BrokerOptions) -> str:
     """The broker's configuration: nothing is replicated, topics are only made by us, groups form without delay."""
+    listeners, advertised = [f"PLAINTEXT://127.0.0.1:{options.port}"], [f"PLAINTEXT://127.0.0.1:{options.port}"]
+    if options.detour is not None:
+        listeners.append(f"DETOUR://127.0.0.1:{options.detour[0]}")
+        advertised.append(f"DETOUR://127.0.0.1:{options.detour[1]}")
     entries = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{options.controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{options.port},CONTROLLER://127.0.0.1:{options.controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{options.port}",
+        "listeners": ",".join((*listeners, f"CONTROLLER://127.0.0.1:{options.controller_port}")),
+        "advertised.listeners": ",".join(advertised),
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,DETOUR:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": options.folder.absolute() / "data",
         "num.partitions": 8,
         "auto.create.topics.enable": "false",

@@ -33,7 +33,8 @@ _KAFKA_PATIENCE_S = 8.0
 @dataclass(frozen=True, slots=True)
 class Options:
     """``folder`` takes all that the system keeps; ``jars`` may be shared by many. Of the ports, 0 is any free one, and
-    another is only preferred. A role that stands twice in ``roles`` runs as two instances."""
+    another is only preferred. A role that stands twice in ``roles`` runs as two instances. ``settings``: variables
+    TOCSIN_SECTION__KEY for the roles. ``detour``: see ``BrokerOptions``."""
 
     folder: Path = FOLDER
     jars: Path = Path(".tocsin/kafka")
@@ -41,6 +42,8 @@ class Options:
     gateway_port: int = 0
     roles: Sequence[str] = ROLES
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    settings: Mapping[str, str] = field(default_factory=dict)
+    detour: tuple[int, int] | None = None
 
 
 class DevSystem:
@@ -60,6 +63,7 @@ class DevSystem:
         self._settings: Settings | None = None
         self._config_file = self._folder
         self._bootstrap = ""
+        self._broker: broker.BrokerOptions | None = None
 
     @property
     def settings(self) -> Settings:
@@ -94,7 +98,7 @@ class DevSystem:
     def environment(self) -> dict[str, str]:
         """The environment in which a program of ours talks to this system: our own, without other settings."""
         ours = {name: value for name, value in self._options.environ.items() if not name.startswith("TOCSIN_")}
-        return {**ours, **dev_environment(self.state)}
+        return {**ours, **self._options.settings, **dev_environment(self.state)}
 
     async def __aenter__(self) -> Self:
         try:
@@ -126,18 +130,38 @@ class DevSystem:
         # One after the other: all of it at once takes longer where cores are few.
         await self._supervisor.wait_ready(_BROKER_LIMIT_S, ["kafka"])
         await self._make_topics()
-        self._add_role("gateway", "1", ("gateway",))
+        self.start_role("gateway")
         for position, role in enumerate(self._options.roles):
-            instance = str(1 + self._options.roles[:position].count(role))
-            self._add_role(role, instance, ("worker", role))
+            self.start_role(role, 1 + self._options.roles[:position].count(role))
 
-    async def wait_ready(self, timeout_s: float = 120.0) -> None:
-        """Until every process does its work. Raises NotReady with the end of the logs of those that don't."""
-        await self._supervisor.wait_ready(timeout_s)
+    async def wait_ready(self, timeout_s: float = 120.0, names: Sequence[str] | None = None) -> None:
+        """Until each of the named processes (None: all) does its work. Raises NotReady with the end of the logs of
+        those that don't."""
+        await self._supervisor.wait_ready(timeout_s, names)
 
     def kill(self, name: str) -> None:
         """SIGKILL for one process, which is then started again."""
         self.processes[name].kill()
+
+    def start_role(self, role: str, instance: int = 1, settings: Mapping[str, str] | None = None) -> str:
+        """Starts an instance of a role, with more settings of its own; returns the process's name."""
+        name = role if instance == 1 else f"{role}-{instance}"
+        environ = {**self.environment, "TOCSIN_INSTANCE": str(instance), **(settings or {})}
+        arguments = (role,) if role == "gateway" else ("worker", role)
+        command = [sys.executable, "-m", "app.cli", *arguments]
+        folder = self.settings.data.dir / f"{role}-{instance}"
+        self._supervisor.add(Program(name, command, environ, self._log(name)), _operations_ready(folder))
+        return name
+
+    def start_broker(self) -> None:
+        """Starts the broker, for the first time or after it was stopped by name."""
+        assert self._broker is not None, "not started"
+        program = broker.program(self._broker, self._options.environ)
+        self._supervisor.add(program, self._broker_answers, _KAFKA_PATIENCE_S)
+
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        """Stops these processes, which are not started again by themselves."""
+        await self._supervisor.stop(names)
 
     async def stop(self) -> None:
         """Stops the roles, then what they stand on; nothing is running afterwards."""
@@ -158,7 +182,9 @@ class DevSystem:
             port=free_port(self._options.kafka_port),
             controller_port=free_port(),
             log=self._log("kafka"),
+            detour=self._options.detour,
         )
+        self._broker = options
         self._bootstrap = options.bootstrap
         sandbox = [sys.executable, "-m", "app.sandbox", "--dir", str(self._folder / "sandbox")]
         log = self._log("sandbox")
@@ -166,19 +192,12 @@ class DevSystem:
         data = self._folder / "data"
         if await asyncio.to_thread(broker.prepare, options) and data.exists():
             broker.move_aside(data)  # what roles remember of another log would be wrong for this one
-        self._supervisor.add(broker.program(options, environ), self._broker_answers, _KAFKA_PATIENCE_S)
+        self.start_broker()
 
     async def _make_topics(self) -> None:
         from app.wiring import internal_tables  # only now, while nothing waits for it
 
         await topics.apply(self.settings.kafka, internal_tables())
-
-    def _add_role(self, role: str, instance: str, arguments: Sequence[str]) -> None:
-        name = role if instance == "1" else f"{role}-{instance}"
-        environ = {**self.environment, "TOCSIN_INSTANCE": instance}
-        command = [sys.executable, "-m", "app.cli", *arguments]
-        folder = self.settings.data.dir / f"{role}-{instance}"
-        self._supervisor.add(Program(name, command, environ, self._log(name)), _operations_ready(folder))
 
     async def _broker_answers(self, _: int) -> bool:
         return await broker.answers(self._bootstrap)

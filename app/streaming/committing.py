@@ -9,6 +9,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
+from app.streaming.crashing import reach
 from app.streaming.restoring import Committed
 
 log = structlog.get_logger(__name__)
@@ -73,6 +74,7 @@ class Committer:
             todo = {tp: at for tp, at in self._noted.items() if self._committed.get(tp) != at}
             if not todo or self._member is None:
                 return
+            reach("before_commit")
             try:
                 await self._member.commit_positions(todo)
             except (CommitFailedError, IllegalStateError) as error:

@@ -1,7 +1,15 @@
-"""Named points at which a test can have the process killed, to prove that a crash there loses and doubles nothing."""
+"""Named points at which a test can have the process killed, to prove that a crash there loses and doubles nothing.
+
+In the order in which a checkpoint and its calls reach them: ``before_journal``, ``after_journal``, ``amid_outputs``,
+``after_outputs``, ``after_store``, ``before_call``, ``during_call``, ``after_reply``; and ``before_commit``, a few
+times a second.
+"""
 
 import os
 import signal
+
+#: Names the points for a worker's process, as ``arm`` takes them. For tests only.
+VARIABLE = "TOCSIN_CRASH_AT"
 
 _POINTS: dict[str, int] = {}
 
@@ -11,6 +19,10 @@ def arm(spec: str) -> None:
     for part in filter(None, spec.split(",")):
         name, _, count = part.partition(":")
         _POINTS[name] = int(count or 1)
+
+
+def is_armed(name: str) -> bool:
+    return name in _POINTS
 
 
 def reach(name: str) -> None:

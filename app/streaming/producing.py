@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from app.domain.out import Produce
+from app.streaming.crashing import reach
 
 _BATCH_BYTES = 512 * 1024
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -63,7 +64,11 @@ class BatchProducer:
             where = (record.topic, partition if record.partition < 0 else record.partition)
             grouped.setdefault(where, []).append(record)
         sent = [(where, await self._send(where, group)) for where, group in grouped.items()]
-        return {where: await _last_offset(where, futures) + 1 for where, futures in sent}
+        ends: dict[tuple[str, int], int] = {}
+        for where, futures in sent:
+            ends[where] = await _last_offset(where, futures) + 1
+            reach("amid_outputs")
+        return ends
 
     async def _send(self, where: tuple[str, int], records: list[Produce]) -> list[tuple[asyncio.Future[Any], int]]:
         assert self._producer is not None

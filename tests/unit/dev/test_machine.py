@@ -119,3 +119,11 @@ def test_the_broker_listens_on_loopback_only(tmp_path: Path) -> None:
 
     assert "listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n" in text
     assert "0.0.0.0" not in text
+
+
+def test_a_detour_is_a_second_listener_whose_clients_are_told_the_port_of_the_proxy(tmp_path: Path) -> None:
+    options = BrokerOptions(tmp_path, tmp_path, tmp_path, 9092, 9093, tmp_path, detour=(9094, 9095))
+    text = server_properties(options)
+
+    assert "listeners=PLAINTEXT://127.0.0.1:9092,DETOUR://127.0.0.1:9094,CONTROLLER://127.0.0.1:9093\n" in text
+    assert "advertised.listeners=PLAINTEXT://127.0.0.1:9092,DETOUR://127.0.0.1:9095\n" in text
