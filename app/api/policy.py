@@ -11,7 +11,7 @@ from app.api.callers import ADMIN
 from app.api.problems import Problem
 from app.api.routes import Route
 from app.domain.policy import PolicyError, parse_policy
-from app.domain.policy.document import MAX_CHARACTERS, read_document
+from app.domain.policy.document import MAX_CHARACTERS, NotYaml, read_document
 
 _PATH = "/v1/policy"
 _MEDIA = ("application/json", "application/yaml")
@@ -46,18 +46,17 @@ async def validate(call: Call) -> web.Response:
 async def _valid_text(call: Call) -> str:
     """The body, if it is a policy that can be taken; raises Problem with all that is wrong with it."""
     raw = await call.body(4 * MAX_CHARACTERS)
-    try:
-        text = raw.decode()
-        yaml.compose(text)
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise Problem(400, "the policy is neither YAML nor JSON") from error
     catalog = call.deps.config.catalog
     try:
+        text = raw.decode()
         parse_policy(text, templates={name for name in catalog.templates if catalog.template(name)})
+    except UnicodeDecodeError as error:
+        raise Problem(400, "the policy is not UTF-8") from error
     except PolicyError as error:
         first = error.problems[0]
         errors = [to_builtins(problem) for problem in error.problems]
-        raise Problem(422, str(first), first.path or None, more={"errors": errors}) from error
+        status = 400 if isinstance(error, NotYaml) else 422
+        raise Problem(status, str(first), first.path or None, more={"errors": errors}) from error
     return text
 
 

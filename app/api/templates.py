@@ -10,7 +10,6 @@ from app.api.call import Call, answer, no_content
 from app.api.callers import ADMIN
 from app.api.problems import Problem, problem_of, unknown
 from app.api.routes import Route
-from app.domain.policy import Policy
 from app.domain.rendering import RenderError, check_syntax, choose_variant, compile_template, render, variables_of
 from schemas.config import Parts, Template, TemplateVersion, Variant, check_template, read_template
 from schemas.decode import Invalid, Reader
@@ -97,7 +96,7 @@ async def put(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     current = _current(call)
-    if current.template.id in _named_by(call.deps.config.catalog.policy):
+    if current.template.id in call.deps.config.catalog.policy.templates:
         raise Problem(422, "the policy names this template", "id")
     await call.deps.writer.write_template(current.template, deleted=True)
     return no_content()
@@ -159,12 +158,6 @@ def _current(call: Call) -> TemplateVersion:
 def _versions(call: Call) -> list[TemplateVersion]:
     versions = call.deps.config.versions(call.path("id"))
     return versions or [_current(call)]
-
-
-def _named_by(policy: Policy) -> set[str | None]:
-    rules = (*policy.exact.values(), *(rule for _, rule in policy.patterns))
-    digests = (*policy.digests.values(), *(rule.digest for rule in rules if rule.digest is not None))
-    return {rule.template for rule in rules} | {digest.template for digest in digests}
 
 
 def _document(version: TemplateVersion) -> TemplateDocument:

@@ -1,22 +1,23 @@
 """``tocsin policy``: check a policy, put it in force, and show what it would change."""
 
-import difflib
-import sys
+import json
 import time
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
+from msgspec import UNSET, to_builtins
 
 from app.cli.gateway import connect
-from app.cli.output import Refused
-from app.domain.policy import PolicyError, parse_policy
-from app.domain.policy.document import read_document
+from app.cli.output import AsJson, Refused
+from app.domain.policy import Difference, Policy, PolicyError, differences, parse_policy, policy_schema
 
 app = typer.Typer()
 
 _MEDIA = "application/yaml"
+_PATH = "/v1/policy"
 _POLL_S = 0.25
 
 File = Annotated[Path, typer.Argument(help="The policy, in YAML or JSON.", exists=True, dir_okay=False)]
@@ -26,13 +27,15 @@ File = Annotated[Path, typer.Argument(help="The policy, in YAML or JSON.", exist
 def validate(file: File) -> None:
     """Check a policy without putting it in force; names line, path and remedy of whatever is wrong.
 
+    Whether the templates that it names are there is asked of the gateway; without one it says what it could not check.
+
     Example: `tocsin policy validate policy.yaml`
     """
-    try:
-        parse_policy(file.read_text())
-    except PolicyError as error:
-        raise Refused(f"{file} can't be used\n{error}") from None
-    print(f"{file} is a valid policy; whether its templates exist is checked by `tocsin policy apply`.")
+    known, why_unknown = _templates()
+    named = sorted(_parsed(file, known).templates)
+    print(f"{file} is a valid policy.")
+    if known is None and named:
+        print(f"Not checked: whether there are the templates {', '.join(named)}. {why_unknown}")
 
 
 @app.command()
@@ -45,36 +48,77 @@ def apply(
     Example: `tocsin policy apply policy.yaml`
     """
     gateway = connect("admin")
-    written = gateway.call("PUT", "/v1/policy", file.read_bytes(), media=_MEDIA)
+    written = gateway.call("PUT", _PATH, file.read_bytes(), media=_MEDIA)
     version, document = written["version"], written
     give_up_at = time.monotonic() + timeout
     while not document["in_force"]:
         if time.monotonic() >= give_up_at:
             raise Refused(f"version {version} is written, but not taken over by {', '.join(document['waiting_for'])}")
         time.sleep(_POLL_S)
-        document = gateway.call("GET", "/v1/policy")
+        document = gateway.call("GET", _PATH)
         if document["version"] != version:
             raise Refused(f"version {version} was replaced by version {document['version']} meanwhile")
     print(f"Version {version} is in force.")
 
 
 @app.command()
-def diff(file: File) -> None:
-    """Show what a policy would change in the one in force, line by line.
+def diff(file: File, as_json: AsJson = False) -> None:
+    """Show what a policy would change in the one in force, rule by rule. Spelling and written-out defaults are nothing.
 
     Example: `tocsin policy diff policy.yaml`
     """
+    proposed = _parsed(file, None)
+    current = connect("admin").call("GET", _PATH)
+    found = differences(parse_policy(current["policy"]), proposed)
+    if as_json:
+        changes = to_builtins(found)
+        print(json.dumps({"version": current["version"], "changes": changes}, indent=2, ensure_ascii=False))
+    elif found:
+        print(f"Against version {current['version']}:")
+        print("\n".join(_lines(found)))
+    else:
+        print(f"Nothing would change: version {current['version']} means the same.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a policy, for editors.
+
+    Example: `tocsin policy schema > policy.schema.json`
+    """
+    print(json.dumps(policy_schema(), indent=2))
+
+
+def _parsed(file: Path, templates: set[str] | None) -> Policy:
     try:
-        proposed = read_document(file.read_text()).root
+        return parse_policy(file.read_text(encoding="utf-8"), templates=templates)
+    except UnicodeDecodeError:
+        raise Refused(f"{file} is not UTF-8") from None
     except PolicyError as error:
-        raise Refused(f"{file} can't be read\n{error}") from None
-    current = connect("admin").call("GET", "/v1/policy")
-    lines = difflib.unified_diff(
-        _lines(current["policy"]), _lines(proposed), f"version {current['version']}", str(file), lineterm=""
-    )
-    print("\n".join(lines) or "Nothing would change.", file=sys.stdout)
+        lines = "\n".join(f"{file}:{problem.line or 1}: {problem.words}" for problem in error.problems)
+        raise Refused(f"{file} can't be used\n{lines}") from None
 
 
-def _lines(policy: Any) -> list[str]:
-    text: str = yaml.safe_dump(policy, sort_keys=True, allow_unicode=True)
-    return text.splitlines()
+def _templates() -> tuple[set[str] | None, str]:
+    """The templates that the gateway knows; None, and why, where it can't be asked."""
+    try:
+        return {each["id"] for each in connect("admin").call("GET", "/v1/templates")["templates"]}, ""
+    except Refused as refused:
+        return None, f"The gateway wasn't asked: {refused}"
+
+
+def _lines(found: Iterable[Difference]) -> Iterable[str]:
+    for rule, changes in groupby(found, key=lambda change: change.rule):
+        of_rule = list(changes)
+        state = of_rule[0].rule_is
+        yield rule if state == "changed" else f"{rule} ({state})"
+        if state == "changed":
+            yield from (f"  {each.key}: {_shown(each.old)} → {_shown(each.new)}" for each in of_rule)
+        if state == "new":
+            yield from (f"  {each.key}: {_shown(each.new)}" for each in of_rule if each.new not in (None, False, {}))
+
+
+def _shown(value: Any) -> str:
+    if value is UNSET or value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from app.domain.policy.checks import duration_ms
 from app.domain.policy.compile import parse_policy
+from app.domain.policy.difference import Difference, differences
 from app.domain.policy.model import (
     Category,
     EventRule,
@@ -16,6 +17,7 @@ from app.domain.policy.schema import policy_schema
 
 __all__ = [
     "Category",
+    "Difference",
     "EventRule",
     "InDoubt",
     "Policy",
@@ -24,6 +26,7 @@ __all__ = [
     "ProviderChoice",
     "Rate",
     "Retries",
+    "differences",
     "duration_ms",
     "parse_policy",
     "policy_schema",

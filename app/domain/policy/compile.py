@@ -1,19 +1,21 @@
 """From a policy's document to the frozen Policy: every default filled in, every reference resolved or refused."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from app.domain.caps import Cap
 from app.domain.digest import DigestRule, Rhythm
 from app.domain.fallback import Chain
 from app.domain.policy import delivery
-from app.domain.policy.checks import Checks, duration_ms
+from app.domain.policy.checks import LONGEST_SPREAD_HOURS, UNITS_MS, Checks
 from app.domain.policy.document import Document, read_document
+from app.domain.policy.mending import mended
 from app.domain.policy.model import Category, EventRule, Policy
-from app.domain.policy.problems import Path, PolicyError, Problem
-from app.domain.policy.schema import shape_problems
+from app.domain.policy.problems import Path, PolicyError, Problem, dotted
+from app.domain.policy.schema import misshapen
 from app.domain.quiet_hours import EVERY_DAY, Hours, days_mask, minutes_of
-from app.domain.zones import is_zone
+from app.domain.zones import is_zone, zone_names
 from schemas.words import Channel
 
 _VERIFIED: dict[Channel, bool] = {"sms": True, "email": False}
@@ -21,19 +23,32 @@ _QUIET_CHANNELS: list[Channel] = ["push", "sms"]
 _DIGEST_CHANNELS: list[Channel] = ["push", "email", "sms"]
 
 
-def parse_policy(text: str | Mapping[str, Any], *, templates: Container[str] | None = None) -> Policy:
+def parse_policy(text: str | Mapping[str, Any], *, templates: Collection[str] | None = None) -> Policy:
     """The policy of a YAML or JSON text (or of the plain values of one).
 
     ``templates``: the ids that may be named; None: any. Raises PolicyError with every problem, each with its line.
     """
     document = read_document(text) if isinstance(text, str) else Document(text)
-    if problems := shape_problems(document):
-        raise PolicyError(_in_order(problems))
+    if found := misshapen(document):
+        problems = [problem for _, problem in found]
+        raise PolicyError(_in_order(problems + _what_else(document, [path for path, _ in found], templates)))
     checks = Checks(document, templates)
     policy = _Compiler(document, checks).policy()
     if checks.problems:
         raise PolicyError(_in_order(checks.problems))
     return policy
+
+
+def _what_else(document: Document, broken: list[Path], templates: Collection[str] | None) -> list[Problem]:
+    """What is wrong with the rest of a misshapen document."""
+    rest = mended(document, broken)
+    if rest is None:
+        return []
+    checks = Checks(rest[0], templates)
+    _Compiler(rest[0], checks).policy()
+    unread = tuple(dotted(path) for path in rest[1])
+    below = tuple(f"{path}{sign}" for path in unread for sign in ".[")
+    return [p for p in checks.problems if p.path not in unread and not p.path.startswith(below)]
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
@@ -71,13 +86,13 @@ class _Compiler:
             digests=digests,
             quiet_hours=self._quiet_hours(quiet),
             quiet_channels=frozenset(quiet.get("channels", _QUIET_CHANNELS)),
-            quiet_spread_ms=duration_ms(quiet.get("spread", 0)),
+            quiet_spread_ms=self._spread_ms(quiet),
             providers=delivery.providers_of(self._root, self._checks),
             retries=delivery.retries_of(self._root, self._checks),
             in_doubt=delivery.in_doubt_of(self._root, self._checks, categories),
             shed=delivery.shed_of(self._root, self._checks),
             dedup_keys_ms=self._checks.duration(("defaults", "dedup", "keys"), dedup.get("keys", "7d")),
-            dedup_content_ms=duration_ms(dedup.get("content", "10m")),
+            dedup_content_ms=self._checks.duration_or_0(("defaults", "dedup", "content"), dedup.get("content", "10m")),
             expires_after_ms=expires,
             verified=self._verified(defaults.get("channels", {})),
             critical_sources=None if sources is None else frozenset(sources),
@@ -86,9 +101,15 @@ class _Compiler:
     def _zone(self) -> str:
         zone: str = self._root.get("timezone", "UTC")
         if not is_zone(zone):
-            self._checks.problem(("timezone",), f"is {zone!r}, no IANA time zone", "write one such as Europe/London")
+            close = get_close_matches(zone, sorted(zone_names()), n=1)
+            remedy = f"did you mean {close[0]}?" if close else "write one such as Europe/London"
+            self._checks.problem(("timezone",), f"is {zone!r}, no IANA time zone", remedy)
             return "UTC"
         return zone
+
+    def _spread_ms(self, quiet: dict[str, Any]) -> int:
+        path: Path = ("defaults", "quiet_hours", "spread")
+        return self._checks.duration_or_0(path, quiet.get("spread", 0), LONGEST_SPREAD_HOURS * UNITS_MS["h"])
 
     def _quiet_hours(self, quiet: dict[str, Any]) -> Hours | None:
         if "start" not in quiet:
@@ -102,7 +123,7 @@ class _Compiler:
             minutes_of(quiet["end"]),
             days_mask(quiet["days"]) if "days" in quiet else EVERY_DAY,
             frozenset(quiet.get("channels", _QUIET_CHANNELS)),
-            duration_ms(quiet.get("spread", 0)),
+            self._spread_ms(quiet),
         )
 
     @staticmethod
@@ -145,8 +166,8 @@ class _Compiler:
             template=entry["template"],
             window_ms=self._checks.duration((*path, "window"), entry.get("window", "24h")),
             max_wait_ms=self._checks.duration((*path, "max_wait"), entry.get("max_wait", "24h")),
-            max_items=entry.get("max_items", 100),
-            min_items=entry.get("min_items", 2),
+            max_items=int(entry.get("max_items", 100)),
+            min_items=int(entry.get("min_items", 2)),
             channels=frozenset(entry.get("channels", _DIGEST_CHANNELS)),
             key=tuple(entry["key"].split(".")[1:]) if "key" in entry else None,
             drop_when_active=entry.get("drop_when_active", False),
@@ -220,7 +241,7 @@ class _Compiler:
             caps.append(
                 Cap(
                     name=entry["name"],
-                    limit=entry["limit"],
+                    limit=int(entry["limit"]),
                     window_ms=self._checks.duration((*path, "window"), entry["window"]),
                     category=entry.get("category"),
                     channel=entry.get("channel"),

@@ -1,9 +1,9 @@
 """The sections of a policy that say how what is queued is sent: providers, retries, in_doubt, shed."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from app.domain.policy.checks import UNITS_MS, Checks, duration_ms
+from app.domain.policy.checks import UNITS_MS, Checks
 from app.domain.policy.model import InDoubt, ProviderChoice, Rate, Retries
 from schemas.words import CHANNELS, Channel, Priority, Provider
 
@@ -40,7 +40,7 @@ def retries_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, Retries
     for channel, entry in root.get("retries", {}).items():
         path, default = ("retries", channel), _RETRIES[channel]
         retries[channel] = Retries(
-            entry.get("attempts", default.attempts),
+            int(entry.get("attempts", default.attempts)),
             checks.duration((*path, "base"), entry["base"]) if "base" in entry else default.base_ms,
             checks.duration((*path, "cap"), entry["cap"]) if "cap" in entry else default.cap_ms,
         )
@@ -49,12 +49,13 @@ def retries_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, Retries
     return retries
 
 
-def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Container[str]) -> InDoubt:
+def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Collection[str]) -> InDoubt:
     entry = root.get("in_doubt", {})
     by_category = {name: then for name, then in entry.items() if name not in ("settle", "default")}
     for name in by_category:
         checks.known(("in_doubt", name), "category", name, categories)
-    return InDoubt(duration_ms(entry.get("settle", "5m")), entry.get("default", "give_up"), by_category)
+    settle_ms = checks.duration_or_0(("in_doubt", "settle"), entry.get("settle", "5m"))
+    return InDoubt(settle_ms, entry.get("default", "give_up"), by_category)
 
 
 def shed_of(root: Mapping[str, Any], checks: Checks) -> dict[Priority, int]:

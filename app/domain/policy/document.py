@@ -42,8 +42,12 @@ for _tag, _form, _first in (
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_form), _first)
 
 
+class NotYaml(PolicyError):
+    """A text that is neither YAML nor JSON."""
+
+
 def read_document(text: str) -> Document:
-    """Raises PolicyError for what isn't YAML, names a key twice or is too large."""
+    """Raises PolicyError for what names a key twice or is too large, NotYaml for what can't be read at all."""
     if len(text) > MAX_CHARACTERS:
         raise PolicyError([Problem(None, "", "is too large", f"keep it under {MAX_CHARACTERS} characters")])
     try:
@@ -51,7 +55,7 @@ def read_document(text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         return _read_json(text) or _refuse(error)
     except (yaml.YAMLError, RecursionError) as error:
-        raise PolicyError([Problem(None, "", "is not YAML", "check it for odd characters and deep nesting")]) from error
+        raise NotYaml([Problem(None, "", "is not YAML", "check it for odd characters and deep nesting")]) from error
     try:
         return _Plain().of(node)
     except RecursionError as error:
@@ -61,15 +65,24 @@ def read_document(text: str) -> Document:
 def _read_json(text: str) -> Document | None:
     """JSON that YAML's reader won't take (indented by tabs)."""
     try:
-        return Document(json.loads(text))
+        root = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         return None
+    return Document(root)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in (name for name, _ in pairs[:index]))
+        raise PolicyError([Problem(None, twice, "is there twice", "keep one of them")])
+    return values
 
 
 def _refuse(error: yaml.MarkedYAMLError) -> Document:
     line = error.problem_mark.line + 1 if error.problem_mark else None
     problem = Problem(line, "", f"is not YAML: {error.problem or error}", "check the indentation and the quotes")
-    raise PolicyError([problem]) from error
+    raise NotYaml([problem]) from error
 
 
 class _Plain:
@@ -95,7 +108,13 @@ class _Plain:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
-        return _scalar(node.tag.removeprefix("tag:yaml.org,2002:"), node.value)
+        try:
+            return _scalar(node.tag.removeprefix("tag:yaml.org,2002:"), node.value)
+        except ValueError:
+            self._problems.append(
+                Problem(node.start_mark.line + 1, dotted(path), f"is no value of {node.tag}", "leave out the tag")
+            )
+            return None
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -148,6 +148,14 @@ class Policy:
         """After how long in the queue a send of this priority is given up; None: never."""
         return self.shed.get(priority)
 
+    @property
+    def templates(self) -> frozenset[str]:
+        """The ids of the templates that it names."""
+        rules = (*self.exact.values(), *(rule for _, rule in self.patterns))
+        digests = (*self.digests.values(), *(rule.digest for rule in rules if rule.digest is not None))
+        named = {rule.template for rule in rules if rule.template is not None}
+        return frozenset(named | {digest.template for digest in digests})
+
     def categories_of(self, pattern: str) -> frozenset[str]:
         """The categories of the event types that a name, or a beginning and ``*``, may mean."""
         if not pattern.endswith("*"):

@@ -15,9 +15,13 @@ class Problem:
     message: str
     remedy: str
 
+    @property
+    def words(self) -> str:
+        """All but the line."""
+        return f"{self.path}: {self.message}; {self.remedy}" if self.path else f"{self.message}; {self.remedy}"
+
     def __str__(self) -> str:
-        where = ": ".join(([f"line {self.line}"] if self.line else []) + ([self.path] if self.path else []))
-        return f"{where}: {self.message}; {self.remedy}" if where else f"{self.message}; {self.remedy}"
+        return f"line {self.line}: {self.words}" if self.line else self.words
 
 
 class PolicyError(Exception):

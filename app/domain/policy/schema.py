@@ -11,7 +11,7 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator, ValidationError
 
 from app.domain.policy.document import Document
-from app.domain.policy.problems import Problem
+from app.domain.policy.problems import Path, Problem
 
 _KINDS = {
     "object": "keys and values",
@@ -20,23 +20,35 @@ _KINDS = {
     "boolean": "true or false",
     "integer": "a whole number",
 }
+_BOUNDS = {
+    "minimum": "write at least",
+    "maximum": "write at most",
+    "minItems": "the least number of entries is",
+    "minLength": "the least number of characters is",
+    "maxLength": "the most characters are",
+}
 
 
 def policy_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a policy document."""
-    schema: dict[str, Any] = json.loads(files(__package__).joinpath("schema.json").read_text(encoding="utf-8"))
+    schema: dict[str, Any] = json.loads(_text())
     return schema
+
+
+def _text() -> str:
+    return files(__package__).joinpath("schema.json").read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(policy_schema())
+    # JSON Schema's $ is the end; Python's lets a newline follow.
+    return Draft202012Validator(json.loads(_text().replace('$"', r'\\Z"')))
 
 
-def shape_problems(document: Document) -> list[Problem]:
-    """Everything in which the document differs from the schema."""
+def misshapen(document: Document) -> list[tuple[Path, Problem]]:
+    """Everything in which the document differs from the schema, and where."""
     errors = (cause for error in _validator().iter_errors(document.root) for cause in _causes(error))
-    return [problem for error in errors for problem in _problems(document, error)]
+    return [found for error in errors for found in _problems(document, error)]
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:
@@ -51,16 +63,17 @@ def _causes(error: ValidationError) -> Iterator[ValidationError]:
             yield from _causes(cause)
 
 
-def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
+def _problems(document: Document, error: ValidationError) -> Iterator[tuple[Path, Problem]]:
     path = tuple(error.absolute_path)
     match error.validator:
         case "additionalProperties":
             for key in _unknown_keys(error):
-                yield document.problem((*path, key), *_words_of_key(error, key))
+                yield (*path, key), document.problem((*path, key), *_words_of_key(error, key))
         case "propertyNames":
-            yield document.problem((*path, str(error.instance)), "is a reserved name", "choose another name")
+            named = (*path, str(error.instance))
+            yield named, document.problem(named, "is a reserved name", "choose another name")
         case _:
-            yield document.problem(path, *_words(error))
+            yield path, document.problem(path, *_words(error))
 
 
 def _unknown_keys(error: ValidationError) -> list[str]:
@@ -82,6 +95,8 @@ def _words_of_key(error: ValidationError, key: str) -> tuple[str, str]:
     known = sorted(_part(error).get("properties", {}))
     if not known:
         return "is not a name", "use letters, digits, dots, dashes and underscores, at most 100"
+    if key == "<<":
+        return "is a merge key, which YAML 1.2 doesn't have", "write its entries out"
     close = get_close_matches(key, known, n=1)
     return "is not known here", f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
 
@@ -103,7 +118,9 @@ def _words(error: ValidationError) -> tuple[str, str]:
     if "examples" in schema:
         return wrong, f"write {schema['description']}, such as {schema['examples'][0]}"
     if error.validator == "enum":
-        return wrong, f"choose one of {', '.join(map(str, value))}"
+        close = get_close_matches(str(_value(error)), value, n=1)
+        guess = f"did you mean {close[0]}? else " if close else ""
+        return wrong, f"{guess}choose one of {', '.join(map(str, value))}"
     if error.validator == "type":
         return wrong, f"write {_KINDS.get(str(value), str(value))}"
-    return wrong, f"its {error.validator} is {value}"
+    return wrong, f"{_BOUNDS.get(str(error.validator), f'its {error.validator} is')} {value}"
