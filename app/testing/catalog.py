@@ -20,26 +20,14 @@ Templates = Mapping[str, Mapping[str, Any]]
 _AT = "1970-01-01T00:00:00Z"
 
 
-class _Named:
-    """Takes every template that a policy names for one that is there, and remembers it."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, None] = {}
-
-    def __contains__(self, name: object) -> bool:
-        self.names[str(name)] = None
-        return True
-
-
 def catalog_of(policy: PolicySource | None, templates: Templates | None, version: int) -> Catalog:
     """None: the default policy, with the default templates. Raises PolicyError, Invalid for a template."""
     given = {name: _template(name, said) for name, said in (templates or {}).items()}
     if policy is None:
         default = default_catalog()
         return Catalog(default.policy, version, {**default.templates, **_versions(given)})
-    named = _Named()
-    parsed = parse_policy(policy.read_text() if isinstance(policy, Path) else policy, templates=named)
-    plain = {name: _stand_in(name) for name in named.names}
+    parsed = parse_policy(policy.read_text() if isinstance(policy, Path) else policy)
+    plain = {name: _stand_in(name) for name in sorted(parsed.templates)}
     return Catalog(parsed, version, _versions({**plain, **given}))
 
 
