@@ -3,7 +3,7 @@
 from agents.broadcasting import to_all
 from agents.case import Case
 from agents.desk import Desk
-from agents.digesting import drop_digests, forget_digest
+from agents.digesting import drop_digests, forget_digest, time_digests_again
 from agents.fallback import stop_chain
 from agents.intakes import position_of
 from agents.moving import moved
@@ -39,6 +39,8 @@ def take_command(desk: Desk, record: LogRecord) -> None:
             _erase(desk, command.user_id, command.id)
         if change.clock:
             end_quiet_holds(desk, command.user_id, command.id)
+        if change.clock or change.rhythm:
+            time_digests_again(desk, command.user_id, command.id)
         if isinstance(command, ActivitySeen):
             drop_digests(desk, command.user_id, command.id)
 

@@ -6,17 +6,17 @@ from msgspec.structs import replace
 from agents.case import Case
 from agents.desk import Desk
 from agents.judging import begin, judge_again, stop_of
-from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, close
+from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, close, due_of
 from app.domain.ids import derived_id
 from app.domain.policy import Policy
-from app.domain.preferences import judge_consent, judge_preference
+from app.domain.preferences import judge_consent, judge_preference, rhythm_in_force
 from app.domain.rendering import choose_variant
 from schemas.instants import rfc3339
 from schemas.requests import Request
 from schemas.sends import Item
-from tables.digests import Gathering
+from tables.digests import Gathering, digest_key
 from tables.notifications import Facts, Notification, notification_key
-from tables.schedule import due_ms_of
+from tables.schedule import Due, due_ms_of
 
 #: The source of what digests say.
 SOURCE = "tocsin"
@@ -31,7 +31,7 @@ def close_digest(desk: Desk, key: bytes, cause: str) -> None:
     if row is None or due_ms_of(row.due) > desk.now:
         return
     desk.state.digests.delete(key)
-    waiting = _waiting(desk, key, row, cause)
+    waiting = _waiting(desk, row, cause)
     alive = {name: found for name, found in waiting.items() if _still_wanted(*found)}
     rule = _rule_of(desk.policy, row)
     outcome = close(row.digest, rule, alive) if rule is not None else Singly(row.digest.items)
@@ -54,8 +54,30 @@ def drop_digests(desk: Desk, user_id: str, cause: str) -> None:
         if rule is None or not rule.drop_when_active:
             continue
         forget_digest(desk, key, row)
-        for case, index in _waiting(desk, key, row, cause).values():
+        for case, index in _waiting(desk, row, cause).values():
             case.end_part(index, "suppressed", "active_in_app")
+            case.save()
+
+
+def time_digests_again(desk: Desk, user_id: str, cause: str) -> None:
+    """The user chose another rhythm, or lives by another clock: what is being gathered closes by what holds now."""
+    known, policy = desk.state.known, desk.policy
+    start = user_id.encode() + b"\0"
+    for key, row in desk.state.digests.scan(start, start[:-1] + b"\1"):
+        rule = _rule_of(policy, row)
+        if rule is None or not 0 < len(row.digest.items) < rule.max_items:
+            continue
+        category = policy.rule_of(row.digest.items[0].event_type).category
+        rhythm = rhythm_in_force(known.preferences(user_id), category, rule)
+        due_ms = max(due_of(row.digest, rule, rhythm, known.zone(user_id, policy)), desk.now)
+        if due_ms == due_ms_of(row.due):
+            continue
+        desk.state.schedule.delete(row.due)
+        due = desk.state.schedule.at(due_ms, Due("digest", user_id, key))
+        desk.state.digests.put(key, replace(row, due=due))
+        for case, index in _waiting(desk, row, cause).values():
+            case.parts[index] = replace(case.parts[index], until_ms=due_ms)
+            case.tell("held", row.digest.channel, "digest", due=rfc3339(due_ms))
             case.save()
 
 
@@ -64,13 +86,14 @@ def forget_digest(desk: Desk, key: bytes, row: Gathering) -> None:
     desk.state.digests.delete(key)
 
 
-def _waiting(desk: Desk, key: bytes, row: Gathering, cause: str) -> dict[str, _Waiting]:
+def _waiting(desk: Desk, row: Gathering, cause: str) -> dict[str, _Waiting]:
     """The items that still wait in the digest, by notification."""
     found: dict[str, _Waiting] = {}
+    name = digest_key(row.user_id, row.digest.rule, row.digest.key, row.digest.channel)
     for item in row.digest.items:
         case = Case.load(desk, notification_key(row.user_id, item.notification_id), cause)
         for index, part in enumerate(case.parts if case is not None else ()):
-            if case is not None and part.wait == "digest" and part.waits_for == key:
+            if case is not None and part.wait == "digest" and part.waits_for == name:
                 found[item.notification_id] = case, index
     return found
 

@@ -46,12 +46,23 @@ def gather(case: Case, index: int, verdict: Verdict) -> bool:
 
 
 def _put(case: Case, key: bytes, before: Gathering | None, digest: OpenDigest, rule: DigestRule) -> int:
-    """Writes the digest and has its close in the schedule; returns when that is."""
+    """Writes the digest and has its close in the schedule; returns when that is. A full one is put aside, so that what
+    comes before it is closed opens the next."""
     desk, user_id = case.desk, case.facts.user_id
     recipient = case.recipient
     due_ms = due_of(digest, rule, rhythm_in_force(recipient.preferences, case.rule.category, rule), recipient.zone)
     if before is not None:
         desk.state.schedule.delete(before.due)
+    if len(digest.items) >= rule.max_items:
+        desk.state.digests.delete(key)
+        key = _full_key(case, key)
     due = desk.state.schedule.at(due_ms, Due("digest", user_id, key))
     desk.state.digests.put(key, Gathering(user_id, digest, due))
     return due_ms
+
+
+def _full_key(case: Case, key: bytes) -> bytes:
+    """Of a full digest: behind those that are full already, and no other's, however soon the next one follows."""
+    full = case.desk.state.digests.scan(key + b"\0", key + b"\1")
+    number = int(full[-1][0][len(key) + 1 :][:8]) + 1 if full else 0
+    return key + f"\0{number:08}{case.facts.notification_id}".encode()

@@ -1,6 +1,6 @@
 """Receipts: what came back of a send, told and acted upon: suppression, opting out, dead tokens, the next step."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -134,7 +134,7 @@ def _retire_address(case: Case, channel: Channel, sent: Sent, receipt: Receipt) 
         _suppress(case.desk, channel, receipt, hashed, "opted_out")
 
 
-def _marked(case: Case, index: int | None, at: int | None, mark: Literal["seen", "read"]) -> None:
+def _marked(case: Case, index: int | None, at: int | None, mark: Status) -> None:
     """The inbox's item was marked, and that was told: only the chain has yet to learn of it."""
     if index is None or at is None:
         return

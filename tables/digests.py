@@ -1,4 +1,7 @@
-"""digests: what is being gathered, one row for each (user, rule, value of its key, channel)."""
+"""digests: what is being gathered, one row for each (user, rule, value of its key, channel), and those that are full.
+
+A full one has the key of the digest and more behind it, until it is closed.
+"""
 
 from msgspec import Struct
 

@@ -60,6 +60,8 @@ class Change:
     applied: bool = True
     #: The hours, the time zone or DND of the user may differ now.
     clock: bool = False
+    #: The user chose another rhythm for a digest.
+    rhythm: bool = False
     #: The user was erased by this command.
     erased: bool = False
     #: To be told to the other partitions.
@@ -198,7 +200,8 @@ class Knowledge:
     def _prefer(self, user_id: str, wishes: Wishes) -> Change:
         old, new = self.preferences(user_id), wishes.preferences
         self._preferences.put(user_id.encode(), wishes)
-        return _DONE if old.quiet_hours == new.quiet_hours and old.dnd == new.dnd else _CLOCK
+        clock = old.quiet_hours != new.quiet_hours or old.dnd != new.dnd
+        return Change(clock=clock, rhythm=old.digest != new.digest)
 
     def _add_device(self, user_id: str, command: DeviceAdd, at_ms: int) -> Change:
         """Gives the user the token; whoever in this partition held it before gives it up."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.trail import words
 from schemas.instants import rfc3339
+from schemas.lifecycle import DETAIL_KEYS
 from schemas.words import ENDS
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness
 
@@ -113,6 +114,18 @@ def test_every_recipient_has_one_accepted_and_every_channel_one_end_in_the_end(s
         over = {event["channel"] for event in of if event["status"] == "queued" or event["status"] in ENDS}
         assert begun <= over
     assert not router.dead
+
+
+@relaxed
+@given(steps)
+def test_an_event_id_names_one_event_and_its_detail_holds_only_what_it_may(script: list[Any]) -> None:
+    router = play(script)
+    router.at(NOON + 14 * 24 * HOUR)
+
+    by_id: dict[str, dict[str, Any]] = {}
+    for event in router.events:
+        assert by_id.setdefault(event["event_id"], event) == event
+        assert (event["detail"] or {}).keys() <= DETAIL_KEYS
 
 
 @relaxed

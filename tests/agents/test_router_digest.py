@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.instants import rfc3339
+from schemas.instants import parse_ms, rfc3339
 from tests.agents.harness import HOUR, MINUTE, NOON, Harness
 
 SOCIAL = """
@@ -99,6 +99,30 @@ def test_it_closes_when_it_is_full() -> None:
     assert len(router.sends[0].items or []) == 4
 
 
+def test_what_comes_before_a_full_one_is_closed_opens_the_next() -> None:
+    router = social()
+    for n in range(10):
+        like(router, n)
+    accepted = [event["notification_id"] for event in router.events if event["status"] == "accepted"]
+    router.after(10 * MINUTE)
+
+    gathered = [[item.notification_id for item in send.items or []] for send in router.sends]
+    assert gathered == [accepted[:4], accepted[4:8], accepted[8:]]
+    assert len({send.notification_id for send in router.sends}) == 3
+
+
+def test_what_is_full_is_dropped_and_cancelled_like_the_rest() -> None:
+    router = social(SOCIAL.replace("max_items: 4", "max_items: 4, drop_when_active: true"))
+    for n in range(5):
+        like(router, n, campaign_id=f"c{n}")
+    router.command("notification.cancel", campaign_id="c1")
+    router.command("activity.seen")
+    router.after(HOUR)
+
+    assert decided(router)[5:] == [("cancelled", "push", None)] + [("suppressed", "push", "active_in_app")] * 4
+    assert router.sends == []
+
+
 def test_too_few_go_on_singly_and_are_not_digested_again() -> None:
     router = social()
     like(router, 1)
@@ -160,6 +184,76 @@ def test_a_users_own_rhythm_replaces_the_window_of_the_categorys_rule() -> None:
     router.after(1)
 
     assert (early, len(router.sends)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "closes"),
+    [
+        ("preferences.set", {"preferences": {"digest": {"social": {"every": "hour"}}}}, NOON + HOUR),
+        ("preferences.set", {"preferences": {}}, NOON + 11 * MINUTE),
+        ("profile.set", {"timezone": "America/New_York"}, NOON + 8 * HOUR),
+        ("activity.seen", {"timezone": "Asia/Tokyo"}, NOON + 18 * HOUR),
+    ],
+)
+def test_another_rhythm_or_zone_counts_for_what_is_gathered_already(
+    kind: str, fields: dict[str, Any], closes: int
+) -> None:
+    router = social()
+    router.command("preferences.set", preferences={"digest": {"social": {"every": "day", "at": "15:00"}}})
+    like(router, 1)
+    router.after(MINUTE)
+    like(router, 2)
+    router.command(kind, **fields)
+    due = [event["detail"]["due"] for event in router.events if event["status"] == "held"]
+    router.at(closes - 1)
+    early = len(router.sends)
+    router.after(1)
+
+    assert due == [rfc3339(NOON + 3 * HOUR)] * 2 + [rfc3339(closes)] * 2
+    assert (early, len(router.sends)) == (0, 1)
+
+
+def test_a_day_by_the_users_clock_is_as_long_as_the_clock_says() -> None:
+    saturday = parse_ms("2026-03-28T12:00:00Z")  # in the night to Sunday London's clocks go on by an hour
+    router = Harness(policy=SOCIAL, now=saturday)
+    router.known(timezone="Europe/London")
+    router.command("preferences.set", preferences={"digest": {"social": {"every": "day", "at": "09:00"}}})
+    closed = []
+    for n in range(3):
+        like(router, 2 * n)
+        like(router, 2 * n + 1)
+        router.after(24 * HOUR)
+        closed.append(router.sends[-1].created_at - saturday)
+
+    assert closed == [20 * HOUR, 44 * HOUR, 68 * HOUR]
+
+
+def test_a_week_closes_on_its_weekday_at_its_time() -> None:
+    router = social()
+    router.known(timezone="Asia/Kolkata")
+    choice = {"every": "week", "on": "mon", "at": "08:30"}
+    router.command("preferences.set", preferences={"digest": {"social": choice}})
+    like(router, 1, expires_at=rfc3339(NOON + 7 * 24 * HOUR))
+    router.after(48 * HOUR)
+    like(router, 2, expires_at=rfc3339(NOON + 7 * 24 * HOUR))
+    router.after(7 * 24 * HOUR)
+
+    assert [rfc3339(send.created_at) for send in router.sends] == ["2026-03-09T03:00:00.000Z"]
+
+
+def test_several_digests_of_a_user_are_gathered_at_once() -> None:
+    router = social()
+    router.request(event_type="comment.created", channels=["push", "email"], data={"thread": 1, "n": 1})
+    router.request(event_type="comment.created", channels=["push", "email"], data={"thread": 1, "n": 2})
+    like(router, 1)
+    like(router, 2)
+    router.after(10 * MINUTE)
+
+    assert sorted((send.channel, send.event_type, len(send.items or [])) for send in router.sends) == [
+        ("email", "comment.created", 2),
+        ("push", "comment.created", 2),
+        ("push", "like.made", 2),
+    ]
 
 
 def test_being_in_the_app_drops_what_the_rule_says_is_dropped() -> None:
