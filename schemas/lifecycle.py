@@ -9,7 +9,7 @@ from schemas.decode import Reader
 from schemas.words import Channel, Priority, Provider, Status
 
 
-class LifecycleEvent(Struct, frozen=True, kw_only=True):
+class LifecycleEvent(Struct, frozen=True, kw_only=True, gc=False):
     """What doesn't apply is null. ``detail`` never holds addresses, names, content or data."""
 
     event_id: str

@@ -26,7 +26,7 @@ IMPLIES: dict[Status, tuple[Status, ...]] = {
 }
 
 
-class Receipt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Receipt(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     id: RecordId
     occurred_at: Instant
     status: ReceiptStatus | None = None

@@ -31,7 +31,7 @@ MAX_DEPTH = 100
 _NO_DATA = Raw(b"")
 
 
-class Content(Struct, frozen=True, omit_defaults=True):
+class Content(Struct, frozen=True, gc=False, omit_defaults=True):
     """Literal content: strings are shown as they are, never read as templates."""
 
     title: str
@@ -42,7 +42,7 @@ class Content(Struct, frozen=True, omit_defaults=True):
     image: str | None = None
 
 
-class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One recipient's request as it lies on the event topics."""
 
     user_id: UserId

@@ -10,7 +10,7 @@ from schemas.requests import Content
 from schemas.words import Channel, Priority
 
 
-class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One notification that a digest took in."""
 
     notification_id: str
@@ -20,7 +20,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Raw = Raw(b"{}")
 
 
-class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="send", tag_field="kind"):
+class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="send", tag_field="kind"):
     """Addresses are not in it: the channel's role knows them itself, as fresh as the last look needs.
 
     Times are Unix milliseconds.
@@ -55,7 +55,7 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="send", ta
     replay_id: str | None = None
 
 
-class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="withdraw", tag_field="kind"):
+class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):
     """What the router takes back of a queued send, if no call for it has begun."""
 
     send_id: str

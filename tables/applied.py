@@ -10,7 +10,7 @@ from tables.table import TableSpec
 REMEMBERED_MS = 30 * 24 * 3600 * 1000
 
 
-class Applied(Struct, frozen=True, array_like=True):
+class Applied(Struct, frozen=True, array_like=True, gc=False):
     """``position``: where the command that was carried out lies."""
 
     position: str

@@ -18,14 +18,14 @@ KEPT_MS = 8 * 24 * 3600 * 1000
 SendState = Literal["withdrawn", "held", "calling", "in_doubt", "retrying"] | Status
 
 
-class Timer(Struct, frozen=True, array_like=True):
+class Timer(Struct, frozen=True, array_like=True, gc=False):
     """The one row of ``schedule`` that belongs to the send."""
 
     kind: Kind
     due_ms: int
 
 
-class OpenSend(Struct, frozen=True, array_like=True):
+class OpenSend(Struct, frozen=True, array_like=True, gc=False):
     """What a send that hasn't ended needs."""
 
     #: The record as the router wrote it.
@@ -53,7 +53,7 @@ class OpenSend(Struct, frozen=True, array_like=True):
     withdrawn: Withdraw | None = None
 
 
-class SendRow(Struct, frozen=True, array_like=True):
+class SendRow(Struct, frozen=True, array_like=True, gc=False):
     """Once ended, nothing of the user's is left in it."""
 
     state: SendState

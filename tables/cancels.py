@@ -12,14 +12,14 @@ REMEMBERED_MS = 7 * 24 * 3600 * 1000
 _ANY = b"\0"
 
 
-class Cancel(Struct, frozen=True, array_like=True):
+class Cancel(Struct, frozen=True, array_like=True, gc=False):
     """``source`` None: whoever asked for it. ``until_ms``: requests recorded before it are cancelled."""
 
     source: str | None
     until_ms: int
 
 
-class Cancels(Struct, frozen=True, array_like=True):
+class Cancels(Struct, frozen=True, array_like=True, gc=False):
     """The cancels of one notification or campaign, for one user or for all of this partition."""
 
     cancels: tuple[Cancel, ...]

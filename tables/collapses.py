@@ -5,7 +5,7 @@ from msgspec import Struct
 from tables.table import TableSpec
 
 
-class Collapse(Struct, frozen=True, array_like=True):
+class Collapse(Struct, frozen=True, array_like=True, gc=False):
     """Keys of rows in notifications, oldest first."""
 
     notifications: tuple[bytes, ...]

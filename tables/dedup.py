@@ -5,7 +5,7 @@ from msgspec import Struct
 from tables.table import TableSpec
 
 
-class First(Struct, frozen=True, array_like=True):
+class First(Struct, frozen=True, array_like=True, gc=False):
     """``recorded_ms``: the timestamp of its record, from which the window counts."""
 
     notification_id: str

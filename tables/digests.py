@@ -10,7 +10,7 @@ from schemas.words import Channel
 from tables.table import TableSpec
 
 
-class Gathering(Struct, frozen=True, array_like=True):
+class Gathering(Struct, frozen=True, array_like=True, gc=False):
     """``due``: its row in schedule."""
 
     user_id: str

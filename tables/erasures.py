@@ -7,7 +7,7 @@ from msgspec import Struct
 from tables.table import TableSpec
 
 
-class Erasure(Struct, frozen=True, array_like=True):
+class Erasure(Struct, frozen=True, array_like=True, gc=False):
     at_ms: int
 
 

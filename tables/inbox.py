@@ -16,7 +16,7 @@ _TRIM_STEP = 100
 KEPT_MS = 90 * 24 * 3600 * 1000
 
 
-class Item(Struct, frozen=True, array_like=True):
+class Item(Struct, frozen=True, array_like=True, gc=False):
     """One notification in the inbox."""
 
     notification_id: str
@@ -47,7 +47,7 @@ class Item(Struct, frozen=True, array_like=True):
         return not self.seen and not self.archived
 
 
-class Count(Struct, frozen=True, array_like=True):
+class Count(Struct, frozen=True, array_like=True, gc=False):
     """Of one user's inbox."""
 
     #: Numbers the items in the order in which they came.

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from app.domain.addresses import address_hash
+from app.domain.addresses import parsed_hash
 from app.domain.policy import Policy
 from app.domain.preferences import Preferences
 from app.ports import Rows
@@ -123,7 +123,7 @@ class Knowledge:
 
     def is_suppressed(self, channel: Channel, address: str) -> bool:
         """``address`` as it stands in the profile, or a device's token."""
-        return self.is_suppressed_hash(channel, address_hash(channel, address))
+        return self.is_suppressed_hash(channel, parsed_hash(channel, address.strip()))
 
     def is_suppressed_hash(self, channel: Channel, hashed: bytes) -> bool:
         return self._suppressions.get(suppression_key(channel, hashed)) is not None

@@ -22,7 +22,7 @@ TOLD: dict[Status, int] = {
 }
 
 
-class Facts(Struct, frozen=True, array_like=True):
+class Facts(Struct, frozen=True, array_like=True, gc=False):
     """What every event of the notification says of it. Times are Unix ms."""
 
     notification_id: str
@@ -47,7 +47,7 @@ class Facts(Struct, frozen=True, array_like=True):
     expires_ms: int
 
 
-class Sent(Struct, frozen=True, array_like=True):
+class Sent(Struct, frozen=True, array_like=True, gc=False):
     """One send that was queued. ``end`` "": none is known. ``address``: the hash of where it goes.
     ``told``: what came back and was told, a bit for each state of ``TOLD``."""
 
@@ -58,7 +58,7 @@ class Sent(Struct, frozen=True, array_like=True):
     told: int = 0
 
 
-class Part(Struct, frozen=True, array_like=True):
+class Part(Struct, frozen=True, array_like=True, gc=False):
     """One channel that was begun: it waits (``wait`` is why), has sends, or ended without one (neither)."""
 
     channel: Channel
@@ -75,7 +75,7 @@ class Part(Struct, frozen=True, array_like=True):
     undigested: bool = False
 
 
-class Chained(Struct, frozen=True, array_like=True):
+class Chained(Struct, frozen=True, array_like=True, gc=False):
     """A fallback chain on its way: its state, the rule it was begun with, and its row in schedule."""
 
     state: ChainState
@@ -84,7 +84,7 @@ class Chained(Struct, frozen=True, array_like=True):
     due: bytes = b""
 
 
-class Notification(Struct, frozen=True, array_like=True):
+class Notification(Struct, frozen=True, array_like=True, gc=False):
     """One recipient's notification. The row is also what tells a repeated request."""
 
     facts: Facts

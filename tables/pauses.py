@@ -5,7 +5,7 @@ from msgspec import Struct
 from tables.table import Table, TableSpec
 
 
-class Pause(Struct, frozen=True, array_like=True):
+class Pause(Struct, frozen=True, array_like=True, gc=False):
     """``begun``: a call was made."""
 
     begun: bool

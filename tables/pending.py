@@ -8,7 +8,7 @@ from app.ports import Rows
 from tables.table import Table, TableSpec
 
 
-class Pending(Struct, frozen=True, array_like=True):
+class Pending(Struct, frozen=True, array_like=True, gc=False):
     user_id: str
     #: The key of its row in notifications.
     notification: bytes

@@ -17,7 +17,7 @@ from tables.table import TableSpec
 MAX_DOCUMENT_BYTES = 64 * 1024
 
 
-class Consent(Struct, frozen=True, array_like=True):
+class Consent(Struct, frozen=True, array_like=True, gc=False):
     """What the user said last of a channel and category. ``evidence``: what was given as proof, as JSON."""
 
     channel: Channel
@@ -27,7 +27,7 @@ class Consent(Struct, frozen=True, array_like=True):
     evidence: bytes = b"null"
 
 
-class Wishes(Struct, frozen=True, array_like=True):
+class Wishes(Struct, frozen=True, array_like=True, gc=False):
     """A user's preferences, the JSON document they were said in, and consents."""
 
     preferences: Preferences = NO_PREFERENCES

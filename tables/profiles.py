@@ -17,7 +17,7 @@ from tables.table import TableSpec
 MAX_ATTRIBUTES_BYTES = 16 * 1024
 
 
-class Device(Struct, frozen=True, array_like=True):
+class Device(Struct, frozen=True, array_like=True, gc=False):
     """One device of a user. ``token``: for web push the subscription's JSON."""
 
     device_id: str
@@ -31,7 +31,7 @@ class Device(Struct, frozen=True, array_like=True):
     locale: str | None = None
 
 
-class Profile(Struct, frozen=True, array_like=True):
+class Profile(Struct, frozen=True, array_like=True, gc=False):
     """What ``profile.set``, ``device.add`` and ``activity.seen`` said, merged."""
 
     email: str | None = None

@@ -9,7 +9,7 @@ from tables.table import TableSpec
 RECEIPTS_MS = 14 * 24 * 3600 * 1000
 
 
-class Routed(Struct, frozen=True, array_like=True):
+class Routed(Struct, frozen=True, array_like=True, gc=False):
     user_id: str
     #: The key of its row in notifications.
     notification: bytes

@@ -10,7 +10,7 @@ from tables.table import Table, TableSpec
 Kind = Literal["judge", "digest", "step", "place", "retry", "deadline", "settle", "expire", "sweep"]
 
 
-class Due(Struct, frozen=True, array_like=True):
+class Due(Struct, frozen=True, array_like=True, gc=False):
     """``subject`` says what waits (the key of a row elsewhere), ``detail`` which part of it."""
 
     kind: Kind

@@ -9,7 +9,7 @@ from schemas.words import Channel
 from tables.table import TableSpec
 
 
-class Suppression(Struct, frozen=True, array_like=True):
+class Suppression(Struct, frozen=True, array_like=True, gc=False):
     reason: str | None
     since_ms: int
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 from tables.table import TableSpec
 
 
-class Holder(Struct, frozen=True, array_like=True):
+class Holder(Struct, frozen=True, array_like=True, gc=False):
     user_id: str
     device_id: str
 

@@ -5,7 +5,7 @@ from msgspec import Struct
 from tables.table import TableSpec
 
 
-class Windows(Struct, frozen=True, array_like=True):
+class Windows(Struct, frozen=True, array_like=True, gc=False):
     """By the cap's name: the places (app/domain/caps.py says how they lie), and the notifications that wait, in order.
 
     Notifications are named by the 16 bytes of their id.

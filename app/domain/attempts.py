@@ -29,7 +29,7 @@ _FIRST_ASK_MS = 5_000
 _WORD_FROM_APP_MS = 10_000
 
 
-class Tries(Struct, frozen=True, array_like=True):
+class Tries(Struct, frozen=True, array_like=True, gc=False):
     """How far a send has come. Part of its row."""
 
     #: Attempts used up: calls that the provider took, refused for good or lost the answer of.

@@ -19,7 +19,7 @@ _LONGEST_KEY = 200
 Every = Literal["hour", "day", "week"]
 
 
-class Rhythm(Struct, frozen=True, array_like=True):
+class Rhythm(Struct, frozen=True, array_like=True, gc=False):
     """Closing at a local time: ``at`` minutes of the day (of the hour for ``hour``), ``on`` a weekday (Monday 0)."""
 
     every: Every
@@ -54,7 +54,7 @@ class DigestRule:
     rhythm: Rhythm | None = None
 
 
-class DigestItem(Struct, frozen=True, array_like=True):
+class DigestItem(Struct, frozen=True, array_like=True, gc=False):
     """One notification that waits in a digest. Times are Unix ms; ``at`` is when it happened. ``data`` is MessagePack,
     as the row that it lies in."""
 
@@ -66,7 +66,7 @@ class DigestItem(Struct, frozen=True, array_like=True):
     data: Raw
 
 
-class OpenDigest(Struct, frozen=True, array_like=True):
+class OpenDigest(Struct, frozen=True, array_like=True, gc=False):
     """The digest of one (user, rule, value of key, channel)."""
 
     rule: str

@@ -23,7 +23,7 @@ class Chain:
         return Chain(tuple(step for step in self.steps if step in channels), self.wait_ms, self.until)
 
 
-class ChainState(Struct, frozen=True, array_like=True):
+class ChainState(Struct, frozen=True, array_like=True, gc=False):
     """Where a chain is. ``due_ms``: when the current step's wait is over, None before it was queued or held."""
 
     steps: tuple[Channel, ...]

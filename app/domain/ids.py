@@ -6,25 +6,23 @@ from uuid import UUID
 _KEYED = UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a10").bytes
 
 
-def _text(raw: bytes | bytearray) -> str:
-    h = raw.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+#: The variant's two bits in place of the first two of a hexadecimal digit.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+def _text(h: str, version: str) -> str:
+    """The UUID of this version over 32 hexadecimal digits."""
+    return f"{h[:8]}-{h[8:12]}-{version}{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def _uuid5(name: str) -> str:
     """``str(uuid5(KEYED, name))`` without the cost of a UUID object."""
-    raw = bytearray(sha1(_KEYED + name.encode()).digest()[:16])
-    raw[6] = raw[6] & 0x0F | 0x50
-    raw[8] = raw[8] & 0x3F | 0x80
-    return _text(raw)
+    return _text(sha1(_KEYED + name.encode()).hexdigest(), "5")
 
 
-def _hashed(parts: tuple[str, ...]) -> bytearray:
-    """A version 8 UUID's bytes from a hash over the parts (none of which holds a control character)."""
-    raw = bytearray(blake2b("\n".join(parts).encode(), digest_size=16).digest())
-    raw[6] = raw[6] & 0x0F | 0x80
-    raw[8] = raw[8] & 0x3F | 0x80
-    return raw
+def _hashed(text: str) -> str:
+    """A version 8 UUID from a hash. ``text``: its parts by line (none of which holds a control character)."""
+    return _text(blake2b(text.encode(), digest_size=16).hexdigest(), "8")
 
 
 def keyed_notification_id(source: str, idempotency_key: str) -> str:
@@ -34,7 +32,7 @@ def keyed_notification_id(source: str, idempotency_key: str) -> str:
 
 def positioned_notification_id(topic: str, partition: int, offset: int) -> str:
     """The id of a request on Kafka that has neither id nor key."""
-    return _text(_hashed(("position", topic, str(partition), str(offset))))
+    return _hashed(f"position\n{topic}\n{partition}\n{offset}")
 
 
 def send_id(
@@ -48,11 +46,10 @@ def send_id(
     replay_id: str | None = None,
 ) -> str:
     """Names one send; its last four hex digits are the user's partition."""
-    raw = _hashed(
-        ("send", notification_id, user_id, str(recorded_ms), channel, device_id or "", str(step), replay_id or "")
+    named = _hashed(
+        f"send\n{notification_id}\n{user_id}\n{recorded_ms}\n{channel}\n{device_id or ''}\n{step}\n{replay_id or ''}"
     )
-    raw[14:16] = partition.to_bytes(2, "big")
-    return _text(raw)
+    return f"{named[:-4]}{partition:04x}"
 
 
 def partition_of_send(send_id: str) -> int | None:
@@ -69,9 +66,9 @@ def event_id(subject: str, status: str, attempt: int | None, cause: str) -> str:
     ``subject``: the send id, else notification, user and channel. ``cause``: the record's position, the receipt's or
     command's id, or the due time of the wait that ended.
     """
-    return _text(_hashed(("event", subject, status, "" if attempt is None else str(attempt), cause)))
+    return _hashed(f"event\n{subject}\n{status}\n{'' if attempt is None else attempt}\n{cause}")
 
 
 def derived_id(*parts: str) -> str:
     """An id for what has no other name (a digest's notification, a receipt of ours)."""
-    return _text(_hashed(("derived", *parts)))
+    return _hashed("\n".join(("derived", *parts)))

@@ -9,7 +9,7 @@ from msgspec import Struct
 SAME_PARTITION = -1
 
 
-class Produce(Struct, frozen=True, array_like=True):
+class Produce(Struct, frozen=True, array_like=True, gc=False):
     """One record to produce, as it also lies in the journal."""
 
     topic: str

@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from app.domain.addresses import address_hash
+from app.domain.addresses import parsed_hash
 from app.domain.caps import Over, judge_caps
 from app.domain.digest import DigestRule, key_of
 from app.domain.policy import EventRule, Policy
@@ -46,7 +46,7 @@ class Reachable(Protocol):
     def devices(self) -> Sequence[Device]: ...
 
 
-class Recipient(Struct):
+class Recipient(Struct, gc=False):
     """What is known of a user at the moment of the judgement."""
 
     user_id: str
@@ -57,7 +57,7 @@ class Recipient(Struct):
     suppressed: Callable[[Channel, bytes], bool]
 
 
-class Subject(Struct):
+class Subject(Struct, gc=False):
     """What is judged. ``own_id``: the notification's 16 bytes. ``data``: the request's, decoded when asked for."""
 
     rule: EventRule
@@ -67,7 +67,7 @@ class Subject(Struct):
     data: Callable[[], Mapping[str, Any]]
 
 
-class Target(Struct, frozen=True):
+class Target(Struct, frozen=True, gc=False):
     """Where one send goes. ``provider`` False: none is configured for the device's platform."""
 
     device_id: str | None
@@ -75,7 +75,7 @@ class Target(Struct, frozen=True):
     provider: bool = True
 
 
-class Verdict(Struct):
+class Verdict(Struct, gc=False):
     """What becomes of the channel, with every rule that was asked."""
 
     act: Act
@@ -103,6 +103,8 @@ _CAP_CRITICAL: Entry = ("cap", True, "critical")
 _LOUD: Entry = ("quiet_hours", True, "none")
 _LOUD_CRITICAL: Entry = ("quiet_hours", True, "critical")
 _LOUD_CHANNEL: Entry = ("quiet_hours", True, "channel")
+_ADDRESS_INBOX: Entry = ("address", True)
+_ADDRESS_ONE: Entry = ("address", True, 1)
 _INBOX: tuple[Target, ...] = (Target(None, b""),)
 
 
@@ -125,11 +127,13 @@ def judge_channel(
     critical = subject.priority == "critical"
     if (reason := _unwanted(channel, subject, recipient, critical, now, trail)) is not None:
         return Verdict("suppress", trail, reason)
-    targets, reason = _targets(channel, subject, recipient, policy, trail)
+    provider = policy.provider_entry(channel, providers.get(channel, frozenset()))
+    targets, reason = _targets(channel, subject, recipient, policy, provider, trail)
     if reason is not None:
         return Verdict("suppress", trail, reason)
-    targets = _served(channel, targets, recipient, policy, providers, trail)
-    if not targets:
+    served = len(provider) > 2 and (channel != "push" or any([target.provider for target in targets]))
+    trail.append(provider if served else ("provider", False, *provider[2:]))
+    if not served:
         return Verdict("fail", trail, "no_provider")
     if not undigested and (verdict := _gathered(channel, subject, critical, trail)) is not None:
         return verdict
@@ -166,12 +170,12 @@ def _unwanted(
 
 
 def _targets(
-    channel: Channel, subject: Subject, recipient: Recipient, policy: Policy, trail: list[Entry]
+    channel: Channel, subject: Subject, recipient: Recipient, policy: Policy, provider: Entry, trail: list[Entry]
 ) -> tuple[tuple[Target, ...], str | None]:
-    """Where it can go, or the reason why it can't."""
+    """Where it can go, devices that none of ``provider`` serves marked; or the reason why it can't."""
     if channel == "in_app":
         trail.append(_UNLISTED)
-        trail.append(("address", True))
+        trail.append(_ADDRESS_INBOX)
         return _INBOX, None
     profile, suppressed = recipient.profile, recipient.suppressed
     known = False
@@ -180,7 +184,11 @@ def _targets(
         verified = True
         known = bool(profile.devices)
         targets = tuple(
-            [Target(d.device_id, d.token_hash) for d in profile.devices if not suppressed("push", d.token_hash)]
+            [
+                Target(d.device_id, d.token_hash, PROVIDER_OF[d.platform] in provider)
+                for d in profile.devices
+                if not suppressed("push", d.token_hash)
+            ]
         )
     else:
         email = channel == "email"
@@ -188,7 +196,7 @@ def _targets(
         verified = profile.email_verified if email else profile.phone_verified
         if address:
             known = True
-            hashed = address_hash(channel, address)
+            hashed = parsed_hash(channel, address)
             targets = () if suppressed(channel, hashed) else (Target(None, hashed),)
     if known and not targets:
         trail.append(_LISTED)
@@ -200,33 +208,8 @@ def _targets(
     if not verified and policy.verified_required(subject.rule.category, channel):
         trail.append(("address", False, "unverified"))
         return (), "unverified"
-    trail.append(("address", True, len(targets)))
+    trail.append(_ADDRESS_ONE if len(targets) == 1 else ("address", True, len(targets)))
     return targets, None
-
-
-def _served(
-    channel: Channel,
-    targets: tuple[Target, ...],
-    recipient: Recipient,
-    policy: Policy,
-    providers: Providers,
-    trail: list[Entry],
-) -> tuple[Target, ...]:
-    """The targets, those that no provider serves marked; none if none is served."""
-    configured = providers.get(channel, frozenset())
-    able = [name for name in policy.providers[channel].order if name in configured]
-    served = bool(able)
-    if channel == "push" and able:
-        platforms = {device.device_id: device.platform for device in recipient.profile.devices}
-        targets = tuple(
-            target
-            if PROVIDER_OF[platforms[target.device_id or ""]] in able
-            else Target(target.device_id, target.address, provider=False)
-            for target in targets
-        )
-        served = any(target.provider for target in targets)
-    trail.append(("provider", served, *able))
-    return targets if served else ()
 
 
 def _gathered(channel: Channel, subject: Subject, critical: bool, trail: list[Entry]) -> Verdict | None:

@@ -17,7 +17,7 @@ from app.domain.out import Produce
 Changes = Mapping[str, Mapping[bytes, bytes | None]]
 
 
-class Entry(Struct, frozen=True, array_like=True):
+class Entry(Struct, frozen=True, array_like=True, gc=False):
     """One checkpoint of one partition."""
 
     #: The next offset to read of every topic that the partition's runner reads.

@@ -8,6 +8,7 @@ from app.domain.caps import Cap
 from app.domain.digest import DigestRule
 from app.domain.fallback import Chain
 from app.domain.quiet_hours import Hours
+from app.domain.trail import Entry
 from schemas.words import Channel, Priority, Provider
 
 #: Event types come from outside: the cache of their rules must not grow with them.
@@ -111,6 +112,7 @@ class Policy:
     critical_sources: frozenset[str] | None
     _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
     _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _able: dict[tuple[Channel, frozenset[Provider]], Entry] = field(default_factory=dict, compare=False, repr=False)
 
     def rule_of(self, event_type: str) -> EventRule:
         """An exact name beats a pattern, of patterns the longest wins; unknown types are of the default category."""
@@ -143,6 +145,14 @@ class Policy:
             caps = tuple(cap for cap in self.caps if cap.counts(category, channel))
             self._caps[category, channel] = caps
         return caps
+
+    def provider_entry(self, channel: Channel, configured: frozenset[Provider]) -> Entry:
+        """The trail's entry of the providers that can carry the channel, in the policy's order: they are its inputs."""
+        entry = self._able.get((channel, configured))
+        if entry is None:
+            able = [name for name in self.providers[channel].order if name in configured]
+            entry = self._able[channel, configured] = ("provider", bool(able), *able)
+        return entry
 
     def shed_ms(self, priority: Priority) -> int | None:
         """After how long in the queue a send of this priority is given up; None: never."""

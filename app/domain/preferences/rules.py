@@ -19,14 +19,14 @@ class Refused(Invalid):
     """Well formed, but a rule refuses it (over HTTP a 422)."""
 
 
-class Dnd(Struct, frozen=True, array_like=True):
+class Dnd(Struct, frozen=True, array_like=True, gc=False):
     """Do not disturb; ``until_ms`` None: until turned off."""
 
     enabled: bool
     until_ms: int | None = None
 
 
-class OwnHours(Struct, frozen=True, array_like=True):
+class OwnHours(Struct, frozen=True, array_like=True, gc=False):
     """A user's own quiet hours, as ``quiet_hours.Hours``; not enabled means none, whatever the policy's default."""
 
     enabled: bool
@@ -35,7 +35,7 @@ class OwnHours(Struct, frozen=True, array_like=True):
     days: int = EVERY_DAY
 
 
-class Preferences(Struct, frozen=True, omit_defaults=True):
+class Preferences(Struct, frozen=True, omit_defaults=True, gc=False):
     channels: dict[Channel, bool] = {}
     categories: Switches = {}
     #: By exact name or pattern (a beginning and ``*``).
