@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from app.ports import Performer
+    from app.providers.limits import Limits
     from app.streaming.worker import RoleWorker
 
 log = structlog.get_logger(__name__)
@@ -136,10 +137,21 @@ async def _operations(
 
 @dataclass(frozen=True, slots=True)
 class _Built:
-    """A role's machine and what carries out its calls."""
+    """A role's machine, what carries out its calls, and how fast."""
 
     machine: Any
     performer: "Performer | None" = None
+    limits: "Limits | None" = None
+
+    def take_over(self, catalog: Catalog) -> None:
+        """A batch is decided without a pause, so this always falls between two of them."""
+        self.machine.catalog = catalog
+        if self.limits is not None:
+            self.limits.take_over(catalog.policy.providers[self.machine.role].limits)
+
+    def own(self, partitions: int) -> None:
+        if self.limits is not None:
+            self.limits.own(partitions)
 
 
 async def _build(
@@ -164,6 +176,7 @@ async def _build_sender(
     from agents.performing import Performing
     from agents.sender import SenderMachine
     from agents.turn import Carrier
+    from app.providers.limits import Limits
     from app.providers.registry import clients_for
 
     clients = clients_for(channel, settings, _breaker_changed)
@@ -174,7 +187,8 @@ async def _build_sender(
     timeouts_ms = {provider: int(sections[provider].timeout * 1000) for provider in clients}
     limit, reserved = IN_HAND[channel]
     machine = SenderMachine(catalog, Carrier(channel, timeouts_ms, public_url=_public_url(settings)))
-    return _Built(machine, Performing(clients, limit=limit, reserved=reserved, clock=clock))
+    limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
+    return _Built(machine, Performing(clients, limit=limit, reserved=reserved, clock=clock), limits)
 
 
 def _public_url(settings: Settings) -> str:
@@ -212,17 +226,19 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
     if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, journal_topic(role)), stop):
         return
     async with AsyncExitStack() as stack:
-        machines: list[Any] = []
-        config = ConfigFollower(options, lambda catalog: _take_over(machines, catalog, changed))
+        running: list[_Built] = []
+        config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed))
         await config.start()
         stack.push_async_callback(config.close)
         built = await _build(role, settings, config.catalog, clock, stack)
-        machines.append(built.machine)
+        running.append(built)
+        _take_over(running, config.catalog, changed)  # it may be another one by now
         registry = process_registry()
         metrics = StreamingMetrics(registry, role)
 
         def owned(partitions: frozenset[int]) -> None:
             metrics.owned.set(len(partitions))
+            built.own(len(partitions))
             changed.set()
 
         worker = RoleWorker(
@@ -246,10 +262,9 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
         await _until(stop, worker.crashed)
 
 
-def _take_over(machines: Sequence[Any], catalog: Catalog, changed: asyncio.Event) -> None:
-    """A batch is decided without a pause, so this always falls between two of them."""
-    for machine in machines:
-        machine.catalog = catalog
+def _take_over(running: Sequence[_Built], catalog: Catalog, changed: asyncio.Event) -> None:
+    for built in running:
+        built.take_over(catalog)
     changed.set()
 
 

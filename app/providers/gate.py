@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.ports import Address, Handle, Message, ProviderClient
@@ -20,6 +21,10 @@ WAIT_S = 0.5
 OnChange = Callable[[Provider, Cause | None], None]
 
 
+#: Calls are spread: at most what this part of a second brings begins at once (and always one).
+_AT_ONCE_S = 0.1
+
+
 @dataclass(slots=True)
 class Bucket:
     """A token bucket: ``rate`` calls a second, at most ``burst`` at once."""
@@ -29,14 +34,24 @@ class Bucket:
     level: float
     at: float
 
+    @classmethod
+    def of(cls, rate: float, at: float) -> Self:
+        """Full. ``rate``: calls a second."""
+        burst = max(1.0, rate * _AT_ONCE_S)
+        return cls(rate, burst, burst, at)
+
     def take(self, now: float) -> float:
         """Takes a token and returns 0, or the seconds until there is one."""
-        self.level = min(self.burst, self.level + (now - self.at) * self.rate)
+        self.level = self.refilled(now)
         self.at = now
         if self.level < 1:
             return (1 - self.level) / self.rate
         self.level -= 1
         return 0.0
+
+    def refilled(self, now: float) -> float:
+        """The tokens that there are now."""
+        return min(self.burst, self.level + (now - self.at) * self.rate)
 
 
 class Gate:
@@ -44,7 +59,7 @@ class Gate:
 
     Args:
         concurrency: calls in flight at most.
-        rate: calls a second at most; None for no limit.
+        rate: calls a second at most, whatever ``limit`` says; None for no limit.
         clock: seconds, monotonic.
         on_change: told when the breaker opens and closes.
     """
@@ -64,7 +79,8 @@ class Gate:
         self._concurrency = concurrency
         self._clock = clock
         self._on_change = on_change
-        self._bucket = Bucket(rate, max(1.0, rate), max(1.0, rate), clock()) if rate else None
+        self._own_rate = rate
+        self._bucket = Bucket.of(rate, clock()) if rate else None
         self._in_flight = 0
         #: Resolved with None for a slot, or with the refusal.
         self._waiting: deque[asyncio.Future[Outcome | None]] = deque()
@@ -82,6 +98,25 @@ class Gate:
             yield None
         finally:
             self._leave()
+
+    @property
+    def rate(self) -> float | None:
+        """Calls a second at most, now."""
+        return self._bucket.rate if self._bucket else None
+
+    def limit(self, rate: float | None) -> None:
+        """From now on at most so many calls a second too; None: no more than the gate's own rate says."""
+        lowest = min((each for each in (rate, self._own_rate) if each), default=None)
+        if lowest == self.rate:
+            return
+        now = self._clock()
+        if lowest is None:
+            self._bucket = None
+        else:
+            bucket = Bucket.of(lowest, now)
+            bucket.level = min(bucket.level, self._bucket.refilled(now)) if self._bucket else 1.0
+            self._bucket = bucket
+        self._admit()
 
     def record(self, outcome: Outcome) -> Outcome:
         """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``)."""

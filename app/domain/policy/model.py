@@ -59,6 +59,10 @@ class Rate:
     count: int
     per_ms: int
 
+    @property
+    def per_second(self) -> float:
+        return self.count * 1000 / self.per_ms
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderChoice:

@@ -197,17 +197,75 @@ async def test_a_recovering_lane_takes_one_call_at_a_time() -> None:
 
 async def test_the_rate_holds_back_what_is_over_it() -> None:
     clock = Clock()
-    gate = Gate("ses", concurrency=10, rate=2.0, clock=clock)
+    gate = Gate("ses", concurrency=10, rate=20.0, clock=clock)
 
-    kinds = []
-    for _ in range(3):
+    assert await codes(gate, 3) == [None, None, "lane_full"]
+
+    clock.now += 0.06
+    assert await codes(gate, 2) == [None, "lane_full"]
+
+
+async def codes(gate: Gate, calls: int) -> list[str | None]:
+    """What calls that can't wait are refused for, one after the other."""
+    found = []
+    for _ in range(calls):
         async with gate.slot(0.01) as refusal:
-            kinds.append(refusal and refusal.code)
-    assert kinds == [None, None, "lane_full"]
+            found.append(refusal and refusal.code)
+    return found
 
-    clock.now += 0.5
-    async with gate.slot(0.01) as refusal:
-        assert refusal is None
+
+async def test_of_its_own_rate_and_a_limit_the_lower_holds() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=10, rate=50.0, clock=clock)
+    let_through = []
+    for limit in (10.0, 100.0, None, 10.0):
+        gate.limit(limit)
+        clock.now += 60.0
+        let_through.append((await codes(gate, 7)).count(None))
+        await asyncio.sleep(0)
+
+    assert let_through == [1, 5, 5, 1]
+
+
+async def test_a_limit_that_is_said_again_gives_nothing_back() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=10, clock=clock)
+    gate.limit(10.0)
+    assert await codes(gate, 1) == [None]
+
+    gate.limit(10.0)
+    gate.limit(10.5)
+
+    assert await codes(gate, 1) == ["lane_full"]
+
+
+async def test_who_waits_for_a_limit_that_is_lifted_goes_at_once() -> None:
+    gate = Gate("ses", concurrency=10, clock=Clock())
+    gate.limit(0.001)
+    async with gate.slot(5.0):
+        waiting = asyncio.create_task(codes_within(gate, 30.0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        gate.limit(None)
+
+        assert await waiting is None
+
+
+async def codes_within(gate: Gate, wait_s: float) -> str | None:
+    async with gate.slot(wait_s) as refusal:
+        return refusal and refusal.code
+
+
+@pytest.mark.parametrize("limit", [1.0, 3.0, 200.0])
+def test_no_second_has_more_than_a_tenth_above_the_rate(limit: float) -> None:
+    bucket, at, taken = Bucket.of(limit, 0.0), 0.0, []
+    for _ in range(1_000):
+        while wait := bucket.take(at):
+            at += wait + 1e-9
+        taken.append(at)
+
+    most = max(sum(1 for other in taken if start <= other < start + 1.0) for start in taken)
+    assert limit <= most <= max(limit + 1, limit * 1.1)
 
 
 async def test_opening_and_closing_is_told_once_each() -> None:
