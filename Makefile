@@ -1,10 +1,12 @@
 # Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint format lock clean
+.PHONY: help setup run demo bench test lint format lock clean
 
 BIN := .venv/bin
 SPEED ?=
+SHORT ?=
+ONLY ?=
 DEMO_OPTIONS := $(if $(SPEED),--speed $(SPEED))
 
 help: ## Show what can be made
@@ -24,6 +26,9 @@ run: setup ## Run everything and play two days of real flights; then it goes on 
 
 demo: setup ## The same, but end with status 0 only if every notification is accounted for
 	@exec $(BIN)/tocsin demo $(DEMO_OPTIONS)
+
+bench: setup ## Measure cost, latency and recovery (SHORT=1: in a few minutes; ONLY=name: a part of it)
+	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY))
 
 test: setup lint ## Check and test everything
 	@$(BIN)/pytest

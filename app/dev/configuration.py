@@ -43,12 +43,17 @@ def kept_secrets(folder: Path) -> Secrets:
 
 
 def write_settings(
-    folder: Path, bootstrap: str, gateway_port: int, providers: Mapping[str, Any], kept: Secrets
+    folder: Path,
+    bootstrap: str,
+    gateway_port: int,
+    providers: Mapping[str, Any],
+    kept: Secrets,
+    partitions: int = 8,
 ) -> Path:
     """Writes ``tocsin.toml`` (its owner's alone) and returns its path. Keys that were added to it by hand stay."""
     path = folder / SETTINGS_FILE
     settings = {
-        "kafka": {"bootstrap": bootstrap},
+        "kafka": {"bootstrap": bootstrap, "partitions": partitions},
         "data": {"dir": str(folder / "data")},
         "gateway": {
             "port": gateway_port,

@@ -33,13 +33,14 @@ _KAFKA_PATIENCE_S = 8.0
 @dataclass(frozen=True, slots=True)
 class Options:
     """``folder`` takes all that the system keeps; ``jars`` may be shared by many. Of the ports, 0 is any free one, and
-    another is only preferred. A role that stands twice in ``roles`` runs as two instances. ``settings``: variables
-    TOCSIN_SECTION__KEY for the roles. ``detour``: see ``BrokerOptions``."""
+    another is only preferred. ``partitions``: of the keyed topics. A role that stands twice in ``roles`` runs as two
+    instances. ``settings``: variables TOCSIN_SECTION__KEY for the roles. ``detour``: see ``BrokerOptions``."""
 
     folder: Path = FOLDER
     jars: Path = Path(".tocsin/kafka")
     kafka_port: int = 0
     gateway_port: int = 0
+    partitions: int = 8
     roles: Sequence[str] = ROLES
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +125,12 @@ class DevSystem:
         gateway_port = free_port(self._options.gateway_port)
         self._sandbox = _read_json(self._folder / "sandbox" / "sandbox.json")
         self._config_file = write_settings(
-            self._folder, self._bootstrap, gateway_port, self._sandbox["providers"], self._secrets
+            self._folder,
+            self._bootstrap,
+            gateway_port,
+            self._sandbox["providers"],
+            self._secrets,
+            self._options.partitions,
         )
         self._settings = Settings.load({"TOCSIN_CONFIG": str(self._config_file)})
         # One after the other: all of it at once takes longer where cores are few.
@@ -150,7 +156,7 @@ class DevSystem:
         arguments = (role,) if role == "gateway" else ("worker", role)
         command = [sys.executable, "-m", "app.cli", *arguments]
         folder = self.settings.data.dir / f"{role}-{instance}"
-        self._supervisor.add(Program(name, command, environ, self._log(name)), _operations_ready(folder))
+        self._supervisor.add(Program(name, command, environ, self._log(name)), operations_ready(folder))
         return name
 
     def start_broker(self) -> None:
@@ -231,8 +237,9 @@ def _sandbox_ready(folder: Path, log: Path) -> Ready:
     return ready
 
 
-def _operations_ready(folder: Path) -> Ready:
-    """A role writes where its operations port is; what an earlier process wrote has another pid."""
+def operations_ready(folder: Path) -> Ready:
+    """Asks the role with this data folder. It writes where its operations port is; what an earlier process wrote has
+    another pid."""
 
     async def ready(pid: int) -> bool:
         try:

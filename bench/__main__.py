@@ -1,0 +1,91 @@
+"""``make bench``: runs the benchmarks and writes what they found."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import comparison
+from bench.figures import results, write_results
+from bench.profile import profile as profile_decisions
+from bench.run import Run
+
+RESULTS = Path("bench/results.json")
+PARTIAL = Path(".tocsin/bench/results.json")
+
+Benchmark = Callable[[Run], Awaitable[None]]
+#: By name, in the order in which they are run.
+BENCHMARKS: dict[str, Benchmark] = {comparison.NAME: comparison.measure}
+#: Parts of a benchmark that can be asked for alone.
+CASES: dict[str, tuple[str, ...]] = {comparison.NAME: comparison.CASES}
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def run(
+    short: Annotated[bool, typer.Option("--short", help="Fewer events: a couple of minutes.")] = False,
+    only: Annotated[str, typer.Option(help="Benchmarks, or parts of one, with commas between.")] = "",
+) -> None:
+    """Run the benchmarks, show what they find, and write it down.
+
+    The whole long form writes bench/results.json and the figures in docs/performance.md; any other run writes
+    .tocsin/bench/results.json.
+
+    Example: `python -m bench run --short --only router`
+    """
+    wanted = {name.strip() for name in only.split(",") if name.strip()}
+    known = set(BENCHMARKS).union(*CASES.values())
+    if unknown := wanted - known:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
+    this = Run(Console(), short, wanted)
+    failed, seconds = asyncio.run(_run(this))
+    whole = not short and not wanted
+    found = results(this.figures, failed, form="short" if short else "long", seconds=seconds)
+    write_results(RESULTS if whole else PARTIAL, found)
+    this.console.print(f"{seconds:.0f} s; written to {RESULTS if whole else PARTIAL}")
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _run(this: Run) -> tuple[dict[str, str], float]:
+    """Runs what is wanted; one that fails leaves the others their figures. Returns what failed, and the seconds."""
+    failed: dict[str, str] = {}
+    begun = time.monotonic()
+    with this.progress:
+        for name, measure in BENCHMARKS.items():
+            if not this.wants(name, *CASES.get(name, ())):
+                continue
+            this.progress.add_task(f"[bold]{name}", total=None)
+            try:
+                await measure(this)
+            except Exception as error:
+                failed[name] = f"{type(error).__name__}: {error}"
+                this.console.print(f"[red]{name} could not be measured:[/] {failed[name]}", highlight=False)
+            for each in this.progress.task_ids:
+                this.progress.remove_task(each)
+    return failed, time.monotonic() - begun
+
+
+@app.command()
+def profile(
+    events: Annotated[int, typer.Option(min=100, help="How many are handled, once timed and once profiled.")] = 20_000,
+    users: Annotated[int, typer.Option(min=1, help="How many users there are.")] = 2_000,
+    batch: Annotated[int, typer.Option(min=1, help="Events of one checkpoint.")] = 200,
+    lines: Annotated[int, typer.Option(min=1, help="Functions shown.")] = 40,
+) -> None:
+    """Show what the pure path of a decision costs: handle, changed rows, the journal's entry; on dicts, without Kafka.
+
+    Example: `python -m bench profile --events 50000`
+    """
+    profile_decisions(events, users, batch, lines, Console())
+
+
+if __name__ == "__main__":
+    logging.getLogger().addHandler(logging.NullHandler())  # what a client library logs is no output of ours
+    app()
