@@ -1,8 +1,10 @@
 """A table of one partition as a batch sees it: an overlay of typed rows over the stored bytes.
 
 A row is stored as one byte of version and the struct's MessagePack. Rows are trees, never in a cycle, so that Python's
-garbage collector need not look at them (``gc=False``: it took a sixth of the router's time). Nothing is written here: the runner takes the
-changes of a whole batch, makes them durable and only then writes them to the store.
+garbage collector need not look at them (``gc=False``: it took a sixth of the router's time).
+
+Nothing is written here: the runner takes the changes of a whole batch, makes them durable and only then writes them to
+the store.
 """
 
 from collections.abc import Callable, Iterator
