@@ -91,6 +91,11 @@ class Case:
     # --- what is asked of it ---
 
     @property
+    def is_forgotten(self) -> bool:
+        """Its user was erased since: nothing is told of it any more."""
+        return self._row.is_forgotten
+
+    @property
     def items(self) -> bytes:
         return self._row.items
 

@@ -15,6 +15,7 @@ from schemas.decode import Invalid
 from schemas.instants import from_ms
 from schemas.words import Status
 from tables.knowledge import Claim
+from tables.notifications import forgotten
 from tables.pending import Pending
 
 
@@ -85,6 +86,8 @@ def _erase(desk: Desk, user_id: str, cause: str) -> None:
         for key, _ in table.scan(start, start[:-1] + b"\1"):
             table.delete(key)
     desk.state.windows.delete(user_id.encode())
+    for key, told in desk.state.notifications.scan(start, start[:-1] + b"\1"):
+        desk.state.notifications.put(key, forgotten(told))
 
 
 def _end(case: Case, status: Status, reason: str | None) -> None:

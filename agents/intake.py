@@ -46,7 +46,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
         if before.position == position:
             return  # read again: all of it was done
         if before.is_open or record.timestamp - before.facts.recorded_ms < desk.policy.dedup_keys_ms:
-            _tell_repeated(desk, before, content, position, record.timestamp)
+            _tell_repeated(desk, before, facts, content, position, record.timestamp)
             return
     row = Notification(
         facts=facts,
@@ -143,12 +143,15 @@ def _first_that_said_it(case: Case) -> str | None:
     return None
 
 
-def _tell_repeated(desk: Desk, before: Notification, content: bytes, position: str, recorded_ms: int) -> None:
-    """Says so, and changes nothing, whatever became of the first."""
+def _tell_repeated(
+    desk: Desk, before: Notification, facts: Facts, content: bytes, position: str, recorded_ms: int
+) -> None:
+    """Says so, and changes nothing, whatever became of the first. ``facts``: of the request that repeats it."""
     detail: dict[str, Any] = {"trail": [("repeated", False)]}
-    if content != before.content:
+    if content != before.content and not before.is_forgotten:
         detail["differs"] = True
-    announce(desk, before.facts, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
+    said = facts if before.is_forgotten else before.facts
+    announce(desk, said, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
 
 
 def _notification_id(request: Request, record: LogRecord, origin: str | None) -> str:

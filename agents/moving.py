@@ -28,6 +28,7 @@ def moved(desk: Desk, record: LogRecord, key: bytes) -> bool:
 def moved_to(desk: Desk, record: LogRecord, partition: int) -> bool:
     if partition == desk.state.partition or partition >= desk.partitions:
         return False
+    desk.out.moved += 1
     position = position_of(record)
     log.warning("a record lay in the wrong partition", action="moved", position=position, partition=partition)
     headers: Sequence[tuple[str, bytes]] = record.headers

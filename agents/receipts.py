@@ -42,6 +42,8 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
             return  # items lie in the inbox longer than sends are remembered here
         raise Invalid("is not known (any more)", "send_id" if receipt.send_id is not None else "notification_id")
     case, index, at = found
+    if case.is_forgotten:
+        return
     if receipt.settled in _MARKED:
         _marked(case, index, at, receipt.settled)
     elif receipt.settled is not None:

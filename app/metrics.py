@@ -23,6 +23,7 @@ class StreamingMetrics:
         self._counters: dict[str, Counter] = {
             "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
             "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
+            "moved": Counter("tocsin_records_moved", "Records of another partition", ["role"], registry=registry),
             "dead": Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role"], registry=registry),
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),

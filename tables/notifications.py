@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.domain.fallback import ChainState
 from schemas.words import Channel, Priority, Status
@@ -104,9 +105,35 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     items: bytes = b""
 
     @property
+    def is_forgotten(self) -> bool:
+        """Its user was erased since."""
+        return not self.facts.event_type
+
+    @property
     def is_open(self) -> bool:
         """Whether anything of it waits here or may yet begin."""
         return is_open(self.scheduled, self.parts, self.chain)
+
+
+def forgotten(row: Notification) -> Notification:
+    """Of an erased user's notification: what recognises the same request and its sends again, and nothing else."""
+    facts = replace(
+        row.facts,
+        event_type="",
+        category="",
+        priority="normal",
+        source="",
+        campaign_id=None,
+        template_id=None,
+        template_version=None,
+        variant=None,
+        collapse_key=None,
+    )
+    parts = tuple(
+        replace(part, sends=tuple(replace(sent, device_id=None, address=b"") for sent in part.sends))
+        for part in row.parts
+    )
+    return replace(row, facts=facts, content=b"", request=b"", parts=parts, chain=None, items=b"")
 
 
 def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> bool:

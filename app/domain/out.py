@@ -24,12 +24,14 @@ class Produce(Struct, frozen=True, array_like=True, gc=False):
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "records")
+    __slots__ = ("calls", "moved", "records")
 
     def __init__(self) -> None:
         self.records: list[Produce] = []
         #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.
         self.calls: list[Any] = []
+        #: Records that lay in the wrong partition.
+        self.moved = 0
 
     def send(
         self,

@@ -383,6 +383,7 @@ class PartitionRunner:
         self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
         self._parts.counted("calls", len(out.calls))
+        self._parts.counted("moved", out.moved)
         for call in out.calls:
             self._begin_call(call)
 

@@ -107,6 +107,8 @@ class Harness:
         self.withdrawals: list[Withdraw] = []
         self.commands: list[dict[str, Any]] = []
         self.moved: list[Produce] = []
+        #: How many it counted as such.
+        self.counted_moved = 0
         self.dead: list[Invalid] = []
         self.log: list[Record] = []
         self._offsets: dict[tuple[str, int], int] = {}
@@ -210,6 +212,7 @@ class Harness:
         except Invalid as invalid:
             self.dead.append(invalid)
             return True
+        self.counted_moved += out.moved if out is not None else 0
         for record in out.records if out is not None else ():
             self._produced(partition, record)
         return out is not None

@@ -236,7 +236,7 @@ def test_a_record_in_the_wrong_partition_is_moved_to_its_own() -> None:
 
     (moved,) = router.moved
     origin = f"{wrong.topic}:{wrong.partition}:{wrong.offset}"
-    assert (moved.partition, moved.timestamp_ms) == (home, NOON - 5)
+    assert (moved.partition, moved.timestamp_ms, router.counted_moved) == (home, NOON - 5, 1)
     assert [event["detail"].get("origin") for event in router.events] == [origin, None]
     assert router.sends[0].notification_id == router.events[0]["notification_id"]
 

@@ -306,6 +306,30 @@ def test_nothing_of_an_erased_user_is_left_but_ids() -> None:
     assert not any(private in left for private in (b"swordfish", b"example.com", b"token of", b"+44", b"papyrus"))
 
 
+def test_what_was_sent_to_an_erased_user_leaves_only_ids() -> None:
+    router = known()
+    fields = {"event_type": "mail.sent", "source": "papyrus", "campaign_id": "spring", "template_id": "note"}
+    record = router.request(**fields, idempotency_key="k")
+    send = router.sends[0]
+    address = next(
+        sent.address for _, row in router.states[0].notifications.scan(b"", None) for sent in row.parts[0].sends
+    )
+    router.command("user.erase")
+    rows = dict(router.rows[0].tables["notifications"])
+    router.forget()
+
+    left = b"".join(rows.values())
+    assert not any(private in left for private in (b"mail.sent", b"papyrus", b"spring", b"note", address))
+    router.again(record)
+    router.receipt(send, "bounced", reason="hard")
+    router.settled(send, "sent")
+    router.known()
+    router.receipt(send, "opened")
+    assert (router.events, router.dead) == ([], [])
+    router.request(**fields, idempotency_key="k")
+    assert [(event["status"], event["event_type"]) for event in router.events] == [("repeated", "mail.sent")]
+
+
 def test_a_profile_after_an_erasure_begins_a_new_user() -> None:
     router = known()
     router.command("preferences.set", preferences={"channels": {"email": False}})
