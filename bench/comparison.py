@@ -4,7 +4,6 @@ All three read the same requests from the same broker, begin with the same rows 
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from bench.ground import Ground, Worker
 from bench.rival import Rival
 from bench.run import Run
 from bench.stock import RECOVERY_FILE
-from bench.workload import Workload, config_records, requests, rows_of_users
+from bench.workload import Workload, config_records, requests, rows_of_users, unix_ms
 from schemas.topics import LIFECYCLE, changelog_topic, send_topic
 from tables.router import ROUTER_TABLES
 
@@ -51,7 +50,7 @@ async def measure(run: Run) -> None:
 async def compare(run: Run, sizes: Sizes) -> None:
     """Measures the wanted ones of the three; the one in memory always, as it is the baseline."""
     async with Ground(run, NAME) as ground:
-        load = Workload(users=sizes.users, events=sizes.events, partitions=ground.partitions, now_ms=_now_ms())
+        load = Workload(users=sizes.users, events=sizes.events, partitions=ground.partitions, now_ms=unix_ms())
         memory, stock = _rival(ground, load, "memory"), _rival(ground, load, "stock")
         with_router, with_stock = run.wants(NAME, "router"), run.wants(NAME, "stock")
         await _preload(ground, load, memory, stock, with_router=with_router, with_stock=with_stock)
@@ -73,10 +72,6 @@ async def compare(run: Run, sizes: Sizes) -> None:
                     compared(theirs["events"], ours["events"]),
                 ]
                 run.tell("stock against the router", against)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _rival(ground: Ground, load: Workload, name: str) -> Rival:

@@ -15,9 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from agents.router import RouterMachine
 from app.domain.out import SAME_PARTITION, Out, Produce
-from app.wiring import unix_ms
 from bench.rival import Rival, rival
-from bench.workload import PROVIDERS, Workload, catalog, rows_of_users
+from bench.workload import PROVIDERS, Workload, catalog, rows_of_users, unix_ms
 from schemas.topics import EVENTS
 from tables.router import RouterState
 from tables.rows import MemoryRows

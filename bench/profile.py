@@ -10,7 +10,7 @@ from rich.progress import track
 from agents.router import RouterMachine
 from app.domain.out import Out
 from app.streaming.journal import Entry, encode_entry
-from bench.workload import PROVIDERS, Fed, Workload, catalog, requests, rows_of_users
+from bench.workload import PROVIDERS, Fed, Workload, catalog, requests, rows_of_users, unix_ms
 from tables.rows import MemoryRows
 
 _PARTITIONS = 8
@@ -18,7 +18,7 @@ _PARTITIONS = 8
 
 def profile(events: int, users: int, batch: int, lines: int, console: Console) -> None:
     """Prints µs an event of the whole path and of its parts, then where a profiler sees the time go."""
-    load = Workload(users=users, events=2 * events, partitions=_PARTITIONS, now_ms=time.time_ns() // 1_000_000)
+    load = Workload(users=users, events=2 * events, partitions=_PARTITIONS, now_ms=unix_ms())
     path = _Path(load)
     for _ in track(range(1), description="users", console=console):
         path.prepare()
@@ -61,7 +61,7 @@ class _Path:
                 take = min(batch, left)
                 records, self._waiting[partition] = self._waiting[partition][:take], self._waiting[partition][take:]
                 out, tables = Out(), state.tables()
-                now = time.time_ns() // 1_000_000
+                now = unix_ms()
                 begun = clock()
                 for record in records:
                     for table in tables:

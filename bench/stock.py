@@ -22,9 +22,8 @@ import faust
 from agents.router import RouterMachine
 from app.domain.out import SAME_PARTITION, Out
 from app.ports import Rows
-from app.wiring import unix_ms
 from bench.rival import Rival, rival
-from bench.workload import PROVIDERS, Fed, catalog
+from bench.workload import PROVIDERS, Fed, catalog, unix_ms
 from schemas.topics import EVENTS
 from tables.router import ROUTER_TABLES
 

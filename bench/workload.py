@@ -4,6 +4,7 @@ Everything is a function of the workload's numbers, so that each process makes t
 """
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -96,6 +97,10 @@ def config_records(now_ms: int) -> list[Produce]:
     version = PolicyVersion(version=POLICY_VERSION, text=policy_text(now_ms), at=rfc3339(now_ms))
     keys = (policy_key(POLICY_VERSION), policy_key())
     return [Produce(CONFIG, key.encode(), encode_config(version), 0) for key in keys]
+
+
+def unix_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 # --- users ---
