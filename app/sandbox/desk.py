@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -11,7 +12,13 @@ from app.sandbox.faults import PROXY_CODES, Faults, InForce, Mishap
 from app.sandbox.journal import Journal
 from app.sandbox.records import Accepted, Call, Verdict
 
-_VERDICTS: dict[str, Verdict] = {"error": "refused", "hang": "hung", "reset": "reset"}
+_VERDICTS: dict[str, Verdict] = {
+    "error": "refused",
+    "hang": "hung",
+    "reset": "reset",
+    "reset_stream": "reset",
+    "refuse_stream": "reset",
+}
 
 
 class Desk:
@@ -29,7 +36,7 @@ class Desk:
         mishap = Mishap()
         if judged.code is None:
             mishap = self._faults.befall(vendor.name, judged.operation, judged.address)
-        self._write_down(vendor, judged, mishap.fault, at.ms)
+        self._write_down(vendor, judged, mishap, caller, at.ms)
         answer = _answer(vendor, judged, mishap.fault, caller)
         if answer is None:
             return
@@ -38,7 +45,8 @@ class Desk:
             answer = lambda: _later(mishap.delay_ms, prompt)  # noqa: E731  (a wait around the answer, no new thing)
         self._journal.when_written(answer)
 
-    def _write_down(self, vendor: Vendor, judged: Judged, fault: InForce | None, now_ms: int) -> None:
+    def _write_down(self, vendor: Vendor, judged: Judged, mishap: Mishap, caller: Caller, now_ms: int) -> None:
+        fault = mishap.fault
         action = fault.rule.action if fault else None
         taken: Verdict = "accepted" if judged.shown is not None else "answered"
         outcome = "refused" if judged.code else _VERDICTS.get(action or "", taken)
@@ -52,6 +60,8 @@ class Desk:
                 code=judged.code or (_code(vendor, fault) if fault and action == "error" else None),
                 fault_id=fault.id if fault else None,
                 fault=action,
+                delay_ms=mishap.delay_ms or None,
+                swept=caller.doom() if action in ("reset", "accept_and_reset") and not mishap.delay_ms else None,
                 address=judged.address,
                 send_id=judged.send_id,
                 attempt=judged.attempt,
@@ -81,13 +91,27 @@ def _answer(vendor: Vendor, judged: Judged, fault: InForce | None, caller: Calle
     """What to do once it is written down; None: leave the caller waiting for ever."""
     if fault is None:
         return lambda: caller.reply(judged.reply)
-    action = fault.rule.action
-    if action in ("hang", "accept_and_hang"):
+    if fault.rule.action in ("hang", "accept_and_hang"):
         return None
-    if action in ("reset", "accept_and_reset"):
-        return caller.reset
-    reply = _failure(vendor, judged, fault)
-    return lambda: caller.reply(reply)
+    return lambda: _carry_out(vendor, judged, fault, caller)
+
+
+def _carry_out(vendor: Vendor, judged: Judged, fault: InForce, caller: Caller) -> None:
+    match fault.rule.action:
+        case "reset" | "accept_and_reset":
+            caller.reset()
+        case "reset_stream" | "accept_and_reset_stream" | "refuse_stream":
+            caller.reset_stream(refused=fault.rule.action == "refuse_stream")
+        case "goaway":
+            caller.say_goaway()
+            caller.reply(judged.reply)
+        case "max_streams":
+            caller.limit_streams(fault.rule.streams or 1)
+            caller.reply(judged.reply)
+        case "drip":
+            caller.reply(replace(judged.reply, bytes_per_s=fault.rule.bytes_per_s))
+        case _:
+            caller.reply(_failure(vendor, judged, fault))
 
 
 def _code(vendor: Vendor, fault: InForce) -> str:

@@ -1,6 +1,6 @@
 """What passes between a protocol, the desk and a vendor: requests, replies and what the vendor made of a request."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -31,9 +31,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """``bytes_per_s``: its body goes out drop by drop, no faster than this; None: at once."""
+
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    bytes_per_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,25 @@ class Caller(Protocol):
         """Closes the connection without a word."""
         ...
 
+    def doom(self) -> int:
+        """The connection takes no more requests, as it is about to be reset; returns how many others still wait for
+        their answers on it."""
+        ...
+
+    # What only HTTP/2 has; over HTTP/1.1 the nearest thing happens, which is said.
+
+    def reset_stream(self, *, refused: bool) -> None:
+        """Ends this request alone (HTTP/1.1: the connection). ``refused``: says that it was not looked at."""
+        ...
+
+    def say_goaway(self) -> None:
+        """Announces that what comes from now on isn't looked at (HTTP/1.1: closes after the answer)."""
+        ...
+
+    def limit_streams(self, count: int) -> None:
+        """Lets the client have no more requests open at a time (HTTP/1.1: nothing)."""
+        ...
+
 
 def refused(judged: Judged, code: str, reply: Reply) -> Judged:
     return replace(judged, code=code, reply=reply, shown=None)
@@ -108,3 +130,13 @@ def attempt_of(value: object) -> int | None:
 
 def text_of(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+#: Seconds between two drops of an answer that comes slowly.
+DROP_S = 0.1
+
+
+def drops(body: bytes, bytes_per_s: int) -> Iterator[bytes]:
+    """What goes out every ``DROP_S`` at this speed, in pieces that any frame can carry."""
+    size = min(16_384, max(1, round(bytes_per_s * DROP_S)))
+    return (body[begin : begin + size] for begin in range(0, len(body), size))

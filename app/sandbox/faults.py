@@ -10,7 +10,29 @@ from msgspec import Meta, Struct
 from app.sandbox.exchange import Vendor
 from schemas.decode import Invalid, Reader
 
-Action = Literal["error", "latency", "hang", "accept_and_hang", "reset", "accept_and_reset"]
+Action = Literal[
+    "error",
+    "latency",
+    "drip",
+    "hang",
+    "accept_and_hang",
+    "reset",
+    "accept_and_reset",
+    "reset_stream",
+    "accept_and_reset_stream",
+    "refuse_stream",
+    "goaway",
+    "max_streams",
+]
+#: The caller of these gets no answer.
+UNANSWERED = frozenset(
+    ("hang", "accept_and_hang", "reset", "accept_and_reset", "reset_stream", "accept_and_reset_stream", "refuse_stream")
+)
+#: These are said in HTTP/2's own words.
+_OF_HTTP2 = frozenset(("reset_stream", "accept_and_reset_stream", "refuse_stream", "goaway", "max_streams"))
+#: Fields that belong to one action.
+_OWN = {"code": "error", "retry_after": "error", "bytes_per_s": "drip", "streams": "max_streams"}
+_REQUIRED = {"latency": "ms", "drip": "bytes_per_s", "max_streams": "streams"}
 
 #: Answers of the proxies before a provider: plain HTML, whoever the provider is.
 PROXY_CODES = frozenset(("502", "503", "504"))
@@ -28,6 +50,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address: str | None = None
     fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
     seed: int = 0
+    #: Of those that it could befall, only each so manieth one.
+    every: Annotated[int, Meta(ge=1)] = 1
     times: Annotated[int, Meta(ge=1)] | None = None
     #: The provider's own; left out: the one it gives when it is down.
     code: str | None = None
@@ -35,6 +59,10 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_after: Annotated[int, Meta(ge=0)] | None = None
     #: The answer, if any, comes so much later.
     ms: _Milliseconds | None = None
+    #: The answer's body comes at this speed.
+    bytes_per_s: Annotated[int, Meta(ge=1)] | None = None
+    #: So many requests may be open on the connection from now on.
+    streams: Annotated[int, Meta(ge=1, le=1000)] | None = None
 
 
 _read: Reader[Fault] = Reader(Fault)
@@ -45,11 +73,16 @@ def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:
     fault = _read(body)
     if fault.provider != "*" and fault.provider not in vendors:
         raise Invalid(f"is none of *, {', '.join(sorted(vendors))}", "provider")
-    if fault.action == "latency" and fault.ms is None:
-        raise Invalid("is required for latency", "ms")
-    for name in ("code", "retry_after"):
-        if getattr(fault, name) is not None and fault.action != "error":
-            raise Invalid("belongs to action error", name)
+    needed = _REQUIRED.get(fault.action)
+    if needed is not None and getattr(fault, needed) is None:
+        raise Invalid(f"is required for {fault.action}", needed)
+    for name, action in _OWN.items():
+        if getattr(fault, name) is not None and fault.action != action:
+            raise Invalid(f"belongs to action {action}", name)
+    if fault.action in _OF_HTTP2:
+        able = [name for name, vendor in vendors.items() if "h2" in vendor.protocols]
+        if fault.provider not in able:
+            raise Invalid(f"{fault.action} is for those that speak HTTP/2: {', '.join(sorted(able))}", "action")
     if fault.code is not None and fault.code not in PROXY_CODES:
         if fault.provider == "*":
             raise Invalid(f"differs by provider; for * only {', '.join(sorted(PROXY_CODES))}", "code")
@@ -67,16 +100,21 @@ class InForce:
     rule: Fault
     since_ms: int
     hits: int = 0
+    #: Requests that it could have befallen.
+    met: int = 0
     chance: random.Random = field(default_factory=random.Random)
 
     def befalls(self, provider: str, operation: str, address: str | None) -> bool:
         rule = self.rule
-        return (
-            rule.provider in ("*", provider)
-            and rule.operation == operation
-            and (rule.address is None or rule.address == address)
-            and (rule.fraction >= 1 or self.chance.random() < rule.fraction)
-        )
+        if (
+            rule.provider not in ("*", provider)
+            or rule.operation != operation
+            or rule.address not in (None, address)
+            or (rule.fraction < 1 and self.chance.random() >= rule.fraction)
+        ):
+            return False
+        self.met += 1
+        return self.met % rule.every == 0
 
 
 @dataclass(frozen=True, slots=True)

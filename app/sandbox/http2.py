@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -19,8 +20,9 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
 
-from app.sandbox.exchange import Caller, Reply, Request
+from app.sandbox.exchange import DROP_S, Caller, Reply, Request, drops
 
 Take = Callable[[Request, Caller], None]
 
@@ -62,6 +64,11 @@ class Http2(asyncio.Protocol):
         self._incoming: dict[int, _Incoming] = {}
         #: What the peer's flow control doesn't let out yet, by stream.
         self._held_back: dict[int, bytes] = {}
+        #: Requests that were taken and whose answers aren't written yet.
+        self._owed: set[int] = set()
+        self._last_taken = 0
+        #: After a goodbye, or before a reset, no stream after this one is looked at.
+        self._last_ever: int | None = None
         self._flush_scheduled = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -74,6 +81,7 @@ class Http2(asyncio.Protocol):
         self._transport = None
         self._incoming.clear()
         self._held_back.clear()
+        self._owed.clear()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -99,29 +107,98 @@ class Http2(asyncio.Protocol):
             self._incoming[event.stream_id] = _Incoming(pseudo, headers)
         elif isinstance(event, StreamEnded):
             incoming = self._incoming.pop(event.stream_id, None)
-            if incoming is not None:
+            if incoming is not None and (self._last_ever is None or event.stream_id <= self._last_ever):
+                self._owed.add(event.stream_id)
+                self._last_taken = max(self._last_taken, event.stream_id)
                 self._take(_request(incoming), _Stream(self, event.stream_id))
         elif isinstance(event, StreamReset):
             self._incoming.pop(event.stream_id, None)
-            self._held_back.pop(event.stream_id, None)
+            self._over(event.stream_id)
         elif isinstance(event, WindowUpdated | RemoteSettingsChanged):
             for stream_id in tuple(self._held_back):
                 self._send_body(stream_id, self._held_back.pop(stream_id))
+                if stream_id not in self._held_back:
+                    self._over(stream_id)
         elif isinstance(event, ConnectionTerminated):
             self.close()
 
     def reply(self, stream_id: int, reply: Reply) -> None:
-        if self._transport is None:
+        if self._transport is None or stream_id not in self._owed:
             return
         headers = [(":status", str(reply.status)), *reply.headers.items()]
         if reply.body:
             headers.append(("content-length", str(len(reply.body))))
         try:
             self._conn.send_headers(stream_id, headers, end_stream=not reply.body)
-            if reply.body:
-                self._send_body(stream_id, reply.body)
         except (StreamClosedError, ProtocolError):  # the client has cancelled the stream, or left
+            self._over(stream_id)
             return
+        if reply.body and reply.bytes_per_s is not None:
+            self._drip(stream_id, list(drops(reply.body, reply.bytes_per_s)))
+        else:
+            self._say(stream_id, reply.body)
+
+    def _drip(self, stream_id: int, pieces: list[bytes]) -> None:
+        """Says the first piece after a while, and then the rest."""
+        self._flush_soon()
+
+        def go_on() -> None:
+            if stream_id in self._owed and self._transport is not None:
+                self._say(stream_id, pieces[0], end=len(pieces) == 1)
+                if pieces[1:]:
+                    self._drip(stream_id, pieces[1:])
+
+        asyncio.get_running_loop().call_later(DROP_S, go_on)
+
+    def _say(self, stream_id: int, body: bytes, *, end: bool = True) -> None:
+        """A body, or a part of one."""
+        try:
+            if not end:
+                self._conn.send_data(stream_id, body)
+            elif body:
+                self._send_body(stream_id, body)
+        except (StreamClosedError, ProtocolError):
+            self._over(stream_id)
+            return
+        if end and stream_id not in self._held_back:
+            self._over(stream_id)
+        self._flush_soon()
+
+    def _over(self, stream_id: int) -> None:
+        """Nothing more is owed to this stream."""
+        self._held_back.pop(stream_id, None)
+        self._owed.discard(stream_id)
+        if self._last_ever is not None and not self._owed:
+            asyncio.get_running_loop().call_soon(self._leave)
+
+    def _leave(self) -> None:
+        """Everything is said after a goodbye."""
+        self._flush()
+        self.close()
+
+    def doom(self, stream_id: int) -> int:
+        """See ``Caller.doom``."""
+        self._last_ever = 0
+        return len(self._owed - {stream_id})
+
+    def reset_stream(self, stream_id: int, error: ErrorCodes) -> None:
+        with suppress(StreamClosedError, ProtocolError):
+            self._conn.reset_stream(stream_id, error)
+        self._over(stream_id)
+        self._flush_soon()
+
+    def say_goaway(self) -> None:
+        """Names the last stream that was looked at; those after it are ignored, those before it answered.
+
+        h2 would take the connection for closed if it were asked to say so.
+        """
+        self._last_ever = self._last_taken
+        self._flush()
+        if self._transport is not None:
+            self._transport.write(GoAwayFrame(0, last_stream_id=self._last_taken).serialize())
+
+    def limit_streams(self, count: int) -> None:
+        self._conn.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: count})
         self._flush_soon()
 
     def _send_body(self, stream_id: int, body: bytes) -> None:
@@ -134,6 +211,8 @@ class Http2(asyncio.Protocol):
             self._held_back[stream_id] = body
 
     def abort(self) -> None:
+        """Without a word; what was said before is let out."""
+        self._flush()
         if self._transport is not None:
             self._transport.abort()
 
@@ -176,6 +255,18 @@ class _Stream:
 
     def reset(self) -> None:
         self._connection.abort()
+
+    def doom(self) -> int:
+        return self._connection.doom(self._id)
+
+    def reset_stream(self, *, refused: bool) -> None:
+        self._connection.reset_stream(self._id, ErrorCodes.REFUSED_STREAM if refused else ErrorCodes.INTERNAL_ERROR)
+
+    def say_goaway(self) -> None:
+        self._connection.say_goaway()
+
+    def limit_streams(self, count: int) -> None:
+        self._connection.limit_streams(count)
 
 
 def _request(incoming: _Incoming) -> Request:

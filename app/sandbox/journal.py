@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from app.sandbox.faults import UNANSWERED
 from app.sandbox.records import Accepted, Call
 
 #: So many accepted messages and calls are kept whole in memory; older ones are read from the file.
@@ -177,7 +178,7 @@ class Journal:
         tally.calls += 1
         if call.outcome == "refused":
             tally.refused[call.code or "?"] += 1
-        elif call.fault in ("hang", "reset", "accept_and_hang", "accept_and_reset"):
+        elif call.fault in UNANSWERED:
             tally.unanswered[call.fault] += 1
 
     def _count_accepted(self, message: Accepted) -> None:

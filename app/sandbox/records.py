@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-#: ``hung`` and ``reset`` were neither accepted nor answered.
+#: ``hung`` and ``reset`` (the connection or its stream) were neither accepted nor answered.
 Verdict = Literal["accepted", "answered", "refused", "hung", "reset"]
 
 
@@ -22,6 +22,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     fault_id: str | None = None
     #: The action of that fault (``accept_and_hang`` …).
     fault: str | None = None
+    #: The answer comes so much later.
+    delay_ms: int | None = None
+    #: Other requests that lose their answers with the connection.
+    swept: int | None = None
     address: str | None = None
     send_id: str | None = None
     attempt: int | None = None

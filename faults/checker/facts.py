@@ -174,6 +174,7 @@ def _read_event(said: Mapping[str, Any], order: int) -> Event:
         status=said["status"],
         reason=said.get("reason"),
         channel=said.get("channel"),
+        provider=said.get("provider"),
         attempt=said.get("attempt"),
         event_type=said.get("event_type"),
         category=said.get("category"),

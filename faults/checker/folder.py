@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import orjson
 
 from faults.checker.values import Asked, BadRun, Call, Command, Committed, Injected, Run, Taken, Terms
-from faults.checker.words import LOSING
+from faults.checker.words import LOSING, SWEEPING
 
 Value = TypeVar("Value")
 
@@ -133,6 +133,7 @@ def call_reader(terms: Terms) -> Callable[[Mapping[str, Any]], Call | None]:
             said.get("send_id"),
             said.get("attempt"),
             lost,
+            said.get("fault") in SWEEPING,
         )
 
     return read

@@ -66,8 +66,11 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that the sandbox received for a send. ``lost``: answers that it let the caller miss (also those of
-    other requests, where their connection went with it)."""
+    """A request that the sandbox received for a send.
+
+    ``lost``: answers that it let callers miss, also of other requests, where their connection went with it.
+    ``swept``: the connection went, with whatever was still on its way to the sandbox.
+    """
 
     at_ms: int
     provider: str
@@ -76,6 +79,7 @@ class Call:
     send_id: str | None
     attempt: int | None = None
     lost: int = 0
+    swept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,7 @@ class Event:
     status: str
     reason: str | None
     channel: str | None
+    provider: str | None
     attempt: int | None
     event_type: str | None
     category: str | None

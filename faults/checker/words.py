@@ -56,7 +56,11 @@ NO_ATTEMPT = frozenset(
 )
 
 #: The sandbox's faults after which a caller has no answer.
-LOSING = frozenset(("hang", "accept_and_hang", "reset", "accept_and_reset"))
+LOSING = frozenset(
+    ("hang", "accept_and_hang", "reset", "accept_and_reset", "reset_stream", "accept_and_reset_stream", "refuse_stream")
+)
+#: Of these, those that take a connection with all that is under way on it.
+SWEEPING = frozenset(("reset", "accept_and_reset"))
 
 _KEYED = uuid.UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a10")
 

@@ -1,5 +1,6 @@
 """Nothing lost, nothing twice, nothing that nobody asked for; and what is in doubt."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,8 @@ from faults.checker.words import ENDS, STATED, UNTIMED, WAITS
 
 #: A timer that fell due is served within this, once all is quiet.
 OVERDUE_MS = 15_000
+#: Between a reset at the sandbox and the doubt that it makes, on a busy machine.
+_ON_THE_WAY_MS = 2_000
 
 
 def lost(facts: Facts) -> Verdict:
@@ -73,11 +76,27 @@ def doubts(facts: Facts) -> Verdict:
         listed += [_member(facts, send_id, event) for event in events if event.status == "in_doubt"]
         broken += _unflagged(facts, events)
     bound = sum(fault.in_flight for fault in facts.run.injected) + sum(call.lost for call in facts.run.calls)
+    bound += _lost_on_the_way(facts)
     means = "attempts whose outcome wasn't known; each flagged, and settled in its time"
     otherwise, value = len(broken), len(listed)
     if value > bound:
         broken += [f"{each['send_id']}: {each['reason']} at {each['at_ms']}" for each in listed]
     return verdict("D", means, broken, bound, value=value, otherwise=otherwise, listed=tuple(listed))
+
+
+def _lost_on_the_way(facts: Facts) -> int:
+    """Doubts whose request never came to the sandbox, as its connection was reset at that moment."""
+    resets: dict[str | None, list[int]] = defaultdict(list)
+    for call in facts.run.calls:
+        if call.swept:
+            resets[call.provider].append(call.at_ms)
+    count = 0
+    for send_id, events in facts.by_send.items():
+        came = {call.attempt for call in facts.calls.get(send_id, ())}
+        for event in events:
+            if event.status == "in_doubt" and event.reason == "connection_lost" and event.attempt not in came:
+                count += any(abs(event.at_ms - at_ms) <= _ON_THE_WAY_MS for at_ms in resets[event.provider])
+    return count
 
 
 def _unflagged(facts: Facts, events: list[Event]) -> Iterator[str]:

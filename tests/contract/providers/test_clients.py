@@ -72,6 +72,87 @@ async def test_a_lost_answer_is_in_doubt_and_only_one_request_was_made(
     assert len(await sandbox.accepted(send_id=handle.send_id)) == accepted
 
 
+async def test_an_answer_that_drips_counts_as_soon_as_it_is_whole(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="drip", bytes_per_s=200)
+
+    assert (await send(client, vendor)).kind == "ok"
+
+
+@pytest.mark.parametrize("vendor", ["fcm", "ses", "twilio"], indirect=True)
+async def test_an_answer_that_drips_for_too_long_is_in_doubt(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await send(client, vendor)
+    await sandbox.fault(provider=vendor.name, action="drip", bytes_per_s=10)
+
+    assert await send(client, vendor, SHORT_S) == Outcome("in_doubt", doubt="timeout")
+
+
+# --- HTTP/2's own ways -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vendor", ["apns", "fcm"], indirect=True)
+@pytest.mark.parametrize(("action", "accepted"), [("reset_stream", 0), ("accept_and_reset_stream", 1)])
+async def test_a_reset_stream_is_in_doubt_and_its_siblings_are_left_alone(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, action: str, accepted: int
+) -> None:
+    to, handle = vendor.new_address(), a_handle()
+    await send(client, vendor)
+    await sandbox.fault(provider=vendor.name, action=action, address=to.value)
+
+    outcome, *siblings = await asyncio.gather(
+        client.send(MESSAGE, to, handle, LIMIT_S), *(send(client, vendor) for _ in range(10))
+    )
+
+    assert (outcome.kind, outcome.doubt) == ("in_doubt", "connection_lost")
+    assert {sibling.kind for sibling in siblings} == {"ok"}
+    assert len(await sandbox.calls(send_id=handle.send_id)) == 1
+    assert len(await sandbox.accepted(send_id=handle.send_id)) == accepted
+
+
+@pytest.mark.parametrize("vendor", ["apns"], indirect=True)
+async def test_a_refused_stream_was_not_sent(client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox) -> None:
+    await send(client, vendor)
+    await sandbox.fault(provider=vendor.name, action="refuse_stream", times=1)
+    handle = a_handle()
+
+    outcome = await client.send(MESSAGE, vendor.new_address(), handle, LIMIT_S)
+
+    assert (outcome.kind, outcome.code) == ("retry", "REFUSED_STREAM")
+    assert await sandbox.accepted(send_id=handle.send_id) == []
+
+
+@pytest.mark.parametrize("vendor", ["apns", "fcm"], indirect=True)
+async def test_connections_that_come_and_go_lose_and_double_nothing(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    """GOAWAY again and again: what was looked at is answered, and the rest was certainly not sent."""
+    await sandbox.fault(provider=vendor.name, action="goaway", every=20)
+    handles = [a_handle() for _ in range(150)]
+
+    outcomes = await asyncio.gather(
+        *(client.send(MESSAGE, vendor.new_address(), handle, LIMIT_S) for handle in handles)
+    )
+
+    assert {outcome.kind for outcome in outcomes} <= {"ok", "retry"}
+    for handle, outcome in zip(handles, outcomes, strict=True):
+        assert len(await sandbox.accepted(send_id=handle.send_id)) == (outcome.kind == "ok")
+
+
+@pytest.mark.parametrize("vendor", ["apns", "fcm"], indirect=True)
+async def test_a_provider_that_wants_one_at_a_time_is_obeyed(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="max_streams", streams=1, times=1)
+    await send(client, vendor)
+
+    outcomes = await asyncio.gather(*(send(client, vendor) for _ in range(20)))
+
+    assert {outcome.kind for outcome in outcomes} == {"ok"}
+
+
 async def test_an_outage_is_met_with_one_request(
     client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
 ) -> None:

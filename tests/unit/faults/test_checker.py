@@ -431,6 +431,21 @@ def test_another_runs_users_are_none_of_our_business(tmp_path: Path) -> None:
     assert failing(world.judge(tmp_path)) == {}
 
 
+def test_a_request_that_was_lost_with_its_connection_is_within_the_bound_of_d(tmp_path: Path) -> None:
+    """The bound counts the mail's lost answer, the reset request, one that was swept with it, and one on its way."""
+    world = a_good_run()
+    world.injected.clear()
+    world.call(START + 34_900, "gone", "gone", "ann", "push", taken=False, outcome="reset", fault="reset", swept=1)
+    doubt = world.only("in_doubt", channel="push")
+    doubt |= {"reason": "connection_lost", "provider": "apns"}
+    world.calls = [call for call in world.calls if call["send_id"] != doubt["send_id"]]
+    world.taken = [message for message in world.taken if message["send_id"] != doubt["send_id"]]
+
+    d = next(each for each in world.judge(tmp_path) if each.name == "D")
+
+    assert (d.value, d.bound) == (2, 4)
+
+
 # --- the command
 
 

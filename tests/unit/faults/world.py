@@ -90,6 +90,7 @@ class World:
             "status": status,
             "reason": None,
             "channel": None,
+            "provider": None,
             "attempt": None,
             "event_type": "order.shipped",
             "category": "orders",

@@ -61,6 +61,14 @@ def test_a_fraction_befalls_about_that_many_and_the_same_ones_for_the_same_seed(
     assert 250 < sum(befallen(7)) < 350
 
 
+def test_every_so_manieth_request_is_befallen() -> None:
+    faults = Faults()
+    faults.add(Fault(provider="apns", action="goaway", every=3), 0)
+    befallen = [faults.befall("apns", "send", "a").fault is not None for _ in range(7)]
+
+    assert befallen == [False, False, True, False, False, True, False]
+
+
 def test_a_fault_of_sending_leaves_other_operations_alone() -> None:
     faults = Faults()
     faults.add(Fault(provider="twilio", action="hang"), 0)
@@ -102,6 +110,10 @@ def test_removing_ends_a_fault() -> None:
         b'{"provider": "twilio", "action": "error", "code": "21610"}',
         b'{"provider": "*", "action": "error", "code": "502"}',
         b'{"provider": "*", "action": "latency", "ms": 250}',
+        b'{"provider": "*", "action": "drip", "bytes_per_s": 10}',
+        b'{"provider": "apns", "action": "max_streams", "streams": 1}',
+        b'{"provider": "apns", "action": "goaway", "every": 100}',
+        b'{"provider": "fcm", "action": "refuse_stream", "fraction": 0.1}',
     ],
 )
 def test_a_right_fault_is_read(vendors: dict[str, Vendor], body: bytes) -> None:
@@ -124,6 +136,13 @@ def test_a_right_fault_is_read(vendors: dict[str, Vendor], body: bytes) -> None:
         ("code", b'{"provider": "apns", "action": "hang", "code": "Unregistered"}'),
         ("retry_after", b'{"provider": "apns", "action": "hang", "retry_after": 1}'),
         ("ms", b'{"provider": "apns", "action": "latency"}'),
+        ("bytes_per_s", b'{"provider": "fcm", "action": "drip"}'),
+        ("bytes_per_s", b'{"provider": "fcm", "action": "hang", "bytes_per_s": 1}'),
+        ("streams", b'{"provider": "apns", "action": "max_streams"}'),
+        ("streams", b'{"provider": "apns", "action": "max_streams", "streams": 0}'),
+        ("every", b'{"provider": "apns", "action": "hang", "every": 0}'),
+        ("action", b'{"provider": "ses", "action": "goaway"}'),
+        ("action", b'{"provider": "*", "action": "reset_stream"}'),
         ("ms", b'{"provider": "apns", "action": "latency", "ms": "long"}'),
         (None, b"[]"),
         (None, b"{"),

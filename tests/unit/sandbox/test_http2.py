@@ -8,11 +8,12 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
 
 from app.sandbox.exchange import Caller, Reply, Request
 from app.sandbox.http2 import MAX_STREAMS, Http2
+from tests.conftest import eventually
 
 
 class Wire(asyncio.Transport):
@@ -44,6 +45,7 @@ class Peer:
         self.statuses: dict[int, str] = {}
         self.bodies: dict[int, bytes] = defaultdict(bytes)
         self.ended: set[int] = set()
+        self.resets: dict[int, int] = {}
         self.goodbye: ConnectionTerminated | None = None
         self._acknowledges = acknowledges
         self.conn.initiate_connection()
@@ -66,6 +68,8 @@ class Peer:
                         self.conn.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, StreamEnded):
                     self.ended.add(event.stream_id)
+                elif isinstance(event, StreamReset):
+                    self.resets[event.stream_id] = int(event.error_code)
                 elif isinstance(event, ConnectionTerminated):
                     self.goodbye = event
 
@@ -163,6 +167,97 @@ async def test_an_answer_to_a_cancelled_request_is_dropped_and_the_connection_go
 
     assert peer.statuses == {stays: "200"}
     assert peer.goodbye is None
+
+
+@pytest.mark.parametrize(("refused", "code"), [(True, ErrorCodes.REFUSED_STREAM), (False, ErrorCodes.INTERNAL_ERROR)])
+async def test_a_stream_is_reset_alone_and_says_whether_it_was_looked_at(refused: bool, code: int) -> None:
+    peer = Peer()
+    gone, stays = await peer.ask(), await peer.ask()
+    peer.taken[0][1].reset_stream(refused=refused)
+    peer.taken[1][1].reply(Reply(200))
+    await peer.exchange()
+
+    assert peer.resets == {gone: code}
+    assert peer.statuses == {stays: "200"}
+
+
+async def test_after_a_goaway_what_came_before_is_answered_and_what_comes_is_not_looked_at() -> None:
+    peer = Peer()
+    first, second = await peer.ask(), await peer.ask()
+    peer.taken[1][1].say_goaway()
+    # The client has written one more before it reads the goodbye.
+    peer.conn.send_headers(
+        peer.conn.get_next_available_stream_id(),
+        [(":method", "POST"), (":scheme", "https"), (":path", "/late"), (":authority", "host")],
+        end_stream=True,
+    )
+    peer.server.data_received(peer.conn.data_to_send())
+    for _, caller in peer.taken:
+        caller.reply(Reply(200))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    said = peer.wire.written
+
+    # (h2's client takes a connection for closed at the goodbye, so the frames are looked at by themselves)
+    assert len(peer.taken) == 2
+    assert goaway_in(said) == second
+    assert answered_in(said) == [first, second]
+    assert peer.wire.is_closed
+
+
+def frames(data: bytes) -> list[tuple[int, int, bytes]]:
+    """(type, stream, payload) of each frame."""
+    found = []
+    while data:
+        size = int.from_bytes(data[:3])
+        found.append((data[3], int.from_bytes(data[5:9]), data[9 : 9 + size]))
+        data = data[9 + size :]
+    return found
+
+
+def goaway_in(data: bytes) -> int:
+    return next(int.from_bytes(payload[:4]) for kind, _, payload in frames(data) if kind == 7)
+
+
+def answered_in(data: bytes) -> list[int]:
+    return [stream_id for kind, stream_id, _ in frames(data) if kind == 1]
+
+
+async def test_fewer_streams_are_offered_when_told_to() -> None:
+    peer = Peer()
+    await peer.ask()
+    peer.taken[0][1].limit_streams(1)
+    await peer.exchange()
+
+    assert peer.conn.remote_settings.max_concurrent_streams == 1
+
+
+async def test_a_slow_answer_comes_drop_by_drop_and_whole() -> None:
+    peer = Peer()
+    stream_id = await peer.ask()
+    peer.taken[0][1].reply(Reply(200, b"y" * 30, bytes_per_s=100))
+    await peer.exchange()
+    assert (peer.statuses[stream_id], peer.bodies[stream_id]) == ("200", b"")
+
+    async def is_whole() -> bool:
+        await peer.exchange()
+        return stream_id in peer.ended
+
+    await eventually(is_whole)
+
+    assert peer.bodies[stream_id] == b"y" * 30
+
+
+async def test_a_doomed_connection_tells_how_many_answers_go_with_it_and_takes_no_more() -> None:
+    peer = Peer()
+    for _ in range(3):
+        await peer.ask()
+    peer.taken[0][1].reply(Reply(200))
+    await peer.exchange()
+
+    assert peer.taken[1][1].doom() == 1
+    await peer.ask()
+    assert len(peer.taken) == 3
 
 
 async def test_a_reset_aborts_the_connection() -> None:

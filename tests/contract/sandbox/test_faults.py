@@ -1,0 +1,90 @@
+"""Faults as the vendors' own clients meet them, and what the sandbox writes down of them."""
+
+import asyncio
+import time
+
+import firebase_admin
+import pytest
+from firebase_admin import messaging
+
+from tests.contract.sandbox import clients
+from tests.contract.sandbox.clients import new_id, push
+from tests.contract.sandbox.process import RunningSandbox
+
+_DEVICE = "t" * 40
+
+
+async def test_the_journal_tells_how_late_an_answer_is(sandbox: RunningSandbox) -> None:
+    await sandbox.fault(provider="apns", action="latency", ms=120)
+    send_id = new_id()
+    started = time.monotonic()
+    async with clients.apns(sandbox) as client:
+        result = await client.send_notification(push(send_id))
+
+    assert result.is_successful
+    assert time.monotonic() - started >= 0.12
+    assert (await sandbox.calls(send_id=send_id))[0]["delay_ms"] == 120
+
+
+async def test_the_journal_tells_how_many_answers_went_with_a_connection(sandbox: RunningSandbox) -> None:
+    hanging, resetting = "ab" * 32, "cd" * 32
+    sends = [new_id() for _ in range(3)]
+    async with clients.apns(sandbox) as client:
+        await client.send_notification(push(new_id()))
+        await sandbox.fault(provider="apns", action="hang", address=hanging)
+        await sandbox.fault(provider="apns", action="reset", address=resetting, times=1)
+        waiting = [asyncio.ensure_future(client.send_notification(push(each, hanging))) for each in sends[:2]]
+        for send_id in sends[:2]:
+            await sandbox.until_called(send_id=send_id)
+        await client.send_notification(push(sends[2], resetting))
+        first, *_ = await sandbox.calls(send_id=sends[2])
+        for each in waiting:
+            each.cancel()
+
+    assert (first["outcome"], first["swept"]) == ("reset", 2)
+
+
+async def test_a_client_that_is_sent_away_comes_back_by_another_connection(sandbox: RunningSandbox) -> None:
+    await sandbox.fault(provider="apns", action="goaway", every=2)
+    async with clients.apns(sandbox) as client:
+        results = [await client.send_notification(push(new_id())) for _ in range(6)]
+
+    assert all(result.is_successful for result in results)
+
+
+async def test_fewer_streams_are_kept_to(sandbox: RunningSandbox) -> None:
+    await sandbox.fault(provider="apns", action="max_streams", streams=1, times=1)
+    async with clients.apns(sandbox) as client:
+        await client.send_notification(push(new_id()))
+        results = await asyncio.gather(*(client.send_notification(push(new_id())) for _ in range(20)))
+
+    assert all(result.is_successful for result in results)
+
+
+async def test_an_answer_drips(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with clients.fcm(sandbox, monkeypatch) as app:
+        await _send(app)
+        await sandbox.fault(provider="fcm", action="drip", bytes_per_s=100)
+        started = time.monotonic()
+        answer = await _send(app)
+
+    assert answer.success
+    assert time.monotonic() - started >= len(answer.message_id) / 100
+
+
+async def test_an_answer_drips_over_http_1(sandbox: RunningSandbox) -> None:
+    await sandbox.fault(provider="ses", action="drip", bytes_per_s=100)
+    async with clients.ses(sandbox) as client:
+        started = time.monotonic()
+        answer = await client.send_email(
+            FromEmailAddress="tocsin@example.com",
+            Destination={"ToAddresses": ["ada@example.org"]},
+            Content={"Simple": {"Subject": {"Data": "Gate 7"}, "Body": {"Text": {"Data": "Boarding"}}}},
+        )
+
+    assert time.monotonic() - started >= len(answer["MessageId"]) / 100
+
+
+async def _send(app: firebase_admin.App) -> messaging.SendResponse:
+    message = messaging.Message(fid=_DEVICE, notification=messaging.Notification("Gate 7", "Boarding"))
+    return await clients.send_fcm(app, message)
