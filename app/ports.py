@@ -165,9 +165,14 @@ class Machine(Protocol):
 
     role: str
     catalog: Any
-    intakes: Sequence[Intake]
-    #: The names of the role's tables.
-    tables: Sequence[str]
+
+    @property
+    def intakes(self) -> Sequence[Intake]: ...
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """The names of the role's tables."""
+        ...
 
     def open(self, rows: Rows, partition: int) -> Any:
         """The State over a partition's stored rows."""

@@ -161,7 +161,7 @@ async def _build(
         from agents.router import RouterMachine
 
         return _Built(
-            RouterMachine(catalog, partitions=settings.kafka.partitions, providers=_providers_by_channel(settings))
+            RouterMachine(catalog, partitions=settings.kafka.partitions, providers=providers_by_channel(settings))
         )
     if role == "in_app":
         from agents.in_app import InAppMachine
@@ -195,7 +195,7 @@ def _public_url(settings: Settings) -> str:
     return settings.gateway.public_url or f"http://{settings.gateway.host}:{settings.gateway.port}"
 
 
-def _providers_by_channel(settings: Settings) -> dict[Channel, frozenset[Provider]]:
+def providers_by_channel(settings: Settings) -> dict[Channel, frozenset[Provider]]:
     """The providers of each channel that have settings and a client; the inbox is always there."""
     from app.providers.registry import CLIENTS
 

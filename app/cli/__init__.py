@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),
     "policy": ("app.cli.policy", "app", "Check a policy, put it in force, show what it would change."),
+    "simulate": ("app.cli.simulate", "simulate", "Show what another policy would have made of what is recorded."),
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),
     "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
     "doctor": ("app.cli.doctor", "doctor", "Check everything that Tocsin needs, and say what to do."),
