@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,7 +114,7 @@ def _changed(catalog: Catalog, file: Path) -> Catalog:
     return Catalog(_parsed(file, templates), catalog.policy_version + 1, catalog.templates)
 
 
-def _parsed(file: Path, templates: Container[str] | None) -> Policy:
+def _parsed(file: Path, templates: Collection[str] | None) -> Policy:
     try:
         return parse_policy(file.read_text(), templates=templates)
     except PolicyError as error:
