@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from faults.checker.values import BadRun, Record, Terms
@@ -50,9 +51,19 @@ async def _consumer(bootstrap: str) -> AsyncIterator[AIOKafkaConsumer]:
         await consumer.stop()
 
 
+async def _partitions(bootstrap: str) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        there = sorted(TOPICS.intersection(await admin.list_topics()))
+        told = await admin.describe_topics(there) if there else []
+    finally:
+        await admin.close()
+    return [TopicPartition(each["topic"], part["partition"]) for each in told for part in each["partitions"]]
+
+
 async def _read(consumer: AIOKafkaConsumer, terms: Terms, log: Log) -> None:
-    there = sorted(TOPICS & await consumer.topics())
-    parts = [TopicPartition(t, p) for t in there for p in sorted(consumer.partitions_for_topic(t) or ())]
+    parts = await _partitions(terms.bootstrap)
     if not parts:
         raise BadRun(f"run.json: bootstrap: {terms.bootstrap} has none of the topics")
     consumer.assign(parts)
