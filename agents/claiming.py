@@ -49,6 +49,8 @@ def give_up(turn: Turn, job: Job, over: Over) -> None:
         turn.end(job, "unknown")
     else:
         turn.end(job, over.status, over.reason)
+    if over.reason == "shed":
+        turn.carrier.shedding.note()
 
 
 def hold(turn: Turn, job: Job, held: Hold) -> None:
@@ -103,6 +105,9 @@ def _claim(turn: Turn, job: Job, reach: Reach) -> None:
     if provider is None:
         give_up(turn, job, Over("failed", "no_provider"))
         return
+    if _may_be_shed(job) and turn.carrier.shedding.take(provider):
+        give_up(turn, job, Over("suppressed", "shed"))
+        return
     message = compose_for(turn, job.send, reach)
     if isinstance(message, RenderError):
         give_up(turn, job, Over("failed", "bad_template"))
@@ -115,6 +120,12 @@ def _claim(turn: Turn, job: Job, reach: Reach) -> None:
     if not job.open.begun:
         report(turn.out, job.send, "sending", turn.now, provider=provider)
     turn.out.call(call_of(turn, claimed, reach, message, "send", timeout_ms))
+
+
+def _may_be_shed(job: Job) -> bool:
+    """Low, and as far as anybody knows with no provider yet."""
+    tries = job.open.tries
+    return job.send.priority == "low" and not tries.used and not tries.doubted
 
 
 def _claimed(turn: Turn, job: Job, provider: Provider) -> OpenSend:

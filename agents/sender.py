@@ -18,6 +18,7 @@ from schemas.decode import Invalid
 from schemas.receipts import read_receipt
 from schemas.sends import Withdraw, read_send
 from tables.attempts import ATTEMPTS, OpenSend, send_key
+from tables.backlog import BACKLOG
 from tables.knowledge import KNOWLEDGE_TABLES
 from tables.pauses import PAUSES
 from tables.schedule import SCHEDULE, Due, due_ms_of
@@ -26,7 +27,7 @@ from tables.schedule import SCHEDULE, Due, due_ms_of
 class SenderMachine:
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches."""
 
-    tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, PAUSES.name, SCHEDULE.name)
+    tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, PAUSES.name, BACKLOG.name, SCHEDULE.name)
 
     def __init__(self, catalog: Catalog, carrier: Carrier) -> None:
         self.catalog = catalog
@@ -83,7 +84,9 @@ class SenderMachine:
             settle_question(turn, job, result)
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: SenderState, now: int) -> Any:
-        raise LookupError(f"{self.role} has no view {view}")
+        if view != "backlog":
+            raise LookupError(f"{self.role} has no view {view}")
+        return state.backlog.waiting()
 
     def _turn(self, state: SenderState, out: Out, now: int, cause: str) -> Turn:
         return Turn(self.carrier, self.catalog, state, out, now, cause)

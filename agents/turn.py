@@ -1,11 +1,12 @@
 """One turn of a channel's role: what it may read and write, and how a send's row, timer and wait change together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
 
+from agents.shedding import Shedding
 from agents.telling import report, tell
 from app.domain.catalog import Catalog
 from app.domain.out import Out
@@ -15,6 +16,7 @@ from schemas.sends import Send
 from schemas.words import Channel, Provider, Status
 from tables.attempts import ATTEMPTS, Attempts, OpenSend, SendState, Timer
 from tables.attempts import SendRow as Row
+from tables.backlog import BACKLOG, Backlog
 from tables.knowledge import Knowledge
 from tables.pauses import PAUSES, Pause, Pauses, pause_key
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
@@ -29,13 +31,15 @@ class Carrier:
     """What a channel's process is given.
 
     ``timeouts_ms``: the providers that have settings, each with its time limit. ``public_url``: where providers reach
-    the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none.
+    the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
+    what is given up while too much waits for a provider.
     """
 
     channel: Channel
     timeouts_ms: Mapping[Provider, int]
     public_url: str | None = None
     unsubscribe_url: Callable[[Send], str | None] | None = None
+    shedding: Shedding = field(default_factory=Shedding)
 
 
 class SenderState:
@@ -45,10 +49,11 @@ class SenderState:
         self.knowledge = Knowledge(rows)
         self.attempts = Attempts(ATTEMPTS, rows)
         self.pauses = Pauses(PAUSES, rows)
+        self.backlog = Backlog(BACKLOG, rows)
         self.schedule = Schedule(SCHEDULE, rows)
 
     def tables(self) -> Sequence[Table[Any]]:
-        return (*self.knowledge.tables(), self.attempts, self.pauses, self.schedule)
+        return (*self.knowledge.tables(), self.attempts, self.pauses, self.backlog, self.schedule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,7 @@ class Turn:
         self._untimed(job)
         if timer is not None:
             self.state.schedule.at(timer.due_ms, Due(timer.kind, job.send.user_id, job.key))
+            self._waits(open_send, timer, 1)
         self.state.attempts.put(job.key, Row(state=state, open=replace(open_send, timer=timer)))
         place = pause_key(job.send.user_id, job.send.accepted_at, job.key)
         if state in _WAITING:
@@ -154,3 +160,9 @@ class Turn:
         timer = job.open.timer
         if timer is not None:
             self.state.schedule.delete(due_key(timer.due_ms, timer.kind, job.key))
+            self._waits(job.open, timer, -1)
+
+    def _waits(self, open_send: OpenSend, timer: Timer, count: int) -> None:
+        provider = open_send.tries.provider
+        if timer.kind == "retry" and provider is not None:
+            self.state.backlog.add(provider, count)

@@ -36,6 +36,20 @@ class StreamingMetrics:
             self._bound[name].inc(count)
 
 
+class SheddingMetrics:
+    """What waits for a channel's providers, and how much of it was given up."""
+
+    def __init__(self, registry: CollectorRegistry, role: str) -> None:
+        self._role = role
+        self._backlog = Gauge(
+            "tocsin_backlog", "Sends that wait for a provider", ["role", "provider"], registry=registry
+        )
+        self.shed = Counter("tocsin_sends_shed", "Sends given up", ["role"], registry=registry).labels(role).inc
+
+    def backlog(self, provider: str, count: int) -> None:
+        self._backlog.labels(self._role, provider).set(count)
+
+
 class WaitingRecords(Collector):
     """Fetched records that wait, by partition, asked for when the metrics are."""
 

@@ -18,6 +18,8 @@ from schemas.words import CHANNELS, Channel, Provider
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from agents.shedding import Shedding
+    from app.metrics import SheddingMetrics
     from app.ports import Performer
     from app.providers.limits import Limits
     from app.streaming.worker import RoleWorker
@@ -136,12 +138,21 @@ async def _operations(
 
 
 @dataclass(frozen=True, slots=True)
+class _Watched:
+    """What of a channel's backlog is given up, and where that is counted."""
+
+    shedding: "Shedding"
+    metrics: "SheddingMetrics"
+
+
+@dataclass(frozen=True, slots=True)
 class _Built:
-    """A role's machine, what carries out its calls, and how fast."""
+    """A role's machine, what carries out its calls and how fast, and what is given up when that isn't fast enough."""
 
     machine: Any
     performer: "Performer | None" = None
     limits: "Limits | None" = None
+    watched: "_Watched | None" = None
 
     def take_over(self, catalog: Catalog) -> None:
         """A batch is decided without a pause, so this always falls between two of them."""
@@ -155,7 +166,12 @@ class _Built:
 
 
 async def _build(
-    role: str, settings: Settings, catalog: Catalog, clock: Callable[[], int], stack: AsyncExitStack
+    role: str,
+    settings: Settings,
+    catalog: Catalog,
+    clock: Callable[[], int],
+    registry: "CollectorRegistry",
+    stack: AsyncExitStack,
 ) -> _Built:
     if role == "router":
         from agents.router import RouterMachine
@@ -167,15 +183,22 @@ async def _build(
         from agents.in_app import InAppMachine
 
         return _Built(InAppMachine(catalog))
-    return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, stack)
+    return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, registry, stack)
 
 
 async def _build_sender(
-    channel: Channel, settings: Settings, catalog: Catalog, clock: Callable[[], int], stack: AsyncExitStack
+    channel: Channel,
+    settings: Settings,
+    catalog: Catalog,
+    clock: Callable[[], int],
+    registry: "CollectorRegistry",
+    stack: AsyncExitStack,
 ) -> _Built:
     from agents.performing import Performing
     from agents.sender import SenderMachine
+    from agents.shedding import Shedding
     from agents.turn import Carrier
+    from app.metrics import SheddingMetrics
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
 
@@ -186,9 +209,14 @@ async def _build_sender(
     sections = settings.providers.configured()
     timeouts_ms = {provider: int(sections[provider].timeout * 1000) for provider in clients}
     limit, reserved = IN_HAND[channel]
-    machine = SenderMachine(catalog, Carrier(channel, timeouts_ms, public_url=_public_url(settings)))
+    metrics = SheddingMetrics(registry, channel)
+    shedding = Shedding(_shedding_changed, metrics.shed)
+    carrier = Carrier(channel, timeouts_ms, public_url=_public_url(settings), shedding=shedding)
+    machine = SenderMachine(catalog, carrier)
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
-    return _Built(machine, Performing(clients, limit=limit, reserved=reserved, clock=clock), limits)
+    return _Built(
+        machine, Performing(clients, limit=limit, reserved=reserved, clock=clock), limits, _Watched(shedding, metrics)
+    )
 
 
 def _public_url(settings: Settings) -> str:
@@ -211,6 +239,11 @@ def _breaker_changed(provider: str, why: str | None) -> None:
     log.warning("breaker changed", provider=provider, open=why is not None, why=why)
 
 
+def _shedding_changed(provider: str, backlog: int, limit: int, begins: bool) -> None:
+    said = "low sends are given up" if begins else "low sends are no longer given up"
+    log.warning(said, provider=provider, backlog=backlog, limit=limit)
+
+
 async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
     """Follows the configuration, joins the role's group, serves reads and announces what it owns."""
     from app.metrics import StreamingMetrics, WaitingRecords, process_registry
@@ -230,10 +263,10 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
         config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed))
         await config.start()
         stack.push_async_callback(config.close)
-        built = await _build(role, settings, config.catalog, clock, stack)
+        registry = process_registry()
+        built = await _build(role, settings, config.catalog, clock, registry, stack)
         running.append(built)
         _take_over(running, config.catalog, changed)  # it may be another one by now
-        registry = process_registry()
         metrics = StreamingMetrics(registry, role)
 
         def owned(partitions: frozenset[int]) -> None:
@@ -258,8 +291,27 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(server.stop)
         await worker.start()
         stack.push_async_callback(worker.stop)
+        if built.watched is not None:
+            _watch_backlog(stack, built.watched, worker, settings.kafka.partitions)
         await _announce(stack, settings, worker, server.url, changed, clock)
         await _until(stop, worker.crashed)
+
+
+def _watch_backlog(stack: AsyncExitStack, watched: _Watched, worker: "RoleWorker", partitions: int) -> None:
+    from agents.shedding import watch
+
+    machine: Any = worker.machine
+    watching = asyncio.create_task(
+        watch(
+            watched.shedding,
+            worker,
+            lambda: machine.catalog.policy,
+            tuple(machine.carrier.timeouts_ms),
+            partitions,
+            watched.metrics.backlog,
+        )
+    )
+    stack.push_async_callback(_cancelled, watching)
 
 
 def _take_over(running: Sequence[_Built], catalog: Catalog, changed: asyncio.Event) -> None:

@@ -17,6 +17,13 @@ class Lane:
     position: int | None = None
     paused: bool = False
 
+    def behind(self, end: int | None) -> int:
+        """How many records aren't handled yet. ``end``: the topic's end in this partition, as it was last heard of."""
+        waiting = len(self.waiting)
+        if end is None or self.position is None:
+            return waiting
+        return max(waiting, end - self.position)
+
 
 class Intakes:
     """The lanes of one partition, most urgent first."""

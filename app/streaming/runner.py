@@ -35,6 +35,8 @@ _MOST_DUE = 500
 _IDLE_S = 0.25
 _RETRY_DUE_MS = 60_000
 _BAD_IN_A_ROW = 1_000
+#: Lanes of what a role is asked to do.
+_ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
 
 
@@ -149,6 +151,14 @@ class PartitionRunner:
     def behind(self) -> int:
         """How many fetched records wait."""
         return sum(len(lane.waiting) for lane in self._intakes.lanes.values()) if self._intakes else 0
+
+    def unread(self, end: Callable[[str, int], int | None]) -> int:
+        """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a
+        topic's partition ends, as far as fetches have told; None: not known."""
+        if self._intakes is None:
+            return 0
+        lanes = [lane for lane in self._intakes.lanes.values() if lane.intake.urgency in _ASKED]
+        return sum(lane.behind(end(lane.intake.topic, self.partition)) for lane in lanes)
 
     async def _run(self) -> None:
         try:

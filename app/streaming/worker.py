@@ -121,6 +121,17 @@ class RoleWorker:
         """Fetched records that wait, by partition."""
         return {p: runner.behind() for p, runner in self._runners.items()}
 
+    def unread(self) -> int:
+        """How many records of what is asked of the role wait in the log, or fetched, in the partitions owned."""
+        return sum(runner.unread(self._end) for runner in self._runners.values())
+
+    def _end(self, topic: str, partition: int) -> int | None:
+        at, consumer = TP(topic, partition), self._app.consumer
+        try:
+            return consumer.highwater(at) if at in consumer.assignment() else None
+        except AssertionError:
+            return None  # it was taken away this very moment: the consumer has a thread of its own
+
     # --- partitions ---
 
     async def drain(self) -> None:

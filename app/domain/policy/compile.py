@@ -73,6 +73,7 @@ class _Compiler:
         default = categories[defaults.get("category", "other")]
         expires = self._checks.duration(("defaults", "expires_after"), defaults.get("expires_after", "48h"))
         rules = self._event_rules(categories, default, digests, expires)
+        providers = delivery.providers_of(self._root, self._checks)
         sources = self._root.get("critical", {}).get("sources")
         return Policy(
             timezone=self._zone(),
@@ -87,10 +88,11 @@ class _Compiler:
             quiet_hours=self._quiet_hours(quiet),
             quiet_channels=frozenset(quiet.get("channels", _QUIET_CHANNELS)),
             quiet_spread_ms=self._spread_ms(quiet),
-            providers=delivery.providers_of(self._root, self._checks),
+            providers=providers,
             retries=delivery.retries_of(self._root, self._checks),
             in_doubt=delivery.in_doubt_of(self._root, self._checks, categories),
             shed=delivery.shed_of(self._root, self._checks),
+            shed_backlog=delivery.shed_backlog_of(self._root, self._checks, providers),
             dedup_keys_ms=self._checks.duration(("defaults", "dedup", "keys"), dedup.get("keys", "7d")),
             dedup_content_ms=self._checks.duration_or_0(("defaults", "dedup", "content"), dedup.get("content", "10m")),
             expires_after_ms=expires,

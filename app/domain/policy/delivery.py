@@ -59,7 +59,20 @@ def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Collection[
 
 
 def shed_of(root: Mapping[str, Any], checks: Checks) -> dict[Priority, int]:
-    return {priority: checks.duration(("shed", priority), text) for priority, text in root.get("shed", {}).items()}
+    ages = {priority: text for priority, text in root.get("shed", {}).items() if priority != "backlog"}
+    return {priority: checks.duration(("shed", priority), text) for priority, text in ages.items()}
+
+
+def shed_backlog_of(
+    root: Mapping[str, Any], checks: Checks, choices: Mapping[Channel, ProviderChoice]
+) -> dict[Provider, int]:
+    limits: dict[Provider, int] = root.get("shed", {}).get("backlog", {})
+    used = {provider for choice in choices.values() for provider in choice.order}
+    for provider in limits:
+        if provider not in used:
+            path = ("shed", "backlog", provider)
+            checks.problem(path, f"{provider} is in no channel's order", "add it there, or leave out its limit")
+    return {provider: int(limit) for provider, limit in limits.items()}
 
 
 def _rate(text: str) -> Rate:

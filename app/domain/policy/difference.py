@@ -95,7 +95,10 @@ def _rules(policy: Policy) -> dict[str, Said]:
             "default": policy.in_doubt.default,
             **policy.in_doubt.by_category,
         },
-        "shed": {priority: _time(ms) for priority, ms in policy.shed.items()},
+        "shed": {
+            **{priority: _time(ms) for priority, ms in policy.shed.items()},
+            **{f"backlog.{provider}": limit for provider, limit in policy.shed_backlog.items()},
+        },
     }
 
 

@@ -108,6 +108,8 @@ class Policy:
     retries: Mapping[Channel, Retries]
     in_doubt: InDoubt
     shed: Mapping[Priority, int]
+    #: How many sends may wait for a provider before low ones are given up.
+    shed_backlog: Mapping[Provider, int]
     dedup_keys_ms: int
     dedup_content_ms: int
     expires_after_ms: int
