@@ -13,7 +13,7 @@ from tables.notifications import Chained
 def begin_chain(case: Case, chain: Chain) -> None:
     """Begins the first step that isn't stopped at once."""
     case.chain = Chained(ChainState(chain.steps), chain.wait_ms, tuple(sorted(chain.until)))
-    _begin_step(case, 0)
+    _begin_step(case, 0, "first")
 
 
 def part_judged(case: Case, index: int) -> None:
@@ -26,7 +26,7 @@ def part_judged(case: Case, index: int) -> None:
     if part.wait or live:
         _set(case, waits(case.chain.state, _rule(case.chain), case.desk.now, live))
     else:
-        _follow(case, step_failed(case.chain.state, part.step))
+        _follow(case, step_failed(case.chain.state, part.step), "ended")
 
 
 def stop_chain(case: Case) -> None:
@@ -40,21 +40,22 @@ def send_ended(case: Case, send_id: str, status: Status) -> None:
     if case.chain is None:
         return
     if status in ("failed", "suppressed", "bounced"):
-        _follow(case, send_failed(case.chain.state, send_id))
+        _follow(case, send_failed(case.chain.state, send_id), status)
     elif status in ("expired", "cancelled"):
         if send_id in case.chain.state.live:
             stop_chain(case)
     else:
-        _follow(case, reached(case.chain.state, _rule(case.chain), status))
+        _follow(case, reached(case.chain.state, _rule(case.chain), status), status)
 
 
 def wait_over(case: Case) -> None:
     """The current step's wait is over without word of it."""
     if case.chain is not None:
-        _follow(case, timed_out(case.chain.state, case.desk.now))
+        _follow(case, timed_out(case.chain.state, case.desk.now), "wait")
 
 
-def _follow(case: Case, move: Move) -> None:
+def _follow(case: Case, move: Move, why: str) -> None:
+    """``why``: what happened to the step before, see ``app.domain.trail``."""
     _set(case, move.state)
     for index, part in enumerate(case.parts):
         if part.step in move.cancel and _in_chain(case, part.channel, part.step):
@@ -63,17 +64,18 @@ def _follow(case: Case, move: Move) -> None:
             else:
                 withdraw(case, index, "cancelled")
     if move.begin is not None:
-        _begin_step(case, move.begin)
+        _begin_step(case, move.begin, why)
 
 
-def _begin_step(case: Case, step: int) -> None:
+def _begin_step(case: Case, step: int, why: str) -> None:
     assert case.chain is not None
     if step > 0:
         case.trail = []
         if stop_of(case) is not None:
             stop_chain(case)
             return
-    case.trail.append(("fallback", True, step))
+    rule = case.chain
+    case.trail.append(("fallback", True, step, why, rule.wait_ms, rule.state.steps, rule.until))
     part_judged(case, begin(case, case.chain.state.steps[step], step))
 
 

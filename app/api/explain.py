@@ -1,11 +1,12 @@
 """Why a recipient was told something, or wasn't: the events of one recipient, read as sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from app.domain.trail import explained
+from app.domain.trail import explained, moment
+from schemas.instants import parse_ms
 from schemas.words import CAME_BACK, ENDS, RANK, WAITS
 
 Event = Mapping[str, Any]
@@ -35,20 +36,20 @@ def explain(events: Sequence[Event]) -> Explanation:
     for event in events:
         if event["status"] not in ("accepted", "repeated"):
             by_channel.setdefault(event["channel"] or _ALL, []).append(event)
-    if len(by_channel) > 1:
-        by_channel.pop(_ALL, None)
+    of_all = by_channel.pop(_ALL, []) if len(by_channel) > 1 else []
     channels = {channel: _of_channel(said) for channel, said in by_channel.items()}
-    sentences = [_sentence(channel, explanation) for channel, explanation in channels.items()]
+    sentences = [_sentence(channel, channels[channel], [*of_all, *said]) for channel, said in by_channel.items()]
+    sentences += _never_begun(events, by_channel)
     return Explanation(" ".join(sentences) or "It was accepted and is about to be judged.", channels)
 
 
 def _of_channel(events: Sequence[Event]) -> ChannelExplanation:
     shown = _shown(events)
-    trails = [event["detail"]["trail"] for event in events if (event["detail"] or {}).get("trail")]
+    told = [detail for event in events if (detail := event["detail"] or {}).get("trail")]
     return ChannelExplanation(
         outcome=shown["status"],
         reason=shown["reason"],
-        trail=[explained(entry) for entry in trails[-1]] if trails else [],
+        trail=[explained(entry, told[-1].get("used_by") or ()) for entry in told[-1]["trail"]] if told else [],
         receipts=list(dict.fromkeys(event["status"] for event in events if event["status"] in CAME_BACK)),
     )
 
@@ -69,19 +70,25 @@ def _shown(events: Sequence[Event]) -> Event:
     return max(by_send.values(), key=lambda event: (event["status"] == "sent", event["status"] not in ENDS))
 
 
-def _sentence(channel: str, explanation: ChannelExplanation) -> str:
+# --- sentences ---
+
+
+def _sentence(channel: str, explanation: ChannelExplanation, events: Sequence[Event]) -> str:
+    """``events``: the channel's, after those of all channels."""
     by = "" if channel == _ALL else f" by {channel}"
-    because = _because(explanation)
+    shown = _shown([event for event in events if (event["channel"] or _ALL) == channel])
+    detail: Mapping[str, Any] = shown["detail"] or {}
+    because = _because(explanation, detail)
     match explanation.outcome:
         case "sent":
             came_back = f" ({', '.join(explanation.receipts)})" if explanation.receipts else ""
-            return f"Sent{by}{came_back}."
+            return f"Sent{by}{came_back}{_waited(events)}{_step(explanation)}."
         case "scheduled" | "held":
             return f"Waits to be sent{by}{because}."
         case "queued" | "sending" | "in_doubt" | "retrying":
-            return f"On its way{by}{because}."
+            return f"On its way{by}{because}{_waited(events)}{_step(explanation)}."
         case "aggregated":
-            return f"Gathered into a digest{by}."
+            return f"Gathered into a digest{by}{because}."
         case "unknown":
             return f"May have been sent{by}: the provider never said."
         case status if status in CAME_BACK:
@@ -90,8 +97,57 @@ def _sentence(channel: str, explanation: ChannelExplanation) -> str:
             return f"Not sent{by}{because or f': {status}'}."
 
 
-def _because(explanation: ChannelExplanation) -> str:
+def _because(explanation: ChannelExplanation, detail: Mapping[str, Any]) -> str:
+    if (words := _after(explanation, detail)) is not None:
+        return f": {words}"
     stopped = [entry["words"] for entry in explanation.trail if entry["answer"] is not True]
-    if stopped:
+    if stopped and detail.get("trail"):
         return f": {stopped[-1]}"
     return f": {explanation.reason.replace('_', ' ')}" if explanation.reason else ""
+
+
+def _after(explanation: ChannelExplanation, detail: Mapping[str, Any]) -> str | None:
+    """What a rule that leaves no entry in the trail says: what happened after the channel was judged."""
+    reason = (explanation.reason or "").replace("_", " ")
+    match explanation.outcome, explanation.reason:
+        case "suppressed", "replaced":
+            by = f" ({detail['by']})" if detail.get("by") else ""
+            return f"a newer one with its collapse key replaced it{by}"
+        case "suppressed", "active_in_app":
+            return "the user was in the app, and what was gathered was dropped"
+        case "suppressed", "shed":
+            return "it lay in the queue for too long, and its priority gives way"
+        case "held", _ if detail.get("until") and not detail.get("trail"):
+            return f"{reason} until {moment(parse_ms(detail['until']))}"
+        case "retrying", _ if detail.get("retry_at"):
+            return f"{reason}, again at {moment(parse_ms(detail['retry_at']))}"
+        case "in_doubt", _:
+            until = f" until {moment(parse_ms(detail['until']))}" if detail.get("until") else ""
+            return f"the provider's answer was lost ({reason}), and is asked after{until}"
+        case "failed", _ if detail.get("error"):
+            return f"{reason} ({detail['error']})"
+        case "aggregated", _ if detail.get("into"):
+            return f"it is told by {detail['into']}"
+        case _:
+            return None
+
+
+def _waited(events: Sequence[Event]) -> str:
+    """What it had to wait for before."""
+    waits = (event["reason"] or "its time" for event in events if event["status"] in WAITS)
+    named = [reason.replace("_", " ") for reason in dict.fromkeys(waits)]
+    return f", after waiting for {' and '.join(named)}" if named else ""
+
+
+def _step(explanation: ChannelExplanation) -> str:
+    """Which step of a fallback chain it was, and why that began."""
+    steps = [entry["words"] for entry in explanation.trail if entry["rule"] == "fallback"]
+    return f", as {steps[-1]}" if steps else ""
+
+
+def _never_begun(events: Sequence[Event], begun: Container[str]) -> list[str]:
+    """The steps of a fallback chain that nothing is told of."""
+    trails = [trail for event in events if (trail := (event["detail"] or {}).get("trail"))]
+    chains = [entry[5] for trail in trails for entry in trail if entry[0] == "fallback" and len(entry) > 5]
+    rest = [step for step in chains[-1] if step not in begun] if chains else []
+    return [f"Not begun: {', '.join(rest)}, later in the fallback chain."] if rest else []

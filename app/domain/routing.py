@@ -98,7 +98,6 @@ _LISTED: Entry = ("suppression_list", False)
 _UNLISTED: Entry = ("suppression_list", True)
 _NO_DIGEST: Entry = ("digest", True)
 _NO_CAP: Entry = ("cap", True, "none")
-_ROOM: Entry = ("cap", True)
 _CAP_CRITICAL: Entry = ("cap", True, "critical")
 _LOUD: Entry = ("quiet_hours", True, "none")
 _LOUD_CRITICAL: Entry = ("quiet_hours", True, "critical")
@@ -241,19 +240,20 @@ def _capped(
         return None
     over = judge_caps(caps, windows, waiting, subject.own_id, now)
     if over is None:
-        trail.append(_ROOM)
+        trail.append(policy.room_entry(subject.rule.category.name, channel))
         return None
     cap = over.cap
+    asked = (cap.name, len(over.used_by), cap.limit, cap.window_ms, over.free_at_ms)
     if cap.over == "digest" and not undigested and subject.rule.digestible:
         rule = policy.digests[cap.digest or ""]
         key = key_of(rule, subject.data()) if channel in rule.channels else None
         if key is not None:
-            trail.append(("cap", "wait", cap.name, len(over.used_by), cap.limit))
+            trail.append(("cap", "wait", *asked))
             return Verdict("digest", trail, "digest", over=over, digest=rule, digest_key=key)
     if cap.over == "defer":
-        trail.append(("cap", "wait", cap.name, len(over.used_by), cap.limit))
+        trail.append(("cap", "wait", *asked))
         return Verdict("hold", trail, "rate_cap", over.free_at_ms, over)
-    trail.append(("cap", False, cap.name, len(over.used_by), cap.limit))
+    trail.append(("cap", False, *asked))
     return Verdict("suppress", trail, "rate_cap", over=over)
 
 
@@ -272,5 +272,5 @@ def _quiet_until(
         trail.append(("quiet_hours", True, "day", recipient.zone))
         return None
     until = ends + spread_offset_ms(hours.spread_ms, recipient.user_id)
-    trail.append(("quiet_hours", "wait", recipient.zone, until))
+    trail.append(("quiet_hours", "wait", recipient.zone, until, hours.start, hours.end))
     return until

@@ -5,12 +5,16 @@ Inputs are names, numbers and times (Unix ms), never addresses, names of people 
 """
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from schemas.instants import rfc3339
+from app.domain.zones import local_time
 
 Answer = bool | Literal["wait"]
 Entry = Sequence[Any]
+
+#: So many of the notifications that use a cap up are named in words.
+_NAMED = 5
 
 _DND = {
     "off": "do not disturb is off",
@@ -26,6 +30,63 @@ _QUIET = {
     "channel": "quiet hours do not hold this channel",
     "none": "there are no quiet hours",
 }
+_ENDED = {
+    "ended": "came to nothing",
+    "failed": "failed",
+    "suppressed": "was suppressed",
+    "bounced": "bounced",
+}
+
+
+def moment(ms: int, zone: str = "UTC") -> str:
+    """``14:05 UTC on 4 March 2026``, with seconds where they matter; of another zone its wall clock."""
+    wall = datetime.fromtimestamp(ms // 1000, UTC) if zone == "UTC" else local_time(zone, ms)
+    clock = wall.strftime("%H:%M:%S" if wall.second else "%H:%M")
+    return f"{clock} {'UTC' if zone == 'UTC' else f'in {zone}'} on {wall.day} {wall.strftime('%B %Y')}"
+
+
+def lasting(ms: int) -> str:
+    """``10 min``, ``1 h``, ``24 h``, ``7 d``: the largest unit of which it is a whole number, days from two on."""
+    units = ((86_400_000, "d", 2), (3_600_000, "h", 1), (60_000, "min", 1), (1_000, "s", 1))
+    return next(
+        (f"{ms // unit} {name}" for unit, name, least in units if not ms % unit and ms // unit >= least), f"{ms} ms"
+    )
+
+
+def _cap(
+    name: str, used: int, limit: int, window_ms: int | None = None, free_at_ms: int | None = None, *used_by: str
+) -> str:
+    """``push-hour, 10 in 1 h, used by …, …; the next slot is free at 14:05 UTC on 4 March 2026``."""
+    if window_ms is None or free_at_ms is None:
+        return f"cap {name} is used up: {used} of {limit}"
+    more = f" and {len(used_by) - _NAMED} more" if len(used_by) > _NAMED else ""
+    by = f"used by {', '.join(used_by[:_NAMED])}{more}" if used_by else f"used up: {used} of {limit}"
+    return f"cap {name}, {limit} in {lasting(window_ms)}, {by}; the next slot is free at {moment(free_at_ms)}"
+
+
+def _room(why: str = "room", *names: str) -> str:
+    return _CAP[why] + (f" in {', '.join(names)}" if names else "")
+
+
+def _quiet(zone: str, ms: int, start: int | None = None, end: int | None = None) -> str:
+    hours = f" ({_clock(start)} to {_clock(end)})" if start is not None and end is not None else ""
+    return f"quiet hours{hours} until {moment(ms, zone)}"
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _fallback(step: int, why: str = "", wait_ms: int = 0, steps: Sequence[str] = (), until: Sequence[str] = ()) -> str:
+    """Which step began, and why."""
+    of = f"step {step + 1} of the fallback chain" + (f" {' → '.join(steps)}" if steps else "")
+    if not steps or step == 0:
+        return of
+    before = steps[step - 1]
+    if why == "wait":
+        return f"{of}: by {before} it was not {' or '.join(until)} within {lasting(wait_ms)}"
+    return f"{of}: {before} {_ENDED.get(why, why)}"
+
 
 #: By rule and answer: the words, given the entry's inputs.
 _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
@@ -37,16 +98,16 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("duplicate", False): lambda of: f"it says the same as {of}, asked for shortly before",
     ("cancelled", True): lambda: "it was not cancelled",
     ("cancelled", False): lambda: "it was cancelled",
-    ("expired", True): lambda ms: f"it is good until {rfc3339(ms)}",
-    ("expired", False): lambda ms: f"it was good until {rfc3339(ms)} only",
+    ("expired", True): lambda ms: f"it is good until {moment(ms)}",
+    ("expired", False): lambda ms: f"it was good until {moment(ms)} only",
     ("scheduled", True): lambda: "it is due",
-    ("scheduled", "wait"): lambda ms: f"it is to go out at {rfc3339(ms)}",
+    ("scheduled", "wait"): lambda ms: f"it is to go out at {moment(ms)}",
     ("template", False): lambda name: f"there is no template {name}",
     ("channels", True): lambda by, *names: f"{', '.join(names)}, by the {by}",
     ("channels", False): lambda by: f"no channel is left of those of the {by}",
-    ("fallback", True): lambda step: f"step {step + 1} of the fallback chain",
+    ("fallback", True): _fallback,
     ("dnd", True): lambda why="off": _DND[why],
-    ("dnd", False): lambda until=None: "do not disturb is on" + (f" until {rfc3339(until)}" if until else ""),
+    ("dnd", False): lambda until=None: "do not disturb is on" + (f" until {moment(until)}" if until else ""),
     ("preference", True): lambda by: f"the user lets it through ({by})",
     ("preference", False): lambda by: f"the user switched it off ({by})",
     ("consent", True): lambda by: f"consent is no obstacle ({by})",
@@ -58,12 +119,12 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("provider", True): lambda *names: f"{', '.join(names)} can carry it",
     ("provider", False): lambda *names: "no provider that could carry it is configured",
     ("digest", True): lambda why="none": _DIGEST[why],
-    ("digest", "wait"): lambda name, ms: f"gathered by the digest {name} until {rfc3339(ms)}",
-    ("cap", True): lambda why="room": _CAP[why],
-    ("cap", False): lambda name, used, limit: f"the cap {name} is used up: {used} of {limit}",
-    ("cap", "wait"): lambda name, used, limit: f"the cap {name} is used up: {used} of {limit}; it waits",
+    ("digest", "wait"): lambda name, ms: f"gathered by the digest {name}, which closes at {moment(ms)}",
+    ("cap", True): _room,
+    ("cap", False): _cap,
+    ("cap", "wait"): _cap,
     ("quiet_hours", True): lambda why="day", zone="": _QUIET[why] + (f" in {zone}" if zone else ""),
-    ("quiet_hours", "wait"): lambda zone, ms: f"it is quiet in {zone} until {rfc3339(ms)}",
+    ("quiet_hours", "wait"): _quiet,
 }
 
 
@@ -71,10 +132,19 @@ def words(entry: Entry) -> str:
     """What an entry says, for people. One that this version doesn't know is shown as it is."""
     rule, answer, *inputs = entry
     known = _WORDS.get((rule, answer))
-    return known(*inputs) if known is not None else " ".join(str(part) for part in entry)
+    try:
+        return known(*inputs) if known is not None else _as_it_is(entry)
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return _as_it_is(entry)
 
 
-def explained(entry: Entry) -> dict[str, Any]:
-    """``{rule, input, answer, words}`` of an entry."""
-    rule, answer, *inputs = entry
-    return {"rule": rule, "input": inputs, "answer": answer, "words": words(entry)}
+def _as_it_is(entry: Entry) -> str:
+    return " ".join(str(part) for part in entry)
+
+
+def explained(entry: Entry, used_by: Sequence[str] = ()) -> dict[str, Any]:
+    """``{rule, input, answer, words}`` of an entry. ``used_by``: what uses up the cap that the decision was about."""
+    rule, answer = entry[:2]
+    if rule == "cap" and answer is not True:
+        entry = (*entry, *used_by)
+    return {"rule": rule, "input": list(entry[2:]), "answer": answer, "words": words(entry)}

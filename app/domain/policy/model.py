@@ -118,6 +118,7 @@ class Policy:
     critical_sources: frozenset[str] | None
     _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
     _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _rooms: dict[tuple[str, Channel], Entry] = field(default_factory=dict, compare=False, repr=False)
     _able: dict[tuple[Channel, frozenset[Provider]], Entry] = field(default_factory=dict, compare=False, repr=False)
 
     def rule_of(self, event_type: str) -> EventRule:
@@ -151,6 +152,14 @@ class Policy:
             caps = tuple(cap for cap in self.caps if cap.counts(category, channel))
             self._caps[category, channel] = caps
         return caps
+
+    def room_entry(self, category: str, channel: Channel) -> Entry:
+        """The trail's entry of the caps that count a send and have a place for it: their names are its inputs."""
+        entry = self._rooms.get((category, channel))
+        if entry is None:
+            names = [cap.name for cap in self.caps_of(category, channel)]
+            entry = self._rooms[category, channel] = ("cap", True, "room", *names)
+        return entry
 
     def provider_entry(self, channel: Channel, configured: frozenset[Provider]) -> Entry:
         """The trail's entry of the providers that can carry the channel, in the policy's order: they are its inputs."""

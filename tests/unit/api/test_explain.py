@@ -29,7 +29,10 @@ def test_what_was_only_accepted_is_about_to_be_judged() -> None:
         ([event("queued"), event("sent"), event("delivered"), event("opened")], "Sent by push (delivered, opened)."),
         ([event("queued"), event("opened")], "On its way by push."),
         ([event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
-        ([event("held"), event("queued"), event("sending")], "On its way by push."),
+        (
+            [event("held", reason="rate_cap"), event("queued"), event("sending")],
+            "On its way by push, after waiting for rate cap.",
+        ),
         ([event("queued"), event("retrying", reason="timeout")], "On its way by push: timeout."),
         ([event("queued"), event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
         ([event("suppressed", reason="opted_out")], "Not sent by push: opted out."),
@@ -37,7 +40,7 @@ def test_what_was_only_accepted_is_about_to_be_judged() -> None:
         ([event("suppressed", None, reason="duplicate")], "Not sent: duplicate."),
         ([event("aggregated")], "Gathered into a digest by push."),
         ([event("sending"), event("unknown")], "May have been sent by push: the provider never said."),
-        ([event("scheduled", None), event("queued"), event("sent")], "Sent by push."),
+        ([event("scheduled", None), event("queued"), event("sent")], "Sent by push, after waiting for its time."),
     ],
 )
 def test_the_summary_says_what_it_came_to(events: list[dict[str, Any]], sentence: str) -> None:
