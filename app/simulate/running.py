@@ -15,7 +15,7 @@ from aiokafka.structs import ConsumerRecord
 from app.domain.catalog import Catalog
 from app.domain.routing import Providers
 from app.simulate.comparison import Comparison
-from app.simulate.erased import Erased
+from app.simulate.erased import ErasuresFollower
 from app.simulate.fates import Fates
 from app.simulate.recorded import Recorded
 from app.simulate.side import Side
@@ -73,21 +73,21 @@ async def simulate(client_options: Mapping[str, Any], question: Question, progre
         await recorded.start()
         if not recorded.requests:
             raise NothingRecorded
-        erased = Erased(client_options, question.partitions)
+        following = ErasuresFollower(client_options, question.partitions)
         try:
-            await erased.start()
-            return await _Simulation(question, recorded, erased, progress).run()
+            await following.start()
+            return await _Simulation(question, recorded, following, progress).run()
         finally:
-            await erased.close()
+            await following.close()
     finally:
         await recorded.close()
 
 
 class _Simulation:
-    def __init__(self, question: Question, recorded: Recorded, erased: Erased, progress: Progress) -> None:
+    def __init__(self, question: Question, recorded: Recorded, following: ErasuresFollower, progress: Progress) -> None:
         self._question = question
         self._recorded = recorded
-        self._erased = erased
+        self._following = following
         self._progress = progress
         self._answer = Answer(Comparison(question.examples))
         self._refreshed = time.monotonic()
@@ -102,7 +102,7 @@ class _Simulation:
                     for name, catalog in (("now", self._question.now), ("new", self._question.new))
                 )
                 await self._partition(partition, now, new)
-        self._answer.comparison.leave_out(self._erased)
+        self._answer.comparison.leave_out(self._following.erasures)
         self._progress(self._recorded.total, self._recorded.total)
         return self._answer
 
@@ -113,7 +113,7 @@ class _Simulation:
         sides = (now, new)
         async for moment, record in self._recorded.read(partition):
             await self._told(partition, sides)
-            if self._erased.hides(record):
+            if self._following.erasures.hides(record):
                 self._answer.hidden += 1
                 continue
             self._answer.read[record.topic] += 1
@@ -138,7 +138,7 @@ class _Simulation:
             await self._refresh(partition, sides)
 
     async def _refresh(self, partition: int, sides: tuple[Side, Side]) -> None:
-        for erasure in await self._erased.refresh():
+        for erasure in await self._following.refresh():
             if erasure.partition == partition and erasure.key is not None:
                 _forget(erasure, sides)
         self._refreshed = time.monotonic()
