@@ -10,12 +10,14 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from app.streaming.crashing import reach
-from app.streaming.restoring import Committed
+from app.streaming.journal import Bookmark
+from app.streaming.restoring import Committed, latest
 
 log = structlog.get_logger(__name__)
 
 _EVERY_S = 0.05
 _JOURNAL = "journal:"
+_NOWHERE = Bookmark(-1, -1)
 
 
 class GroupMember(Protocol):
@@ -34,7 +36,7 @@ class Committer:
         self._member: GroupMember | None = None
         self._noted: dict[TP, OffsetAndMetadata] = {}
         self._committed: dict[TP, OffsetAndMetadata] = {}
-        self._journal: dict[int, int] = {}
+        self._journal: dict[int, Bookmark] = {}
         self._lock = asyncio.Lock()
 
     def join(self, member: GroupMember) -> None:
@@ -49,16 +51,17 @@ class Committer:
             for tp, offset in found.items()
             if offset.offset >= 0
         }
-        last = max((c.journal for c in at.values() if c.journal is not None), default=None)
+        last = latest(at.values())
         if last is not None:
             self._journal[partition] = last
         return at
 
-    def note(self, partition: int, positions: Mapping[str, int], journal_offset: int | None) -> None:
-        """Remembers what is to be committed next. ``journal_offset`` None: no new entry since the last note."""
-        if journal_offset is not None:
-            self._journal[partition] = journal_offset
-        metadata = f"{_JOURNAL}{self._journal.get(partition, -1)}"
+    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None:
+        """Remembers what is to be committed next. ``bookmark`` None: no new entry since the last note."""
+        if bookmark is not None:
+            self._journal[partition] = bookmark
+        last = self._journal.get(partition, _NOWHERE)
+        metadata = f"{_JOURNAL}{last.entry}:{last.claim}"
         for topic, position in positions.items():
             self._noted[TP(topic, partition)] = OffsetAndMetadata(position, metadata)
 
@@ -94,7 +97,8 @@ class Committer:
         self._journal.pop(partition, None)
 
 
-def _journal_of(metadata: str | None) -> int | None:
+def _journal_of(metadata: str | None) -> Bookmark | None:
     if not metadata or not metadata.startswith(_JOURNAL):
         return None
-    return int(metadata.removeprefix(_JOURNAL))
+    entry, _, claim = metadata.removeprefix(_JOURNAL).partition(":")
+    return Bookmark(int(entry), int(claim or -1))

@@ -3,15 +3,23 @@
 One record is appended or it isn't, so a checkpoint is atomic: what a batch changed, what it produces and how far it
 read are durable together. After a crash the entries that were not yet carried out are carried out again, byte for
 byte; what was never journaled never happened (docs/decisions/0002-journal.md).
+
+It is also what fences a partition: its owner appends a claim first, and an entry that names an older claim than the
+latest before it was written by a worker that had lost the partition without knowing: it counts for nothing
+(docs/decisions/0005-claims-of-partitions.md).
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from app.domain.out import Produce
+
+#: Keys, so that compaction leaves the last entry and the last claim.
+ENTRY, CLAIM = b"", b"claim"
 
 #: Rows changed by table: key and new bytes, None for a deleted row.
 Changes = Mapping[str, Mapping[bytes, bytes | None]]
@@ -24,7 +32,30 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     positions: dict[str, int]
     changes: dict[str, dict[bytes, bytes | None]]
     outputs: list[Produce]
+    #: The offset of the claim under which it was written.
+    claim: int = -1
 
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """An entry's offset and that of its claim: the last one that is known to have been carried out."""
+
+    entry: int
+    claim: int
+
+
+class Fenced(Exception):
+    """Another worker has taken the partition over: this one must stop before it does anything more."""
+
+
+class Appender(Protocol):
+    async def append(self, topic: str, partition: int, value: bytes, key: bytes = ENTRY) -> int:
+        """One record, alone in its batch; returns its offset."""
+        ...
+
+
+#: Whether the journal's partition holds a claim in these offsets, the second not included.
+Claimed = Callable[[int, int, int], Awaitable[bool]]
 
 encode_entry: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Entry).decode
@@ -33,3 +64,52 @@ _decode: Final = msgspec.msgpack.Decoder(Entry).decode
 def decode_entry(value: bytes) -> Entry:
     """Raises msgspec.DecodeError for what isn't an entry."""
     return _decode(value)
+
+
+def valid_entries(
+    records: Iterable[tuple[int, bytes | None, bytes]], since: Bookmark | None
+) -> list[tuple[int, Entry]]:
+    """The entries among a journal's records (offset, key, value) that were written by the partition's owner of then.
+
+    ``since``: what is known from before the first record.
+    """
+    latest = since.claim if since is not None else -1
+    valid: list[tuple[int, Entry]] = []
+    for offset, key, value in records:
+        if key == CLAIM:
+            latest = offset
+            continue
+        entry = decode_entry(value)
+        if entry.claim >= latest:
+            latest = entry.claim
+            valid.append((offset, entry))
+    return valid
+
+
+class OwnedJournal:
+    """One partition's journal as its owner writes it. Its records lie one after the other: a gap was somebody else."""
+
+    def __init__(self, appender: Appender, claimed: Claimed, topic: str, partition: int) -> None:
+        self._appender = appender
+        self._claimed = claimed
+        self._topic = topic
+        self._partition = partition
+        self._claim = -1
+        self._next = 0
+
+    async def claim(self, owner: str) -> int:
+        """Takes the partition over: from here on no entry of an earlier owner counts. Returns the claim's offset."""
+        self._claim = await self._appender.append(self._topic, self._partition, owner.encode(), CLAIM)
+        self._next = self._claim + 1
+        return self._claim
+
+    async def append(
+        self, positions: dict[str, int], changes: dict[str, dict[bytes, bytes | None]], outputs: list[Produce]
+    ) -> tuple[Bookmark, Entry]:
+        """Raises Fenced where another worker claimed the partition before this entry was appended."""
+        entry = Entry(positions, changes, outputs, self._claim)
+        offset = await self._appender.append(self._topic, self._partition, encode_entry(entry))
+        if offset != self._next and await self._claimed(self._partition, self._next, offset):
+            raise Fenced(f"{self._topic}[{self._partition}] was claimed by another worker")
+        self._next = offset + 1
+        return Bookmark(offset, self._claim), entry

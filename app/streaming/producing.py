@@ -5,6 +5,7 @@ aiokafka's ``send`` costs a task and a future a record; ``create_batch`` and ``s
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -18,6 +19,15 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 class ProduceFailed(Exception):
     """Kafka did not acknowledge a record: the worker has to stop before it acknowledges anything itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where records came to lie, the end not included. If that is more than ``records``, others' lie among them."""
+
+    first: int
+    end: int
+    records: int
 
 
 class BatchProducer:
@@ -45,30 +55,30 @@ class BatchProducer:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def append(self, topic: str, partition: int, value: bytes) -> int:
+    async def append(self, topic: str, partition: int, value: bytes, key: bytes = b"") -> int:
         """One record, alone in its batch; returns its offset."""
         assert self._producer is not None
         try:
-            metadata = await self._producer.send_and_wait(topic, value, key=b"", partition=partition)
+            metadata = await self._producer.send_and_wait(topic, value, key=key, partition=partition)
         except Exception as error:
             raise ProduceFailed(f"{topic}[{partition}]: {error!r}") from error
         return int(metadata.offset)
 
-    async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], int]:
+    async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], Span]:
         """Produces all and waits until all are acknowledged. Order is kept within a topic's partition.
 
-        Returns the offset after the last record of each (topic, partition). Raises ProduceFailed.
+        Returns where they lie, by (topic, partition). Raises ProduceFailed.
         """
         grouped: dict[tuple[str, int], list[Produce]] = {}
         for record in records:
             where = (record.topic, partition if record.partition < 0 else record.partition)
             grouped.setdefault(where, []).append(record)
         sent = [(where, await self._send(where, group)) for where, group in grouped.items()]
-        ends: dict[tuple[str, int], int] = {}
+        spans: dict[tuple[str, int], Span] = {}
         for where, futures in sent:
-            ends[where] = await _last_offset(where, futures) + 1
+            spans[where] = await _span(where, futures)
             reach("amid_outputs")
-        return ends
+        return spans
 
     async def _send(self, where: tuple[str, int], records: list[Produce]) -> list[tuple[asyncio.Future[Any], int]]:
         assert self._producer is not None
@@ -96,12 +106,13 @@ class BatchProducer:
             raise ProduceFailed(f"{topic}[{partition}]: {error!r}") from error
 
 
-async def _last_offset(where: tuple[str, int], futures: list[tuple[asyncio.Future[Any], int]]) -> int:
-    last = -1
+async def _span(where: tuple[str, int], futures: list[tuple[asyncio.Future[Any], int]]) -> Span:
+    first, end, records = -1, -1, 0
     for future, count in futures:
         try:
             metadata = await future
         except Exception as error:
             raise ProduceFailed(f"{where[0]}[{where[1]}]: {error!r}") from error
-        last = metadata.offset + count - 1
-    return last
+        first = metadata.offset if first < 0 else first
+        end, records = metadata.offset + count, records + count
+    return Span(first, end, records)

@@ -5,7 +5,8 @@ have taken it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.streaming.journal import Entry, decode_entry
+from app.streaming.journal import CLAIM, Bookmark, Entry, valid_entries
 from app.streaming.producing import MAX_REQUEST_BYTES
 from app.streaming.store import PartitionStore
 
@@ -28,14 +29,14 @@ class Committed:
     """Where the group's commit for one topic stands; ``journal``: the last entry that commit had carried out."""
 
     offset: int
-    journal: int | None
+    journal: Bookmark | None
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
     """What the journal holds: entries still to be carried out, oldest first, and the last one's positions."""
 
-    entries: list[tuple[int, Entry]]
+    entries: list[tuple[Bookmark, Entry]]
     positions: dict[str, int]
 
 
@@ -73,23 +74,37 @@ class Restorer:
             total = sum(end - store.changelog_offset(tables[tp]) for tp, end in todo.items())
             return await self._apply(consumer, store, tables, todo, total, progress)
 
-    async def owed(self, store: PartitionStore, partition: int, committed: int | None) -> Owed:
-        """The journal's entries whose effects aren't all known to be durable.
+    async def owed(self, store: PartitionStore, partition: int, committed: Bookmark | None, claim: int) -> Owed:
+        """The journal's entries before ``claim`` whose effects aren't all known to be durable.
 
         ``committed``: the last entry that the group's commit had carried out.
         """
         tp = TopicPartition(self._journal, partition)
+        # (a bookmark beyond the claim is of a journal that is gone)
+        known = [b for b in (store.bookmark(), committed) if b is not None and 0 <= b.entry < claim]
+        since = max(known, key=lambda b: b.entry, default=None)
         async with self._reader([tp]) as consumer:
             begin = (await consumer.beginning_offsets([tp]))[tp]
-            end = (await consumer.end_offsets([tp]))[tp]
-            if begin >= end:
-                return Owed([], {})
-            known = [offset for offset in (store.journal_offset(), committed) if offset is not None and offset < end]
-            carried_out = max(known, default=end - 2)
-            consumer.seek(tp, max(begin, min(carried_out + 1, end - 1)))
-            entries = [(r.offset, decode_entry(r.value)) async for r in _until(consumer, {tp: end}) if r.value]
-        positions = entries[-1][1].positions if entries else {}
-        return Owed([(offset, entry) for offset, entry in entries if offset > carried_out], positions)
+            consumer.seek(tp, max(begin, since.entry if since is not None else 0))
+            records = [(r.offset, r.key, r.value) async for r in _until(consumer, {tp: claim + 1}) if r.value]
+        entries = valid_entries(records, since)
+        # One entry at a time is carried out: where nothing is known, only the last can be owed.
+        todo = entries[-1:] if since is None else [(o, entry) for o, entry in entries if o > since.entry]
+        return Owed([(Bookmark(o, e.claim), e) for o, e in todo], entries[-1][1].positions if entries else {})
+
+    async def claimed(self, partition: int, start: int, end: int) -> bool:
+        """Whether somebody claimed the partition in these offsets of its journal."""
+        return CLAIM in await self._keys(self._journal, partition, start, end)
+
+    async def changed(self, table: str, partition: int, start: int, end: int) -> set[bytes]:
+        """The keys of the rows that these offsets of a table's changelog are about."""
+        return await self._keys(self._changelogs[table], partition, start, end)
+
+    async def _keys(self, topic: str, partition: int, start: int, end: int) -> set[bytes]:
+        tp = TopicPartition(topic, partition)
+        async with self._reader([tp]) as consumer:
+            consumer.seek(tp, max(start, (await consumer.beginning_offsets([tp]))[tp]))
+            return {record.key async for record in _until(consumer, {tp: end})}
 
     @asynccontextmanager
     async def _reader(self, tps: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
@@ -141,7 +156,7 @@ async def _batches(
         for tp in list(left):
             if await consumer.position(tp) >= left[tp]:
                 del left[tp]
-        if left and asyncio.get_running_loop().time() - quiet_since > _QUIET_S:
+        if left and asyncio.get_running_loop().time() - quiet_since > _QUIET_S and _answered(consumer, left):
             # Everything up to the end has been compacted away: nothing more can come.
             log.warning("nothing left to read before the end", topics=sorted({tp.topic for tp in left}))
             for tp, end in left.items():
@@ -149,10 +164,21 @@ async def _batches(
             return
 
 
+def _answered(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> bool:
+    """Whether the broker has said of each lately that there is nothing; one that is away says nothing of the log."""
+    lately_ms = (time.time() - _QUIET_S / 2) * 1000
+    return all((consumer.last_poll_timestamp(tp) or 0) > lately_ms for tp in tps)
+
+
 async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:
     async for _, records, _ in _batches(consumer, ends):
         for record in records:
             yield record
+
+
+def latest(committed: Iterable[Committed]) -> Bookmark | None:
+    """The last entry that any of the commits had carried out."""
+    return max((c.journal for c in committed if c.journal is not None), key=lambda b: b.entry, default=None)
 
 
 def start_positions(committed: Mapping[str, Committed], owed: Owed) -> dict[str, int]:

@@ -18,9 +18,9 @@ from app.ports import LogRecord, Machine, Performer, Urgency
 from app.streaming.crashing import reach
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.intake import Intakes, Lane
-from app.streaming.journal import Entry, encode_entry
+from app.streaming.journal import Bookmark, Entry, OwnedJournal
 from app.streaming.producing import BatchProducer
-from app.streaming.restoring import Committed, Owed, Restorer, start_positions
+from app.streaming.restoring import Committed, Restorer, latest, start_positions
 from app.streaming.store import PartitionStore
 from app.streaming.sweeping import Sweeper
 from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
@@ -49,7 +49,7 @@ class Positions(Protocol):
 
     async def committed(self, partition: int) -> dict[str, Committed]: ...
 
-    def note(self, partition: int, positions: Mapping[str, int], journal_offset: int | None) -> None: ...
+    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class Parts:
     pause: Callable[[str, int], None]
     resume: Callable[[str, int], None]
     counted: Callable[[str, int], None]
+    #: The process's name, for whoever reads the journal.
+    owner: str = ""
     #: Seconds of real work, by which a batch is bounded.
     stopwatch: Callable[[], float] = time.perf_counter
 
@@ -99,7 +101,11 @@ class PartitionRunner:
         self._horizon: tuple[int, int] = (-1, -1)
         self._task: asyncio.Task[None] | None = None
         self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
-        self._journal = journal_topic(parts.machine.role)
+        self._journal = OwnedJournal(
+            parts.producer, parts.restorer.claimed, journal_topic(parts.machine.role), partition
+        )
+        #: The next offset of each changelog that this partition's rows are to have.
+        self._ends: dict[str, int] = {}
         self._owned = {i.topic: i.owned for i in parts.machine.intakes}
         self._gated = any(i.gated for i in parts.machine.intakes)
 
@@ -176,11 +182,13 @@ class PartitionRunner:
 
     async def _open(self) -> None:
         started = time.monotonic()
+        claim = await self._journal.claim(self._parts.owner)
         rows = await self._parts.restorer.restore(self._store, self.partition)
+        self._ends = {table: self._store.changelog_offset(table) for table in self._changelogs}
         committed = await self._parts.positions.committed(self.partition)
-        last = max((c.journal for c in committed.values() if c.journal is not None), default=None)
-        owed = await self._parts.restorer.owed(self._store, self.partition, last)
-        await self._carry_out_owed(owed)
+        owed = await self._parts.restorer.owed(self._store, self.partition, latest(committed.values()), claim)
+        for bookmark, entry in owed.entries:
+            await self._carry_out(entry, bookmark)
         positions = start_positions(committed, owed)
         if self._gated:
             # What retention took will never come: the commands are read to their end from where they begin.
@@ -199,10 +207,6 @@ class PartitionRunner:
             checkpoints_repeated=len(owed.entries),
             seconds=round(time.monotonic() - started, 2),
         )
-
-    async def _carry_out_owed(self, owed: Owed) -> None:
-        for offset, entry in owed.entries:
-            await self._carry_out(entry, offset)
 
     # --- drawing ---
 
@@ -378,12 +382,11 @@ class PartitionRunner:
         changes = {t.spec.name: rows for t in self._tables if (rows := t.changes())}
         positions = self._intakes.positions()
         if changes or out.records:
-            entry = Entry(positions, changes, out.records)
             reach("before_journal")
-            offset = await self._parts.producer.append(self._journal, self.partition, encode_entry(entry))
+            bookmark, entry = await self._journal.append(positions, changes, out.records)
             reach("after_journal")
-            await self._carry_out(entry, offset)
-            self._parts.positions.note(self.partition, positions, offset)
+            await self._carry_out(entry, bookmark)
+            self._parts.positions.note(self.partition, positions, bookmark)
             self._parts.counted("checkpoints", 1)
             self._written += sum(map(len, changes.values()))
         else:
@@ -397,20 +400,33 @@ class PartitionRunner:
         for call in out.calls:
             self._begin_call(call)
 
-    async def _carry_out(self, entry: Entry, journal_offset: int) -> None:
+    async def _carry_out(self, entry: Entry, bookmark: Bookmark) -> None:
         records = [
             Produce(self._changelogs[table], key, value)
             for table, rows in entry.changes.items()
             for key, value in rows.items()
         ]
         records.extend(entry.outputs)
-        ends = await self._parts.producer.produce(records, self.partition)
+        produced = await self._parts.producer.produce(records, self.partition)
         reach("after_outputs")
-        offsets = {
-            table: ends[self._changelogs[table], self.partition] for table in entry.changes if entry.changes[table]
-        }
-        self._store.write(entry.changes, offsets, journal_offset)
+        spans = {table: produced[self._changelogs[table], self.partition] for table in entry.changes}
+        self._store.write(entry.changes, {table: span.end for table, span in spans.items()}, bookmark)
         reach("after_store")
+        for table, span in spans.items():
+            if span.first != self._ends[table] or span.end - span.first != span.records:
+                await self._say_again(table, self._ends[table], span.end)
+            else:
+                self._ends[table] = span.end
+
+    async def _say_again(self, table: str, start: int, end: int) -> None:
+        """A worker that had lost the partition wrote to its changelog, late: what it wrote of is said as it is."""
+        keys = await self._parts.restorer.changed(table, self.partition, start, end)
+        topic = self._changelogs[table]
+        log.warning("rows of a former owner came late", table=table, partition=self.partition, rows=len(keys))
+        records = [Produce(topic, key, self._store.get(table, key)) for key in keys]
+        produced = await self._parts.producer.produce(records, self.partition)
+        self._ends[table] = produced[topic, self.partition].end if records else end
+        self._store.write({}, {table: self._ends[table]})
 
     def _begin_call(self, call: Any) -> None:
         task = asyncio.create_task(self._perform(call))

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from struct import Struct
 
 from rocksdict import (
     AccessType,
@@ -14,10 +15,12 @@ from rocksdict import (
 )
 
 from app.ports import Rows
+from app.streaming.journal import Bookmark
 
 _MEGABYTE = 1024 * 1024
 _OFFSET = b"\0offset\0"
 _JOURNAL = b"\0journal"
+_TWO = Struct(">qq")
 
 
 class StoreBroken(Exception):
@@ -83,7 +86,7 @@ class PartitionStore(Rows):
         self,
         changes: Mapping[str, Mapping[bytes, bytes | None]],
         changelog_offsets: Mapping[str, int],
-        journal_offset: int | None = None,
+        bookmark: Bookmark | None = None,
     ) -> None:
         """All or nothing: rows (None deletes), each changelog's next offset, the journal entry they belong to."""
         batch = WriteBatch(raw_mode=True)
@@ -96,17 +99,18 @@ class PartitionStore(Rows):
                     batch.put(prefix + key, value)
         for table, offset in changelog_offsets.items():
             batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big"))
-        if journal_offset is not None:
-            batch.put(_JOURNAL, journal_offset.to_bytes(8, "big"))
+        if bookmark is not None:
+            batch.put(_JOURNAL, _TWO.pack(bookmark.entry, bookmark.claim))
         self._db.write(batch)
 
     def changelog_offset(self, table: str) -> int:
         """The next offset of the table's changelog that this store hasn't seen; 0 for a new store."""
         return self._number(_OFFSET + table.encode()) or 0
 
-    def journal_offset(self) -> int | None:
+    def bookmark(self) -> Bookmark | None:
         """The last journal entry that this store holds the rows of."""
-        return self._number(_JOURNAL)
+        value: bytes | None = self._db.get(_JOURNAL)
+        return None if value is None else Bookmark(*_TWO.unpack(value))
 
     def clear(self, tables: Mapping[str, object] | list[str]) -> None:
         """Forgets every row of these tables and how far they were read."""

@@ -72,6 +72,7 @@ class RoleWorker:
             pause=lambda topic, partition: self._app.consumer.pause_partitions({TP(topic, partition)}),
             resume=lambda topic, partition: self._app.consumer.resume_partitions({TP(topic, partition)}),
             counted=counted,
+            owner=f"{role}-{instance}",
         )
 
     # --- life ---

@@ -7,6 +7,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from app.streaming.committing import Committer
+from app.streaming.journal import Bookmark
 from app.streaming.restoring import Committed
 
 
@@ -38,36 +39,36 @@ async def test_many_checkpoints_are_one_commit() -> None:
     member = FakeMember()
     committer = joined(member)
     for number in range(1, 5):
-        committer.note(0, {"events": number * 10}, number)
+        committer.note(0, {"events": number * 10}, Bookmark(number, 0))
     await committer.flush()
 
-    assert member.commits == [{TP("events", 0): OffsetAndMetadata(40, "journal:4")}]
+    assert member.commits == [{TP("events", 0): OffsetAndMetadata(40, "journal:4:0")}]
 
 
 async def test_nothing_new_is_not_committed_again() -> None:
     member = FakeMember()
     committer = joined(member)
-    committer.note(0, {"events": 1}, 0)
+    committer.note(0, {"events": 1}, Bookmark(0, 0))
     await committer.flush()
     await committer.flush()
 
     assert len(member.commits) == 1
 
 
-async def test_a_position_without_a_new_entry_keeps_the_journal_offset() -> None:
+async def test_a_position_without_a_new_entry_keeps_the_bookmark() -> None:
     member = FakeMember()
     committer = joined(member)
-    committer.note(0, {"events": 1}, 7)
+    committer.note(0, {"events": 1}, Bookmark(7, 0))
     committer.note(0, {"events": 2}, None)
     await committer.flush()
 
-    assert member.at[TP("events", 0)] == OffsetAndMetadata(2, "journal:7")
+    assert member.at[TP("events", 0)] == OffsetAndMetadata(2, "journal:7:0")
 
 
 async def test_a_refused_commit_is_tried_again() -> None:
     member = FakeMember()
     committer = joined(member)
-    committer.note(0, {"events": 1}, 0)
+    committer.note(0, {"events": 1}, Bookmark(0, 0))
     member.refuses = True
     await committer.flush()
     member.refuses = False
@@ -85,8 +86,17 @@ async def test_a_commit_set_by_a_tool_is_told_from_ours() -> None:
 async def test_a_partition_that_was_given_up_is_not_committed() -> None:
     member = FakeMember()
     committer = joined(member)
-    committer.note(0, {"events": 1}, 0)
+    committer.note(0, {"events": 1}, Bookmark(0, 0))
     committer.forget(0)
     await committer.flush()
 
     assert member.commits == []
+
+
+async def test_the_bookmark_comes_back_from_the_commit() -> None:
+    member = FakeMember()
+    committer = joined(member)
+    committer.note(0, {"events": 1}, Bookmark(7, 5))
+    await committer.flush()
+
+    assert await joined(member).committed(0) == {"events": Committed(1, Bookmark(7, 5))}

@@ -1,10 +1,21 @@
-"""The journal's entries come back as they were written, byte for byte."""
+"""The journal: entries come back as they were written; those of a worker that had lost the partition don't count."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.out import Produce
-from app.streaming.journal import Entry, decode_entry, encode_entry
+from app.streaming.journal import (
+    CLAIM,
+    ENTRY,
+    Bookmark,
+    Entry,
+    Fenced,
+    OwnedJournal,
+    decode_entry,
+    encode_entry,
+    valid_entries,
+)
 
 maybe_bytes = st.none() | st.binary(max_size=20)
 records = st.builds(
@@ -31,3 +42,92 @@ def test_an_entry_survives_the_log(entry: Entry) -> None:
     assert again.positions == entry.positions
     assert again.changes == entry.changes
     assert encode_entry(again) == encode_entry(entry)
+
+
+class Log:
+    """One partition's journal in memory: what ``OwnedJournal`` appends to and asks."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, bytes, bytes]] = []
+
+    async def append(self, topic: str, partition: int, value: bytes, key: bytes = ENTRY) -> int:
+        self.records.append((len(self.records), key, value))
+        return len(self.records) - 1
+
+    async def claimed(self, partition: int, start: int, end: int) -> bool:
+        return any(key == CLAIM for offset, key, _ in self.records if start <= offset < end)
+
+    def owner(self) -> OwnedJournal:
+        return OwnedJournal(self, self.claimed, "journal", 0)
+
+    def valid(self, since: Bookmark | None = None) -> list[int]:
+        first = since.entry if since is not None else 0
+        return [offset for offset, _ in valid_entries(self.records[first:], since)]
+
+
+async def test_an_owner_appends_as_long_as_nobody_else_claims() -> None:
+    log = Log()
+    owner = log.owner()
+    claim = await owner.claim("router-1")
+
+    marks = [(await owner.append({"e": n}, {}, []))[0] for n in range(3)]
+
+    assert marks == [Bookmark(claim + 1 + n, claim) for n in range(3)]
+    assert log.valid() == [1, 2, 3]
+
+
+async def test_a_worker_that_lost_the_partition_is_stopped_at_its_next_entry_and_that_counts_for_nothing() -> None:
+    log = Log()
+    old, new = log.owner(), log.owner()
+    await old.claim("router-1")
+    await old.append({"e": 1}, {}, [])
+    await new.claim("router-2")
+    with pytest.raises(Fenced):
+        await old.append({"e": 2}, {}, [])
+    await new.append({"e": 3}, {}, [])
+
+    assert log.valid() == [1, 4]
+
+
+async def test_an_owner_goes_on_over_what_a_former_one_wrote_late() -> None:
+    log = Log()
+    old, new = log.owner(), log.owner()
+    await old.claim("router-1")
+    await new.claim("router-2")
+    with pytest.raises(Fenced):
+        await old.append({"e": 2}, {}, [])
+
+    mark, _ = await new.append({"e": 3}, {}, [])
+
+    assert mark == Bookmark(3, 1)
+
+
+async def test_what_a_former_owner_wrote_late_counts_for_nothing_even_if_the_claim_lies_before_what_is_read() -> None:
+    log = Log()
+    old, new = log.owner(), log.owner()
+    await old.claim("router-1")
+    await new.claim("router-2")
+    mark, _ = await new.append({"e": 1}, {}, [])
+    with pytest.raises(Fenced):
+        await old.append({"e": 2}, {}, [])
+
+    assert log.valid(since=mark) == [mark.entry]
+
+
+async def test_a_worker_that_takes_over_again_counts_again() -> None:
+    log = Log()
+    first, second = log.owner(), log.owner()
+    await first.claim("router-1")
+    await second.claim("router-2")
+    await first.claim("router-1")
+    await first.append({"e": 1}, {}, [])
+
+    assert log.valid() == [3]
+    with pytest.raises(Fenced):
+        await second.append({"e": 2}, {}, [])
+
+
+def test_entries_from_before_there_were_claims_count() -> None:
+    records = [(n, ENTRY, encode_entry(Entry({"e": n}, {}, []))) for n in range(2)]
+
+    assert [offset for offset, _ in valid_entries(records, None)] == [0, 1]

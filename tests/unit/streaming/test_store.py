@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.streaming.journal import Bookmark
 from app.streaming.store import PartitionStore, StoreBroken, block_cache, open_store
 from tables.rows import MemoryRows
 
@@ -19,16 +20,16 @@ def store(tmp_path: Path) -> Iterator[PartitionStore]:
 
 
 def test_rows_and_how_far_they_reach_are_written_together(store: PartitionStore) -> None:
-    store.write({"profiles": {b"u1": b"row"}}, {"profiles": 12}, journal_offset=4)
+    store.write({"profiles": {b"u1": b"row"}}, {"profiles": 12}, bookmark=Bookmark(4, 2))
 
     assert store.get("profiles", b"u1") == b"row"
     assert store.changelog_offset("profiles") == 12
-    assert store.journal_offset() == 4
+    assert store.bookmark() == Bookmark(4, 2)
 
 
 def test_a_new_store_has_seen_nothing(store: PartitionStore) -> None:
     assert store.changelog_offset("profiles") == 0
-    assert store.journal_offset() is None
+    assert store.bookmark() is None
     assert store.get("profiles", b"u1") is None
 
 
@@ -61,7 +62,7 @@ def test_clearing_a_table_leaves_the_others(store: PartitionStore) -> None:
 
 def test_what_was_written_survives_closing(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1}, 0)
+    store.write({"t": {b"k": b"v"}}, {"t": 1})
     store.close()
 
     again, broken = open_store(tmp_path / "0", CACHE)
@@ -73,7 +74,7 @@ def test_what_was_written_survives_closing(tmp_path: Path) -> None:
 
 def test_a_broken_store_is_rebuilt_from_nothing_and_says_so(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1}, 0)
+    store.write({"t": {b"k": b"v"}}, {"t": 1})
     store.close()
     (tmp_path / "0" / "CURRENT").unlink()
 
@@ -86,7 +87,7 @@ def test_a_broken_store_is_rebuilt_from_nothing_and_says_so(tmp_path: Path) -> N
 
 def test_a_store_that_another_has_open_is_not_taken_for_broken(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1}, 0)
+    store.write({"t": {b"k": b"v"}}, {"t": 1})
 
     with pytest.raises(StoreBroken):
         open_store(tmp_path / "0", CACHE)
