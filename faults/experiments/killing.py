@@ -1,0 +1,74 @@
+"""Processes that are killed: at random moments, at every step of a checkpoint and of a call; and politely stopped."""
+
+import asyncio
+
+from app.streaming import crashing
+from app.wiring import KEEPING, ROLES
+from faults.scene import Experiment, Scene
+from faults.system import SENDERS
+
+_EVERYONE = ("gateway", *ROLES)
+_CHECKPOINT = ("before_journal", "after_journal", "amid_outputs", "after_outputs", "after_store", "before_commit")
+_CALL = ("before_call", "during_call", "after_reply")
+#: So long the providers take to answer, that a call can be interrupted after its request went out.
+_ANSWER_MS = 300
+_REACHED_S = 30.0
+
+
+async def _kill_at_random(scene: Scene) -> None:
+    rounds = 1 if scene.short else 3
+    victims = [name for _ in range(rounds) for name in scene.random.sample(_EVERYONE, len(_EVERYONE))]
+    for name in victims:
+        await scene.pause(0.1, 0.8 if scene.short else 2.5)
+        await scene.system.until(lambda name=name: scene.system.is_alive(name), 15.0)  # type: ignore[misc]
+        scene.system.kill(name)
+
+
+async def _stop_one_after_the_other(scene: Scene) -> None:
+    """Each is back before the next goes."""
+    names = scene.random.sample(KEEPING, len(KEEPING)) if not scene.short else ["router", "email"]
+    for name in names:
+        scene.say(f"stops {name}")
+        await scene.system.restart([name])
+
+
+async def _crash_at_every_step(scene: Scene) -> None:
+    await scene.system.break_provider(provider="*", action="latency", ms=_ANSWER_MS)
+    roles = ("router", "in_app", *SENDERS)
+    reached = await asyncio.gather(*(_crash_one(scene, role) for role in roles))
+    scene.extra["crashes"] = {role: points for role, (points, _) in zip(roles, reached, strict=True)}
+    scene.found(
+        "UNREACHED", "crash points that were armed and at which no process died", sum(missed for _, missed in reached)
+    )
+
+
+async def _crash_one(scene: Scene, role: str) -> tuple[list[str], int]:
+    """Arms one point after the other in a role's process, and waits until it dies there."""
+    points = [*_CHECKPOINT, *(_CALL if role in SENDERS else ())]
+    died, missed = [], 0
+    for point in scene.random.sample(points, 1 if scene.short else len(points)):
+        armed = f"{point}:{scene.random.randint(1, 5)}"
+        await scene.system.stop(role)
+        scene.system.start(role, {crashing.VARIABLE: armed})
+        supervised = scene.system.dev.processes[role]
+        if await scene.system.until(lambda of=supervised: of.restarts or not _lives(of), _REACHED_S):  # type: ignore[misc]
+            died.append(armed)
+        else:
+            missed += 1
+    await scene.system.restart([role])
+    return died, missed
+
+
+def _lives(supervised: object) -> bool:
+    return getattr(supervised, "pid", None) is not None
+
+
+EXPERIMENTS = (
+    Experiment("kills", "kill -9 of every role, the gateway and analytics too, at random moments.", _kill_at_random),
+    Experiment(
+        "crash_points",
+        "kill -9 of router, inbox and senders at every step of a checkpoint and of a provider call.",
+        _crash_at_every_step,
+    ),
+    Experiment("restarts", "SIGTERM and a new start of one role after the other.", _stop_one_after_the_other),
+)

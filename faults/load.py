@@ -1,0 +1,280 @@
+"""The load: made-up users with hot ones among them, and an open loop of requests and commands, by Kafka and by HTTP.
+
+The client tries again with the same key until it is answered, so everything that it asked for is in its log in the end.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import aiohttp
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.dev.state import State
+from faults.policy import EVENT_TYPES
+from faults.record import Record, unix_ms
+
+_KEYED = uuid.UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a10")
+_COMMANDS = "notify_commands"
+_LANES = {"critical": "notify_events_critical", "low": "notify_events_bulk"}
+_CHANNELS = ("push", "email", "sms", "in_app")
+_RETRY_S = 0.3
+_HOT_SHARE, _HOT_TRAFFIC = 0.01, 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much is asked for, and of what kind; shares are of all requests."""
+
+    notifications: int
+    #: A second.
+    rate: float
+    #: Each request is made so often.
+    times: int = 1
+    by_http: float = 0.1
+    critical: float = 0.05
+    low: float = 0.1
+    scheduled: float = 0.05
+    expiring: float = 0.05
+    #: Opt-outs, cancels, erasures, devices removed: as many as this share of the requests.
+    commands: float = 0.04
+    #: Of provider calls that fail, chosen by chance.
+    errors: float = 0.2
+
+
+class Load:
+    """Needs a running system. ``run`` begins every user's id, so that runs don't share any."""
+
+    def __init__(self, state: State, record: Record, run: str, shape: Shape, random: Random) -> None:
+        self._state = state
+        self._record = record
+        self._run = run
+        self._shape = shape
+        self._random = random
+        self._users = [f"{run}-{number:04d}" for number in range(max(20, shape.notifications // 5))]
+        self._hot = self._users[: max(1, round(len(self._users) * _HOT_SHARE))]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._devices: dict[str, list[str]] = {}
+        self._cancellable: list[tuple[str, str, str]] = []
+        self._named = 0
+        self._enough = asyncio.Event()
+        self.asked = 0
+        self.commanded = 0
+        self.seconds = 0.0
+
+    @property
+    def users(self) -> list[str]:
+        return self._users
+
+    def progress(self) -> float:
+        """The share of the planned requests that was made; more than 1 when it goes on."""
+        return self.asked / self._shape.notifications
+
+    def end(self) -> None:
+        """It may end as soon as it has asked for what was planned; until then it goes on for as long."""
+        self._enough.set()
+
+    async def run(self) -> None:
+        """Makes the users known, then asks; returns when everything that was asked for is acknowledged."""
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._state.kafka_bootstrap, acks="all", linger_ms=5, max_request_size=16 << 20
+        )
+        key = self._state.api_keys["demo"]
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}, timeout=timeout) as self._http:
+            await self._producer.start()
+            try:
+                await self._introduce()
+                await self._ask_for_all()
+                while self._tasks:
+                    await asyncio.gather(*self._tasks)
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await self._producer.stop()
+
+    # --- people ---
+
+    async def _introduce(self) -> None:
+        await asyncio.gather(*(self._introduce_one(n, user) for n, user in enumerate(self._users)))
+
+    async def _introduce_one(self, number: int, user: str) -> None:
+        chance = self._random.random
+        profile: dict[str, Any] = {"locale": "en", "name": f"User {number}"}
+        if chance() < 0.97:
+            profile |= {"email": f"{user}@example.com", "email_verified": True}
+        if chance() < 0.9:
+            phone = f"+1917{self._random.randrange(10_000_000):07d}"
+            profile |= {"phone": phone, "phone_verified": True}
+        commands: list[tuple[str, dict[str, Any]]] = [("profile.set", profile)]
+        for platform in self._random.choice((("ios",), ("android",), ("ios", "android"))):
+            token = self._random.randbytes(32).hex() if platform == "ios" else f"fcm-{self._random.randbytes(24).hex()}"
+            device = {"device_id": f"{platform}-{user}", "platform": platform, "token": token}
+            self._devices.setdefault(user, []).append(device["device_id"])
+            commands.append(("device.add", device))
+        if chance() < 0.1:
+            opted_out = {self._random.choice(("push", "email", "sms")): False}
+            commands.append(("preferences.set", {"preferences": {"channels": opted_out}}))
+        for kind, fields in commands:
+            await self.command(kind, user, fields)
+
+    # --- asking ---
+
+    async def _ask_for_all(self) -> None:
+        started = time.monotonic()
+        while self.asked < self._shape.notifications or not self._enough.is_set():
+            wait_s = started + self.asked / self._shape.rate - time.monotonic()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            self._begin_one()
+            if self._random.random() < self._shape.commands:
+                self._begin_command()
+        self.seconds = time.monotonic() - started
+
+    def _begin_one(self) -> None:
+        self.asked += 1
+        hot = self._random.random() < _HOT_TRAFFIC
+        user = self._random.choice(self._hot if hot else self._users)
+        body = self._request(user)
+        by_http = self._random.random() < self._shape.by_http
+        ask = self._post if by_http else self._produce
+        for _ in range(self._shape.times):
+            self._spawn(ask(f"{self._run}:{self.asked}", user, body))
+
+    def _request(self, user: str) -> dict[str, Any]:
+        chance, shape = self._random.random(), self._shape
+        channels = [channel for channel in _CHANNELS if self._random.random() < 0.6] or ["push"]
+        body: dict[str, Any] = {
+            "user_id": user,
+            "event_type": self._random.choice(EVENT_TYPES),
+            "channels": channels,
+            "content": {"title": f"Number {self.asked}", "body": f"The {self.asked}th of {self._run}."},
+        }
+        if chance < shape.critical:
+            body["priority"] = "critical"
+        elif chance < shape.critical + shape.low:
+            body["priority"] = "low"
+        chance = self._random.random()
+        if chance < shape.scheduled:
+            body["send_at"] = _in(self._random.uniform(1, 8))
+        elif chance < shape.scheduled + shape.expiring:
+            body["expires_at"] = _in(self._random.uniform(10, 30))
+        return body
+
+    async def _produce(self, key: str, user: str, body: Mapping[str, Any]) -> None:
+        source = self._run
+        request = {**body, "source": source, "idempotency_key": key}
+        topic = _LANES.get(body.get("priority", ""), "notify_events")
+        at = await self._acknowledged(topic, user.encode(), json.dumps(request).encode())
+        where = {"topic": topic, "partition": at.partition, "offset": at.offset}
+        self._took("kafka", user, source, key, str(uuid.uuid5(_KEYED, f"{source}\n{key}")), request, where)
+
+    async def _post(self, key: str, user: str, body: Mapping[str, Any]) -> None:
+        url = f"{self._state.gateway_url}/v1/notifications"
+        while True:
+            try:
+                async with self._http.post(url, json=body, headers={"Idempotency-Key": key}) as answer:
+                    if answer.status == 202:
+                        named = (await answer.json())["notification_id"]
+                        break
+                    if answer.status not in (429, 503):
+                        raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
+            except (aiohttp.ClientError, TimeoutError):
+                pass  # not answered, so nothing was promised: the same key again
+            await asyncio.sleep(_RETRY_S)
+        self._took("http", user, "demo", key, named, dict(body), {"topic": None, "partition": None, "offset": None})
+
+    def _took(
+        self,
+        via: str,
+        user: str,
+        source: str,
+        key: str,
+        name: str,
+        request: Mapping[str, Any],
+        where: Mapping[str, Any],
+    ) -> None:
+        line = {
+            "at_ms": unix_ms(),
+            "via": via,
+            "user_id": user,
+            "source": source,
+            "idempotency_key": key,
+            "notification_id": name,
+            "event_type": request["event_type"],
+            "channels": request["channels"],
+            "priority": request.get("priority"),
+            "expires_at_ms": _ms(request["expires_at"]) if "expires_at" in request else None,
+            **where,
+            "request": request,
+        }
+        self._record.accept(line)
+        self._cancellable.append((user, source, name))
+
+    # --- commands ---
+
+    def _begin_command(self) -> None:
+        user = self._random.choice(self._users)
+        match self._random.choices(("opt_out", "cancel", "remove", "erase"), weights=(5, 5, 2, 1))[0]:
+            case "opt_out":
+                channel = self._random.choice(("push", "email", "sms"))
+                command = self.command("preferences.patch", user, {"preferences": {"channels": {channel: False}}})
+            case "cancel" if self._cancellable:
+                # The latest, which may be on its way at this very moment.
+                user, source, name = self._random.choice(self._cancellable[-10:])
+                command = self.command("notification.cancel", user, {"notification_id": name, "source": source})
+            case "remove" if self._devices.get(user):
+                command = self.command("device.remove", user, {"device_id": self._devices[user].pop()})
+            case _:
+                command = self.command("user.erase", user, {})
+        self._spawn(command)
+
+    async def command(self, kind: str, user: str, fields: Mapping[str, Any]) -> None:
+        """Produces a command, and writes it down when it is acknowledged."""
+        self._named += 1
+        common = {"type": kind, "user_id": user, "at": _in(0), "id": f"{self._run}:command:{self._named}"}
+        command = {**common, **fields}
+        await self._acknowledged(_COMMANDS, user.encode(), json.dumps(command).encode())
+        self._record.command(unix_ms(), command)
+        self.commanded += 1
+
+    # --- ways ---
+
+    async def produce_raw(self, topic: str, key: bytes | None, value: bytes | None) -> Any:
+        """One record as it stands; returns where it lies."""
+        return await self._acknowledged(topic, key, value)
+
+    async def _acknowledged(self, topic: str, key: bytes | None, value: bytes | None) -> Any:
+        while True:
+            try:
+                return await self._producer.send_and_wait(topic, value, key=key)
+            except KafkaError as error:
+                if not getattr(error, "retriable", False) and not isinstance(error, TimeoutError):
+                    name = type(error).__name__
+                    if name not in ("KafkaTimeoutError", "KafkaConnectionError", "RequestTimedOutError"):
+                        raise
+                await asyncio.sleep(_RETRY_S)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            self._tasks.discard(task)  # one that failed stays, for run to raise
+
+
+def _in(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() + seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _ms(instant: str) -> int:
+    return round(datetime.fromisoformat(instant).timestamp() * 1000)

@@ -1,0 +1,100 @@
+"""What anybody can see of a running system: its events and dead letters, and how far each role has committed."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from faults.record import Record
+from schemas.topics import DEAD, LIFECYCLE
+
+log = structlog.get_logger(__name__)
+
+GROUPS = ("tocsin_router", "tocsin_push", "tocsin_email", "tocsin_sms", "tocsin_in_app", "tocsin_analytics")
+_EVERY_S = 1.0
+_PATIENCE_S = 20.0
+
+
+class Observer:
+    """From ``start`` to ``stop`` it collects events and dead letters, and samples committed offsets into the record.
+
+    A broker that is away delays it and does no more.
+    """
+
+    def __init__(self, bootstrap: str, record: Record) -> None:
+        self._bootstrap = bootstrap
+        self._record = record
+        self._consumer = AIOKafkaConsumer(
+            LIFECYCLE, DEAD, bootstrap_servers=bootstrap, group_id=None, fetch_max_wait_ms=100
+        )
+        self._ends = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._committed: dict[tuple[str, TopicPartition], int] = {}
+        self.events: list[dict[str, Any]] = []
+        self.dead: list[dict[str, Any]] = []
+
+    async def start(self) -> None:
+        await self._consumer.start()
+        await self._ends.start()
+        await self._consumer.seek_to_end()
+        for part in self._consumer.assignment():
+            await self._consumer.position(part)
+        self._tasks = [asyncio.create_task(self._collect()), asyncio.create_task(self._sample())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._consumer.stop()
+        await self._ends.stop()
+
+    async def lag(self) -> Mapping[str, int]:
+        """By group, how many records lie behind its committed offsets as of now. Raises KafkaError."""
+        await self._sample_once()
+        committed = dict(self._committed)
+        parts = {part for _, part in committed}
+        async with asyncio.timeout(_PATIENCE_S):
+            ends = await self._ends.end_offsets(list(parts))
+        behind: dict[str, int] = {}
+        for (group, part), offset in committed.items():
+            behind[group] = behind.get(group, 0) + max(0, ends[part] - offset)
+        return behind
+
+    async def _collect(self) -> None:
+        decode = msgspec.json.decode
+        while True:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=300)
+            except KafkaError as error:
+                log.debug("no events for now", error=repr(error))
+                await asyncio.sleep(_EVERY_S)
+                continue
+            for part, records in fetched.items():
+                into = self.events if part.topic == LIFECYCLE else self.dead
+                into.extend(decode(record.value) for record in records if record.value)
+
+    async def _sample(self) -> None:
+        while True:
+            try:
+                await self._sample_once()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.debug("no offsets for now", error=repr(error))
+            await asyncio.sleep(_EVERY_S)
+
+    async def _sample_once(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=5_000)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await admin.start()
+                for group in GROUPS:
+                    for part, at in (await admin.list_consumer_group_offsets(group)).items():
+                        if at.offset >= 0:
+                            self._committed[group, part] = at.offset
+                            self._record.offset(group, part.topic, part.partition, at.offset)
+        finally:
+            await admin.close()

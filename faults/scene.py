@@ -1,0 +1,77 @@
+"""What an experiment acts in: the system, its load, one seeded source of chance, and the words for what it finds."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from faults.load import Load, Shape
+from faults.observing import Observer
+from faults.record import Record
+from faults.system import Faulty
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An invariant of one experiment's own: it holds while ``value`` is at most ``bound``."""
+
+    name: str
+    means: str
+    value: int
+    bound: int = 0
+
+
+@dataclass(slots=True)
+class Scene:
+    """``short``: the form that is part of ``make test``."""
+
+    system: Faulty
+    load: Load
+    record: Record
+    observer: Observer
+    random: Random
+    short: bool
+    findings: list[Finding] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    #: Told to who watches.
+    say: Callable[[str], None] = lambda words: None
+
+    async def reached(self, share: float) -> None:
+        """Until the load has made so large a part of its requests."""
+        while self.load.progress() < share:
+            await asyncio.sleep(_POLL_S)
+
+    async def pause(self, least_s: float, most_s: float) -> None:
+        """A while of a length that chance decides."""
+        await asyncio.sleep(self.random.uniform(least_s, most_s))
+
+    def found(self, name: str, means: str, value: int, bound: int = 0) -> None:
+        self.findings.append(Finding(name, means, value, bound))
+
+
+LONG, SHORT = Shape(1_200, 50), Shape(120, 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One way to break the system.
+
+    Args:
+        does: what is done, in a sentence.
+        act: breaks things while the load goes on, and heals them before it returns.
+        after: judges what only this experiment promises, when all is quiet.
+        load, short_load: how much is asked for in the long form and in the short one.
+    """
+
+    name: str
+    does: str
+    act: Callable[[Scene], Coroutine[Any, Any, None]]
+    load: Shape = LONG
+    short_load: Shape = SHORT
+    after: Callable[[Scene], Coroutine[Any, Any, None]] | None = None
+
+    def shape(self, short: bool) -> Shape:
+        return self.short_load if short else self.load

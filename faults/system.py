@@ -1,0 +1,208 @@
+"""The system under experiment: the development system, with hands to hold, stop, starve and move its processes."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from app.dev.ports import free_port
+from app.dev.supervisor import Change
+from app.dev.system import DevSystem, Options
+from app.streaming import clocks
+from app.wiring import IN_HAND, KEEPING
+from faults.policy import POLICY, TIMEOUT_S
+from faults.record import Record
+from faults.wire import Wire
+
+_POLL_S = 0.05
+_PROVIDERS = ("APNS", "FCM", "SES", "TWILIO")
+
+#: Whom a broker's fault hits: everyone who calls providers.
+ALL_IN_FLIGHT = sum(limit for limit, _ in IN_HAND.values())
+SENDERS = tuple(IN_HAND)
+
+
+def in_flight(role: str | None) -> int:
+    """How many provider calls a process of the role may have begun and not have heard of."""
+    return next((limit for channel, (limit, _) in IN_HAND.items() if channel == role), 0)
+
+
+def role_of(name: str) -> tuple[str, int]:
+    """Role and instance of a process's name: ``router-2`` is the router's second."""
+    role, _, instance = name.partition("-")
+    return role, int(instance or 1)
+
+
+class Faulty:
+    """``async with Faulty(folder, jars) as system``: all roles are ready, and the experiments' policy is in force.
+
+    Every process that ends without having been asked to is written into ``record``, if one is set.
+    """
+
+    def __init__(self, folder: Path, jars: Path) -> None:
+        self.folder = folder
+        self.record: Record | None = None
+        self._clock = folder / "clock-off-by"
+        self._detour = (free_port(), free_port())
+        self._asked_to_end: set[str] = set()
+        self.wire = Wire(("127.0.0.1", self._detour[0]), port=self._detour[1])
+        timeouts = {f"TOCSIN_PROVIDERS__{name}__TIMEOUT": str(TIMEOUT_S) for name in _PROVIDERS}
+        options = Options(
+            folder=folder,
+            jars=jars,
+            settings={**timeouts, clocks.VARIABLE: str(self._clock.absolute())},
+            detour=self._detour,
+        )
+        self.dev = DevSystem(options, self._changed)
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.clock_off_by(0)
+        await self.wire.start()
+        try:
+            await self.dev.start()
+            await self.dev.wait_ready()
+            await self._put_policy()
+        except BaseException:
+            await self.dev.stop()
+            await self.wire.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in self.dev.processes:
+            self.signal(name, signal.SIGCONT)
+        await self.dev.stop()
+        await self.wire.stop()
+
+    # --- processes ---
+
+    def is_alive(self, name: str) -> bool:
+        return name in self.dev.processes and self.dev.processes[name].pid is not None
+
+    def signal(self, name: str, number: int) -> bool:
+        """Sends a signal to a process; False when there is none just now."""
+        pid = self.dev.processes[name].pid if name in self.dev.processes else None
+        if pid is None:
+            return False
+        os.kill(pid, number)
+        return True
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL; it is started again by itself."""
+        return self.signal(name, signal.SIGKILL)
+
+    async def stop(self, name: str, *, by_kill: bool = False) -> None:
+        """Ends a process, which stays down."""
+        if by_kill:
+            self.kill(name)
+        else:
+            self._asked_to_end.add(name)
+        await self.dev.stop_processes([name])
+        self._asked_to_end.discard(name)
+
+    def start(self, name: str, settings: Mapping[str, str] | None = None) -> None:
+        role, instance = role_of(name)
+        if role == "kafka":
+            self.dev.start_broker()
+        else:
+            self.dev.start_role(role, instance, settings)
+
+    async def restart(self, names: Sequence[str], settings: Mapping[str, str] | None = None) -> None:
+        """Ends processes politely and starts them with more settings; they are ready when it returns."""
+        await asyncio.gather(*(self.stop(name) for name in names))
+        for name in names:
+            self.start(name, settings)
+        await self.ready(names)
+
+    async def ready(self, names: Sequence[str] | None = None, limit_s: float = 120.0) -> None:
+        """Until these processes (None: all) do their work. Raises NotReady."""
+        await self.dev.wait_ready(limit_s, names)
+
+    async def until(self, condition: Callable[[], bool], limit_s: float) -> bool:
+        """Waits for a condition; False when it hasn't come within the limit."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while not condition():
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            return False
+        return True
+
+    def _changed(self, change: Change) -> None:
+        if self.record is None or change.what != "ended" or change.name in self._asked_to_end:
+            return
+        if change.name in ("kafka", "sandbox"):
+            return  # told by who did it
+        role, instance = role_of(change.name)
+        why = f"exit code {change.exit_code}"
+        self.record.inject("process_ended", role=role, instance=instance, in_flight=in_flight(role), note=why)
+
+    # --- what they stand on ---
+
+    def data_of(self, name: str) -> Path:
+        """The folder of a role's process."""
+        role, instance = role_of(name)
+        return self.dev.settings.data.dir / f"{role}-{instance}"
+
+    def detour(self) -> dict[str, str]:
+        """Settings with which a role reaches the broker through ``wire``."""
+        return {"TOCSIN_KAFKA__BOOTSTRAP": f"127.0.0.1:{self._detour[1]}"}
+
+    def clock_off_by(self, ms: int) -> None:
+        """Moves the clock of every role with tables, at once."""
+        partial = self._clock.with_suffix(".partial")
+        partial.write_text(str(ms))
+        partial.replace(self._clock)
+
+    @property
+    def sandbox_folder(self) -> Path:
+        return self.folder / "sandbox"
+
+    async def break_provider(self, **fault: Any) -> str:
+        """Tells the sandbox to do something wrong (docs/sandbox.md); returns the fault's id."""
+        async with aiohttp.ClientSession() as http, http.post(f"{self._sandbox}/faults", json=fault) as answer:
+            answer.raise_for_status()
+            return str((await answer.json())["fault_id"])
+
+    async def heal_provider(self, fault_id: str | None = None) -> None:
+        """Takes a fault back; None: all."""
+        path = "faults" if fault_id is None else f"faults/{fault_id}"
+        async with aiohttp.ClientSession() as http, http.delete(f"{self._sandbox}/{path}") as answer:
+            if answer.status != 404:  # one that was used up is gone already
+                answer.raise_for_status()
+
+    @property
+    def _sandbox(self) -> str:
+        return self.dev.state.sandbox_url
+
+    async def _put_policy(self) -> None:
+        url, key = self.dev.state.gateway_url, self.dev.state.api_keys["admin"]
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            async with http.put(f"{url}/v1/policy", data=json.dumps(POLICY)) as answer:
+                if answer.status != 200:
+                    raise RuntimeError(f"the policy was refused: {await answer.text()}")
+            await _until_true(lambda: _in_force(http, f"{url}/v1/policy"), 60.0)
+
+
+async def _in_force(http: aiohttp.ClientSession, url: str) -> bool:
+    async with http.get(url) as answer:
+        return answer.status == 200 and bool((await answer.json())["in_force"])
+
+
+async def _until_true(question: Callable[[], Awaitable[bool]], limit_s: float) -> None:
+    async with asyncio.timeout(limit_s):
+        while not await question():
+            await asyncio.sleep(_POLL_S)
+
+
+__all__ = ["ALL_IN_FLIGHT", "KEEPING", "SENDERS", "Faulty", "in_flight", "role_of"]
