@@ -242,8 +242,8 @@ class PartitionRunner:
         if not self._stopping:
             handled = self._draw(out, now, stop_at)
             self._parts.counted("records", handled)
-            if not handled and not out.records and self._intakes.waits():
-                await asyncio.sleep(0.002)  # gated records wait for commands that are on their way
+            if not handled and not out.records:
+                await asyncio.sleep(0.002)  # what waits can't be taken yet: commands are coming, or calls have no room
             self._sweep(now)
         await self._checkpoint(out)
         self._resume_lanes()
