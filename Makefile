@@ -1,12 +1,13 @@
 # Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo bench test lint format lock clean
+.PHONY: help setup run demo bench faults test lint format lock clean
 
 BIN := .venv/bin
 SPEED ?=
 SHORT ?=
 ONLY ?=
+SEED ?=
 DEMO_OPTIONS := $(if $(SPEED),--speed $(SPEED))
 
 help: ## Show what can be made
@@ -29,6 +30,9 @@ demo: setup ## The same, but end with status 0 only if every notification is acc
 
 bench: setup ## Measure cost, latency and recovery (SHORT=1: in a few minutes; ONLY=name: a part of it)
 	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY))
+
+faults: setup ## Break the system in every way, with three seeds (SHORT=1: once, small; ONLY=name; SEED=n)
+	@exec $(BIN)/python -m faults run $(ONLY) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED),$(if $(SHORT),--seed 1))
 
 test: setup lint ## Check and test everything
 	@$(BIN)/pytest

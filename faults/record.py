@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-
 _OF_PROXIES = frozenset(("502", "503", "504"))
 _OF_PROVIDERS = frozenset((("ses", "ServiceUnavailable"), ("twilio", "20503")))
 

@@ -123,7 +123,7 @@ async def _quiet(scene: Scene) -> None:
             break
         await asyncio.sleep(_LOOK_EVERY_S)
     scene.extra["quiet_after_s"] = round(time.monotonic() - started, 1)
-    scene.found("STUCK", "what isn't done, nor waits for a stated time, long after the last fault", len(kept.open))
+    scene.found("OPEN", "what isn't done, nor waits for a stated time, long after the last fault", len(kept.open))
     scene.found("LAG", "records that a role never committed, with all quiet", stuck)
 
 

@@ -1,7 +1,7 @@
 """What an experiment acts in: the system, its load, one seeded source of chance, and the words for what it finds."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -39,9 +39,10 @@ class Scene:
     #: Told to who watches.
     say: Callable[[str], None] = lambda words: None
 
-    async def reached(self, share: float) -> None:
-        """Until the load has made so large a part of its requests."""
-        while self.load.progress() < share:
+    async def more(self, share: float) -> None:
+        """Until the load has made so large a part of its requests more."""
+        goal = self.load.progress() + share
+        while self.load.progress() < goal:
             await asyncio.sleep(_POLL_S)
 
     async def pause(self, least_s: float, most_s: float) -> None:
@@ -72,6 +73,23 @@ class Experiment:
     load: Shape = LONG
     short_load: Shape = SHORT
     after: Callable[[Scene], Coroutine[Any, Any, None]] | None = None
+
+    @classmethod
+    def together(cls, name: str, parts: Sequence["Experiment"]) -> "Experiment":
+        """Several as one: under one load, one after the other, and all is judged in the end."""
+
+        async def act(scene: Scene) -> None:
+            for part in parts:
+                scene.say(part.name)
+                await part.act(scene)
+
+        async def after(scene: Scene) -> None:
+            for part in parts:
+                if part.after is not None:
+                    await part.after(scene)
+
+        does = " ".join(part.does for part in parts)
+        return cls(name, does, act, parts[0].load, parts[0].short_load, after)
 
     def shape(self, short: bool) -> Shape:
         return self.short_load if short else self.load

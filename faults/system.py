@@ -21,6 +21,8 @@ from faults.record import Record
 from faults.wire import Wire
 
 _POLL_S = 0.05
+#: On a machine that has much else to do.
+_START_S = 300.0
 _PROVIDERS = ("APNS", "FCM", "SES", "TWILIO")
 
 #: Whom a broker's fault hits: everyone who calls providers.
@@ -67,7 +69,7 @@ class Faulty:
         await self.wire.start()
         try:
             await self.dev.start()
-            await self.dev.wait_ready()
+            await self.dev.wait_ready(_START_S)
             await self._put_policy()
         except BaseException:
             await self.dev.stop()
@@ -123,7 +125,7 @@ class Faulty:
             self.start(name, settings)
         await self.ready(names)
 
-    async def ready(self, names: Sequence[str] | None = None, limit_s: float = 120.0) -> None:
+    async def ready(self, names: Sequence[str] | None = None, limit_s: float = 180.0) -> None:
         """Until these processes (None: all) do their work. Raises NotReady."""
         await self.dev.wait_ready(limit_s, names)
 

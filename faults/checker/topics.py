@@ -92,17 +92,5 @@ async def _read(consumer: AIOKafkaConsumer, terms: Terms, log: Log) -> None:
             raise BadRun(f"{terms.bootstrap}: nothing came for {_PATIENCE_S:.0f} s of {names}")
 
 
-async def _partitions(bootstrap: str) -> list[TopicPartition]:
-    """Those of the topics that are there. A consumer forgets what it knew of topics that it isn't assigned to."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        described = await admin.describe_topics(sorted(TOPICS))
-    finally:
-        await admin.close()
-    there = [(each["topic"], part["partition"]) for each in described for part in each["partitions"]]
-    return [TopicPartition(*each) for each in sorted(there)]
-
-
 def _record(found: ConsumerRecord) -> Record:
     return Record(found.topic, found.partition, found.offset, found.timestamp, found.key, found.value)

@@ -20,7 +20,7 @@ async def _kill_broker(scene: Scene) -> None:
 
 async def _broker_away(scene: Scene) -> None:
     away_s = 6.0 if scene.short else 60.0
-    await scene.reached(0.2)
+    await scene.more(0.2)
     began_ms = unix_ms()
     await scene.system.stop("kafka", by_kill=True)
     await asyncio.sleep(away_s)

@@ -4,7 +4,7 @@ from faults.scene import Experiment, Scene
 
 
 async def _act(scene: Scene) -> None:
-    await scene.reached(1.0)
+    await scene.more(1.0)
 
 
 EXPERIMENTS = (Experiment("calm", "No fault but every fifth provider call refused: the steady state.", _act),)

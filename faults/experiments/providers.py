@@ -20,10 +20,10 @@ async def _accept_then_hang(scene: Scene) -> None:
 async def _for_a_while(scene: Scene, action: str) -> None:
     began_ms = unix_ms()
     await scene.system.break_provider(provider="*", action=action, fraction=_LOST, seed=scene.random.randrange(1 << 30))
-    await scene.reached(0.8)
+    await scene.more(0.8)
     await scene.system.heal_provider()
     scene.record.inject(action, at_ms=began_ms, until_ms=unix_ms(), note=f"{_LOST:.0%} of all calls")
-    await scene.reached(1.0)
+    await scene.more(0.2)
 
 
 async def _outage(scene: Scene) -> None:
@@ -44,10 +44,10 @@ async def _dead_tokens(scene: Scene) -> None:
     await scene.system.heal_provider()
     began_ms = unix_ms()
     fault_id = await scene.system.break_provider(provider="apns", action="error", code="Unregistered")
-    await scene.reached(0.5)
+    await scene.more(0.5)
     await scene.system.heal_provider(fault_id)
     scene.record.inject("dead_tokens", at_ms=began_ms, until_ms=unix_ms(), note="410 of APNs for every token")
-    await scene.reached(1.0)
+    await scene.more(0.5)
 
 
 async def _the_lane_lives(scene: Scene) -> None:

@@ -17,7 +17,7 @@ _EMPTY_S = 40.0
 
 
 async def _until_all_is_asked(scene: Scene) -> None:
-    await scene.reached(1.0)
+    await scene.more(1.0)
 
 
 # --- poison ---
@@ -61,13 +61,12 @@ def _poisons(user: str, number: int) -> list[tuple[str, bytes | None, bytes]]:
 async def _poison(scene: Scene) -> None:
     places: list[tuple[str, int, int]] = []
     for number in range(2 if scene.short else 8):
-        await scene.reached(number / 10)
+        await scene.more(0.1)
         user = scene.random.choice(scene.load.users)
         for topic, key, value in _poisons(user, number):
             at = await scene.load.produce_raw(topic, key, value)
             places.append((topic, at.partition, at.offset))
     scene.extra["poisons"] = places
-    await scene.reached(1.0)
 
 
 async def _each_is_a_dead_letter(scene: Scene) -> None:
@@ -89,7 +88,7 @@ def _letters(scene: Scene) -> set[tuple[str, int, int]]:
 
 
 async def _rewind(scene: Scene) -> None:
-    await scene.reached(0.4)
+    await scene.more(0.4)
     roles = [scene.random.choice(("router", "push", "sms"))] if scene.short else ["router", "push", "email", "in_app"]
     await asyncio.gather(*(scene.system.stop(role) for role in roles))
     try:
