@@ -10,19 +10,29 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import comparison
+from bench import comparison, latency, partitions, recovery, state, stopping, urgent, workers
 from bench.figures import results, write_results
+from bench.page import PICTURE, picture, with_figures
 from bench.profile import profile as profile_decisions
 from bench.run import Run
 
-RESULTS = Path("bench/results.json")
+RESULTS, PAGE = Path("bench/results.json"), Path("docs/performance.md")
 PARTIAL = Path(".tocsin/bench/results.json")
 
 Benchmark = Callable[[Run], Awaitable[None]]
 #: By name, in the order in which they are run.
-BENCHMARKS: dict[str, Benchmark] = {comparison.NAME: comparison.measure}
+BENCHMARKS: dict[str, Benchmark] = {
+    comparison.NAME: comparison.measure,
+    latency.NAME: latency.measure,
+    urgent.NAME: urgent.measure,
+    stopping.NAME: stopping.measure,
+    recovery.NAME: recovery.measure,
+    workers.NAME: workers.measure,
+    partitions.NAME: partitions.measure,
+    state.NAME: state.measure,
+}
 #: Parts of a benchmark that can be asked for alone.
-CASES: dict[str, tuple[str, ...]] = {comparison.NAME: comparison.CASES}
+CASES: dict[str, tuple[str, ...]] = {comparison.NAME: comparison.CASES, stopping.NAME: stopping.CASES}
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -47,8 +57,12 @@ def run(
     failed, seconds = asyncio.run(_run(this))
     whole = not short and not wanted
     found = results(this.figures, failed, form="short" if short else "long", seconds=seconds)
-    write_results(RESULTS if whole else PARTIAL, found)
-    this.console.print(f"{seconds:.0f} s; written to {RESULTS if whole else PARTIAL}")
+    written = RESULTS if whole else PARTIAL
+    write_results(written, found)
+    if whole:
+        PAGE.write_text(with_figures(PAGE.read_text(), this.figures, found))
+        PAGE.with_name(PICTURE).write_text(picture(this.figures))
+    this.console.print(f"{seconds:.0f} s; written to {written}{f' and {PAGE}' if whole else ''}")
     if failed:
         raise typer.Exit(1)
 

@@ -4,28 +4,26 @@ All three read the same requests from the same broker, begin with the same rows 
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from app.domain.out import Produce
 from bench.draining import drain
 from bench.figures import Figure, compared
 from bench.ground import Ground, Worker
+from bench.preloading import Changelogs, preload_users
 from bench.rival import Rival
+from bench.routing import SENDS
 from bench.run import Run
 from bench.stock import RECOVERY_FILE
-from bench.workload import Workload, config_records, requests, rows_of_users, unix_ms
-from schemas.topics import LIFECYCLE, changelog_topic, send_topic
+from bench.workload import Workload, requests, unix_ms
+from schemas.topics import LIFECYCLE
 from tables.router import ROUTER_TABLES
 
 NAME = "comparison"
 CASES = ("memory", "router", "stock")
-SENDS = send_topic("push", "normal")
-_USERS_AT_ONCE = 1_000
 
 
 class Different(Exception):
@@ -91,24 +89,10 @@ async def _preload(
     """The policy, the rows of the users as changelogs, and the requests."""
     await ground.make_topics([rival.topic(topic) for rival in (memory, stock) for topic in (SENDS, LIFECYCLE)])
     await ground.make_topics([stock.changelog(table) for table in ROUTER_TABLES], compacted=True)
-    await ground.produce(config_records(load.now_ms), "policy", 2)
-    changelogs: list[Callable[[str], str]] = []
-    if with_router:
-        changelogs.append(partial(changelog_topic, "router"))
+    changelogs = [Changelogs("router")] if with_router else []
     if with_stock:
-        changelogs.append(stock.changelog)
-
-    def rows() -> Iterator[Produce]:
-        for first in range(0, load.users, _USERS_AT_ONCE):
-            last = min(load.users, first + _USERS_AT_ONCE)
-            for partition, tables in rows_of_users(load, first, last).items():
-                for table, found in tables.items():
-                    for key, value in found.items():
-                        for topic_of in changelogs:
-                            yield Produce(topic_of(table), key, value, partition)
-
-    if changelogs:
-        await ground.produce(rows(), "users", 6 * load.users * len(changelogs))
+        changelogs.append(Changelogs("router", stock.changelog))
+    await preload_users(ground, load, changelogs)
     await ground.produce(requests(load), "requests", load.events)
 
 

@@ -36,10 +36,12 @@ class ProcessEnded(Exception):
 class Worker:
     """One process under measurement."""
 
-    def __init__(self, program: Program, running: asyncio.subprocess.Process) -> None:
+    def __init__(self, program: Program, running: asyncio.subprocess.Process, log_from: int) -> None:
         self.program = program
         self.process = running
         self.started = time.monotonic()
+        #: Where in its log this process begins.
+        self.log_from = log_from
         self._seen = psutil.Process(running.pid)
 
     def cpu_s(self) -> float:
@@ -128,7 +130,8 @@ class Ground:
     async def start(self, name: str, command: Sequence[str | Path], **environ: str) -> Worker:
         """Runs a program of ours in the system's environment."""
         program = Program(name, command, {**self._system.environment, **environ}, self.folder / "logs" / f"{name}.log")
-        worker = Worker(program, await process.start(program))
+        log_from = program.log.stat().st_size if program.log.exists() else 0
+        worker = Worker(program, await process.start(program), log_from)
         self._workers.append(worker)
         return worker
 
@@ -168,13 +171,17 @@ class Ground:
             await admin.close()
 
     async def produce(self, records: Iterable[Produce], words: str, total: int) -> None:
-        """Produces records that name their partitions; all are acknowledged when it returns."""
-        assert self._producer is not None
+        """``append`` of many, with progress."""
         task = self.progress.add_task(f"  {words}", total=total)
         for chunk in _chunks(records):
-            await self._producer.produce(chunk, 0)
+            await self.append(chunk)
             self.progress.advance(task, len(chunk))
         self.progress.remove_task(task)
+
+    async def append(self, records: Iterable[Produce]) -> None:
+        """Produces records that name their partitions; all are acknowledged when it returns."""
+        assert self._producer is not None
+        await self._producer.produce(records, 0)
 
     async def ends(self, *topics: str) -> dict[TopicPartition, int]:
         """The next offset of every partition of the topics."""

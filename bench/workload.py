@@ -126,7 +126,7 @@ def commands(number: int, now_ms: int) -> list[dict[str, object]]:
             "phone_verified": True,
             "locale": "en-GB",
             "timezone": zone,
-            "name": f"User {number}",
+            "name": f"User {number:08}",
         },
         {
             **said,

@@ -1,0 +1,146 @@
+"""What an interruption costs: a worker that is told to stop, one that is killed, and one that joins, all under load."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from bench.draining import drain
+from bench.figures import Figure, held
+from bench.ground import Ground, Worker
+from bench.preloading import Changelogs, preload_users
+from bench.routing import SENDS
+from bench.run import Run
+from bench.workload import Workload, requests, unix_ms
+from schemas.topics import LIFECYCLE
+
+NAME = "stopping"
+CASES = ("sigterm", "kill", "rebalance")
+_SIGTERM_S, _RESTART_S, _REBALANCE_S = 5.0, 10.0, 3.0
+_LIMIT_S = 120.0
+_LOOK_EVERY_S = 0.02
+
+
+async def measure(run: Run) -> None:
+    if run.wants(NAME, "sigterm", "kill"):
+        await _interrupted(run)
+    if run.wants(NAME, "rebalance"):
+        await _joined(run)
+
+
+class _Named(Struct):
+    send_id: str
+
+
+async def _interrupted(run: Run) -> None:
+    """A router works through what waits; it is told to stop at a third of it, and killed at two thirds."""
+    async with Ground(run, NAME) as ground:
+        load = Workload(
+            users=run.size(5_000, 500), events=run.size(90_000, 12_000), partitions=ground.partitions, now_ms=unix_ms()
+        )
+        await preload_users(ground, load, (Changelogs("router"),))
+        await ground.produce(requests(load), "requests", load.events)
+        router = await ground.start_role("router")
+        await drain(ground, [router], SENDS, 0, load.events // 3, "until a third is done")
+        stopped_s = await router.stop()
+        run.tell(
+            "a worker under load, told to stop", [held(_figure("SIGTERM", "ends after", stopped_s), at_most=_SIGTERM_S)]
+        )
+
+        router = await ground.start_role("router")
+        await drain(ground, [router], SENDS, 0, 2 * load.events // 3, "until two thirds are done")
+        await router.kill()
+        killed = time.monotonic()
+        ends = await ground.ends(LIFECYCLE)
+        router = await ground.start_role("router")
+        await _all_move(ground, ends, router)
+        again_s = time.monotonic() - killed
+        run.tell(
+            "a worker killed with -9 and restarted on its disk",
+            [held(_figure("kill -9", "all partitions go on after", again_s), at_most=_RESTART_S)],
+        )
+
+        await drain(ground, [router], SENDS, 0, load.events, "the rest")
+        await router.stop()
+        sends = [msgspec.json.decode(r.value, type=_Named).send_id for r in await ground.read(SENDS)]
+        missing = load.events - len(set(sends))
+        if missing:
+            raise RuntimeError(f"{missing} of {load.events} requests have no send")
+        twice = Figure(
+            benchmark=NAME,
+            case="SIGTERM and kill -9",
+            name="records written twice",
+            value=len(sends) - load.events,
+            unit="sends",
+        )
+        run.tell("what was written twice, byte for byte", [twice])
+
+
+async def _all_move(ground: Ground, ends: dict[Any, int], worker: Worker) -> None:
+    """Until every partition has new lifecycle events."""
+    async with asyncio.timeout(_LIMIT_S):
+        while any(end <= ends[part] for part, end in (await ground.ends(LIFECYCLE)).items()):
+            if worker.process.returncode is not None:
+                raise worker.ended()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _joined(run: Run) -> None:
+    """Two routers share the partitions; one leaves and comes back, with its stores warm, while requests come in."""
+    async with Ground(run, NAME) as ground:
+        load = Workload(users=run.size(5_000, 500), events=1_000_000, partitions=ground.partitions, now_ms=unix_ms())
+        await preload_users(ground, load, (Changelogs("router"),))
+        first, second = await ground.start_ready("router", "1"), await ground.start_ready("router", "2")
+        offering = asyncio.create_task(_offer(ground, load, rate=run.size(800, 160)))
+        try:
+            await _both_ready(ground, first, second)
+            await asyncio.sleep(5)
+            await second.stop()
+            await first.until(ground.ready("router", "1"))
+            await asyncio.sleep(5)
+            joins_ms = unix_ms()
+            second = await ground.start_ready("router", "2")
+            await _both_ready(ground, first, second)
+            await asyncio.sleep(run.size(10.0, 5.0))
+            over_ms = unix_ms()
+        finally:
+            offering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await offering
+        times: dict[int, list[int]] = {p: [] for p in range(ground.partitions)}
+        for record in await ground.read(LIFECYCLE):
+            times[record.partition].append(record.timestamp)
+        gaps = [longest_gap(found, joins_ms, over_ms) for found in times.values()]
+        before = [longest_gap(found, joins_ms - 4_000, joins_ms) for found in times.values()]
+        figure = _figure("second worker joins", "longest pause of a partition", max(gaps) / 1000)
+        figure.detail.update(per_partition_s=[gap / 1000 for gap in gaps], before_s=[gap / 1000 for gap in before])
+        run.tell("a rebalance with warm stores", [held(figure, at_most=_REBALANCE_S)])
+
+
+def longest_gap(times: Sequence[int], begin: int, end: int) -> int:
+    """The longest time within [begin, end] in which nothing happened; the edges count as happenings."""
+    inside = [begin, *sorted(t for t in times if begin <= t <= end), end]
+    return max(later - earlier for earlier, later in pairwise(inside))
+
+
+async def _both_ready(ground: Ground, *workers: Worker) -> None:
+    for number, worker in enumerate(workers, 1):
+        await worker.until(ground.ready("router", str(number)))
+
+
+async def _offer(ground: Ground, load: Workload, rate: int) -> None:
+    """Produces requests for ever, in twenty portions a second."""
+    begun, portion, waiting = time.monotonic(), 0, requests(load)
+    while True:
+        await ground.append([next(waiting) for _ in range(rate // 20)])
+        portion += 1
+        await asyncio.sleep(max(0.0, begun + portion / 20 - time.monotonic()))
+
+
+def _figure(case: str, name: str, seconds: float) -> Figure:
+    return Figure(benchmark=NAME, case=case, name=name, value=seconds, unit="s", detail={})
