@@ -15,12 +15,8 @@ def ours(offset: int) -> Committed:
     [
         pytest.param({}, {}, {}, id="a new group starts anywhere"),
         pytest.param({"e": ours(5)}, {}, {"e": 5}, id="a commit of ours counts"),
-        pytest.param(
-            {"e": ours(5)}, {"e": 9}, {"e": 9}, id="the journal is ahead of a commit that lagged"
-        ),
-        pytest.param(
-            {"e": ours(9)}, {"e": 5}, {"e": 9}, id="a commit without a new entry is ahead"
-        ),
+        pytest.param({"e": ours(5)}, {"e": 9}, {"e": 9}, id="the journal is ahead of a commit that lagged"),
+        pytest.param({"e": ours(9)}, {"e": 5}, {"e": 9}, id="a commit without a new entry is ahead"),
         pytest.param({"e": Committed(2, None)}, {"e": 9}, {"e": 2}, id="an operator's rewind is obeyed"),
         pytest.param({}, {"e": 9}, {"e": 9}, id="the journal alone, after a crash before the first commit"),
     ],
