@@ -22,8 +22,10 @@ from faults.checker.words import (
     keyed_id,
 )
 
-#: What looks like an address, in any text: mail, a number in E.164, a device token.
-_ADDRESS = re.compile(rb'"[^"@\s]{1,64}@[^"@\s]+\.[A-Za-z]{2,}"|"\+[1-9]\d{7,14}"|[0-9a-fA-F]{64}')
+#: What looks like an address, in any text: mail, a number in E.164; a device token is a long row of hex digits.
+_ADDRESS = re.compile(rb'"[^"@\s]{1,64}@[^"@\s]+\.[A-Za-z]{2,}"|"\+[1-9]\d{7,14}"')
+_HEX = bytes(ord("x") if chr(n) in "0123456789abcdefABCDEF" else ord(" ") for n in range(256))
+_TOKEN = b"x" * 64
 
 
 @dataclass(slots=True)
@@ -193,8 +195,10 @@ def _look_for_leaks(facts: Facts, said: Mapping[str, Any], raw: bytes) -> None:
     where = f"event {said['event_id']} ({said['status']})"
     for name in (said.get("detail") or {}).keys() - DETAIL_KEYS:
         facts.leaks.append(f"{where}: detail.{name} is none of those allowed")
-    if found := _ADDRESS.search(raw):
+    if (b"@" in raw or b'"+' in raw) and (found := _ADDRESS.search(raw)):
         facts.leaks.append(f"{where}: {found[0].decode('utf-8', 'replace')[:12]}… looks like an address")
+    if _TOKEN in raw.translate(_HEX):
+        facts.leaks.append(f"{where}: holds what looks like a device token")
     for address in facts.knowledge.ever(said["user_id"]):
         if address.encode() in raw:
             facts.leaks.append(f"{where}: holds an address of {said['user_id']}")

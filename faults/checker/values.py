@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 #: A recipient of a notification: (notification_id, user_id).
@@ -115,7 +116,7 @@ class Terms:
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """A run folder's contents."""
 
@@ -127,12 +128,12 @@ class Run:
     calls: tuple[Call, ...] = ()
     taken: tuple[Taken, ...] = ()
 
-    @property
+    @cached_property
     def users(self) -> frozenset[str]:
         """Whose requests these are; every other user's records are another run's."""
         return frozenset(each.user_id for each in self.asked)
 
-    @property
+    @cached_property
     def sources(self) -> frozenset[str]:
         return frozenset(each.source for each in self.asked)
 
