@@ -28,8 +28,9 @@ def demo(
 ) -> None:
     """Play the flights of 8 and 9 February 2013, when a blizzard closed New York's airports, through the real system.
 
-    Each cancellation, delay and departure is a notification to the flight's passengers, who are made up. At the end a
-    table shows what became of every one. The exit status is 0 only if the balance holds.
+    Cancellations, delays, gates, boarding calls, reminders, offers and surveys are notifications to the flights'
+    passengers, who are made up. At the end tables show what became of every one, and what digests, caps, quiet hours,
+    fallback and cancels did. The exit status is 0 only if the balance holds.
 
     Example: `tocsin demo --speed 7200 --serve`
     """

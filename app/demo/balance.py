@@ -12,6 +12,9 @@ Event = Mapping[str, Any]
 #: A recipient of a notification: (notification_id, user_id).
 Recipient = tuple[str, str]
 
+#: Digests are the system's own notifications.
+SOURCE_OF_DIGESTS = "tocsin"
+
 _ENDS = frozenset(("sent", "suppressed", "failed", "expired", "cancelled", "aggregated", "unknown"))
 _STATED = {"held": ("until", "due"), "scheduled": ("due", "until"), "retrying": ("retry_at",)}
 #: A deferral by a cap waits for a place, whose time depends on what else happens.
@@ -33,14 +36,25 @@ class Balance:
 
 
 def balance(expected: Collection[Recipient], events: Iterable[Event]) -> Balance:
-    """Judges the recipients that were asked for by the events that were written. An event_id read twice counts once."""
+    """Judges the recipients that were asked for, and the digests that they became part of, by the events that were
+    written. An event_id read twice counts once."""
     result = Balance()
     by_recipient: dict[Recipient, list[Event]] = defaultdict(list)
     for event in {event["event_id"]: event for event in events}.values():
         by_recipient[event["notification_id"], event["user_id"]].append(event)
-    for recipient in expected:
+    digests = digests_of(event for its in by_recipient.values() for event in its)
+    for recipient in {*expected, *digests}:
         _judge(recipient, by_recipient.get(recipient, []), result)
+    for recipient, its in by_recipient.items():
+        if its[0]["source"] == SOURCE_OF_DIGESTS and recipient not in digests:
+            result.problems.append(f"{recipient}: a digest of nothing")
     return result
+
+
+def digests_of(events: Iterable[Event]) -> Counter[Recipient]:
+    """The notifications that others became part of, with how many did."""
+    items = {event["event_id"]: event for event in events if event["status"] == "aggregated"}.values()
+    return Counter((event["detail"]["into"], event["user_id"]) for event in items)
 
 
 def _judge(recipient: Recipient, events: list[Event], result: Balance) -> None:

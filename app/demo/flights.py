@@ -11,17 +11,37 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+from zlib import crc32
 
-Happening = Literal["flight.cancelled", "flight.delayed", "flight.departed"]
+#: In the order in which they become known when the minute is the same.
+Happening = Literal[
+    "checkin.open",
+    "flight.cancelled",
+    "offer.rebooking",
+    "flight.delayed",
+    "delay.noted",
+    "flight.gate_changed",
+    "flight.boarding",
+    "flight.departed",
+    "survey.flown",
+]
 
 DAYS = ((2, 8), (2, 9))
 #: Airlines announce a cancellation some hours before, a delay about half an hour before the hour of departure.
 _CANCELLED_AHEAD_MIN = 180
 _DELAYED_AHEAD_MIN = 30
-#: A departure up to so late is on time.
-_ON_TIME_MIN = 15
+#: A departure up to so late is on time. A long delay is not told at once: each time it is said to be twice as long.
+_ON_TIME_MIN, _FIRST_DELAY_MIN = 15, 40
+#: Asked for so early, told so long before the departure; after a cancellation there is time to call it off.
+_CHECKIN_ASKED_MIN, _CHECKIN_TOLD_MIN = 480, 120
+_BOARDING_AHEAD_MIN, _GATE_AHEAD_MIN = 30, 75
+#: One flight in so many changes its gate.
+_GATE_CHANGES = 4
+_OFFER_AFTER_MIN, _SURVEY_AFTER_MIN = 10, 45
 _DAY_MIN = 24 * 60
+#: Offers go out in the morning.
+_MORNING_MIN = 9 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +68,10 @@ class Event:
     at_min: int
     happening: Happening
     flight: Flight
+    #: When they are to be told, where that isn't at once.
+    due_min: int | None = None
+    #: The delay as it is known by then.
+    delay_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +103,42 @@ def read_airports() -> dict[str, Airport]:
 
 
 def events_of(flights: Iterable[Flight]) -> list[Event]:
-    """Each cancellation, delay and departure, in the order in which it becomes known."""
-    events: list[Event] = []
-    for flight in flights:
-        if flight.departed_min is None:
-            events.append(Event(max(0, flight.scheduled_min - _CANCELLED_AHEAD_MIN), "flight.cancelled", flight))
-            continue
-        if flight.delay_min > _ON_TIME_MIN:
-            events.append(Event(max(0, flight.scheduled_min - _DELAYED_AHEAD_MIN), "flight.delayed", flight))
-        events.append(Event(flight.departed_min, "flight.departed", flight))
-    return sorted(events, key=lambda event: (event.at_min, event.flight.number))
+    """All that is told of these flights, in the order in which it becomes known."""
+    events = [event for flight in flights for event in _events_of(flight)]
+    order = get_args(Happening)
+    return sorted(events, key=lambda event: (event.at_min, order.index(event.happening), event.flight.number))
+
+
+def _events_of(flight: Flight) -> Iterator[Event]:
+    due = max(0, flight.scheduled_min - _CHECKIN_TOLD_MIN)
+    yield Event(max(0, flight.scheduled_min - _CHECKIN_ASKED_MIN), "checkin.open", flight, due)
+    if flight.departed_min is None:
+        known = max(0, flight.scheduled_min - _CANCELLED_AHEAD_MIN)
+        yield Event(known, "flight.cancelled", flight)
+        offered = known + _OFFER_AFTER_MIN
+        yield Event(offered, "offer.rebooking", flight, _next_morning(offered))
+        return
+    yield from _delays_of(flight)
+    if crc32(flight.number.encode()) % _GATE_CHANGES == 0:
+        yield Event(max(0, flight.departed_min - _GATE_AHEAD_MIN), "flight.gate_changed", flight)
+    yield Event(max(0, flight.departed_min - _BOARDING_AHEAD_MIN), "flight.boarding", flight)
+    yield Event(flight.departed_min, "flight.departed", flight)
+    yield Event(flight.departed_min + _SURVEY_AFTER_MIN, "survey.flown", flight)
+
+
+def _delays_of(flight: Flight) -> Iterator[Event]:
+    """A delay that is told again and again, each time as twice as long, until it is what it came to be."""
+    told = 0
+    while flight.delay_min > _ON_TIME_MIN and told < flight.delay_min:
+        at_min = max(0, flight.scheduled_min + told - _DELAYED_AHEAD_MIN)
+        told = min(flight.delay_min, 2 * told or _FIRST_DELAY_MIN)
+        yield Event(at_min, "flight.delayed", flight, delay_min=told)
+        yield Event(at_min, "delay.noted", flight, delay_min=told)
+
+
+def _next_morning(after_min: int) -> int:
+    days, minute = divmod(after_min, _DAY_MIN)
+    return (days + (minute >= _MORNING_MIN)) * _DAY_MIN + _MORNING_MIN
 
 
 def _flight(row: dict[str, str], day: int, airlines: dict[str, str]) -> Flight:

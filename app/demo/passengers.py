@@ -14,6 +14,8 @@ _HOME = "America/New_York"
 _FREQUENT_FLYERS = 12
 _FREQUENT_SHARE = 0.04
 _NIGHT_NOW_SHARE = 0.15
+#: Of those for whom it is night; the others sleep on to the end.
+_EARLY_RISER_SHARE = 0.6
 _DEAD_TOKEN_SHARE = 0.02
 
 
@@ -32,6 +34,8 @@ class Passenger:
     profile: Mapping[str, Any] = field(repr=False)
     devices: tuple[Device, ...]
     preferences: Mapping[str, Any]
+    #: It is night for them, and they get up before it is over.
+    gets_up: bool = False
 
 
 class Passengers:
@@ -64,11 +68,13 @@ class Passengers:
 
     def _make(self, timezone: str) -> Passenger:
         number = len(self._everyone) + 1
+        asleep = self._random.random() < _NIGHT_NOW_SHARE
         passenger = Passenger(
             user_id=f"pax-{number:05d}",
             profile=self._profile(number, timezone),
             devices=tuple(self._devices(number)),
-            preferences=self._preferences(timezone),
+            preferences=self._preferences(timezone, asleep),
+            gets_up=asleep and self._random.random() < _EARLY_RISER_SHARE,
         )
         self._everyone.append(passenger)
         return passenger
@@ -88,9 +94,9 @@ class Passengers:
             token = self._random.randbytes(32).hex() if kind == "ios" else f"fcm-{self._random.randbytes(24).hex()}"
             yield Device(f"{kind}-{number:05d}", kind, token, dead=self._random.random() < _DEAD_TOKEN_SHARE)
 
-    def _preferences(self, timezone: str) -> dict[str, Any]:
+    def _preferences(self, timezone: str, asleep: bool) -> dict[str, Any]:
         chance = self._random.random
-        preferences: dict[str, Any] = {"quiet_hours": self._quiet_hours(timezone)}
+        preferences: dict[str, Any] = {"quiet_hours": self._quiet_hours(timezone, asleep)}
         opted_out = {channel: False for channel, share in (("push", 0.05), ("email", 0.06)) if chance() < share}
         if opted_out:
             preferences["categories"] = {"travel": opted_out}
@@ -100,10 +106,8 @@ class Passengers:
             preferences["dnd"] = {"enabled": True, "until": None}
         return preferences
 
-    def _quiet_hours(self, timezone: str) -> dict[str, Any]:
-        """Eight hours of night by the passenger's own clock. Whatever the hour at which the demonstration runs, it is
-        night now for about one in seven."""
-        local = self._now.astimezone(ZoneInfo(timezone))
-        hours_from_now = -4 if self._random.random() < _NIGHT_NOW_SHARE else 8
-        start = local + timedelta(hours=hours_from_now)
+    def _quiet_hours(self, timezone: str, asleep: bool) -> dict[str, Any]:
+        """Eight hours of night by the passenger's own clock, which began four hours ago or begin in eight, whatever
+        the hour at which the demonstration runs."""
+        start = self._now.astimezone(ZoneInfo(timezone)) + timedelta(hours=-4 if asleep else 8)
         return {"enabled": True, "start": f"{start:%H}:00", "end": f"{start + timedelta(hours=8):%H}:00"}

@@ -12,16 +12,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.demo.balance import Balance, balance
+from app.demo.effects import effects_of
 from app.demo.flights import events_of, read_airports, read_flights
+from app.demo.gateway import Gateway
 from app.demo.passengers import Passengers
+from app.demo.phones import Phones
 from app.demo.playing import Player
-from app.demo.report import Verdict, judge, latencies, render
+from app.demo.report import Verdict, judge, latencies, reasons, render
+from app.demo.staging import staged
 from app.demo.watching import LogWatch, SandboxWatch
 from app.dev.state import State
 
-#: How long after the last event everything may take to end or to wait.
-_SETTLE_S = 120.0
+#: What is still on its way when nothing new was told for so long won't come.
+_GIVE_UP_S = 120.0
 _LOOK_EVERY_S = 1.0
+#: No wait that ends by itself after the last event is longer (minutes of 2013), and what it sets off takes a moment:
+#: nothing new for so long means nothing more.
+_LAST_WAIT_MIN, _MOMENT_S = 120, 3.0
 
 
 async def perform(state: State, console: Console, *, speed: float, per_flight: int, seed: int) -> Verdict:
@@ -29,9 +36,8 @@ async def perform(state: State, console: Console, *, speed: float, per_flight: i
     airports, flights = read_airports(), read_flights()
     people = Passengers(seed, airports, per_flight, datetime.now(UTC))
     aboard, events = people.board(flights), events_of(flights)
-    async with _reaching(state) as (producer, session, log, sandbox):
-        run = f"{time.time_ns() // 1_000_000:x}"
-        player = Player(producer, session, state.gateway_url, state.api_keys["demo"], run)
+    async with _reaching(state) as (producer, gateway, log, sandbox), staged(gateway, speed):
+        player = Player(producer, gateway, f"{time.time_ns() // 1_000_000:x}")
         for passenger in people.everyone:
             for device in passenger.devices:
                 if device.dead:
@@ -39,25 +45,46 @@ async def perform(state: State, console: Console, *, speed: float, per_flight: i
         with _progress(console) as progress:
             bar = progress.add_task("passengers", total=len(people.everyone))
             await player.introduce(people.everyone, lambda n: progress.advance(bar, n))
-            bar = progress.add_task("flights of 8-9 February 2013", total=len(events))
-            await player.play(events, aboard, speed, lambda n: progress.advance(bar, n))
-            bar = progress.add_task("settling", total=len(player.played.recipients))
-            kept = await _settled(player, log, lambda n: progress.update(bar, completed=n))
+            async with _ringing(Phones(producer, sandbox, player.played.boarding)):
+                bar = progress.add_task("flights of 8-9 February 2013", total=len(events))
+                await player.play(events, aboard, speed, lambda n: progress.advance(bar, n))
+                bar = progress.add_task("settling", total=len(player.played.recipients))
+                kept = await _settled(player, log, speed, lambda n: progress.update(bar, completed=n))
         await sandbox.read()
+        effects = effects_of(log.events)
         verdict = judge(player.played, kept, log.events, sandbox.accepted, log.dead)
-        console.print(render(player.played, kept, verdict, latencies(log.events, sandbox.accepted)))
+        console.print(render(player.played, kept, verdict, latencies(log.events, sandbox.accepted), effects))
+        for line in await reasons(gateway, effects.examples):
+            console.print(line, highlight=False, soft_wrap=True)
     return verdict
 
 
-async def _settled(player: Player, log: LogWatch, told: Callable[[int], None]) -> Balance:
-    """Waits until nothing is on its way any more, or for too long."""
-    deadline = time.monotonic() + _SETTLE_S
+async def _settled(player: Player, log: LogWatch, speed: float, told: Callable[[int], None]) -> Balance:
+    """Waits until nothing is on its way any more and nothing new was told for a while; gives up after a long while."""
+    calm_s = _LAST_WAIT_MIN * 60 / speed + _MOMENT_S
+    seen, seen_at = -1, time.monotonic()
     while True:
         kept = balance(player.played.recipients, log.events)
-        told(len(player.played.recipients) - len(kept.open))
-        if (not kept.open and len(log.dead) >= player.played.malformed) or time.monotonic() > deadline:
+        told(max(0, len(player.played.recipients) - len(kept.open)))
+        if len(log.events) != seen:
+            seen, seen_at = len(log.events), time.monotonic()
+        calm_for_s = time.monotonic() - seen_at
+        is_over = not kept.open and len(log.dead) >= player.played.malformed
+        if calm_for_s > (calm_s if is_over else calm_s + _GIVE_UP_S):
             return kept
         await asyncio.sleep(_LOOK_EVERY_S)
+
+
+@asynccontextmanager
+async def _ringing(phones: Phones) -> AsyncIterator[None]:
+    ringing = asyncio.create_task(phones.ring())
+    try:
+        yield
+    finally:
+        ringing.cancel()
+        await asyncio.wait((ringing,))
+        if not ringing.cancelled():
+            ringing.result()
 
 
 async def _unregister(sandbox: SandboxWatch, platform: str, token: str) -> None:
@@ -68,7 +95,7 @@ async def _unregister(sandbox: SandboxWatch, platform: str, token: str) -> None:
 @asynccontextmanager
 async def _reaching(
     state: State,
-) -> AsyncIterator[tuple[AIOKafkaProducer, aiohttp.ClientSession, LogWatch, SandboxWatch]]:
+) -> AsyncIterator[tuple[AIOKafkaProducer, Gateway, LogWatch, SandboxWatch]]:
     producer = AIOKafkaProducer(
         bootstrap_servers=state.kafka_bootstrap, acks="all", enable_idempotence=True, linger_ms=5
     )
@@ -79,7 +106,7 @@ async def _reaching(
         try:
             await log.start()
             await sandbox.start()
-            yield producer, session, log, sandbox
+            yield producer, Gateway(session, state), log, sandbox
         finally:
             await log.stop()
             await producer.stop()

@@ -2,28 +2,34 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from zlib import crc32
 
-import aiohttp
 import msgspec
 from aiokafka import AIOKafkaProducer
 
 from app.demo.balance import Recipient
-from app.demo.flights import Event, Flight
+from app.demo.flights import Event, Flight, Happening
+from app.demo.gateway import Gateway
 from app.demo.passengers import Passenger
 from app.domain.ids import keyed_notification_id
-from schemas.topics import COMMANDS, EVENTS
+from schemas.topics import COMMANDS, EVENTS, EVENTS_BULK
 
 SOURCE = "demo"
-#: One event in so many is sent by HTTP, to all of the flight's passengers at once.
+#: One event in so many is sent by HTTP, to all whom it is for at once.
 _BY_HTTP = 10
-#: How long a service goes on trying while the gateway doesn't answer.
-_HTTP_PATIENCE_S, _HTTP_PAUSE_S = 60.0, 0.2
 #: One request in so many is produced twice, as a service does that isn't sure of its first try.
 _TWICE = 100
+#: What is for one passenger in so many: who hasn't checked in yet, who wants it in writing, whose opinion is asked for.
+_FOR_ONE_IN: dict[Happening, int] = {"checkin.open": 3, "delay.noted": 2, "offer.rebooking": 2, "survey.flown": 3}
+_BULK: frozenset[Happening] = frozenset(("offer.rebooking", "survey.flown"))
+#: On the second day: who rises early gets up; and when planes fly again, the campaign of offers is called off.
+_DAWN_MIN, _CALLED_OFF_MIN = 30 * 60, 36 * 60
+_GATES = 40
 
 
 @dataclass(slots=True)
@@ -36,19 +42,47 @@ class Played:
     produced_twice: int = 0
     malformed: int = 0
     seconds: float = 0.0
+    #: Ids of the boarding calls, which phones open.
+    boarding: set[str] = field(default_factory=set)
+    #: When (Unix ms) a cancel of it was acknowledged.
+    called_off: dict[Recipient, int] = field(default_factory=dict)
+
+
+class Clock:
+    """Minutes of 2013 as moments of today: ``first_min`` is now, and time runs ``speed`` times as fast."""
+
+    def __init__(self, first_min: int, speed: float) -> None:
+        self._first_min, self._speed = first_min, speed
+        self._started, self._began = time.monotonic(), datetime.now(UTC)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    async def until(self, at_min: int) -> None:
+        wait_s = self._after_s(at_min) - self.elapsed_s
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+
+    def moment(self, at_min: int) -> str:
+        return (self._began + timedelta(seconds=self._after_s(at_min))).isoformat()
+
+    def _after_s(self, at_min: int) -> float:
+        return (at_min - self._first_min) * 60 / self._speed
 
 
 class Player:
     """Needs a running system. ``run`` names this performance, so that each one's ids are its own."""
 
-    def __init__(
-        self, producer: AIOKafkaProducer, session: aiohttp.ClientSession, gateway_url: str, api_key: str, run: str
-    ) -> None:
+    def __init__(self, producer: AIOKafkaProducer, gateway: Gateway, run: str) -> None:
         self._producer = producer
-        self._session = session
-        self._url = f"{gateway_url}/v1/notifications"
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._gateway = gateway
         self._run = run
+        self._campaign = f"rebooking-{run}"
+        #: Of each flight: what was asked for and isn't due yet, and for whom.
+        self._reminders: dict[Flight, list[tuple[str, list[Passenger]]]] = {}
+        self._offered: list[tuple[str, Passenger]] = []
+        self._called_off = False
         self.played = Played()
 
     async def introduce(self, people: Sequence[Passenger], told: Callable[[int], None]) -> None:
@@ -67,104 +101,161 @@ class Player:
         told: Callable[[int], None],
     ) -> None:
         """Plays at ``speed`` times real time; returns when everything is acknowledged."""
-        started, first_min = time.monotonic(), events[0].at_min
+        clock = Clock(events[0].at_min, speed)
+        people = {passenger.user_id: passenger for each in aboard.values() for passenger in each}
+        turns: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+            (_DAWN_MIN, partial(self._wake, people.values())),
+            (_CALLED_OFF_MIN, self._call_off_offers),
+        ]
         for number, event in enumerate(events):
-            await _until(started + (event.at_min - first_min) * 60 / speed)
+            await clock.until(event.at_min)
+            while turns and event.at_min >= turns[0][0]:
+                await turns.pop(0)[1]()
             if number == len(events) // 2:
                 await self._produce_malformed()
-            if number % _BY_HTTP == 0:
-                await self._post(event, aboard[event.flight])
-            else:
-                await self._produce_all(event, aboard[event.flight])
+            await self._tell(event, _audience(event, aboard[event.flight]), clock, number % _BY_HTTP == 0)
             told(1)
         await self._producer.flush()
-        self.played.seconds = time.monotonic() - started
+        self.played.seconds = clock.elapsed_s
 
-    async def _produce_all(self, event: Event, passengers: Sequence[Passenger]) -> None:
-        for passenger in passengers:
-            request = _request(event) | {
-                "user_id": passenger.user_id,
-                "source": SOURCE,
-                "idempotency_key": self._key(event, passenger.user_id),
-            }
-            self._owe(request["idempotency_key"], passenger.user_id)
-            times = 2 if self.played.by_kafka % _TWICE == _TWICE - 1 else 1
-            for _ in range(times):
-                await self._produce(EVENTS, passenger.user_id, request)
-            self.played.by_kafka += 1
-            self.played.produced_twice += times - 1
+    async def _tell(self, event: Event, passengers: Sequence[Passenger], clock: Clock, by_http: bool) -> None:
+        if not passengers or (self._called_off and event.happening == "offer.rebooking"):
+            return
+        asked = self._request(event, clock)
+        made = (
+            [await self._post(event, asked, passengers)]
+            if by_http
+            else [await self._produce_one(event, asked, passenger) for passenger in passengers]
+        )
+        match event.happening:
+            case "checkin.open":
+                self._reminders.setdefault(event.flight, []).extend(made)
+            case "offer.rebooking":
+                self._offered += [(name, passenger) for name, those in made for passenger in those]
+            case "flight.boarding":
+                self.played.boarding.update(name for name, _ in made)
+            case "flight.cancelled":
+                await self._call_off_reminders(event.flight)
 
-    async def _post(self, event: Event, passengers: Sequence[Passenger]) -> None:
-        user_ids = sorted({passenger.user_id for passenger in passengers})
+    async def _produce_one(
+        self, event: Event, asked: Mapping[str, Any], passenger: Passenger
+    ) -> tuple[str, list[Passenger]]:
+        key, user_id = self._key(event, passenger.user_id), passenger.user_id
+        name = self._owe(key, user_id)
+        times = 2 if self.played.by_kafka % _TWICE == _TWICE - 1 else 1
+        topic = EVENTS_BULK if event.happening in _BULK else EVENTS
+        for _ in range(times):
+            await self._produce(topic, user_id, {**asked, "user_id": user_id, "source": SOURCE, "idempotency_key": key})
+        self.played.by_kafka += 1
+        self.played.produced_twice += times - 1
+        return name, [passenger]
+
+    async def _post(
+        self, event: Event, asked: Mapping[str, Any], passengers: Sequence[Passenger]
+    ) -> tuple[str, list[Passenger]]:
+        those = list({passenger.user_id: passenger for passenger in passengers}.values())
         key = self._key(event, "everyone")
-        body = _request(event) | {"user_ids": user_ids}
-        async with asyncio.timeout(_HTTP_PATIENCE_S):
-            while not await self._is_accepted(key, body):  # noqa: ASYNC110 (it asks another process)
-                await asyncio.sleep(_HTTP_PAUSE_S)
-        for user_id in user_ids:
-            self._owe(key, user_id)
-        self.played.by_http += len(user_ids)
+        body = {**asked, "user_ids": [passenger.user_id for passenger in those]}
+        await self._gateway.ask("POST", "/v1/notifications", body, key="demo", headers={"Idempotency-Key": key})
+        names = [self._owe(key, passenger.user_id) for passenger in those]
+        self.played.by_http += len(those)
+        return names[0], those
 
-    async def _is_accepted(self, key: str, body: Mapping[str, Any]) -> bool:
-        """False: ask again with the same key, which can't double anything."""
-        headers = {**self._headers, "Idempotency-Key": key}
-        try:
-            async with self._session.post(self._url, json=body, headers=headers) as answer:
-                if answer.status not in (202, 429, 503):
-                    raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
-                return answer.status == 202
-        except aiohttp.ClientConnectionError:
-            return False
+    async def _call_off_reminders(self, flight: Flight) -> None:
+        """Nobody is to check in for a flight that won't leave."""
+        for name, passengers in self._reminders.pop(flight, ()):
+            if len(passengers) > 1:
+                await self._gateway.ask("DELETE", f"/v1/notifications/{name}", key="demo")
+                self._note_called_off(name, passengers)
+            else:
+                await self._cancel(name, passengers[0], notification_id=name)
+
+    async def _call_off_offers(self) -> None:
+        self._called_off = True
+        for name, passenger in self._offered:
+            await self._cancel(name, passenger, campaign_id=self._campaign)
+
+    async def _cancel(self, name: str, passenger: Passenger, **what: str) -> None:
+        command = {**_command("notification.cancel", passenger, f"{self._run}:off:{name}"), "source": SOURCE, **what}
+        acknowledged = await self._produce(COMMANDS, passenger.user_id, command)
+        acknowledged.add_done_callback(lambda _: self._note_called_off(name, [passenger]))
+
+    def _note_called_off(self, name: str, passengers: Sequence[Passenger]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        self.played.called_off.update({(name, passenger.user_id): now_ms for passenger in passengers})
+
+    async def _wake(self, people: Iterable[Passenger]) -> None:
+        """Those who rise early say that it is no longer night for them."""
+        for passenger in people:
+            if passenger.gets_up:
+                up = {"quiet_hours": {"enabled": False}}
+                command = _command("preferences.patch", passenger, f"{self._run}:{passenger.user_id}:up")
+                await self._produce(COMMANDS, passenger.user_id, {**command, "preferences": up})
 
     async def _produce_malformed(self) -> None:
         """One record that can't be taken, between good ones: it must harm nobody else."""
         await self._produce(EVENTS, "pax-00001", {"user_id": "pax-00001", "event_type": "not a type!"})
         self.played.malformed += 1
 
-    async def _produce(self, topic: str, user_id: str, record: Mapping[str, Any]) -> None:
-        await self._producer.send(topic, key=user_id.encode(), value=msgspec.json.encode(record))
+    async def _produce(self, topic: str, user_id: str, record: Mapping[str, Any]) -> "asyncio.Future[Any]":
+        sent: asyncio.Future[Any] = await self._producer.send(
+            topic, key=user_id.encode(), value=msgspec.json.encode(record)
+        )
+        return sent
 
-    def _owe(self, key: str, user_id: str) -> None:
-        self.played.recipients.add((keyed_notification_id(SOURCE, key), user_id))
+    def _owe(self, key: str, user_id: str) -> str:
+        name = keyed_notification_id(SOURCE, key)
+        self.played.recipients.add((name, user_id))
+        return name
 
     def _key(self, event: Event, whom: str) -> str:
-        return f"{self._run}:{event.flight.number}:{event.flight.scheduled_min}:{event.happening}:{whom}"
+        flight = event.flight
+        return f"{self._run}:{flight.number}:{flight.scheduled_min}:{event.happening}:{event.at_min}:{whom}"
+
+    def _request(self, event: Event, clock: Clock) -> dict[str, Any]:
+        asked = {"event_type": event.happening, "data": _data(event), "created_at": datetime.now(UTC).isoformat()}
+        if event.due_min is not None:
+            asked["send_at"] = clock.moment(event.due_min)
+        if event.happening in ("flight.delayed", "flight.gate_changed"):
+            asked["collapse_key"] = f"{event.happening}:{event.flight.number}"
+        if event.happening == "offer.rebooking":
+            asked["campaign_id"] = self._campaign
+        return asked
 
 
-def _request(event: Event) -> dict[str, Any]:
+def _audience(event: Event, passengers: Sequence[Passenger]) -> list[Passenger]:
+    share = _FOR_ONE_IN.get(event.happening, 1)
+    return [passenger for passenger in passengers if crc32(passenger.user_id.encode()) % share == 0]
+
+
+def _data(event: Event) -> dict[str, Any]:
     flight = event.flight
     data: dict[str, Any] = {"flight": flight.number, "origin": flight.origin, "destination": flight.destination}
-    if event.happening == "flight.delayed":
-        data |= {"delay_minutes": flight.delay_min, "departs_at": _clock(flight.scheduled_min + flight.delay_min)}
-    return {"event_type": event.happening, "data": data, "created_at": datetime.now(UTC).isoformat()}
+    match event.happening:
+        case "flight.delayed" | "delay.noted":
+            data |= {"delay_minutes": event.delay_min, "departs_at": _clock(flight.scheduled_min + event.delay_min)}
+        case "flight.gate_changed" | "flight.boarding":
+            data["gate"] = 1 + crc32(f"{flight.number} {flight.scheduled_min}".encode()) % _GATES  # not in the data
+    return data
 
 
 def _clock(minutes: int) -> str:
     return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
 
 
+def _command(kind: str, passenger: Passenger, name: str) -> dict[str, Any]:
+    return {"type": kind, "id": name, "at": datetime.now(UTC).isoformat(), "user_id": passenger.user_id}
+
+
 def _commands(passenger: Passenger, run: str) -> Iterator[dict[str, Any]]:
-    common = {"user_id": passenger.user_id, "at": datetime.now(UTC).isoformat()}
     name = f"{run}:{passenger.user_id}"
-    yield {**common, "type": "profile.set", "id": f"{name}:profile", **passenger.profile}
-    yield {
-        **common,
-        "type": "preferences.set",
-        "id": f"{name}:preferences",
-        "preferences": dict(passenger.preferences),
-    }
+    yield {**_command("profile.set", passenger, f"{name}:profile"), **passenger.profile}
+    said = _command("preferences.set", passenger, f"{name}:preferences")
+    yield {**said, "preferences": dict(passenger.preferences)}
     for device in passenger.devices:
         yield {
-            **common,
-            "type": "device.add",
-            "id": f"{name}:{device.device_id}",
+            **_command("device.add", passenger, f"{name}:{device.device_id}"),
             "device_id": device.device_id,
             "platform": device.platform,
             "token": device.token,
         }
-
-
-async def _until(moment: float) -> None:
-    wait_s = moment - time.monotonic()
-    if wait_s > 0:
-        await asyncio.sleep(wait_s)

@@ -9,13 +9,27 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.demo.balance import Balance, Event
+from app.demo.balance import Balance, Event, Recipient, digests_of
+from app.demo.effects import Effects, step_of
+from app.demo.gateway import Gateway
 from app.demo.playing import Played
 from schemas.instants import parse_ms
 from schemas.words import CHANNELS
 
-_OUTCOMES = ("sent", "held", "suppressed", "failed", "retrying", "cancelled", "expired", "unknown")
+_OUTCOMES = (
+    "sent",
+    "aggregated",
+    "held",
+    "suppressed",
+    "cancelled",
+    "expired",
+    "failed",
+    "retrying",
+    "unknown",
+)
 _SHOWN_PROBLEMS = 10
+#: What was acknowledged so long before a call counts.
+_CANCEL_COUNTS_MS = 1_000
 
 
 @dataclass(slots=True)
@@ -37,7 +51,8 @@ def judge(
 ) -> Verdict:
     """Compares what was asked for, what was told and what the providers have."""
     at_provider = Counter(message["send_id"] for message in accepted)
-    ours = {e["notification_id"] for e in events if (e["notification_id"], e["user_id"]) in played.recipients}
+    asked = played.recipients | digests_of(events).keys()
+    ours = {e["notification_id"] for e in events if (e["notification_id"], e["user_id"]) in asked}
     sent = {e["send_id"] for e in events if e["status"] == "sent" and e["channel"] != "in_app"}
     unknown = {e["send_id"] for e in events if e["status"] in ("unknown", "in_doubt")}
     queued = {e["send_id"] for e in events if e["status"] == "queued"}
@@ -50,6 +65,11 @@ def judge(
             verdict.faults.append(f"at the provider, but never queued: {message['send_id']}")
         elif message["send_id"] not in sent | unknown:
             verdict.faults.append(f"at the provider, but not told as sent: {message['send_id']}")
+    verdict.faults += [
+        f"called off, and begun more than a second later: {event['send_id']}"
+        for event in events
+        if event["status"] == "sending" and _is_late(event, played.called_off)
+    ]
     named = [letter for letter in dead if letter["field"] == "event_type"]
     if len(named) != played.malformed:
         verdict.faults.append(
@@ -58,23 +78,34 @@ def judge(
     return verdict
 
 
+def _is_late(event: Event, called_off: Mapping[Recipient, int]) -> bool:
+    """Whether the call began more than a second after the cancel was acknowledged."""
+    since = called_off.get((event["notification_id"], event["user_id"]))
+    return since is not None and parse_ms(event["occurred_at"]) > since + _CANCEL_COUNTS_MS
+
+
 def latencies(events: Iterable[Event], accepted: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
     """Milliseconds from accepted to the provider's own acceptance (the inbox: to sent), by channel, sorted.
 
-    What had to wait (held, retried) isn't in it: its time says nothing of speed.
+    What had to wait (for its time, a hold, a retry, the step before it) isn't in it: its time says nothing of speed.
     """
     begun: dict[tuple[str, str], int] = {}
     waited: set[str] = set()
+    scheduled: set[Recipient] = set()
     send_of: dict[str, tuple[str, str, str]] = {}
     inbox: dict[str, int] = {}
     for event in events:
         recipient = (event["notification_id"], event["user_id"])
         if event["status"] == "accepted":
             begun[recipient] = parse_ms(event["occurred_at"])
+        elif event["status"] == "scheduled":
+            scheduled.add(recipient)
         elif event["status"] in ("held", "retrying", "in_doubt"):
             waited.add(event["send_id"] or f"{recipient}{event['channel']}")
         elif event["status"] == "queued":
             send_of[event["send_id"]] = (*recipient, event["channel"])
+            if step_of(event):
+                waited.add(event["send_id"])
         elif event["status"] == "sent" and event["channel"] == "in_app":
             inbox[event["send_id"]] = parse_ms(event["occurred_at"])
     arrived = {m["send_id"]: m["at_ms"] for m in reversed(list(accepted)) if m["send_id"] in send_of}
@@ -85,7 +116,7 @@ def latencies(events: Iterable[Event], accepted: Iterable[Mapping[str, Any]]) ->
         notification_id, user_id, channel = send_of[send_id]
         if send_id in waited or f"{(notification_id, user_id)}{channel}" in waited:
             continue
-        if (notification_id, user_id) in begun:
+        if (notification_id, user_id) in begun.keys() - scheduled:
             found[channel].append(at_ms - begun[notification_id, user_id])
     return {channel: sorted(values) for channel, values in found.items()}
 
@@ -95,7 +126,9 @@ def percentile(ordered: Sequence[int], share: float) -> int | None:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else None
 
 
-def render(played: Played, balance: Balance, verdict: Verdict, speed_of: Mapping[str, Sequence[int]]) -> RenderableType:
+def render(
+    played: Played, balance: Balance, verdict: Verdict, speed_of: Mapping[str, Sequence[int]], effects: Effects
+) -> RenderableType:
     """The report for a terminal."""
     sends = sum(balance.outcomes.values())
     rate = sends / played.seconds if played.seconds else 0.0
@@ -105,7 +138,8 @@ def render(played: Played, balance: Balance, verdict: Verdict, speed_of: Mapping
         f"{sends} outcomes, {rate:.0f}/s",
         f"duplicates at the providers: {verdict.duplicates} · malformed records in notify_dead: {played.malformed}",
     ]
-    return Group(_outcomes(balance, speed_of), _reasons(balance), *(Text(line) for line in lines), _judgement(verdict))
+    tables = (_outcomes(balance, speed_of), _reasons(balance), _rules(effects))
+    return Group(*tables, *(Text(line) for line in lines), _judgement(verdict))
 
 
 def _outcomes(balance: Balance, speed_of: Mapping[str, Sequence[int]]) -> Table:
@@ -141,6 +175,15 @@ def _reasons(balance: Balance) -> Table:
     return table
 
 
+def _rules(effects: Effects) -> Table:
+    table = Table(title="What the rules did", title_justify="left")
+    table.add_column("rule")
+    table.add_column("effect")
+    for rule, effect in effects.lines():
+        table.add_row(rule, effect)
+    return table
+
+
 def _judgement(verdict: Verdict) -> Text:
     if not verdict.faults:
         return Text(
@@ -148,3 +191,13 @@ def _judgement(verdict: Verdict) -> Text:
         )
     shown = "\n".join(f"  {fault}" for fault in verdict.faults[:_SHOWN_PROBLEMS])
     return Text(f"BALANCE NOT KEPT: {len(verdict.faults)} faults\n{shown}", style="bold red")
+
+
+async def reasons(gateway: Gateway, examples: Mapping[str, Recipient]) -> list[str]:
+    """Of each rule one example in the system's own words, and how to ask for the whole of it."""
+    lines = ["For example (tocsin why ID --user USER tells all of it):"] if examples else []
+    for rule, (notification_id, user_id) in examples.items():
+        path = f"/v1/notifications/{notification_id}/why?user_id={user_id}"
+        why = await gateway.ask("GET", path, not_yet=(404,))
+        lines.append(f"  {rule:<11} {notification_id} {user_id}: {why['summary']}")
+    return lines

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.demo.balance import balance
+from app.demo.effects import effects_of
 from app.demo.playing import Played
 from app.demo.report import judge, latencies, percentile
 
@@ -23,6 +24,8 @@ def event(status: str, channel: str | None = None, send_id: str | None = None, *
         "status": status,
         "reason": None,
         "detail": None,
+        "source": "demo",
+        "event_type": "flight.delayed",
         "occurred_at": f"2026-11-21T00:00:00.{event.count % 1000:03d}Z",  # type: ignore[attr-defined]
         **given,
     }
@@ -83,6 +86,86 @@ def test_a_planted_violation_is_found(broken: list[dict[str, Any]], where: str) 
 
     assert not kept.holds
     assert getattr(kept, where)
+
+
+def digested() -> list[dict[str, Any]]:
+    """Two that became one."""
+    return [
+        *[
+            told
+            for name in ("n1", "n2")
+            for told in (
+                event("accepted", notification_id=name),
+                event("held", "email", reason="digest", detail={"due": "2026-11-21T00:00:02Z"}, notification_id=name),
+                event("aggregated", "email", detail={"into": "d1"}, notification_id=name),
+            )
+        ],
+        event("accepted", notification_id="d1", source="tocsin"),
+        event("queued", "email", "s1", notification_id="d1", source="tocsin"),
+        event("sent", "email", "s1", notification_id="d1", source="tocsin"),
+    ]
+
+
+def test_what_was_gathered_has_ended_and_the_digest_is_judged_too() -> None:
+    kept = balance([WHO, ("n2", "u1")], digested())
+
+    assert kept.holds
+    assert kept.outcomes == {("email", "aggregated", ""): 2, ("email", "sent", ""): 1}
+
+
+def test_a_digest_that_was_never_told_or_never_ended_is_found() -> None:
+    *_, queued, _ = digested()
+
+    assert not balance([WHO, ("n2", "u1")], digested()[:-3]).holds
+    assert not balance([WHO, ("n2", "u1")], [*digested()[:-3], digested()[-3], queued]).holds
+
+
+def test_a_digest_of_nothing_is_a_fault() -> None:
+    assert balance([], digested()[-3:]).problems == ["('d1', 'u1'): a digest of nothing"]
+
+
+def test_effects_count_what_each_rule_did_once() -> None:
+    quiet = {"until": "2026-11-21T07:00:00Z"}
+    step = [("fallback", True, 1)]
+    events = [
+        *digested(),
+        event("held", "email", reason="digest", notification_id="alone"),
+        event("queued", "email", "s9", notification_id="alone"),
+        event("sent", "email", "s9", notification_id="alone"),
+        event("held", "push", reason="quiet_hours", detail=quiet, notification_id="slept"),
+        event("held", "push", reason="quiet_hours", detail=quiet, notification_id="woke"),
+        event("queued", "push", "s8", notification_id="woke"),
+        event("sent", "push", "s8", notification_id="woke"),
+        event(
+            "suppressed", "email", reason="rate_cap", detail={"cap": "week", "used_by": []}, notification_id="capped"
+        ),
+        event("suppressed", "push", reason="replaced", detail={"by": "n9"}, notification_id="old"),
+        event("scheduled", notification_id="off"),
+        event("cancelled", notification_id="off", event_type="checkin.open"),
+        event("queued", "push", "s5", detail={"trail": [("fallback", True, 0)]}, notification_id="chain"),
+        event("cancelled", "push", "s5", notification_id="chain"),
+        event("queued", "sms", "s6", detail={"trail": step}, notification_id="chain"),
+        event("sent", "sms", "s6", notification_id="chain"),
+    ]
+    found = effects_of([*events, *events])
+
+    assert (found.gathered, found.digests, found.singly) == (2, 1, 1)
+    assert (found.quiet, found.after_quiet) == (2, {"still waits": 1, "sent": 1})
+    assert found.capped == {("week", "suppressed"): 1}
+    assert (found.replaced, found.scheduled, found.cancelled) == (1, 1, {"checkin.open": 1})
+    assert (found.chains, found.next_steps, found.taken_back) == (1, 1, 1)
+    assert found.examples["fallback"] == ("chain", "u1")
+
+
+def test_what_is_called_off_and_begun_all_the_same_is_a_fault() -> None:
+    late = event("sending", "push", "s1", occurred_at="2026-11-21T00:00:03.000Z")
+    called_off = Played(recipients={WHO}, called_off={WHO: 1_795_219_200_000})
+
+    assert judge(called_off, balance([], []), [late], [], []).faults == [
+        "called off, and begun more than a second later: s1"
+    ]
+    in_time = Played(recipients={WHO}, called_off={WHO: 1_795_219_202_500})
+    assert judge(in_time, balance([], []), [late], [], []).faults == []
 
 
 def played() -> Played:
