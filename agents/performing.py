@@ -107,9 +107,11 @@ class Performing:
             return Outcome("in_doubt", doubt="timeout")  # it could not be asked, which is no evidence of absence
 
     def _fresh_for(self, call: Call, entered: float) -> float:
-        """Milliseconds for which the call's last look still counts. A wall clock that was set back doesn't add any."""
-        age_ms = max(self._clock() - call.claimed_at, (self._monotonic() - entered) * 1000)
-        return FRESH_MS - age_ms
+        """Milliseconds for which the call's last look still counts, and for which it isn't expired. A wall clock that
+        was set back doesn't add any."""
+        now = self._clock()
+        age_ms = max(now - call.claimed_at, (self._monotonic() - entered) * 1000)
+        return min(FRESH_MS - age_ms, call.handle.expires_at_ms - now)
 
     @asynccontextmanager
     async def _in_order(self, call: Call) -> AsyncIterator[None]:

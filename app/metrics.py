@@ -50,6 +50,36 @@ class SheddingMetrics:
         self._backlog.labels(self._role, provider).set(count)
 
 
+class WorkerHealth(Collector):
+    """How far behind a role is, what of it stands still, and how late its loop is, asked for when the metrics are."""
+
+    def __init__(
+        self,
+        role: str,
+        behind: Callable[[], Mapping[tuple[str, int], int]],
+        still: Callable[[], Mapping[str, float]],
+        loop_lag_s: Callable[[], float],
+    ) -> None:
+        self._role = role
+        self._behind = behind
+        self._still = still
+        self._loop_lag_s = loop_lag_s
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        behind = GaugeMetricFamily(
+            "tocsin_records_behind", "Records in the log that are not handled", labels=["role", "topic", "partition"]
+        )
+        for (topic, partition), count in self._behind().items():
+            behind.add_metric([self._role, topic, str(partition)], count)
+        still = GaugeMetricFamily(
+            "tocsin_stands_still_seconds", "The longest that anything stood still with work to do", labels=["role"]
+        )
+        still.add_metric([self._role], max(self._still().values(), default=0.0))
+        lag = GaugeMetricFamily("tocsin_loop_lag_seconds", "How late the event loop was", labels=["role"])
+        lag.add_metric([self._role], self._loop_lag_s())
+        return [behind, still, lag]
+
+
 class WaitingRecords(Collector):
     """Fetched records that wait, by partition, asked for when the metrics are."""
 

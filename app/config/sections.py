@@ -69,9 +69,10 @@ class ClickHouse(Section):
 
 
 class Data(Section):
-    """Where roles keep what they remember on this machine."""
+    """Where roles keep what they remember on this machine. ``standby``: copies of what other workers own, too."""
 
     dir: Path = Path(".tocsin/data")
+    standby: bool = False
 
 
 class Gateway(Section):

@@ -12,6 +12,7 @@ from faust.types import TP
 from app.streaming.crashing import reach
 from app.streaming.journal import Bookmark
 from app.streaming.restoring import Committed, latest
+from app.streaming.watching import Progress
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class Committer:
         self._noted: dict[TP, OffsetAndMetadata] = {}
         self._committed: dict[TP, OffsetAndMetadata] = {}
         self._journal: dict[int, Bookmark] = {}
+        self._commits = 0
         self._lock = asyncio.Lock()
 
     def join(self, member: GroupMember) -> None:
@@ -65,6 +67,10 @@ class Committer:
         for topic, position in positions.items():
             self._noted[TP(topic, partition)] = OffsetAndMetadata(position, metadata)
 
+    def progress(self) -> Progress:
+        """Whether what is noted gets committed."""
+        return Progress(self._commits, any(self._committed.get(tp) != at for tp, at in self._noted.items()))
+
     async def run(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_S)
@@ -88,6 +94,7 @@ class Committer:
                 log.warning("commit failed, will be tried again", error=repr(error))
             else:
                 self._committed.update(todo)
+                self._commits += 1
 
     def forget(self, partition: int) -> None:
         """The partition is given up: nothing of it may be committed any more."""

@@ -8,7 +8,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+log = structlog.get_logger(__name__)
+
+_AGAIN_S = 0.5
 
 
 class CommandsHorizon:
@@ -37,17 +43,17 @@ class CommandsHorizon:
             self._next = asyncio.create_task(self._ask())
         return (await asyncio.shield(self._next))[partition]
 
-    async def begin(self, partition: int) -> int:
-        """The first offset that the partition still holds."""
-        assert self._consumer is not None
-        tp = TopicPartition(self._topic, partition)
-        offsets: dict[TopicPartition, int] = await self._consumer.beginning_offsets([tp])
-        return offsets[tp]
-
     async def _ask(self) -> dict[int, int]:
         assert self._consumer is not None
         async with self._asking:
             # Whoever comes from here on needs an answer to a later question.
             wanted, self._wanted, self._next = self._wanted, set(), None
-            ends = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in wanted])
-            return {tp.partition: offset for tp, offset in ends.items()}
+            while True:
+                try:
+                    ends = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in wanted])
+                except KafkaError as error:
+                    # A broker that is away for a while is no reason to lose what is in memory.
+                    log.warning("the end of the commands is not known yet, asked again", error=repr(error))
+                    await asyncio.sleep(_AGAIN_S)
+                else:
+                    return {tp.partition: offset for tp, offset in ends.items()}

@@ -92,6 +92,13 @@ class Restorer:
         todo = entries[-1:] if since is None else [(o, entry) for o, entry in entries if o > since.entry]
         return Owed([(Bookmark(o, e.claim), e) for o, e in todo], entries[-1][1].positions if entries else {})
 
+    async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
+        """The first offset that each topic's partition holds, and the next one that it will give."""
+        tps = [TopicPartition(topic, partition) for topic in topics]
+        async with self._reader(tps) as consumer:
+            begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        return {tp.topic: (begins[tp], ends[tp]) for tp in tps}
+
     async def claimed(self, partition: int, start: int, end: int) -> bool:
         """Whether somebody claimed the partition in these offsets of its journal."""
         return CLAIM in await self._keys(self._journal, partition, start, end)
@@ -174,6 +181,15 @@ async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int])
     async for _, records, _ in _batches(consumer, ends):
         for record in records:
             yield record
+
+
+def within(positions: Mapping[str, int], bounds: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    """The positions, those beyond a topic's end set to its beginning: it was made anew, or lost its tail, and what it
+    holds now has other offsets. What was handled before is known by its rows."""
+    return {
+        topic: bounds[topic][0] if topic in bounds and position > bounds[topic][1] else position
+        for topic, position in positions.items()
+    }
 
 
 def latest(committed: Iterable[Committed]) -> Bookmark | None:

@@ -20,9 +20,10 @@ from app.streaming.horizon import CommandsHorizon
 from app.streaming.intake import Intakes, Lane
 from app.streaming.journal import Bookmark, Entry, OwnedJournal
 from app.streaming.producing import BatchProducer
-from app.streaming.restoring import Committed, Restorer, latest, start_positions
-from app.streaming.store import PartitionStore
+from app.streaming.restoring import Committed, Restorer, latest, start_positions, within
+from app.streaming.store import PartitionStore, StoreBroken
 from app.streaming.sweeping import Sweeper
+from app.streaming.watching import Progress
 from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
@@ -35,6 +36,7 @@ _MOST_DUE = 500
 _IDLE_S = 0.25
 _RETRY_DUE_MS = 60_000
 _BAD_IN_A_ROW = 1_000
+_TELL_EVERY = 500_000
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
@@ -98,6 +100,10 @@ class PartitionRunner:
         self._written = 0
         self._swept_at = 0
         self._stored_commands = 0
+        #: Rows restored, and records and results decided: what the watch looks at.
+        self._restored = 0
+        self._decided = 0
+        self._busy = False
         self._horizon: tuple[int, int] = (-1, -1)
         self._task: asyncio.Task[None] | None = None
         self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
@@ -158,6 +164,16 @@ class PartitionRunner:
         """How many fetched records wait."""
         return sum(len(lane.waiting) for lane in self._intakes.lanes.values()) if self._intakes else 0
 
+    def position(self, topic: str) -> int | None:
+        """The next offset of the topic to handle; None as long as it isn't known."""
+        return self._intakes.lanes[topic].position if self._intakes is not None else None
+
+    def progress(self) -> dict[str, Progress]:
+        """What has to get on here: restoring, then deciding what waits."""
+        if not self.ready.is_set():
+            return {"restoring": Progress(self._restored, True)}
+        return {"deciding": Progress(self._decided, self._busy or self.behind() > 0)}
+
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a
         topic's partition ends, as far as fetches have told; None: not known."""
@@ -183,17 +199,13 @@ class PartitionRunner:
     async def _open(self) -> None:
         started = time.monotonic()
         claim = await self._journal.claim(self._parts.owner)
-        rows = await self._parts.restorer.restore(self._store, self.partition)
+        rows = await self._parts.restorer.restore(self._store, self.partition, self._is_restored)
         self._ends = {table: self._store.changelog_offset(table) for table in self._changelogs}
         committed = await self._parts.positions.committed(self.partition)
         owed = await self._parts.restorer.owed(self._store, self.partition, latest(committed.values()), claim)
         for bookmark, entry in owed.entries:
             await self._carry_out(entry, bookmark)
-        positions = start_positions(committed, owed)
-        if self._gated:
-            # What retention took will never come: the commands are read to their end from where they begin.
-            begin = await self._parts.horizon.begin(self.partition)
-            positions[COMMANDS] = max(begin, positions.get(COMMANDS, 0))
+        positions = await self._positions(start_positions(committed, owed))
         self._stored_commands = positions.get(COMMANDS, 0)
         self._intakes = Intakes(self._machine.intakes, positions)
         for topic, records in self._waiting:
@@ -207,6 +219,22 @@ class PartitionRunner:
             checkpoints_repeated=len(owed.entries),
             seconds=round(time.monotonic() - started, 2),
         )
+
+    def _is_restored(self, rows: int, of: int) -> None:
+        if rows // _TELL_EVERY > self._restored // _TELL_EVERY:
+            log.info("restoring", role=self._machine.role, partition=self.partition, rows=rows, of=of)
+        self._restored = rows
+
+    async def _positions(self, known: Mapping[str, int]) -> dict[str, int]:
+        """Where to begin in each topic, given what is known of where it was left."""
+        bounds = await self._parts.restorer.bounds([i.topic for i in self._machine.intakes], self.partition)
+        positions = within(known, bounds)
+        if lost := sorted(topic for topic in known if positions[topic] < known[topic]):
+            log.error("topics end before what was read of them: read anew", topics=lost, partition=self.partition)
+        if self._gated:
+            # What retention took will never come: the commands are read to their end from where they begin.
+            positions[COMMANDS] = max(bounds[COMMANDS][0], positions.get(COMMANDS, 0))
+        return positions
 
     # --- drawing ---
 
@@ -241,11 +269,14 @@ class PartitionRunner:
         self._settle(out, now)
         if not self._stopping:
             handled = self._draw(out, now, stop_at)
+            self._decided += handled
             self._parts.counted("records", handled)
             if not handled and not out.records:
                 await asyncio.sleep(0.002)  # what waits can't be taken yet: commands are coming, or calls have no room
             self._sweep(now)
+        self._busy = bool(out.records)
         await self._checkpoint(out)
+        self._busy = False
         self._resume_lanes()
 
     def _sweep(self, now: int) -> None:
@@ -324,6 +355,8 @@ class PartitionRunner:
             self._rollback(out, mark)
             if self._owned[record.topic]:
                 self._dead(record, out, now, invalid.reason, invalid.field)
+        except StoreBroken:
+            raise  # nothing is wrong with the record
         except Exception as error:
             log.exception("a record could not be handled", topic=record.topic, offset=record.offset)
             self._rollback(out, mark)
@@ -362,6 +395,8 @@ class PartitionRunner:
             self._schedule.delete(key)
             try:
                 self._machine.wake(key, due, self._state, out, now)
+            except StoreBroken:
+                raise
             except Exception:
                 # It stays scheduled: nothing that waits is ever forgotten.
                 log.exception("what fell due could not be handled", kind=due.kind)
@@ -374,6 +409,7 @@ class PartitionRunner:
     def _settle(self, out: Out, now: int) -> None:
         while self._results:
             self._machine.settle(self._results.popleft(), self._state, out, now)
+            self._decided += 1
 
     # --- making it durable ---
 

@@ -20,11 +20,20 @@ from app.streaming.journal import Bookmark
 _MEGABYTE = 1024 * 1024
 _OFFSET = b"\0offset\0"
 _JOURNAL = b"\0journal"
+_TOUCHED = b"\0touched"
 _TWO = Struct(">qq")
 
 
+#: Tombstones leave a changelog after a day (Kafka's delete.retention.ms); a store that missed them must not be kept.
+_TOO_OLD_MS = 12 * 3600 * 1000
+
+
+#: Why a store that is sound can't be opened now: another process has it, or the disk is full.
+_SOUND = ("/LOCK", "No space left")
+
+
 class StoreBroken(Exception):
-    """The folder can't be opened as a store: it has to be rebuilt from the log."""
+    """The folder can't be opened or read as a store: it has to be rebuilt from the log."""
 
 
 def store_options(cache: Cache) -> Options:
@@ -67,10 +76,15 @@ class PartitionStore(Rows):
             raise StoreBroken(f"{folder}: {error}") from error
 
     def get(self, table: str, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(_row_key(table, key))
+        """Raises StoreBroken."""
+        try:
+            value: bytes | None = self._db.get(_row_key(table, key))
+        except Exception as error:
+            raise self._broken(error) from error
         return value
 
     def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        """Raises StoreBroken: an iterator over a block that can't be read just ends."""
         prefix = _row_key(table, b"")
         limit = None if end is None else prefix + end
         rows = self._db.iter()
@@ -81,6 +95,10 @@ class PartitionStore(Rows):
                 return
             yield key[len(prefix) :], rows.value()
             rows.next()
+        try:
+            rows.status()
+        except Exception as error:
+            raise self._broken(error) from error
 
     def write(
         self,
@@ -119,23 +137,57 @@ class PartitionStore(Rows):
             self._db.delete_range(prefix, prefix[:-1] + b"\x01")
             self._db.delete(_OFFSET + table.encode())
 
+    def touch(self, now_ms: int) -> None:
+        """Notes that it is up to date (Unix ms); one that nobody touched for long is rebuilt when it is opened."""
+        self._db.put(_TOUCHED, now_ms.to_bytes(8, "big"))
+
+    def touched_ms(self) -> int | None:
+        return self._number(_TOUCHED)
+
+    def flush(self) -> None:
+        """Has what is in memory (and in the write-ahead log) in tables on disk."""
+        self._db.flush()
+
     def close(self) -> None:
         self._db.close()
+
+    def _broken(self, error: Exception) -> StoreBroken:
+        """Has the folder rebuilt when it is opened next."""
+        _mark(self.folder).write_text(str(error))
+        return StoreBroken(f"{self.folder}: {error}")
 
     def _number(self, key: bytes) -> int | None:
         value: bytes | None = self._db.get(key)
         return None if value is None else int.from_bytes(value, "big")
 
 
-def open_store(folder: Path, cache: Cache) -> tuple[PartitionStore, str | None]:
-    """Opens a partition's store; a broken one is removed, to be rebuilt from the log. Returns what was wrong, if so."""
-    try:
-        return PartitionStore(folder, cache), None
-    except StoreBroken as error:
-        if "/LOCK" in str(error):
-            raise  # another process still has it: its state is sound, so wait for it rather than rebuild
-        shutil.rmtree(folder, ignore_errors=True)
-        return PartitionStore(folder, cache), str(error)
+def open_store(folder: Path, cache: Cache, now_ms: int) -> tuple[PartitionStore, str | None]:
+    """Opens a partition's store; one that is broken, or was left alone for too long, is removed, to be rebuilt from the
+    log. Returns why, if so. ``now_ms``: Unix ms."""
+    mark = _mark(folder)
+    if mark.exists():
+        why = mark.read_text()
+    else:
+        try:
+            store = PartitionStore(folder, cache)
+        except StoreBroken as error:
+            if any(sign in str(error) for sign in _SOUND):
+                raise
+            why = str(error)
+        else:
+            touched = store.touched_ms()
+            if touched is None or now_ms - touched < _TOO_OLD_MS:
+                return store, None
+            store.close()
+            why = "it was left alone for so long that rows may have been deleted meanwhile"
+    shutil.rmtree(folder, ignore_errors=True)
+    mark.unlink(missing_ok=True)
+    return PartitionStore(folder, cache), why
+
+
+def _mark(folder: Path) -> Path:
+    """The file that says that a store was found broken while it was used."""
+    return folder.with_name(f"{folder.name}.broken")
 
 
 def _row_key(table: str, key: bytes) -> bytes:

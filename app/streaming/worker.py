@@ -1,7 +1,9 @@
 """A role's worker: a Faust app whose agents hand what they get to the runners of the partitions that it owns."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,18 @@ from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetch
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
 from app.streaming.runner import PartitionRunner, Parts
+from app.streaming.standby import Standby
 from app.streaming.store import PartitionStore, block_cache, open_store
+from app.streaming.watching import STALLED_S, Progress, Stalled, Watch
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
 
 log = structlog.get_logger(__name__)
 
-_DRAIN_S = 10.0
+#: Calls in flight are waited for so long, then left to their deadlines: neither a rebalance nor an end takes longer.
+_DRAIN_S = 2.0
+_COMMIT_S = 1.5
+_LOOK_EVERY_S = 1.0
+_TOUCH_EVERY_S = 60.0
 
 
 class RoleWorker:
@@ -39,8 +47,10 @@ class RoleWorker:
         counted: Callable[[str, int], None] = lambda name, count: None,
         on_owned: Callable[[frozenset[int]], None] = lambda owned: None,
         session_timeout_s: float = 10.0,
+        standby: bool = False,
     ) -> None:
-        """``client_options``: aiokafka's options to reach the brokers. ``on_owned`` hears of every change."""
+        """``client_options``: aiokafka's options to reach the brokers. ``on_owned`` hears of every change. ``standby``:
+        whether to keep copies of what others own."""
         role = machine.role
         self.machine = machine
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -54,6 +64,11 @@ class RoleWorker:
         self._horizon = CommandsHorizon(client_options, COMMANDS)
         self._committer = Committer(self._topics)
         self._tasks: list[asyncio.Task[None]] = []
+        self._clock = clock
+        self._watch = Watch()
+        #: What stands still though it has something to do, and for how long (s); how late the loop was last (s).
+        self.still: Mapping[str, float] = {}
+        self.loop_lag_s = 0.0
         self._assigned_once = False
         self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
         self._app.drain_partitions = self.drain
@@ -74,6 +89,7 @@ class RoleWorker:
             counted=counted,
             owner=f"{role}-{instance}",
         )
+        self._standby = Standby(self._parts.restorer, self._store, partitions, clock) if standby else None
 
     # --- life ---
 
@@ -82,7 +98,10 @@ class RoleWorker:
         await self._producer.start()
         await self._horizon.start()
         await self._app.start()
-        self._tasks = [asyncio.create_task(self._commit_now_and_then()), asyncio.create_task(self._watch_faust())]
+        duties = [self._committer.run(), self._watch_faust(), self._look_now_and_then()]
+        if self._standby is not None:
+            duties.append(self._standby.run())
+        self._tasks = [asyncio.create_task(self._on_duty(duty)) for duty in duties]
 
     async def stop(self) -> None:
         """Finishes what is under way, commits, leaves the group."""
@@ -107,7 +126,10 @@ class RoleWorker:
         if not self._assigned_once:
             return "no partitions assigned yet"
         restoring = sorted(p for p, runner in self._runners.items() if not runner.ready.is_set())
-        return f"restoring partitions {restoring}" if restoring else None
+        if restoring:
+            return f"restoring partitions {restoring}"
+        still = [f"{what} for {seconds:.0f} s" for what, seconds in self.still.items() if seconds > STALLED_S / 2]
+        return f"standing still: {', '.join(still)}" if still else None
 
     async def read(
         self, partition: int, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float
@@ -117,6 +139,15 @@ class RoleWorker:
         if runner is None:
             raise NotOwned(str(partition))
         return await runner.read(view, user_id, params, after, within_s)
+
+    def behind(self) -> dict[tuple[str, int], int]:
+        """How many records of each topic's partition are in the log and not handled, as far as fetches told."""
+        return {
+            (topic, partition): max(0, end - position)
+            for partition, runner in self._runners.items()
+            for topic in self._topics
+            if (position := runner.position(topic)) is not None and (end := self._end(topic, partition)) is not None
+        }
 
     def waiting(self) -> dict[int, int]:
         """Fetched records that wait, by partition."""
@@ -141,7 +172,9 @@ class RoleWorker:
         if not runners:
             return
         await asyncio.gather(*(runner.drain(_DRAIN_S) for runner in runners.values()))
-        await self._committer.flush()
+        with suppress(TimeoutError):  # a bookmark: the journal knows better
+            async with asyncio.timeout(_COMMIT_S):
+                await self._committer.flush()
         for partition in runners:
             self._committer.forget(partition)
         self._on_owned(self.owned)
@@ -150,8 +183,11 @@ class RoleWorker:
         self._committer.join(self._app.consumer._thread)
         mine = {tp.partition for tp in assigned if tp.topic in self._topics}
         self._assigned_once = True
-        for partition in set(self._stores) - mine:
-            self._stores.pop(partition).close()
+        if self._standby is not None:
+            await self._standby.leave(mine)
+        else:
+            for partition in set(self._stores) - mine:
+                self._stores.pop(partition).close()
         for partition in mine - set(self._runners):
             runner = PartitionRunner(partition, self._store(partition), self._parts)
             self._runners[partition] = runner
@@ -160,7 +196,7 @@ class RoleWorker:
 
     def _store(self, partition: int) -> PartitionStore:
         if partition not in self._stores:
-            store, broken = open_store(self._folder / "tables" / str(partition), self._cache)
+            store, broken = open_store(self._folder / "tables" / str(partition), self._cache, self._clock())
             if broken:
                 log.warning("store was broken and is rebuilt from the log", partition=partition, error=broken)
             self._stores[partition] = store
@@ -192,11 +228,36 @@ class RoleWorker:
         if not self.crashed.done():
             self.crashed.set_result(error)
 
-    async def _commit_now_and_then(self) -> None:
+    async def _on_duty(self, duty: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._committer.run()
+            await duty
         except Exception as error:
             self._crash(error)
+
+    async def _look_now_and_then(self) -> None:
+        """Sees what stands still, and how late the loop is; keeps stores from growing old."""
+        touched, due = 0.0, time.monotonic() + _LOOK_EVERY_S
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            now = time.monotonic()
+            self.loop_lag_s, due = max(0.0, now - due), now + _LOOK_EVERY_S
+            self.still = self._watch.look(self._progress())
+            longest = max(self.still, key=self.still.__getitem__, default=None)
+            if longest is not None and self.still[longest] > STALLED_S:
+                raise Stalled(f"{longest} for {self.still[longest]:.0f} s")
+            if now - touched > _TOUCH_EVERY_S:
+                touched = now
+                for partition, runner in self._runners.items():
+                    if runner.ready.is_set():
+                        self._stores[partition].touch(self._clock())
+
+    def _progress(self) -> dict[str, Progress]:
+        progress = {
+            f"partition {number}: {what}": at
+            for number, runner in self._runners.items()
+            for what, at in runner.progress().items()
+        }
+        return progress | {"committing": self._committer.progress()}
 
     async def _watch_faust(self) -> None:
         await self._app._crashed.wait()

@@ -137,6 +137,16 @@ async def test_a_call_whose_look_has_aged_is_not_made():
     assert client.begun == []
 
 
+async def test_a_call_whose_send_has_expired_since_the_look_is_not_made():
+    client = Gatekeeper()
+    performer, _ = performing(client)
+    call = a_call("a")
+    expired = dataclasses.replace(call.handle, expires_at_ms=unix_ms() - 1)
+
+    assert (await performer.perform(dataclasses.replace(call, handle=expired))).outcome is None
+    assert client.begun == []
+
+
 async def test_a_look_ages_while_the_call_waits_its_turn():
     client = Gatekeeper()
     now = 1_000_000

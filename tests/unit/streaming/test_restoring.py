@@ -1,9 +1,15 @@
-"""Where a partition starts again: the journal's word, the group's commit, and an operator's."""
+"""Where a partition starts again: the journal's word, the group's commit, and an operator's; and when it has it all."""
+
+import asyncio
+import time
+from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
+from app.streaming import restoring
 from app.streaming.journal import Bookmark, Entry
-from app.streaming.restoring import Committed, Owed, start_positions
+from app.streaming.restoring import Committed, Owed, start_positions, within
 
 
 def ours(offset: int) -> Committed:
@@ -25,3 +31,50 @@ def test_start_positions(committed: dict[str, Committed], journal: dict[str, int
     owed = Owed([(Bookmark(0, -1), Entry(journal, {}, []))], journal)
 
     assert start_positions(committed, owed) == expected
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        pytest.param(7, 7, id="among what the topic holds"),
+        pytest.param(10, 10, id="at its end"),
+        pytest.param(11, 3, id="beyond its end: made anew, so from its beginning"),
+        pytest.param(1, 1, id="before what retention left: the client goes on from there"),
+    ],
+)
+def test_a_position_beyond_the_topics_end_is_its_beginning(position: int, expected: int) -> None:
+    assert within({"events": position}, {"events": (3, 10)}) == {"events": expected}
+
+
+class EmptyLog:
+    """A consumer whose partition ends at 5 and gives nothing more. ``answers``: whether the broker says so."""
+
+    def __init__(self, answers: bool) -> None:
+        self.answers = answers
+
+    async def getmany(self, *tps: TopicPartition, timeout_ms: int, max_records: int) -> dict[Any, Any]:
+        await asyncio.sleep(0.001)
+        return {}
+
+    async def position(self, tp: TopicPartition) -> int:
+        return 2
+
+    def last_poll_timestamp(self, tp: TopicPartition) -> int | None:
+        return int(time.time() * 1000) if self.answers else None
+
+
+async def read_through(log: EmptyLog) -> list[tuple[Any, Any, int]]:
+    return [batch async for batch in restoring._batches(log, {TopicPartition("changelog", 0): 5})]
+
+
+async def test_what_compaction_took_from_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "_QUIET_S", 0.05)
+
+    assert await read_through(EmptyLog(answers=True)) == [(TopicPartition("changelog", 0), [], 5)]
+
+
+async def test_a_broker_that_says_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restoring, "_QUIET_S", 0.01)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(read_through(EmptyLog(answers=False)), 0.3)

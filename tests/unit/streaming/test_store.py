@@ -10,6 +10,7 @@ from app.streaming.store import PartitionStore, StoreBroken, block_cache, open_s
 from tables.rows import MemoryRows
 
 CACHE = block_cache(1)
+NOW, HOUR = 1_763_553_600_000, 3_600_000
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_what_was_written_survives_closing(tmp_path: Path) -> None:
     store.write({"t": {b"k": b"v"}}, {"t": 1})
     store.close()
 
-    again, broken = open_store(tmp_path / "0", CACHE)
+    again, broken = open_store(tmp_path / "0", CACHE, NOW)
 
     assert broken is None
     assert again.get("t", b"k") == b"v"
@@ -78,7 +79,7 @@ def test_a_broken_store_is_rebuilt_from_nothing_and_says_so(tmp_path: Path) -> N
     store.close()
     (tmp_path / "0" / "CURRENT").unlink()
 
-    again, broken = open_store(tmp_path / "0", CACHE)
+    again, broken = open_store(tmp_path / "0", CACHE, NOW)
 
     assert broken is not None
     assert again.changelog_offset("t") == 0
@@ -90,7 +91,60 @@ def test_a_store_that_another_has_open_is_not_taken_for_broken(tmp_path: Path) -
     store.write({"t": {b"k": b"v"}}, {"t": 1})
 
     with pytest.raises(StoreBroken):
-        open_store(tmp_path / "0", CACHE)
+        open_store(tmp_path / "0", CACHE, NOW)
 
     assert store.get("t", b"k") == b"v"
     store.close()
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(11, True), (13, False)])
+def test_a_store_that_was_left_alone_until_tombstones_may_be_gone_is_rebuilt(
+    tmp_path: Path, hours: int, kept: bool
+) -> None:
+    store = PartitionStore(tmp_path / "0", CACHE)
+    store.write({"t": {b"k": b"v"}}, {"t": 1})
+    store.touch(NOW)
+    store.close()
+
+    again, why = open_store(tmp_path / "0", CACHE, NOW + hours * HOUR)
+
+    assert (why is None, again.get("t", b"k") == b"v") == (kept, kept)
+    again.close()
+
+
+def damaged(folder: Path) -> PartitionStore:
+    """A store that opens, and whose rows can't all be read."""
+    store = PartitionStore(folder, CACHE)
+    store.write({"t": {b"%05d" % n: b"%05d" % n * 200 for n in range(2_000)}}, {"t": 1})
+    store.flush()
+    store.close()
+    for table in folder.glob("*.sst"):
+        content = bytearray(table.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+        table.write_bytes(content)
+    return PartitionStore(folder, CACHE)
+
+
+def test_a_scan_over_rows_that_cant_be_read_does_not_just_end(tmp_path: Path) -> None:
+    store = damaged(tmp_path / "0")
+
+    with pytest.raises(StoreBroken):
+        list(store.scan("t", b"", None))
+
+    store.close()
+
+
+def test_a_store_whose_rows_cant_be_read_is_rebuilt_when_it_is_opened_next(tmp_path: Path) -> None:
+    store = damaged(tmp_path / "0")
+    with pytest.raises(StoreBroken):
+        [store.get("t", b"%05d" % n) for n in range(2_000)]
+    store.close()
+
+    again, why = open_store(tmp_path / "0", CACHE, NOW)
+
+    assert why is not None
+    assert again.changelog_offset("t") == 0
+    again.close()
+    third, why = open_store(tmp_path / "0", CACHE, NOW)
+    assert why is None
+    third.close()

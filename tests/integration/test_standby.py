@@ -1,0 +1,51 @@
+"""Standby copies on a real broker: what others own is copied, what is owned is left alone."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from app.streaming.restoring import Restorer
+from app.streaming.standby import Standby
+from app.streaming.store import PartitionStore, block_cache
+from tests.conftest import MakeTopics, eventually
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[list[PartitionStore]]:
+    cache = block_cache(1)
+    stores = [PartitionStore(tmp_path / str(number), cache) for number in range(2)]
+    yield stores
+    for store in stores:
+        store.close()
+
+
+async def test_what_others_own_is_copied_as_it_grows_and_left_when_it_is_taken_over(
+    kafka: str, topics: MakeTopics, stores: list[PartitionStore]
+) -> None:
+    [changelog, journal] = await topics("standby-rows", "standby-journal", partitions=2)
+    options = {"bootstrap_servers": kafka}
+    standby = Standby(Restorer(options, {"rows": changelog}, journal), stores.__getitem__, 2, clock=lambda: 7)
+    await standby.leave({0})
+    async with AIOKafkaProducer(**options) as producer:
+        for partition in range(2):
+            await producer.send_and_wait(changelog, b"row", key=b"key", partition=partition)
+        copying = asyncio.create_task(standby.run())
+
+        async def holds(value: bytes | None) -> bool:
+            return stores[1].get("rows", b"key") == value
+
+        await eventually(lambda: holds(b"row"))
+        await producer.send_and_wait(changelog, None, key=b"key", partition=1)
+        await eventually(lambda: holds(None))
+
+    await standby.leave({0, 1})
+    copying.cancel()
+    with suppress(asyncio.CancelledError):
+        await copying
+    assert stores[0].get("rows", b"key") is None
+    assert stores[1].changelog_offset("rows") == 2
+    assert stores[1].touched_ms() == 7
