@@ -195,7 +195,7 @@ def _tell(
 def _unsubscribe(case: Case, index: int, sent: Sent, receipt: Receipt) -> None:
     """Opts out of the category on the channel, by a command that every role sees; an SMS STOP lists the number."""
     desk, facts, channel = case.desk, case.facts, case.parts[index].channel
-    if channel == "sms" and receipt.reason == "stop":
+    if channel == "sms" and (receipt.reason or "").lower() == "stop":
         _suppress(desk, channel, receipt, sent.address.hex(), "stop")
         return
     before = msgspec.json.decode(desk.state.known.wishes(facts.user_id).document)

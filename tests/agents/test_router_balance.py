@@ -65,11 +65,13 @@ steps = st.lists(
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def play(script: list[Any], partitions: int = 2) -> Harness:
+def play(script: list[Any], partitions: int = 2, twice: bool = False) -> Harness:
+    """``twice``: every record that comes from outside is read a second time at once."""
     router = Harness(policy=EVERYTHING, partitions=partitions)
     for user in USERS:
         router.known(user, phone=f"+4420718387{USERS.index(user):02d}")
     for kind, said in script:
+        before = len(router.log)
         if kind == "request":
             router.request(**said)
         elif kind == "command":
@@ -83,6 +85,8 @@ def play(script: list[Any], partitions: int = 2) -> Harness:
                 router.settled(send, said[1])
             else:
                 router.receipt(send, said[1])
+        for record in router.log[before:] if twice else ():
+            router.again(record)
     return router
 
 
@@ -184,3 +188,51 @@ def test_nothing_is_left_waiting_in_the_end(script: list[Any]) -> None:
         assert state.pending.table.scan(b"", None) == []
         assert state.digests.scan(b"", None) == []
         assert all(not row.waiting for _, row in state.windows.scan(b"", None))
+
+
+@relaxed
+@given(steps)
+def test_records_that_are_produced_twice_have_one_effect(script: list[Any]) -> None:
+    once, twice = play(script), play(script, twice=True)
+
+    assert [send.send_id for send in twice.sends] == [send.send_id for send in once.sends]
+    said = {event["event_id"]: event for event in once.events}
+    assert {event["event_id"]: event for event in twice.events} == said
+
+
+#: What one user does that can't touch another.
+own_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("request"), requests.map(lambda said: {k: v for k, v in said.items() if k != "user_id"})),
+        st.tuples(st.just("command"), commands),
+        st.tuples(st.just("time"), st.sampled_from([1, MINUTE, HOUR])),
+    ),
+    max_size=8,
+)
+
+
+@relaxed
+@given(st.lists(st.tuples(st.sampled_from(USERS), own_steps), max_size=6))
+def test_users_whose_records_are_interleaved_are_judged_as_if_alone(turns: list[tuple[str, Any]]) -> None:
+    def played(users: list[str]) -> dict[str, list[tuple[Any, ...]]]:
+        script: list[Any] = []
+        for user, own in turns:
+            for kind, said in own:
+                if kind == "time":
+                    script.append((kind, said))
+                elif user in users:
+                    script.append((kind, {"user_id": user, **said} if kind == "request" else (user, said)))
+        router = play(script)
+        router.at(NOON + 14 * 24 * HOUR)
+        return {
+            user: [
+                (e["status"], e["channel"], e["reason"], e["occurred_at"])
+                for e in router.events
+                if e["user_id"] == user
+            ]
+            for user in users
+        }
+
+    together = played(USERS)
+    for user in USERS:
+        assert played([user])[user] == together[user]

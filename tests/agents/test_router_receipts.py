@@ -160,11 +160,12 @@ def test_unsubscribing_opts_out_of_the_category_on_the_channel() -> None:
     ]
 
 
-def test_an_sms_stop_puts_the_number_on_the_list() -> None:
+@pytest.mark.parametrize("reason", ["stop", "STOP"])
+def test_an_sms_stop_puts_the_number_on_the_list(reason: str) -> None:
     router = Harness()
     router.known()
     router.request(channels=["sms"])
-    router.receipt(router.sends[0], "unsubscribed", reason="stop", bare=True)
+    router.receipt(router.sends[0], "unsubscribed", reason=reason, bare=True)
 
     assert router.states[0].known.is_suppressed("sms", "+442071838750")
 
