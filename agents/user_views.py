@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.instants import rfc3339
 from tables.knowledge import Knowledge
+from tables.preferences import Grant
 from tables.profiles import Device
 
 
@@ -54,9 +55,14 @@ def _consents(known: Knowledge, user_id: str) -> list[dict[str, Any]]:
             "granted": consent.granted,
             "at": rfc3339(consent.at_ms),
             "evidence": msgspec.json.decode(consent.evidence),
+            "withdrawn_grant": None if consent.grant is None else _grant(consent.grant),
         }
         for consent in known.wishes(user_id).consents
     ]
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {"at": rfc3339(grant.at_ms), "evidence": msgspec.json.decode(grant.evidence)}
 
 
 def _known(known: Knowledge, user_id: str) -> dict[str, bool]:

@@ -77,6 +77,13 @@ class VirtualPartition:
             table.clear()
         self._decided = 0
 
+    def sweep(self, now: int) -> None:
+        """Deletes every row that means nothing any more."""
+        most = 1 + max(sum(1 for _ in self.rows.scan(table.spec.name, b"", None)) for table in self._tables)
+        for _ in range(2 * len(self._tables)):
+            self._sweeper.step(now, most)
+            self.store(now)
+
     def _decide(self, decision: Callable[[Out], None], now: int) -> Out:
         for table in self._tables:
             table.begin()

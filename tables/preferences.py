@@ -15,6 +15,14 @@ from schemas.words import Channel
 from tables.table import TableSpec
 
 MAX_DOCUMENT_BYTES = 64 * 1024
+MAX_EVIDENCE_BYTES = 16 * 1024
+
+
+class Grant(Struct, frozen=True, array_like=True, gc=False):
+    """A consent that was granted and is withdrawn now: what shows that sends before the withdrawal were allowed."""
+
+    at_ms: int
+    evidence: bytes
 
 
 class Consent(Struct, frozen=True, array_like=True, gc=False):
@@ -25,6 +33,8 @@ class Consent(Struct, frozen=True, array_like=True, gc=False):
     granted: bool
     at_ms: int
     evidence: bytes = b"null"
+    #: Of a withdrawn one: what it withdrew.
+    grant: Grant | None = None
 
 
 class Wishes(Struct, frozen=True, array_like=True, gc=False):
@@ -61,6 +71,15 @@ def with_patch(old: Wishes, patch: dict[str, Any]) -> Wishes:
 
 
 def with_consent(old: Wishes, said: ConsentSet) -> Wishes:
-    consent = Consent(said.channel, said.category, said.granted, to_ms(said.at), msgspec.json.encode(said.evidence))
-    others = (c for c in old.consents if (c.channel, c.category) != (said.channel, said.category))
-    return replace(old, consents=(*others, consent))
+    """Takes what was said last of the channel and category; a withdrawal keeps the grant's evidence. Raises Invalid."""
+    evidence = msgspec.json.encode(said.evidence)
+    if len(evidence) > MAX_EVIDENCE_BYTES:
+        raise Invalid("is larger than 16 KiB as JSON", "evidence")
+    before = next((c for c in old.consents if (c.channel, c.category) == (said.channel, said.category)), None)
+    grant = None if said.granted or before is None else _grant_of(before)
+    consent = Consent(said.channel, said.category, said.granted, to_ms(said.at), evidence, grant)
+    return replace(old, consents=(*(c for c in old.consents if c is not before), consent))
+
+
+def _grant_of(consent: Consent) -> Grant | None:
+    return Grant(consent.at_ms, consent.evidence) if consent.granted else consent.grant

@@ -8,10 +8,11 @@ import msgspec
 from app.api.call import Call
 from app.api.problems import Problem, problem_of
 from app.store.publisher import Outgoing, PublishError
-from schemas.commands import ActivitySeen, AnyCommand, DeviceAdd, ProfileSet, read_command
+from schemas.commands import ActivitySeen, AnyCommand, ConsentSet, DeviceAdd, ProfileSet, read_command
 from schemas.decode import Invalid, UserId
 from schemas.instants import rfc3339
 from schemas.topics import COMMANDS
+from tables.preferences import NO_WISHES, with_consent
 from tables.profiles import NOBODY, checked_zone, device_said, with_device, with_profile
 
 #: What a body may not say: the gateway does.
@@ -54,7 +55,11 @@ async def publish_everywhere(call: Call, command: AnyCommand) -> None:
 async def command_user(call: Call, kind: str, fields: Mapping[str, Any]) -> int:
     """Publishes a command about the path's user; returns its offset. Raises Problem for one that the router would
     refuse."""
-    command = command_of(call, kind, user_of(call), fields)
+    return await publish_checked(call, command_of(call, kind, user_of(call), fields))
+
+
+async def publish_checked(call: Call, command: AnyCommand) -> int:
+    """As ``publish_command``. Raises Problem for a command that the router would refuse."""
     try:
         _check(command)
     except Invalid as invalid:
@@ -71,6 +76,8 @@ def _check(command: AnyCommand) -> None:
             with_device(NOBODY, device_said(command, 0), command.timezone)
         case ActivitySeen():
             checked_zone(command.timezone)
+        case ConsentSet():
+            with_consent(NO_WISHES, command)
         case _:
             pass
 

@@ -1,13 +1,16 @@
-"""A user's consent to be told something on a channel, with its evidence."""
+"""A user's consents to be told something on a channel, with their evidence."""
+
+from typing import Any
 
 from aiohttp import web
 from msgspec import Struct
 
 from app.api.call import Call, answer
 from app.api.callers import OWN_OR_ADMIN
-from app.api.commands import command_of, publish_command, user_of
+from app.api.commands import command_of, publish_checked, user_of
 from app.api.problems import Problem
 from app.api.routes import Route
+from app.api.state import read
 from schemas.commands import ConsentSet
 from schemas.instants import Instant
 from schemas.words import Channel
@@ -22,16 +25,35 @@ class Consent(Struct, frozen=True):
     at: Instant
 
 
+class Consents(Struct, frozen=True):
+    """All that was said: ``{channel, category, granted, at, evidence, withdrawn_grant: {at, evidence}}``."""
+
+    consents: list[dict[str, Any]]
+
+
+async def get(call: Call) -> web.Response:
+    return answer(Consents(await read(call, "consents") or []))
+
+
 async def put(call: Call) -> web.Response:
     command = command_of(call, "consent.set", user_of(call), await call.fields())
     assert isinstance(command, ConsentSet)
     if command.category not in call.deps.config.catalog.policy.categories:
         raise Problem(422, "the policy has no such category", "category")
-    await publish_command(call, command)
+    offset = await publish_checked(call, command)
+    await call.deps.owner.read("router", user_of(call), "known", {}, after=offset)  # a read sees it from now on
     return answer(Consent(command.channel, command.category, command.granted, command.at))
 
 
 ROUTES = (
+    Route(
+        "GET",
+        "/v1/users/{id}/consents",
+        get,
+        OWN_OR_ADMIN,
+        "A user's consents, each with what was given as evidence",
+        {200: Consents},
+    ),
     Route(
         "PUT",
         "/v1/users/{id}/consents",

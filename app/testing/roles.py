@@ -48,7 +48,8 @@ class Roles:
     ) -> None:
         machines: list[Any] = [InAppMachine(catalog), RouterMachine(catalog, partitions=1, providers=providers)]
         machines += [_sender(catalog, channel, providers) for channel in CHANNELS if channel != "in_app"]
-        self._all = [VirtualPartition(machine, MemoryRows()) for machine in machines]
+        self._rows = [MemoryRows() for _ in machines]
+        self._all = [VirtualPartition(machine, rows) for machine, rows in zip(machines, self._rows, strict=True)]
         self._in_app = self._all[0]
         self._answer = answer
         self._told = told
@@ -81,6 +82,19 @@ class Roles:
             if out is not None:
                 self._carry_out(role, out, now)
         self._run(now)
+
+    def sweep(self, now: int) -> None:
+        """Deletes whatever rows mean nothing any more, as runners do all the time."""
+        for role in self._all:
+            role.sweep(now)
+
+    def table_sizes(self) -> dict[tuple[str, str], int]:
+        """How many rows each role's tables have."""
+        return {
+            (role.machine.role, name): len(rows)
+            for role, stored in zip(self._all, self._rows, strict=True)
+            for name, rows in stored.tables.items()
+        }
 
     def top_of_inbox(self, user_id: str) -> Message:
         """What the newest item of the user's inbox shows."""

@@ -199,6 +199,14 @@ class World:
 
     # --- what became of it ---
 
+    def sweep(self) -> None:
+        """Lets the tables forget at once what they have no more use for; they do so by and by, too."""
+        self._roles.sweep(self._now)
+
+    def table_sizes(self) -> dict[tuple[str, str], int]:
+        """How many rows there are, by (role, table)."""
+        return self._roles.table_sizes()
+
     def sent(
         self,
         user_id: str | None = None,

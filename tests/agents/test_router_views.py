@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.agents.harness import Harness
+from schemas.instants import rfc3339
+from tests.agents.harness import HOUR, NOON, Harness
 
 
 def read(router: Harness, view: str, user_id: str = "ann") -> Any:
@@ -42,6 +43,41 @@ def test_consents_are_shown_with_their_evidence() -> None:
 
     (consent,) = read(router, "consents")
     assert (consent["granted"], consent["evidence"]) == (True, {"form": 7})
+
+
+def test_a_withdrawn_consent_keeps_the_evidence_of_its_grant() -> None:
+    router = Harness()
+    said = {"channel": "sms", "category": "marketing"}
+    router.command("consent.set", **said, granted=True, evidence={"form": 7})
+    router.after(HOUR)
+    router.command("consent.set", **said, granted=False, evidence={"reply": "STOP"})
+    router.command("consent.set", **said, granted=False)
+
+    (consent,) = read(router, "consents")
+    assert (consent["granted"], consent["at"], consent["evidence"]) == (False, rfc3339(NOON + HOUR), None)
+    assert consent["withdrawn_grant"] == {"at": rfc3339(NOON), "evidence": {"form": 7}}
+
+    router.command("consent.set", **said, granted=True, evidence={"form": 8})
+    (again,) = read(router, "consents")
+    assert (again["evidence"], again["withdrawn_grant"]) == ({"form": 8}, None)
+
+
+def test_consents_and_their_evidence_go_with_the_user() -> None:
+    router = Harness()
+    router.known()
+    router.command("consent.set", channel="sms", category="marketing", granted=True, evidence={"signature": "Ann"})
+    router.command("user.erase")
+
+    assert read(router, "consents") == []
+    rows = [row for tables in router.rows for table in tables.tables.values() for row in table.values()]
+    assert not any(b"signature" in row for row in rows)
+
+
+def test_evidence_has_its_limit() -> None:
+    router = Harness()
+    router.command("consent.set", channel="sms", category="marketing", granted=True, evidence="x" * 20_000)
+
+    assert [refused.field for refused in router.dead] == ["evidence"]
 
 
 def test_an_erased_user_is_known_as_such() -> None:

@@ -106,9 +106,16 @@ async def test_consent_is_granted_with_evidence_only(gateway: Caller) -> None:
     said = {"channel": "sms", "category": "marketing", "granted": True}
     bare = await gateway.user("ada")("PUT", "/v1/users/ada/consents", said)
     proven = await gateway.user("ada")("PUT", "/v1/users/ada/consents", {**said, "evidence": {"form": "signup"}})
+    read = await gateway.key("ops")("GET", "/v1/users/ada/consents")
+    other = await gateway.user("eve")("GET", "/v1/users/ada/consents")
+    long = await gateway.user("ada")("PUT", "/v1/users/ada/consents", {**said, "evidence": "x" * 20_000})
 
     assert (bare.status, bare.document["field"]) == (422, "evidence")
     assert (proven.status, proven.document["granted"]) == (200, True)
+    [consent] = read.document["consents"]
+    assert (consent["category"], consent["evidence"]) == ("marketing", {"form": "signup"})
+    assert other.status == 403
+    assert (long.status, long.document["field"]) == (422, "evidence")
 
 
 async def test_what_the_app_saw_is_a_receipt_of_this_user(gateway: Caller, settings: Settings) -> None:
