@@ -25,8 +25,10 @@ def tell(
     attempt: int | None = None,
     provider_message_id: str | None = None,
     detail: Mapping[str, Any] | None = None,
+    policy_version: int | None = None,
 ) -> None:
-    """Writes a lifecycle event of the send. ``cause``: see ``event_id``."""
+    """Writes a lifecycle event of the send. ``cause``: see ``event_id``. ``policy_version``: of the policy that decided
+    it; None: the one that the send was queued by."""
     said = dict(detail or {})
     if send.device_id is not None:
         said["device_id"] = send.device_id
@@ -48,7 +50,7 @@ def tell(
         template_id=send.template_id,
         template_version=send.template_version,
         variant=send.variant,
-        policy_version=send.policy_version,
+        policy_version=send.policy_version if policy_version is None else policy_version,
         provider_message_id=provider_message_id,
         replay_id=send.replay_id,
         occurred_at=rfc3339(now),

@@ -154,6 +154,7 @@ class Turn:
             attempt=job.attempt,
             provider_message_id=provider_message_id,
             detail=detail,
+            policy_version=self.catalog.policy_version,
         )
 
     def _untimed(self, job: Job) -> None:

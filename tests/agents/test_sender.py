@@ -6,6 +6,7 @@ import pytest
 from agents.calls import Result
 from agents.sender import SenderMachine
 from agents.turn import Carrier
+from app.domain.catalog import Catalog
 from app.domain.outcome import LANE_RESTS, Outcome
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
@@ -329,6 +330,16 @@ def test_a_hold_ends_as_expired_at_the_expiry_even_in_the_night():
     stage.wait(90 * MINUTE)
 
     assert stage.story() == [("held", "quiet_hours"), ("expired", None)]
+
+
+def test_what_is_decided_after_queueing_names_the_policy_that_decided_it():
+    stage = sms()
+    stage.now = NOON + 11 * HOUR
+    stage.take(a_send())
+    stage.machine.catalog = Catalog(stage.machine.catalog.policy, 4, stage.machine.catalog.templates)
+    stage.command("preferences.set", preferences={"channels": {"sms": False}})
+
+    assert [(e.status, e.policy_version) for e in stage.events] == [("held", 3), ("suppressed", 4)]
 
 
 # --- shedding

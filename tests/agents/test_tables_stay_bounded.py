@@ -29,7 +29,7 @@ event_types:
   payment.failed: {category: orders, template: note, fallback: {chain: [push, sms, email], wait: 10m}}
 """
 
-#: Of all roles together. Of the inbox, each user has at most so many items as it keeps.
+#: Of all roles together. The inbox alone grows on: it keeps its items for 90 days.
 Sizes = dict[str, int]
 
 

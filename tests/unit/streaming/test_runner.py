@@ -1,12 +1,16 @@
 """The runner of a partition: what waits and can't be taken yet never keeps the process from its other work."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import pytest
 
+from app.domain.out import Produce
 from app.ports import Urgency
+from app.streaming.journal import Bookmark
+from app.streaming.producing import Span
 from app.streaming.restoring import Committed, Owed
 from app.streaming.runner import PartitionRunner, Parts
 from tables.rows import MemoryRows
@@ -54,7 +58,10 @@ class Lane:
 
 
 class Nothing:
-    """Kafka's part: nothing committed, nothing to restore; what is produced is acknowledged."""
+    """Kafka's part: nothing committed, nothing to restore; what is produced is acknowledged, record after record."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, int] = {}
 
     async def restore(self, *_: Any) -> int:
         return 0
@@ -62,48 +69,100 @@ class Nothing:
     async def owed(self, *_: Any) -> Owed:
         return Owed([], {})
 
+    async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
+        return dict.fromkeys(topics, (0, 0))
+
+    async def claimed(self, partition: int, start: int, end: int) -> bool:
+        return False
+
     async def committed(self, partition: int) -> dict[str, Committed]:
         return {}
 
-    def note(self, partition: int, positions: Mapping[str, int], journal_offset: int | None) -> None: ...
+    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None: ...
 
-    async def append(self, topic: str, partition: int, value: bytes) -> int:
-        return 0
+    async def append(self, topic: str, *_: Any) -> int:
+        return self._take(topic, 1).first
 
-    async def produce(self, records: Any, partition: int) -> dict[tuple[str, int], int]:
-        return {(record.topic, partition): 1 for record in records}
+    async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], Span]:
+        counts = Counter(record.topic for record in records)
+        return {(topic, partition): self._take(topic, count) for topic, count in counts.items()}
+
+    def _take(self, topic: str, count: int) -> Span:
+        first = self._ends.get(topic, 0)
+        self._ends[topic] = first + count
+        return Span(first, first + count, count)
 
 
 class Store(MemoryRows):
     """In memory, and written as a store is."""
 
-    def write(self, changes: Any, offsets: Any = None, journal_offset: int | None = None) -> None:
+    def write(self, changes: Any, offsets: Any = None, bookmark: Bookmark | None = None) -> None:
         for table, rows in changes.items():
             super().write(table, rows)
 
+    def changelog_offset(self, table: str) -> int:
+        return 0
 
-@pytest.fixture
-async def full() -> AsyncIterator[tuple[Timers, Lane, PartitionRunner]]:
-    """A runner with a row that is due, on a lane that has no room for the calls that it might bring."""
-    rows, machine, lane, kafka = Store(), Timers(), Lane(), Nothing()
+
+class Deciding(Timers):
+    """Notes by which policy each row was decided, batch for batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.catalog = 0
+        self.by_batch: dict[int, list[int]] = {}
+        self._batches: list[Any] = []
+
+    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+        if not self._batches or self._batches[-1] is not out:
+            self._batches.append(out)  # kept, so that no later one is taken for it
+        self.by_batch.setdefault(len(self._batches), []).append(self.catalog)
+
+
+def runner_of(machine: Any, performer: Any, due: int) -> tuple[PartitionRunner, list[BaseException]]:
+    """A runner over so many rows that are due, and what it crashed by."""
+    rows, kafka = Store(), Nothing()
     schedule = Schedule(SCHEDULE, rows)
-    schedule.at(NOW - 1, Due("retry", "ada", b"send"))
+    for number in range(due):
+        schedule.at(NOW - 1, Due("retry", "ada", b"send %d" % number))
     rows.write({"schedule": schedule.changes()})
     crashed: list[BaseException] = []
     parts: Any = Parts(
-        machine=machine,  # type: ignore[arg-type]
+        machine=machine,
         producer=kafka,  # type: ignore[arg-type]
         restorer=kafka,  # type: ignore[arg-type]
         horizon=kafka,  # type: ignore[arg-type]
         positions=kafka,
         clock=lambda: NOW,
-        performer=lane,  # type: ignore[arg-type]
+        performer=performer,
         crash=crashed.append,
         pause=lambda topic, partition: None,
         resume=lambda topic, partition: None,
         counted=lambda name, count: None,
     )
-    runner = PartitionRunner(0, rows, parts)  # type: ignore[arg-type]
+    return PartitionRunner(0, rows, parts), crashed  # type: ignore[arg-type]
+
+
+async def test_a_policy_comes_into_force_between_two_batches_never_within_one() -> None:
+    machine, due = Deciding(), 3_000
+    runner, crashed = runner_of(machine, None, due)
+    runner.start()
+    async with asyncio.timeout(60):
+        while sum(map(len, machine.by_batch.values())) < due:
+            machine.catalog += 1
+            await asyncio.sleep(0)
+    await runner.drain(10.0)
+
+    assert crashed == []
+    assert all(len(set(catalogs)) == 1 for catalogs in machine.by_batch.values())
+    assert len({catalogs[0] for catalogs in machine.by_batch.values()}) > 1
+
+
+@pytest.fixture
+async def full() -> AsyncIterator[tuple[Timers, Lane, PartitionRunner]]:
+    """A runner with a row that is due, on a lane that has no room for the calls that it might bring."""
+    machine, lane = Timers(), Lane()
+    runner, crashed = runner_of(machine, lane, due=1)
     runner.start()
     yield machine, lane, runner
     await runner.drain(1.0)
