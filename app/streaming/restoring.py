@@ -5,7 +5,6 @@ have taken it.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -153,17 +152,19 @@ async def _batches(
 ) -> AsyncIterator[tuple[TopicPartition, list[Any], int]]:
     """(partition, its next records, the position after them) until every end is reached."""
     left = dict(ends)
-    quiet_since = asyncio.get_running_loop().time()
+    now = asyncio.get_running_loop().time
+    silence = Silence(now())
     while left:
         fetched = await consumer.getmany(*left, timeout_ms=200, max_records=_BATCH_RECORDS)
         for tp, records in fetched.items():
             position = await consumer.position(tp)
             yield tp, [r for r in records if r.offset < ends[tp]], min(position, ends[tp])
-            quiet_since = asyncio.get_running_loop().time()
+            silence = Silence(now())
         for tp in list(left):
             if await consumer.position(tp) >= left[tp]:
                 del left[tp]
-        if left and asyncio.get_running_loop().time() - quiet_since > _QUIET_S and _answered(consumer, left):
+        silence.hear({tp: consumer.last_poll_timestamp(tp) for tp in left})
+        if left and silence.says_that_nothing_is_left(now()):
             # Everything up to the end has been compacted away: nothing more can come.
             log.warning("nothing left to read before the end", topics=sorted({tp.topic for tp in left}))
             for tp, end in left.items():
@@ -171,10 +172,28 @@ async def _batches(
             return
 
 
-def _answered(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> bool:
-    """Whether the broker has said of each lately that there is nothing; one that is away says nothing of the log."""
-    lately_ms = (time.time() - _QUIET_S / 2) * 1000
-    return all((consumer.last_poll_timestamp(tp) or 0) > lately_ms for tp in tps)
+class Silence:
+    """Time without a record. A broker that is away, slow or cut off says nothing of the log, so only answers count.
+
+    aiokafka tells when the latest answer to a fetch came. It doesn't fetch again before an answer's records were taken:
+    so of three answers without a record in between at least one was empty.
+    """
+
+    ANSWERS = 3
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+        self._answers: dict[TopicPartition, set[int]] = {}
+
+    def hear(self, latest: Mapping[TopicPartition, int | None]) -> None:
+        """When the latest answer for each partition came that is still read."""
+        self._answers = {
+            tp: self._answers.get(tp, set()) | ({at_ms} if at_ms is not None else set()) for tp, at_ms in latest.items()
+        }
+
+    def says_that_nothing_is_left(self, now: float) -> bool:
+        enough = all(len(answers) >= self.ANSWERS for answers in self._answers.values())
+        return now - self._since > _QUIET_S and enough
 
 
 async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 
 from app.streaming import restoring
 from app.streaming.journal import Bookmark, Entry
-from app.streaming.restoring import Committed, Owed, start_positions, within
+from app.streaming.restoring import Committed, Owed, Silence, start_positions, within
 
 
 def ours(offset: int) -> Committed:
@@ -78,3 +78,34 @@ async def test_a_broker_that_says_nothing_is_waited_for(monkeypatch: pytest.Monk
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(read_through(EmptyLog(answers=False)), 0.3)
+
+
+TP, OTHER = TopicPartition("t", 0), TopicPartition("u", 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "now", "expected"),
+    [
+        pytest.param([1, 2, 3], 6.0, True, id="it was asked again and again, and had nothing"),
+        pytest.param([1, 2, 3], 4.0, False, id="not for long enough"),
+        pytest.param([None, None, None], 60.0, False, id="a broker that is away says nothing"),
+        pytest.param([1, 1, 1], 60.0, False, id="nor does one that has fallen silent"),
+        pytest.param([1, 1, 2], 60.0, False, id="the answer that has just come may hold records"),
+    ],
+)
+def test_only_answers_say_that_a_log_has_no_more(answers: list[int | None], now: float, expected: bool) -> None:
+    silence = Silence(0.0)
+    for at_ms in answers:
+        silence.hear({TP: at_ms})
+
+    assert silence.says_that_nothing_is_left(now) is expected
+
+
+def test_each_partition_has_to_answer_for_itself() -> None:
+    silence = Silence(0.0)
+    for at_ms in (1, 2, 3):
+        silence.hear({TP: at_ms, OTHER: 1})
+    assert not silence.says_that_nothing_is_left(60.0)
+
+    silence.hear({TP: 4})  # the other has come to its end
+    assert silence.says_that_nothing_is_left(60.0)
