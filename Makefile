@@ -1,7 +1,7 @@
 # Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo bench faults test lint format lock clean
+.PHONY: help setup run demo bench faults test mutants lint format lock clean
 
 BIN := .venv/bin
 SPEED ?=
@@ -36,6 +36,9 @@ faults: setup ## Break the system in every way, with three seeds (SHORT=1: once,
 
 test: setup lint ## Check and test everything
 	@$(BIN)/pytest
+
+mutants: setup ## Break each rule in many small ways, and see that a test notices (long; nice to others)
+	@$(BIN)/python tests/mutation/mutants.py
 
 lint: setup ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

@@ -155,9 +155,17 @@ class Case:
         data = self.request.data_json if self.request is not None else b""
         return msgspec.json.decode(data) if data else {}
 
-    def use_template_in_force(self) -> None:
-        """Takes the template's version of now, and its variant for the user."""
-        facts = self.facts
+    def use_what_is_in_force(self) -> None:
+        """Takes the category and the priority by the policy of now (a digest keeps its items'), the template's version
+        of now, and its variant for the user."""
+        facts, request, in_force = self.facts, self.request, self.desk.catalog.policy_version
+        if facts.policy_version != in_force:
+            facts = replace(facts, policy_version=in_force)
+            if request is not None and not self.items:
+                rule = self.desk.policy.rule_of(facts.event_type)
+                priority = self.desk.policy.priority_of(rule, request.priority, facts.source)
+                facts = replace(facts, category=rule.category.name, priority=priority)
+            self.facts = facts
         if facts.template_id is None:
             return
         found = self.desk.catalog.template(facts.template_id)

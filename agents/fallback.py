@@ -71,6 +71,7 @@ def _begin_step(case: Case, step: int, why: str) -> None:
     assert case.chain is not None
     if step > 0:
         case.trail = []
+        case.use_what_is_in_force()
         if stop_of(case) is not None:
             stop_chain(case)
             return

@@ -60,7 +60,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
 
 def judge_whole(case: Case) -> None:
     """A notification whose time (``send_at``) has come."""
-    case.use_template_in_force()
+    case.use_what_is_in_force()
     _judge(case, stop_of(case))
 
 

@@ -64,7 +64,7 @@ def begin(case: Case, channel: Channel, step: int = 0, *, undigested: bool = Fal
 def judge_again(case: Case, index: int) -> bool:
     """A part whose wait ended: from "erased" on, with what is known now. False: the whole of it is over."""
     case.trail = []
-    case.use_template_in_force()
+    case.use_what_is_in_force()
     stop = stop_of(case)
     if stop is not None:
         case.end_part(index, *stop)

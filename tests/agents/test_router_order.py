@@ -115,6 +115,19 @@ def test_what_a_wait_ends_is_judged_by_the_policy_that_is_in_force_then() -> Non
     assert router.told()[-1] == ("suppressed", "push", "rate_cap")
 
 
+def test_what_a_wait_ends_is_of_the_category_and_the_priority_that_its_event_type_has_then() -> None:
+    router = Harness(policy=QUIET, now=NOON + 11 * HOUR)
+    router.known()
+    router.request(channels=["push"])
+    moved = QUIET.replace("order.shipped: {category: orders,", "order.shipped: {category: mail, priority: high,")
+    router.machine.catalog = catalog(moved, version=2)
+    router.at(NOON + 20 * HOUR)
+
+    (send,) = router.sends
+    assert (send.category, send.priority, send.policy_version) == ("mail", "high", 2)
+    assert [(event["category"], event["policy_version"]) for event in router.events[1:]] == [("orders", 1), ("mail", 2)]
+
+
 def test_only_the_channels_that_wait_are_judged_again() -> None:
     router = Harness(policy=QUIET, now=NOON + 11 * HOUR)
     router.known()

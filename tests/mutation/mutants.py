@@ -31,6 +31,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "app/domain/fallback.py": (f"{UNIT}/test_fallback.py", f"{AGENTS}/test_router_fallback.py"),
     "app/domain/quiet_hours.py": (f"{UNIT}/test_quiet_hours.py", f"{UNIT}/test_last_look.py"),
     "app/domain/routing.py": (
+        f"{AGENTS}/test_router_order.py",
         f"{AGENTS}/test_router_rules.py",
         f"{AGENTS}/test_router_intake.py",
         f"{AGENTS}/test_router_caps.py",
@@ -42,8 +43,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "app/domain/preferences/rules.py": (f"{UNIT}/test_preferences.py", f"{AGENTS}/test_router_rules.py"),
 }
 
-#: What is imported before is not rewritten by pytest, and needs no rewriting.
-_WARM = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+#: Only pytest itself: no plugins, settings or fixtures that these tests don't need.
+_PYTEST = ("-c", os.devnull, "--rootdir", ".", "--noconftest", "-p", "no:cacheprovider", "--import-mode", "importlib")
 
 #: Longer than this, a run of tests hangs, and the mutant is noticed.
 LIMIT_S = 600
@@ -125,6 +126,8 @@ def _skipped(tree: ast.Module) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield from node.decorator_list
+        if isinstance(node, ast.ClassDef):
+            yield from node.keywords
         if isinstance(node, ast.FunctionDef) and node.returns is not None:
             yield node.returns
         if isinstance(node, ast.arg) and node.annotation is not None:
@@ -245,12 +248,22 @@ def _tested(path: str, mutant: Mutant | None, tests: Sequence[str]) -> int:
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
     hypothesis.settings.load_profile("mutants")
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *_WARM, *tests]))
+    return int(pytest.main(["-x", "-q", *_PYTEST, *tests]))
 
 
 def _warm() -> None:
     """What every child needs and no mutant is part of, imported once."""
-    for name in ("hypothesis.strategies", "msgspec", "yaml", "jsonschema", "jinja2", "phonenumbers"):
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for name in (
+        "pytest",
+        "hypothesis.strategies",
+        "hypothesis.internal.conjecture.engine",
+        "msgspec",
+        "yaml",
+        "jsonschema",
+        "jinja2",
+        "phonenumbers",
+    ):
         importlib.import_module(name)
 
 
@@ -282,7 +295,6 @@ def main() -> None:
     os.nice(19)
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
-    sys.dont_write_bytecode = True
     _warm()
     known = json.loads(Path(__file__).with_name("equivalent.json").read_text())
     left = [name for path in arguments.modules for name in check(path, known)]
