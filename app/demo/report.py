@@ -143,24 +143,21 @@ def render(
 
 
 def _outcomes(balance: Balance, speed_of: Mapping[str, Sequence[int]]) -> Table:
-    shown = [o for o in _OUTCOMES if any(outcome == o for _, outcome, _ in balance.outcomes)]
-    table = Table(title="What became of it", title_justify="left")
-    table.add_column("channel")
-    for name in (*shown, "p50 ms", "p99 ms"):
-        table.add_column(name, justify="right")
     counts: Counter[tuple[str, str]] = Counter()
     for (channel, outcome, _), count in balance.outcomes.items():
         counts[channel, outcome] += count
-    for channel in (*CHANNELS, "-"):
-        if not any(c == channel for c, _ in counts):
-            continue
-        times = speed_of.get(channel, ())
-        speeds = [percentile(times, share) for share in (0.5, 0.99)]
-        table.add_row(
-            channel if channel != "-" else "(none)",
-            *(str(counts[channel, outcome] or "") for outcome in shown),
-            *("" if value is None else str(value) for value in speeds),
-        )
+    channels = [channel for channel in (*CHANNELS, "-") if any(c == channel for c, _ in counts)]
+    table = Table(title="What became of it", title_justify="left")
+    table.add_column("outcome")
+    for channel in channels:
+        table.add_column(channel if channel != "-" else "all channels", justify="right")
+    for outcome in _OUTCOMES:
+        if any(o == outcome for _, o in counts):
+            table.add_row(outcome, *(f"{counts[channel, outcome] or ''}" for channel in channels))
+    table.add_section()
+    for share in (0.5, 0.99):
+        speeds = [percentile(speed_of.get(channel, ()), share) for channel in channels]
+        table.add_row(f"p{share * 100:.0f} ms", *("" if value is None else str(value) for value in speeds))
     return table
 
 
@@ -171,7 +168,7 @@ def _reasons(balance: Balance) -> Table:
     table.add_column("count", justify="right")
     not_sent = {key: count for key, count in balance.outcomes.items() if key[1] != "sent"}
     for (channel, outcome, reason), count in sorted(not_sent.items(), key=lambda item: -item[1]):
-        table.add_row(outcome, reason, channel, str(count))
+        table.add_row(outcome, reason, channel if channel != "-" else "all", str(count))
     return table
 
 
