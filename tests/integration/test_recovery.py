@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.dev.broker import Broker
@@ -25,15 +25,30 @@ _CHANGELOG, _JOURNAL = "rows_changelog", "a_journal"
 _LIMIT_S = 180.0
 
 
-@asynccontextmanager
-async def broker_behind_a_wire(folder: Path) -> AsyncIterator[tuple[str, Wire]]:
-    """The broker's plain address, and the wire that leads to its other one."""
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Wired:
+    """A broker that is reached over a wire, and the offset of the claim in its journal."""
+
+    wire: Wire
+    claim: int
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {"bootstrap_servers": f"127.0.0.1:{self.wire.port}"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wired(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wired]:
     listens, advertised = free_port(), free_port()
-    broker = Broker(replace(broker_options(folder), detour=(listens, advertised)))
+    options = broker_options(tmp_path_factory.mktemp("wired"))
+    broker = Broker(replace(options, detour=(listens, advertised)))
     await broker.start()
     try:
         async with Wire(("127.0.0.1", listens), port=advertised) as wire:
-            yield broker.bootstrap, wire
+            yield Wired(wire, await fill(broker.bootstrap))
     finally:
         await broker.stop()
 
@@ -61,29 +76,49 @@ async def silent_for_long(wire: Wire) -> None:
     await wire.heal()
 
 
-async def test_a_broker_that_falls_silent_delays_recovery_and_takes_nothing_from_it(tmp_path: Path) -> None:
-    async with broker_behind_a_wire(tmp_path) as (plain, wire), asyncio.timeout(_LIMIT_S):
-        claim = await fill(plain)
-        options = {"bootstrap_servers": f"127.0.0.1:{wire.port}"}
-        restorer = Restorer(options, {"rows": _CHANGELOG}, _JOURNAL)
-        store = PartitionStore(tmp_path / "store", block_cache(1))
-        silences: list[asyncio.Task[None]] = []
+async def test_a_broker_that_falls_silent_delays_recovery_and_takes_nothing_from_it(
+    wired: Wired, tmp_path: Path
+) -> None:
+    restorer = Restorer(wired.options, {"rows": _CHANGELOG}, _JOURNAL)
+    store = PartitionStore(tmp_path / "store", block_cache(1))
+    silences: list[asyncio.Task[None]] = []
 
-        def go_silent_once(done: int, of: int) -> None:
-            if not silences and done < of:
-                silences.append(asyncio.create_task(silent_for_long(wire)))
+    def go_silent_once(done: int, of: int) -> None:
+        if not silences and done < of:
+            silences.append(asyncio.create_task(silent_for_long(wired.wire)))
 
+    async with asyncio.timeout(_LIMIT_S):
         rows = await restorer.restore(store, 0, go_silent_once)
+        await asyncio.gather(*silences)
 
-        assert silences, "all came at once: there was no middle to fall silent in"
-        assert rows == len(list(store.scan("rows", b"", None))) == _ROWS
-        assert store.changelog_offset("rows") == _ROWS
+    assert silences, "all came at once: there was no middle to fall silent in"
+    assert rows == len(list(store.scan("rows", b"", None))) == _ROWS
+    assert store.changelog_offset("rows") == _ROWS
+    store.close()
 
-        started = time.monotonic()
-        silence = asyncio.create_task(silent_for_long(wire))
-        owed = await restorer.owed(store, 0, None, claim)
 
-        assert time.monotonic() - started > restoring._QUIET_S
-        assert owed.positions == {"notify_events": 7}
-        await asyncio.gather(*silences, silence)
-        store.close()
+async def test_what_is_owed_is_waited_for(wired: Wired, tmp_path: Path) -> None:
+    restorer = Restorer(wired.options, {"rows": _CHANGELOG}, _JOURNAL)
+    store = PartitionStore(tmp_path / "store", block_cache(1))
+    silence = asyncio.create_task(silent_for_long(wired.wire))
+
+    async with asyncio.timeout(_LIMIT_S):
+        owed = await restorer.owed(store, 0, None, wired.claim)
+        await silence
+
+    assert owed.positions == {"notify_events": 7}
+    store.close()
+
+
+async def test_an_end_whose_records_compaction_took_is_reached(wired: Wired) -> None:
+    """The broker answers, and has nothing more before the end."""
+    part = TopicPartition(_JOURNAL, 0)
+    async with AIOKafkaConsumer(**wired.options, fetch_max_wait_ms=50) as consumer:
+        consumer.assign([part])
+        await consumer.seek_to_beginning(part)
+        async with asyncio.timeout(_LIMIT_S):
+            batches = [batch async for batch in restoring._batches(consumer, {part: wired.claim + 5})]
+
+    assert [len(records) for _, records, _ in batches][-1] == 0
+    assert sum(len(records) for _, records, _ in batches) == 2
+    assert batches[-1][2] == wired.claim + 5
