@@ -150,6 +150,7 @@ def _as_json(question: "Question", answer: "Answer") -> dict[str, Any]:
     return {
         "from": rfc3339(question.from_ms),
         "to": rfc3339(question.to_ms),
+        "first_request_at": None if answer.first_ms is None else rfc3339(answer.first_ms),
         "read": dict(answer.read),
         "hidden": answer.hidden,
         "refused": dict(answer.refused),
@@ -160,7 +161,8 @@ def _as_json(question: "Question", answer: "Answer") -> dict[str, Any]:
 def _print(question: "Question", answer: "Answer", against: Path | None) -> None:
     comparison = answer.comparison
     in_force = "version " + str(question.now.policy_version) if against is None else str(against)
-    print(f"{answer.requests} requests from {rfc3339(question.from_ms)} to {rfc3339(question.to_ms)}")
+    first = f", the first at {rfc3339(answer.first_ms)}" if answer.first_ms is not None else ""
+    print(f"{answer.requests} requests from {rfc3339(question.from_ms)} to {rfc3339(question.to_ms)}{first}")
     print(f"now: {in_force}\n\nWhat would have become of each recipient's channels")
     rows = [
         {**kind._asdict(), "now": now or None, "new": new or None, "change": f"{new - now:+d}" if new != now else None}

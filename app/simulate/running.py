@@ -46,12 +46,13 @@ class Question:
 @dataclass(slots=True)
 class Answer:
     """``read``: records by topic. ``hidden``: records of users who were erased since. ``refused``: by topic, of the
-    side that is in force now."""
+    side that is in force now. ``first_ms``: when the first request was recorded, Unix ms."""
 
     comparison: Comparison
     read: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    first_ms: int | None = None
 
     @property
     def requests(self) -> int:
@@ -76,14 +77,16 @@ async def simulate(client_options: Mapping[str, Any], question: Question, progre
         following = ErasuresFollower(client_options, question.partitions)
         try:
             await following.start()
-            return await _Simulation(question, recorded, following, progress).run()
+            return await Simulation(question, recorded, following, progress).run()
         finally:
             await following.close()
     finally:
         await recorded.close()
 
 
-class _Simulation:
+class Simulation:
+    """One run over what was opened; ``simulate`` opens and closes."""
+
     def __init__(self, question: Question, recorded: Recorded, following: ErasuresFollower, progress: Progress) -> None:
         self._question = question
         self._recorded = recorded
@@ -116,7 +119,7 @@ class _Simulation:
             if self._following.erasures.hides(record):
                 self._answer.hidden += 1
                 continue
-            self._answer.read[record.topic] += 1
+            self._note(record)
             for side in sides:
                 side.until(moment)
                 side.take(record)
@@ -126,6 +129,12 @@ class _Simulation:
         self._answer.refused.update(now.refused)
         for user_id, fates_now, fates_new in side_by_side(now.fates(), new.fates()):
             self._answer.comparison.add(user_id, fates_now, fates_new)
+
+    def _note(self, record: ConsumerRecord) -> None:
+        answer = self._answer
+        answer.read[record.topic] += 1
+        if record.topic in EVENT_TOPICS and (answer.first_ms is None or record.timestamp < answer.first_ms):
+            answer.first_ms = record.timestamp
 
     async def _told(self, partition: int, sides: tuple[Side, Side]) -> None:
         """Now and then: shows how far it is, and learns who was erased meanwhile."""

@@ -17,8 +17,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from app.config import Kafka
 from app.dev.broker import Broker
+from app.domain.catalog import default_catalog
 from app.domain.ids import keyed_notification_id, send_id
 from app.domain.partition import partition_of
+from app.simulate.erased import ErasuresFollower
+from app.simulate.recorded import Recorded
+from app.simulate.running import Question, Simulation
 from app.store import topics as declared_topics
 from app.wiring import internal_tables
 from schemas.instants import rfc3339
@@ -72,7 +76,7 @@ class Recording:
         self.command("device.add", user_id, at, **device)
 
     def command(self, kind: str, user_id: str, at: int, **fields: Any) -> None:
-        said = {"type": kind, "id": f"c{len(self._said)}", "at": rfc3339(at), "user_id": user_id, **fields}
+        said = {"type": kind, "id": f"c{len(self._said)} of {at}", "at": rfc3339(at), "user_id": user_id, **fields}
         self._said.append((COMMANDS, user_id.encode(), said, at))
 
     def request(self, user_id: str, event_type: str, at: int, key: str) -> None:
@@ -86,6 +90,10 @@ class Recording:
         ids = {"send_id": send_id(name, user_id, asked_at, "push", "d1", 0, partition), "notification_id": name}
         said = {"id": f"r{len(self._said)}", "occurred_at": rfc3339(at), "user_id": user_id, "channel": "push"}
         self._said.append((RECEIPTS, user_id.encode(), {**said, **ids, **fields}, at))
+
+    def forget(self) -> None:
+        """Begins a new page: what was said so far is produced."""
+        self._said.clear()
 
     async def produce(self) -> None:
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=20) as producer:
@@ -111,6 +119,8 @@ def a_day(recording: Recording) -> None:
         recording.known(user, D - HOUR)
     recording.known("dora", D + HOUR)
     recording.request("ann", "order.shipped", D - 2 * HOUR, "before the range")
+    for user in ("gus", "hal"):
+        recording.request(user, "order.shipped", D - 40 * HOUR, f"of {user}")
     recording.request("ann", "order.shipped", D + 9 * HOUR, "o1")
     recording.request("ann", "order.shipped", D + 9 * HOUR + 5 * MINUTE, "o2")
     recording.request("ann", "comment.created", D + 12 * HOUR, "c1")
@@ -243,6 +253,7 @@ async def test_people_see_tables(recording: Recording, policies: tuple[str, str]
     assert ["orders", "push", "held,", "quiet_hours", "sent", "1", "1"] in lines
     assert "4 users; for 2 something differs, and 2 would notice" in done.stdout
     assert [line[0] for line in lines if line[:1] in (["ann"], ["bob"])] == ["ann"]
+    assert f"10 requests from {rfc3339(D)} to {rfc3339(D + DAY)}, the first at {rfc3339(D + 9 * HOUR)}" in done.stdout
     assert "3 records of users who were erased since were not used." in done.stdout
 
 
@@ -270,3 +281,24 @@ async def test_a_policy_that_names_an_unknown_template_is_refused(recording: Rec
 
     assert done.returncode == 1
     assert "line 2: event_types.order.shipped.template: names the template nobody_wrote_it" in done.stderr
+
+
+async def test_who_is_erased_while_it_runs_is_left_out(recording: Recording) -> None:
+    options = {"bootstrap_servers": recording.bootstrap}
+    catalog = default_catalog()
+    begin, end = D - 41 * HOUR, D - 39 * HOUR
+    question = Question(catalog, catalog, {}, PARTITIONS, begin, end)
+    recorded, following = Recorded(options, PARTITIONS, begin, end), ErasuresFollower(options, PARTITIONS)
+    await recorded.start()
+    await following.start()
+    simulation = Simulation(question, recorded, following, lambda done, total: None)
+
+    recording.forget()
+    assert partition_of(b"hal", PARTITIONS) == 0  # the first to be read: both sides decide before it is known
+    recording.command("user.erase", "hal", time.time_ns() // 1_000_000)
+    await recording.produce()
+    answer = await simulation.run()
+    await recorded.close()
+    await following.close()
+
+    assert (answer.requests, answer.comparison.users) == (2, 1)
