@@ -34,6 +34,7 @@ class Observer:
         )
         self._ends = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
         self._tasks: list[asyncio.Task[None]] = []
+        self._over = False
         self._committed: dict[tuple[str, TopicPartition], int] = {}
         self.events: list[dict[str, Any]] = []
         self.dead: list[dict[str, Any]] = []
@@ -47,9 +48,10 @@ class Observer:
         self._tasks = [asyncio.create_task(self._collect()), asyncio.create_task(self._sample())]
 
     async def stop(self) -> None:
+        self._over = True
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            task.cancel()  # a client of Kafka may swallow it, so they look for themselves too
+        await asyncio.wait(self._tasks)
         await self._consumer.stop()
         await self._ends.stop()
 
@@ -67,7 +69,7 @@ class Observer:
 
     async def _collect(self) -> None:
         decode = msgspec.json.decode
-        while True:
+        while not self._over:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=300)
             except KafkaError as error:
@@ -79,7 +81,7 @@ class Observer:
                 into.extend(decode(record.value) for record in records if record.value)
 
     async def _sample(self) -> None:
-        while True:
+        while not self._over:
             try:
                 await self._sample_once()
             except (KafkaError, OSError, TimeoutError) as error:

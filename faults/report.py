@@ -36,7 +36,8 @@ def add_result(path: Path, result: Result) -> None:
 
 
 def passed(result: Mapping[str, Any]) -> bool:
-    return result["error"] is None and all(each["verdict"] == "pass" for each in result["invariants"])
+    verdicts = [each["verdict"] for each in result["invariants"]]
+    return result["error"] is None and set(verdicts) == {"pass"}
 
 
 def render(result: Result) -> RenderableType:

@@ -44,7 +44,7 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        return self.error is None and all(each["verdict"] == "pass" for each in self.invariants)
+        return self.error is None and {each["verdict"] for each in self.invariants} == {"pass"}
 
 
 async def run_experiment(
