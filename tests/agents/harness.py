@@ -201,8 +201,8 @@ class Harness:
         self.now = ms
 
     def wait_until_now(self) -> None:
-        """Wakes what is due already."""
-        self.at(self.now)
+        """Wakes what is due already, or as soon as what was handled is done."""
+        self.at(self.now + 1)
 
     # --- what a runner does ---
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas.instants import rfc3339
+from tables.schedule import due_ms_of
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness
 
 
@@ -99,6 +100,16 @@ def test_a_newcomer_stands_behind_those_who_wait() -> None:
 
     order = [event["notification_id"] for event in router.events if event["status"] == "accepted"]
     assert [send.notification_id for send in router.sends] == order[:2]
+
+
+def test_a_freed_place_is_looked_at_later_than_what_is_handled_now_so_that_its_events_have_ids_of_their_own() -> None:
+    router = capped("name: day, over: defer")
+    for n in range(3):
+        router.request(event_type="mail.sent", data={"n": n})
+    router.settled(router.sends[0], "failed", reason="permanent")
+
+    [place] = [key for key, due in router.states[0].schedule.scan(b"", None) if due.kind == "place"]
+    assert due_ms_of(place) > router.now
 
 
 def test_a_place_that_is_given_back_lets_the_next_one_in_at_once() -> None:
