@@ -93,6 +93,8 @@ def after(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider
     match outcome.kind:
         case "ok":
             return End("sent", None)
+        case "drop" | "bad_token" if tries.doubted:
+            return End("unknown", None)  # an earlier call may have arrived
         case "drop":
             too_large = outcome.why == "too_large"
             return End("failed", "too_large" if too_large else "permanent")

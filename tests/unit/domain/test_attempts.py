@@ -76,6 +76,11 @@ def test_what_may_have_arrived_has_not_failed_when_the_attempts_are_used_up():
     assert judged(Outcome("retry"), replace(FIRST, used=2, doubted=True)) == End("unknown", None)
 
 
+@pytest.mark.parametrize("outcome", [Outcome("drop"), Outcome("drop", why="too_large"), Outcome("bad_token")])
+def test_what_may_have_arrived_has_not_failed_when_its_repeat_is_refused(outcome):
+    assert judged(outcome, Tries(used=1, provider="twilio", doubted=True, resent=True)) == End("unknown", None)
+
+
 def test_nothing_is_called_before_the_time_that_the_provider_named():
     again = judged(Outcome("throttle", retry_after_ms=30_000))
 
