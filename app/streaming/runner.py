@@ -40,6 +40,11 @@ _TELL_EVERY = 500_000
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
+#: So long, Unix ms, what the commands said counts as all that they say. With the time that a call may wait after its
+#: last look (agents/calls.py) it stays below the second within which a command has to count.
+_INFORMED_MS = 150
+#: What an answer about the commands' end may take and still count from its arrival.
+_SLOW_ANSWER_MS = 500
 
 
 class TooManyBad(Exception):
@@ -105,6 +110,7 @@ class PartitionRunner:
         self._decided = 0
         self._busy = False
         self._horizon: tuple[int, int] = (-1, -1)
+        self._informed: tuple[int, int] = (0, -1)
         self._task: asyncio.Task[None] | None = None
         self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
         self._journal = OwnedJournal(
@@ -261,12 +267,12 @@ class PartitionRunner:
 
     async def _cycle(self) -> None:
         assert self._intakes is not None
-        if self._gated and not self._stopping and self._intakes.gated_wait() and not self._horizon_covers_all():
-            fetches = self._intakes.fetches
-            self._horizon = (await self._parts.horizon.end(self.partition), fetches)
+        if self._gated and not self._stopping and self._looks_wait() and not self._horizon_covers_all():
+            await self._ask_horizon()
         out, now = Out(), self._parts.clock()
         stop_at = self._parts.stopwatch() + _HANDLING_S
-        self._settle(out, now)
+        if self._stopping or self._is_informed(now):
+            self._settle(out, now)
         if not self._stopping:
             handled = self._draw(out, now, stop_at)
             self._decided += handled
@@ -285,9 +291,29 @@ class PartitionRunner:
             self._sweeper.step(now, self._written + _SWEEP_LEAST)
             self._swept_at, self._written = now, 0
 
+    def _looks_wait(self) -> bool:
+        """Whether something is to be judged by what the commands say: a gated record, a result, the end of a wait."""
+        assert self._intakes is not None
+        return self._intakes.gated_wait() or bool(self._results) or bool(self._due(1))
+
     def _horizon_covers_all(self) -> bool:
         assert self._intakes is not None
-        return self._horizon[1] >= self._intakes.fetches
+        return self._horizon[1] >= self._intakes.fetches and self._is_fresh(self._parts.clock())
+
+    async def _ask_horizon(self) -> None:
+        """Learns how far the commands go. A process may stand still at any moment, so nothing learnt counts for
+        long: who only waited for a retry has to hear what was said meanwhile, too."""
+        assert self._intakes is not None
+        fetches, asked_at = self._intakes.fetches, self._parts.clock()
+        self._horizon = (await self._parts.horizon.end(self.partition), fetches)
+        self._informed = asked_at, min(self._parts.clock(), asked_at + _SLOW_ANSWER_MS) + _INFORMED_MS
+
+    def _is_fresh(self, now: int) -> bool:
+        return self._informed[0] <= now <= self._informed[1]
+
+    def _is_informed(self, now: int) -> bool:
+        """Whether all was handled that the commands said a moment ago."""
+        return not self._gated or (self._is_fresh(now) and self._command_position() >= self._horizon[0])
 
     def _command_position(self) -> int:
         assert self._intakes is not None
@@ -308,8 +334,8 @@ class PartitionRunner:
         assert self._intakes is not None
         through: int | None = None
         if lane.intake.gated:
-            end, through = self._horizon
-            if self._command_position() < end:
+            through = self._horizon[1]
+            if not self._is_informed(now):
                 return 0
         handled = 0
         while lane.waiting and self._parts.stopwatch() < stop_at and self._room(lane.intake.urgency, out):
@@ -388,7 +414,7 @@ class PartitionRunner:
 
     def _wake_due(self, out: Out, now: int, stop_at: float) -> int:
         woken = 0
-        for key, due in self._schedule.due(now, _MOST_DUE):
+        for key, due in self._schedule.due(now, _MOST_DUE) if self._is_informed(now) else ():
             if self._parts.stopwatch() >= stop_at or not self._room(Urgency.NORMAL, out):
                 break
             mark = self._begin(out)

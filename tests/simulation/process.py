@@ -1,0 +1,179 @@
+"""One worker process of a role: the real runner and committer over a log, a disk and a clock that are simulated."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from app.ports import Urgency
+from app.streaming.committing import Committer
+from app.streaming.journal import Bookmark, Fenced
+from app.streaming.producing import ProduceFailed
+from app.streaming.runner import PartitionRunner, Parts
+from schemas.topics import changelog_topic, journal_topic
+from tests.simulation.broker import Broker
+from tests.simulation.clients import Group, Horizon, LogRestorer, Member, Producer
+from tests.simulation.disk import Disk
+from tests.simulation.loop import Killed, Life, VirtualLoop, context_of
+
+#: A channel's calls in hand at most.
+CALLS_AT_ONCE = 6
+
+#: Replaces some of a process's parts; tests of the simulation break one thing by it.
+Sabotage = Callable[[Parts, "Process"], Parts]
+
+
+class Process:
+    """``clock``: Unix ms. ``on_death``: told when it died."""
+
+    def __init__(
+        self,
+        name: str,
+        machine: Any,
+        performer: Any,
+        group: Group,
+        broker: Broker,
+        loop: VirtualLoop,
+        chance: Random,
+        clock: Callable[[], int],
+        on_death: Callable[["Process", str], None],
+        sabotage: Sabotage,
+    ) -> None:
+        self.life = Life(name)
+        self.role: str = machine.role
+        self.performer = performer
+        self.group = group
+        self.broker = broker
+        self.loop = loop
+        #: How likely it is to die at each point of a checkpoint.
+        self.deadly = 0.0
+        self.died = asyncio.Event()
+        self.runners: dict[int, PartitionRunner] = {}
+        self.disks: dict[int, Disk] = {}
+        self._chance = chance
+        self._on_death = on_death
+        self.tables: tuple[str, ...] = tuple(machine.tables)
+        self.topics = [i.topic for i in machine.intakes]
+        self.producer = Producer(loop, broker, chance, self.life)
+        self.member = Member(group, chance, self.life)
+        self.committer = _MortalCommitter(self.topics, self)
+        self.committer.join(self.member)
+        self._news = asyncio.Event()
+        self._fetched: dict[tuple[str, int], int] = {}
+        self._paused: set[tuple[str, int]] = set()
+        parts = Parts(
+            machine=machine,
+            producer=self.producer,  # type: ignore[arg-type]
+            restorer=LogRestorer(
+                broker,
+                chance,
+                {name: changelog_topic(self.role, name) for name in machine.tables},
+                journal_topic(self.role),
+            ),
+            horizon=Horizon(broker, chance),  # type: ignore[arg-type]
+            positions=self.committer,
+            clock=clock,
+            performer=performer,
+            crash=self._crash,
+            pause=lambda topic, partition: self._paused.add((topic, partition)),
+            resume=self._resume,
+            counted=lambda name, count: None,
+            owner=name,
+            # Batches of any length: as if deciding took a while, or none.
+            stopwatch=lambda: chance.random() * 0.0203,
+        )
+        self.parts = sabotage(parts, self)
+        loop.born(self.life)
+        broker.listeners.append(self._appended)
+        loop.spawn(self.life, self._fetch())
+        loop.spawn(self.life, self._commit())
+
+    # --- life ---
+
+    def open(self, partition: int, disk: Disk) -> None:
+        """The group gave it a partition."""
+        disk.before = disk.after = self.perhaps_die
+        for topic in self.topics:
+            self._fetched[topic, partition] = self.group.position(topic, partition)
+        runner = PartitionRunner(partition, disk, self.parts)  # type: ignore[arg-type]
+        self.runners[partition] = runner
+        self.disks[partition] = disk
+        context_of(self.life).run(runner.start)
+        self._news.set()
+
+    async def give_up(self) -> None:
+        """Before a rebalance, and before the end: what ``RoleWorker.drain`` does."""
+        runners, self.runners = self.runners, {}
+        await asyncio.gather(*(runner.drain(10.0) for runner in runners.values()))
+        await self.committer.flush()
+        for partition in runners:
+            self.committer.forget(partition)
+
+    def idle(self) -> bool:
+        """Nothing is under way."""
+        calls = self.performer is not None and self.performer.room(Urgency.CRITICAL) < CALLS_AT_ONCE
+        return not (calls or self.producer.under_way or self.life.frozen)
+
+    def kill(self, why: str) -> None:
+        if self.life.alive:
+            self.loop.kill(self.life)
+            self.broker.listeners.remove(self._appended)
+            self.died.set()
+            self._on_death(self, why)
+
+    def perhaps_die(self) -> None:
+        """A point of a checkpoint at which a crash is of interest."""
+        if self._chance.random() < self.deadly:
+            self.kill("at a point of a checkpoint")
+            raise Killed
+
+    def _crash(self, error: BaseException) -> None:
+        if self.life.alive:
+            if not isinstance(error, ProduceFailed | Fenced):
+                self.group.bugs.append(f"{self.life} stopped by {error!r}")
+            self.loop.call_soon(self.kill, f"by itself: {error!r}", context=context_of(self.loop.world))
+
+    # --- what it does by itself ---
+
+    def _appended(self, topic: str, partition: int) -> None:
+        if partition in self.runners and (topic, partition) in self._fetched:
+            self._news.set()
+
+    def _resume(self, topic: str, partition: int) -> None:
+        self._paused.discard((topic, partition))
+        self._news.set()
+
+    async def _fetch(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await asyncio.sleep(self._chance.random() ** 3 * 0.1)
+            for (topic, partition), position in list(self._fetched.items()):
+                if partition not in self.runners or (topic, partition) in self._paused:
+                    continue
+                end = self.broker.end(topic, partition)
+                if position >= end:
+                    continue
+                if self._chance.random() < 0.3:  # its answer is on the way
+                    self._news.set()
+                    continue
+                records = self.broker.read(topic, partition, position, self._chance.choice((1, 3, 1000)))
+                self.runners[partition].offer(topic, records)
+                self._fetched[topic, partition] = records[-1].offset + 1
+                if records[-1].offset + 1 < end:
+                    self._news.set()
+
+    async def _commit(self) -> None:
+        while True:
+            await asyncio.sleep(0.05 + self._chance.random() * 0.3)
+            await self.committer.flush()
+
+
+class _MortalCommitter(Committer):
+    def __init__(self, topics: list[str], process: Process) -> None:
+        super().__init__(topics)
+        self._process = process
+
+    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None:
+        self._process.perhaps_die()
+        super().note(partition, positions, bookmark)

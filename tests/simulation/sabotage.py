@@ -1,0 +1,221 @@
+"""Key steps broken on purpose, one at a time: a simulation that doesn't notice proves nothing."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from agents.calls import Call, Result
+from app.domain.out import Out, Produce
+from app.streaming.journal import ENTRY, Bookmark, decode_entry
+from app.streaming.producing import Span
+from app.streaming.restoring import Owed
+from app.streaming.runner import Parts
+from schemas.topics import COMMANDS
+from tests.simulation.process import Process, Sabotage
+
+
+class _Around:
+    """Everything as the part that it stands for does it."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+# --- the journal ---
+
+
+class _Hasty(_Around):
+    """Says that the journal has the entry while it is still on its way."""
+
+    async def append(self, topic: str, partition: int, value: bytes, key: bytes = ENTRY) -> int:
+        landing = asyncio.ensure_future(self._inner.append(topic, partition, value, key))
+        await asyncio.sleep(0)
+        assert not landing.done()
+        return int(self._inner._broker.end(topic, partition))
+
+
+class _StoreFirst(_Around):
+    """Writes the rows to the store before the journal has them."""
+
+    def __init__(self, inner: Any, process: Process) -> None:
+        super().__init__(inner)
+        self._process = process
+
+    async def append(self, topic: str, partition: int, value: bytes, key: bytes = ENTRY) -> int:
+        if key == ENTRY:
+            self._process.disks[partition].write(decode_entry(value).changes, {})
+        return int(await self._inner.append(topic, partition, value, key))
+
+
+class _Forgetful(_Around):
+    """Never carries out what the journal still owes."""
+
+    async def owed(self, *args: Any) -> Owed:
+        owed = await self._inner.owed(*args)
+        return Owed([], owed.positions)
+
+
+class _NoJournal(_Around):
+    """Goes by the commits alone."""
+
+    async def owed(self, *args: Any) -> Owed:
+        return Owed([], {})
+
+
+# --- outputs and positions ---
+
+
+class _Lossy(_Around):
+    """Acknowledges outputs of which it loses a part now and then."""
+
+    _count = 0
+
+    async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], Span]:
+        _Lossy._count += 1
+        kept = [r for n, r in enumerate(records) if "changelog" in r.topic or (n + _Lossy._count) % 29]
+        return dict(await self._inner.produce(kept, partition))
+
+
+class _Unlogged(_Around):
+    """Loses rows on their way to the changelogs."""
+
+    _count = 0
+
+    async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], Span]:
+        kept = []
+        ends: dict[tuple[str, int], Span] = {}
+        for record in records:
+            _Unlogged._count += 1
+            if "changelog" in record.topic and _Unlogged._count % 29 == 0:
+                end = self._inner._broker.end(record.topic, partition)
+                ends[record.topic, partition] = Span(end, end, 0)
+            else:
+                kept.append(record)
+        return ends | await self._inner.produce(kept, partition)
+
+
+class _Ahead(_Around):
+    """Commits a record that hasn't been handled yet."""
+
+    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None:
+        self._inner.note(partition, {topic: at + 1 for topic, at in positions.items()}, bookmark)
+
+
+# --- calls ---
+
+
+class _Undated(_Around):
+    """Claims without the row that falls due when the call must have ended."""
+
+    def handle(self, record: Any, state: Any, out: Out, now: int) -> None:
+        self._inner.handle(record, state, out, now)
+        self._forget(state)
+
+    def wake(self, due_key: bytes, due: Any, state: Any, out: Out, now: int) -> None:
+        self._inner.wake(due_key, due, state, out, now)
+        self._forget(state)
+
+    def settle(self, result: Any, state: Any, out: Out, now: int) -> None:
+        self._inner.settle(result, state, out, now)
+        self._forget(state)
+
+    def _forget(self, state: Any) -> None:
+        for key, due in state.schedule.scan(b"", None):
+            if due.kind == "deadline":
+                state.schedule.delete(key)
+
+
+class _EarlyMachine(_Around):
+    """Calls at once, and makes the claim durable afterwards."""
+
+    def __init__(self, inner: Any, performer: "_EarlyPerformer") -> None:
+        super().__init__(inner)
+        self._performer = performer
+
+    def handle(self, record: Any, state: Any, out: Out, now: int) -> None:
+        before = len(out.calls)
+        self._inner.handle(record, state, out, now)
+        for call in out.calls[before:]:
+            self._performer.begin(call)
+
+
+class _EarlyPerformer(_Around):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self._begun: dict[tuple[bytes, int], asyncio.Task[Result]] = {}
+
+    def begin(self, call: Call) -> None:
+        self._begun[call.key, call.number] = asyncio.ensure_future(self._inner.perform(call))
+
+    async def perform(self, call: Call) -> Result:
+        begun = self._begun.pop((call.key, call.number), None)
+        return await (begun if begun is not None else self._inner.perform(call))
+
+
+class _Refreshed(_Around):
+    """Makes calls however old their last look is."""
+
+    async def perform(self, call: Call) -> Result:
+        made = await self._inner.perform(replace(call, claimed_at=self._inner._clock()))
+        return Result(call, made.outcome)
+
+
+# --- commands ---
+
+
+class _Blind(_Around):
+    """Says that there are no commands to wait for."""
+
+    async def end(self, partition: int) -> int:
+        await asyncio.sleep(0)
+        return 0
+
+
+class _Deaf(_Around):
+    """Never hears what a sender should know of its users."""
+
+    def handle(self, record: Any, state: Any, out: Out, now: int) -> None:
+        if record.topic != COMMANDS or b"preferences" not in record.value:
+            self._inner.handle(record, state, out, now)
+
+
+def _sending(parts: Parts) -> bool:
+    return parts.performer is not None
+
+
+def _early(parts: Parts, process: Process) -> Parts:
+    if not _sending(parts):
+        return parts
+    performer = _EarlyPerformer(parts.performer)
+    return replace(parts, machine=_EarlyMachine(parts.machine, performer), performer=performer)
+
+
+#: What is broken, and how.
+BROKEN: Mapping[str, Sabotage] = {
+    "the journal acknowledges what it doesn't have": lambda parts, _: replace(parts, producer=_Hasty(parts.producer)),
+    "the store is written before the journal": lambda parts, its: replace(
+        parts, producer=_StoreFirst(parts.producer, its)
+    ),
+    "what the journal owes is not carried out": lambda parts, _: replace(parts, restorer=_Forgetful(parts.restorer)),
+    "the journal is not read": lambda parts, _: replace(parts, restorer=_NoJournal(parts.restorer)),
+    "outputs are acknowledged and lost": lambda parts, _: replace(parts, producer=_Lossy(parts.producer)),
+    "rows are lost on their way to the changelogs": lambda parts, _: replace(parts, producer=_Unlogged(parts.producer)),
+    "a position is committed before its record is handled": lambda parts, _: replace(
+        parts, positions=_Ahead(parts.positions)
+    ),
+    "a claim has no deadline": lambda parts, _: (
+        replace(parts, machine=_Undated(parts.machine)) if _sending(parts) else parts
+    ),
+    "a call begins before its claim is durable": _early,
+    "a call is made on an old look": lambda parts, _: (
+        replace(parts, performer=_Refreshed(parts.performer)) if _sending(parts) else parts
+    ),
+    "sends don't wait for the commands before them": lambda parts, _: replace(parts, horizon=_Blind(parts.horizon)),
+    "a sender passes preferences over": lambda parts, _: (
+        replace(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
+    ),
+}

@@ -1,0 +1,260 @@
+"""A seeded world: roles, users, providers and faults in virtual time, then peace, and what it all came to."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from agents.in_app import InAppMachine
+from agents.performing import Performing
+from agents.router import RouterMachine
+from agents.sender import SenderMachine
+from agents.turn import Carrier
+from app.providers.gate import Gate, GatedClient
+from app.streaming.runner import Parts
+from schemas.topics import changelog_topic
+from schemas.words import Channel, Provider
+from tests.agents.harness import NOON, catalog
+from tests.simulation.broker import Broker
+from tests.simulation.clients import Group
+from tests.simulation.loop import Stuck, VirtualLoop
+from tests.simulation.process import CALLS_AT_ONCE, Process, Sabotage
+from tests.simulation.roles import Role
+from tests.simulation.upstream import Upstream
+from tests.simulation.vendors import Vendor
+
+POLICY = """
+defaults:
+  expires_after: 48h
+  channels: {sms: {verified: true}}
+  quiet_hours: {start: "22:00", end: "08:00", channels: [push, sms]}
+categories:
+  security: {opt_out: never, critical: true, channels: [push, sms]}
+  orders: {channels: [push, email]}
+  mail: {channels: [email]}
+  social: {channels: [push, in_app], digest: social}
+  marketing: {channels: [email, sms]}
+  other: {channels: [in_app]}
+digests:
+  social: {window: 2s, max_wait: 5s, max_items: 3, min_items: 2, template: gathered}
+caps:
+  - {name: day, limit: 7, window: 6h, over: defer}
+  - {name: pushes, channel: push, limit: 4, window: 1h}
+event_types:
+  order.shipped: {category: orders, template: note}
+  mail.sent: {category: mail, template: note}
+  login.otp: {category: security, template: note, priority: critical}
+  like.made: {category: social, template: note}
+  payment.failed: {category: orders, template: note, fallback: {chain: [push, sms, email], wait: 3s}}
+  offer.made: {category: marketing, template: note}
+  note.filed: {category: other, template: note}
+retries:
+  push: {attempts: 3, base: 1s, cap: 4s}
+  email: {attempts: 3, base: 1s, cap: 4s}
+  sms: {attempts: 3, base: 1s, cap: 4s}
+in_doubt: {settle: 1m, security: resend, default: give_up}
+"""
+_CATALOG = catalog(POLICY)
+ATTEMPTS = 3
+TIMEOUT_MS = 2_000
+
+#: Each channel's providers, and whether they can be asked after a lost answer.
+_PROVIDERS: Mapping[Channel, Mapping[Provider, bool]] = {
+    "push": {"apns": False, "fcm": False},
+    "email": {"ses": True, "sendgrid": True},
+    "sms": {"twilio": True, "vonage": True},
+}
+_SENDING: tuple[Channel, ...] = ("push", "email", "sms")
+
+_MOST_ROUNDS = 300
+_USERS = ("ann", "bob", "cid")
+
+
+@dataclass
+class History:
+    """What came of a seed; the checker's evidence. ``differing``: tables that aren't what their changelogs say."""
+
+    seed: int
+    broker: Broker
+    vendors: list[Vendor]
+    groups: list[Group]
+    logged: list[Mapping[str, Any]] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    stuck: str | None = None
+    told: list[str] = field(default_factory=list)
+    #: Where the wall clock was moved forward: the loop's seconds.
+    jumps: list[float] = field(default_factory=list)
+    steps: int = 0
+
+
+def _as_it_is(parts: Parts, process: Process) -> Parts:
+    return parts
+
+
+class World:
+    """One seed. ``zombies``: whether a process may go on after its partitions were given away."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        zombies: bool = False,
+        sabotage: Sabotage = _as_it_is,
+        loud: Callable[[str], None] | None = None,
+    ) -> None:
+        chance = Random(seed)
+        self._chance, self._zombies, self._sabotage, self._loud = chance, zombies, sabotage, loud
+        self._loop = VirtualLoop(chance)
+        self._jumped_ms = chance.choice((0, 0, 9 * 3_600_000 + 50 * 60_000))  # noon, or ten minutes before the night
+        self._broker = Broker(self.wall, self._loop.time)
+        self._partitions = chance.choice((1, 1, 2))
+        channels = chance.choice((("push",), ("sms",), ("push", "sms"), ("email", "push"), ("push", "sms", "email")))
+        self._channels: tuple[Channel, ...] = channels
+        self._in_app = chance.random() < 0.3
+        self._vendors = {channel: self._vendors_of(channel) for channel in channels}
+        vendors = [vendor for its in self._vendors.values() for vendor in its]
+        names = ["router", *channels, *(["in_app"] if self._in_app else [])]
+        self._roles = [
+            Role(name, self._partitions, self._builder(name), self._broker, self._loop, chance, self._tell)
+            for name in names
+        ]
+        users = _USERS[: chance.randint(1, len(_USERS))]
+        self._upstream = Upstream(users, self._partitions, self._broker, vendors, chance, self.wall, self._tell)
+        self.history = History(seed, self._broker, vendors, [role.group for role in self._roles])
+
+    def wall(self) -> int:
+        return NOON + self._jumped_ms + int(self._loop.time() * 1000)
+
+    def run(self) -> History:
+        with capture_logs() as logged:
+            try:
+                self._loop.run(self._live())
+            except Stuck as error:
+                self.history.stuck = str(error)
+            self.history.logged = list(logged)
+            self._loop.close()
+        self.history.steps = self._loop.steps
+        return self.history
+
+    # --- acts ---
+
+    async def _live(self) -> None:
+        for role in self._roles:
+            self._loop.spawn(self._loop.world, role.tend())
+        self._upstream.introduce()
+        await asyncio.sleep(0.2 + self._chance.random())
+        await self._trouble(2 + self._chance.random() * 4)
+        await self._peace()
+        for role in self._roles:
+            await role.stop()
+            self._compare(role)
+
+    async def _trouble(self, for_s: float) -> None:
+        deadly = self._chance.choice((0.0, 0.005, 0.03))
+        trouble = self._chance.choice((0.0, 0.0, 0.01))
+        for role in self._roles:
+            role.set_trouble(deadly, trouble)
+        ends = self._loop.time() + for_s
+        calm = self._chance.choice((0.05, 0.2, 1.0))
+        while self._loop.time() < ends:
+            await asyncio.sleep(self._chance.random() * 0.4)
+            self._upstream.something()
+            if self._chance.random() > calm:
+                self._chance.choice(self._roles).befall(self._zombies)
+            if self._chance.random() < 0.05:
+                self._jump(self._chance.choice((900, 5_000, 30_000, 600_000, 3 * 3_600_000)))
+
+    async def _peace(self) -> None:
+        """No more faults; whatever waits is waited for."""
+        self._tell("peace")
+        for role in self._roles:
+            role.heal()
+        for vendor in self.history.vendors:
+            vendor.trouble = False
+        for _ in range(_MOST_ROUNDS):
+            await self._rest()
+            due = min((first for role in self._roles if (first := self._first_due(role)) is not None), default=None)
+            if due is None:
+                return
+            self._jump(max(0, due - self.wall()))
+        raise Stuck(f"something is still waiting after {_MOST_ROUNDS} rounds")
+
+    async def _rest(self) -> None:
+        """Until everything is read, and nothing new was said for a while."""
+        said, quiet = -1, 0
+        for _ in range(2_000):
+            await asyncio.sleep(0.15)
+            still = len(self._broker.everything) == said and all(role.at_rest() for role in self._roles)
+            said, quiet = len(self._broker.everything), quiet + 1 if still else 0
+            if quiet >= 2 and not any(vendor.busy for vendor in self.history.vendors):
+                return
+        restless = [role.name for role in self._roles if not role.at_rest()]
+        raise Stuck(f"no rest: {restless}")
+
+    def _compare(self, role: Role) -> None:
+        for partition in range(self._partitions):
+            tables = role.disk(partition).tables
+            for table in role.tables():
+                if tables.get(table, {}) != self._broker.folded(changelog_topic(role.name, table), partition):
+                    self.history.differing.append(f"{role.name}[{partition}]: {table}")
+
+    # --- parts ---
+
+    def _first_due(self, role: Role) -> int | None:
+        keys = (next(role.disk(p).scan("schedule", b"", None), None) for p in range(self._partitions))
+        return min((int.from_bytes(row[0][:8], "big") for row in keys if row is not None), default=None)
+
+    def _jump(self, ms: int) -> None:
+        if ms > 0:
+            self._jumped_ms += ms
+            self.history.jumps.append(self._loop.time())
+            self._tell(f"the clocks are {ms / 1000:.1f} s further")
+
+    def _tell(self, what: str) -> None:
+        if self._loud is not None:
+            self._loud(f"{self._loop.time():9.3f} s  {what}")
+
+    def _vendors_of(self, channel: Channel) -> list[Vendor]:
+        return [
+            Vendor(name, channel, self._loop, self._chance, self.wall, can_be_asked=asked)
+            for name, asked in _PROVIDERS[channel].items()
+        ]
+
+    def _builder(self, name: str) -> Callable[[str, Group, Callable[[Process, str], None]], Process]:
+        def build(instance: str, group: Group, on_death: Callable[[Process, str], None]) -> Process:
+            machine, performer = self._machine(name)
+            return Process(
+                f"{name}.{instance}",
+                machine,
+                performer,
+                group,
+                self._broker,
+                self._loop,
+                self._chance,
+                self.wall,
+                on_death,
+                self._sabotage,
+            )
+
+        return build
+
+    def _machine(self, name: str) -> tuple[Any, Performing | None]:
+        known = _CATALOG
+        if name == "router":
+            providers: dict[Channel, frozenset[Any]] = {c: frozenset(_PROVIDERS[c]) for c in self._channels}
+            providers["in_app"] = frozenset(("inbox",) if self._in_app else ())
+            for channel in _SENDING:
+                providers.setdefault(channel, frozenset())
+            return RouterMachine(known, partitions=self._partitions, providers=providers), None
+        if name == "in_app":
+            return InAppMachine(known), None
+        channel = next(c for c in self._channels if c == name)
+        clients = {
+            vendor.name: GatedClient(vendor, Gate(vendor.name, concurrency=4, clock=self._loop.time))
+            for vendor in self._vendors[channel]
+        }
+        performer = Performing(clients, limit=CALLS_AT_ONCE, reserved=2, clock=self.wall, monotonic=self._loop.time)
+        return SenderMachine(known, Carrier(channel, dict.fromkeys(clients, TIMEOUT_MS))), performer
