@@ -7,7 +7,7 @@ from agents.commanding import take_command
 from agents.desk import Desk
 from agents.intake import take_request
 from agents.receipts import take_receipt
-from agents.user_views import VIEWS
+from agents.user_views import VIEWS, certificate
 from agents.waking import wake
 from app.domain.catalog import Catalog
 from app.domain.out import Out
@@ -61,6 +61,8 @@ class RouterMachine:
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: RouterState, now: int) -> Any:
         answer = VIEWS.get(view)
+        if view == "erasure":
+            return certificate(state.known, params.get("erasure_id", ""))
         if answer is None:
             raise LookupError(f"the router has no view {view}")
         return answer(state.known, user_id)

@@ -1,4 +1,4 @@
-"""erasures: users who were erased and have not begun anew; all that remains of them is a hash."""
+"""erasures: users who were erased and have not begun anew, and when each erasure was done; only hashes remain."""
 
 from hashlib import blake2b
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 from tables.table import TableSpec
 
 
-class Erasure(Struct, frozen=True, array_like=True, gc=False):
+class Erasure(Struct, frozen=True, array_like=True):
     at_ms: int
 
 
@@ -16,3 +16,8 @@ ERASURES: TableSpec[Erasure] = TableSpec("erasures", Erasure)
 
 def erasure_key(user_id: str) -> bytes:
     return blake2b(user_id.encode(), digest_size=16, person=b"tocsin-erasure").digest()
+
+
+def certificate_key(erasure_id: str) -> bytes:
+    """Of what was done by an erasure's command, whoever it was about."""
+    return blake2b(erasure_id.encode(), digest_size=16, person=b"tocsin-certific").digest()

@@ -30,7 +30,7 @@ from schemas.words import Channel
 from tables.applied import APPLIED, Applied, applied_key
 from tables.applied import REMEMBERED_MS as APPLIED_MS
 from tables.cancels import CANCELS, CancelTable
-from tables.erasures import ERASURES, Erasure, erasure_key
+from tables.erasures import ERASURES, Erasure, certificate_key, erasure_key
 from tables.preferences import NO_WISHES, PREFERENCES, Wishes, with_consent, with_document, with_patch
 from tables.profiles import NOBODY, PROFILES, Device, Profile, checked_zone, device_said, with_device, with_profile
 from tables.suppressions import SUPPRESSIONS, Suppression, suppressed_hash, suppression_key
@@ -134,6 +134,11 @@ class Knowledge:
         """``recorded_ms``: the timestamp of the request's record."""
         return self._cancels.covers(user_id, notification_id, campaign_id, source, recorded_ms)
 
+    def erased_at(self, erasure_id: str) -> int | None:
+        """When (Unix ms) the erasure of that command was done here; None: it wasn't."""
+        done = self._erasures.get(certificate_key(erasure_id))
+        return done.at_ms if done is not None else None
+
     def erased(self, user_id: str) -> bool:
         """Whether the user was erased and has not begun anew. Whoever has a profile hasn't been."""
         return self.profile(user_id) is None and self._erasures.get(erasure_key(user_id)) is not None
@@ -148,6 +153,8 @@ class Knowledge:
         if self._applied.get(key) is not None:
             return _NOTHING
         self._applied.put(key, Applied(position, now + APPLIED_MS))
+        if isinstance(command, UserErase):
+            self._erasures.put(certificate_key(command.id), Erasure(now))
         if command.user_id is not None and not isinstance(command, ProfileSet) and self.erased(command.user_id):
             return _NOTHING
         return self._change(command, now)

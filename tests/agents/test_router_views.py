@@ -93,3 +93,22 @@ def test_an_erased_user_is_known_as_such() -> None:
 def test_a_view_that_there_is_not_is_an_error() -> None:
     with pytest.raises(LookupError):
         read(Harness(), "secrets")
+
+
+def test_an_erasure_has_a_certificate_that_holds_nothing_of_the_user() -> None:
+    router = Harness()
+    router.known()
+    router.command("user.erase", id="erasure-1")
+    router.after(HOUR)
+    router.command("user.erase", id="erasure-2")
+    shown = [
+        router.machine.read("erasure", "", {"erasure_id": name}, router.states[0], router.now)
+        for name in ("erasure-1", "erasure-2", "erasure-3")
+    ]
+
+    assert [each and (each["erasure_id"], each["erased_at"]) for each in shown] == [
+        ("erasure-1", rfc3339(NOON)),
+        ("erasure-2", rfc3339(NOON + HOUR)),
+        None,
+    ]
+    assert "ann" not in str(shown)

@@ -159,6 +159,9 @@ async def test_an_erased_user_is_read_as_unknown(gateway: Caller) -> None:
     assert reply.status == 202
     assert reply.document["erasure_id"]
     assert profile.document["name"] is None
+    certificate = await ops("GET", f"/v1/erasures/{reply.document['erasure_id']}")
+    assert (certificate.status, certificate.document["erasure_id"]) == (200, reply.document["erasure_id"])
+    assert (await ops("GET", "/v1/erasures/00000000-0000-4000-8000-000000000000")).status == 404
 
 
 @pytest.mark.parametrize(
