@@ -26,6 +26,8 @@ _COMMANDS = "notify_commands"
 _LANES = {"critical": "notify_events_critical", "low": "notify_events_bulk"}
 _CHANNELS = ("push", "email", "sms", "in_app")
 _RETRY_S = 0.3
+#: What goes on for as long as things are being broken, after what was planned.
+_AFTERWARDS = 0.25
 _HOT_SHARE, _HOT_TRAFFIC = 0.01, 0.2
 
 
@@ -128,11 +130,11 @@ class Load:
     # --- asking ---
 
     async def _ask_for_all(self) -> None:
-        started = time.monotonic()
+        started = due = time.monotonic()
         while self.asked < self._shape.notifications or not self._enough.is_set():
-            wait_s = started + self.asked / self._shape.rate - time.monotonic()
-            if wait_s > 0:
-                await asyncio.sleep(wait_s)
+            planned = self.asked < self._shape.notifications
+            due += 1 / (self._shape.rate * (1 if planned else _AFTERWARDS))
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
             self._begin_one()
             if self._random.random() < self._shape.commands:
                 self._begin_command()

@@ -6,7 +6,7 @@ from typing import Any
 TIMEOUT_S = 6
 SETTLE_S = 6
 #: From the claim of a call to its arrival at the sandbox, and what a timer may be late where two cores do everything.
-SLACK_MS = 2_000
+SLACK_MS = 3_000
 
 #: ``orders`` gives up what is in doubt, ``account`` sends it once more with the same name.
 EVENT_TYPES = ("order.shipped", "account.changed")

@@ -53,7 +53,7 @@ class Scene:
         self.findings.append(Finding(name, means, value, bound))
 
 
-LONG, SHORT = Shape(1_200, 50), Shape(120, 40)
+LONG, SHORT = Shape(1_000, 50), Shape(100, 25)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from faults.system import ALL_IN_FLIGHT, in_flight
 
 
 async def _kill_broker(scene: Scene) -> None:
-    for _ in range(1 if scene.short else 4):
+    for _ in range(1 if scene.short else 3):
         await scene.pause(0.5, 2.0)
         await scene.system.ready(["kafka"])
         scene.record.inject("broker_killed", in_flight=ALL_IN_FLIGHT)
@@ -35,7 +35,7 @@ async def _slow_broker(scene: Scene) -> None:
     latency_ms = scene.random.randint(100, 300)
     began_ms = unix_ms()
     scene.system.wire.slow(latency_ms=latency_ms)
-    await asyncio.sleep(4.0 if scene.short else 25.0)
+    await asyncio.sleep(4.0 if scene.short else 15.0)
     await scene.system.wire.heal()
     scene.record.inject("broker_slow", at_ms=began_ms, until_ms=unix_ms(), note=f"{latency_ms} ms each way")
     await scene.system.restart(names)
@@ -44,7 +44,7 @@ async def _slow_broker(scene: Scene) -> None:
 async def _link_cut(scene: Scene) -> None:
     names = [scene.random.choice(("push", "sms"))] if scene.short else ["router", "push", "email", "in_app"]
     await scene.system.restart(names, scene.system.detour())
-    for number in range(1 if scene.short else 3):
+    for number in range(1 if scene.short else 2):
         await scene.pause(0.5, 2.0)
         began_ms = unix_ms()
         await (scene.system.wire.cut() if number % 2 == 0 else _freeze(scene))

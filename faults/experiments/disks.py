@@ -82,7 +82,7 @@ async def _broken_stores(scene: Scene) -> None:
     kinds = scene.random.sample(sorted(_DAMAGES), len(_DAMAGES))
     roles = ["router", "push", "email", "in_app"]
     todo = list(zip(scene.random.sample(roles, len(roles)), kinds, strict=False))
-    for role, kind in todo[:2] if scene.short else todo * 2:
+    for role, kind in todo[:2] if scene.short else todo:
         await scene.pause(0.3, 1.5)
         scene.say(f"{role}: {kind}")
         tables, old = scene.system.data_of(role) / "tables", scene.system.folder / f"old-{role}"

@@ -16,7 +16,7 @@ _REACHED_S = 30.0
 
 
 async def _kill_at_random(scene: Scene) -> None:
-    rounds = 1 if scene.short else 3
+    rounds = 1 if scene.short else 2
     victims = [name for _ in range(rounds) for name in scene.random.sample(_EVERYONE, len(_EVERYONE))]
     for name in victims:
         await scene.pause(0.1, 0.8 if scene.short else 2.5)

@@ -12,7 +12,7 @@ _FROZEN_S = 16.0
 
 
 async def _zombies(scene: Scene) -> None:
-    roles = [scene.random.choice(("push", "email", "sms"))] if scene.short else ["router", "push", "email"]
+    roles = [scene.random.choice(("push", "email", "sms"))] if scene.short else ["router", "push"]
     seconds = [f"{role}-2" for role in roles]
     for name in seconds:
         scene.system.start(name)
@@ -32,7 +32,7 @@ async def _zombies(scene: Scene) -> None:
 
 
 async def _storm(scene: Scene) -> None:
-    rounds = 3 if scene.short else 14
+    rounds = 3 if scene.short else 10
     guests: set[str] = set()
     for _ in range(rounds):
         name = f"{scene.random.choice(('router', 'push', 'sms', 'in_app'))}-2"
