@@ -75,6 +75,7 @@ async def _run(this: Run) -> tuple[dict[str, str], float]:
         for name, measure in BENCHMARKS.items():
             if not this.wants(name, *CASES.get(name, ())):
                 continue
+            this.console.rule(name, align="left")
             this.progress.add_task(f"[bold]{name}", total=None)
             try:
                 await measure(this)

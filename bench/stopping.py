@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import msgspec
+from aiokafka import TopicPartition
 from msgspec import Struct
 
 from bench.draining import drain
@@ -56,7 +57,7 @@ async def _interrupted(run: Run) -> None:
         await drain(ground, [router], SENDS, 0, 2 * load.events // 3, "until two thirds are done")
         await router.kill()
         killed = time.monotonic()
-        ends = await ground.ends(LIFECYCLE)
+        ends, sent = await ground.ends(LIFECYCLE), await ground.ends(SENDS)
         router = await ground.start_role("router")
         await _all_move(ground, ends, router)
         again_s = time.monotonic() - killed
@@ -67,18 +68,25 @@ async def _interrupted(run: Run) -> None:
 
         await drain(ground, [router], SENDS, 0, load.events, "the rest")
         await router.stop()
-        sends = [msgspec.json.decode(r.value, type=_Named).send_id for r in await ground.read(SENDS)]
-        missing = load.events - len(set(sends))
-        if missing:
-            raise RuntimeError(f"{missing} of {load.events} requests have no send")
-        twice = Figure(
-            benchmark=NAME,
-            case="SIGTERM and kill -9",
-            name="records written twice",
-            value=len(sends) - load.events,
-            unit="sends",
-        )
-        run.tell("what was written twice, byte for byte", [twice])
+        run.tell("what was written twice, byte for byte", _twice(await ground.read(SENDS), sent, load.events))
+
+
+def _twice(records: Sequence[Any], until_kill: Mapping[Any, int], events: int) -> list[Figure]:
+    """Sends that are in the log more than once, those of before the kill apart. Raises RuntimeError where one lacks."""
+    seen: set[str] = set()
+    before, after = 0, 0
+    for record in records:
+        name = msgspec.json.decode(record.value, type=_Named).send_id
+        if name in seen:
+            by_kill = record.offset >= until_kill[TopicPartition(record.topic, record.partition)]
+            before, after = before + (not by_kill), after + by_kill
+        seen.add(name)
+    if len(seen) < events:
+        raise RuntimeError(f"{events - len(seen)} of {events} requests have no send")
+    return [
+        held(_figure("SIGTERM", "sends written twice", before, "sends"), at_most=0),
+        _figure("kill -9", "sends written twice", after, "sends"),
+    ]
 
 
 async def _all_move(ground: Ground, ends: dict[Any, int], worker: Worker) -> None:
@@ -117,7 +125,7 @@ async def _joined(run: Run) -> None:
             times[record.partition].append(record.timestamp)
         gaps = [longest_gap(found, joins_ms, over_ms) for found in times.values()]
         before = [longest_gap(found, joins_ms - 4_000, joins_ms) for found in times.values()]
-        figure = _figure("second worker joins", "longest pause of a partition", max(gaps) / 1000)
+        figure = _figure("second worker joins", "a partition pauses at most", max(gaps) / 1000)
         figure.detail.update(per_partition_s=[gap / 1000 for gap in gaps], before_s=[gap / 1000 for gap in before])
         run.tell("a rebalance with warm stores", [held(figure, at_most=_REBALANCE_S)])
 
@@ -142,5 +150,5 @@ async def _offer(ground: Ground, load: Workload, rate: int) -> None:
         await asyncio.sleep(max(0.0, begun + portion / 20 - time.monotonic()))
 
 
-def _figure(case: str, name: str, seconds: float) -> Figure:
-    return Figure(benchmark=NAME, case=case, name=name, value=seconds, unit="s", detail={})
+def _figure(case: str, name: str, value: float, unit: str = "s") -> Figure:
+    return Figure(benchmark=NAME, case=case, name=name, value=value, unit=unit, detail={})
