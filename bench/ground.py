@@ -80,7 +80,7 @@ class Worker:
 
 
 class Ground:
-    """``async with Ground(run, name) as ground``: broker, sandbox, gateway and topics are ready; no worker runs yet."""
+    """``async with Ground(run, name) as ground``: broker, sandbox and topics are ready; no worker runs yet."""
 
     def __init__(self, run: Run, name: str, *, partitions: int = 8) -> None:
         self.folder = (run.folder / name).absolute()
@@ -101,8 +101,9 @@ class Ground:
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
         task = self.progress.add_task("  broker, topics, sandbox", total=None)
-        await self._system.__aenter__()
         try:
+            await self._system.start()
+            await self._system.stop_processes(["gateway"])  # nothing asks it, and it has its share of the machine
             self._producer = BatchProducer({"bootstrap_servers": self.bootstrap}, "bench")
             await self._producer.start()
         except BaseException:
