@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from bench import comparison, latency, partitions, recovery, state, stopping, urgent, workers
 from bench.figures import results, write_results
@@ -18,6 +19,9 @@ from bench.run import Run
 
 RESULTS, PAGE = Path("bench/results.json"), Path("docs/performance.md")
 PARTIAL = Path(".tocsin/bench/results.json")
+
+#: Of why a benchmark failed, so many characters are written down.
+_WHY = 300
 
 Benchmark = Callable[[Run], Awaitable[None]]
 #: By name, in the order in which they are run.
@@ -54,23 +58,30 @@ def run(
     if unknown := wanted - known:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
     this = Run(Console(), short, wanted)
-    failed, seconds = asyncio.run(_run(this))
     whole = not short and not wanted
-    found = results(this.figures, failed, form="short" if short else "long", seconds=seconds)
-    written = RESULTS if whole else PARTIAL
-    write_results(written, found)
+    found = asyncio.run(_run(this))
     if whole:
+        write_results(RESULTS, found)
         PAGE.write_text(with_figures(PAGE.read_text(), this.figures, found))
         PAGE.with_name(PICTURE).write_text(picture(this.figures))
-    this.console.print(f"{seconds:.0f} s; written to {written}{f' and {PAGE}' if whole else ''}")
-    if failed:
+    written = f"{RESULTS}, {PAGE}" if whole else PARTIAL
+    this.console.print(f"{found['seconds']} s; written to {written}", highlight=False)
+    if found["failed"]:
         raise typer.Exit(1)
 
 
-async def _run(this: Run) -> tuple[dict[str, str], float]:
-    """Runs what is wanted; one that fails leaves the others their figures. Returns what failed, and the seconds."""
+async def _run(this: Run) -> dict[str, Any]:
+    """Runs what is wanted and returns the results, which are also written after each benchmark.
+
+    One that fails leaves the others, and itself, the figures found until then.
+    """
     failed: dict[str, str] = {}
     begun = time.monotonic()
+
+    def found() -> dict[str, Any]:
+        form = "short" if this.short else "long"
+        return results(this.figures, failed, form=form, seconds=time.monotonic() - begun)
+
     with this.progress:
         for name, measure in BENCHMARKS.items():
             if not this.wants(name, *CASES.get(name, ())):
@@ -80,11 +91,13 @@ async def _run(this: Run) -> tuple[dict[str, str], float]:
             try:
                 await measure(this)
             except Exception as error:
-                failed[name] = f"{type(error).__name__}: {error}"
-                this.console.print(f"[red]{name} could not be measured:[/] {failed[name]}", highlight=False)
+                why = f"{type(error).__name__}: {error}"
+                this.console.print(f"[red]could not be measured:[/] {escape(why)}", highlight=False)
+                failed[name] = " ".join(why.split())[:_WHY]
             for each in this.progress.task_ids:
                 this.progress.remove_task(each)
-    return failed, time.monotonic() - begun
+            write_results(PARTIAL, found())
+    return found()
 
 
 @app.command()
