@@ -105,7 +105,7 @@ async def test_bandwidth_limits_what_passes(wire: Wire) -> None:
     started = time.monotonic()
     await client.said_back(b"x" * 20_000)
 
-    assert time.monotonic() - started >= 0.4
+    assert time.monotonic() - started >= 0.3  # the last drop needn't be waited out
 
 
 async def test_a_slow_close_is_told_later(wire: Wire) -> None:
