@@ -3,7 +3,7 @@
 ``make mutants`` runs it; ``python tests/mutation/mutants.py app/domain/caps.py`` asks of one module only. A mutant is
 one changed operator, number, condition or statement. It exists in memory only: a forked process imports the changed
 module in place of the real one and runs the module's tests. What survives is printed, with its line; those that change
-nothing that could be seen are listed in EQUIVALENT, with the reason.
+nothing that could be seen are listed in equivalent.json, with the reason.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -80,6 +80,8 @@ _OTHER_CALL = {"min": "max", "max": "min", "any": "all", "all": "any"}
 @dataclass(frozen=True)
 class Mutant:
     line: int
+    #: The line as it stands in the source.
+    text: str
     change: str
     code: CodeType
 
@@ -94,6 +96,7 @@ class Mutant:
 def mutants_of(path: Path) -> Iterator[Mutant]:
     """Every mutant of a module, in the order of its lines."""
     source = path.read_text()
+    lines = source.splitlines()
     count = len(list(_sites(ast.parse(source))))
     for number in range(count):
         for variant in range(2):
@@ -104,7 +107,12 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
                 break
             after = ast.unparse(ast.fix_missing_locations(tree) and node)
             if before != after:
-                yield Mutant(node.lineno, f"{_short(before)} → {_short(after)}", compile(tree, str(path), "exec"))
+                yield Mutant(
+                    node.lineno,
+                    lines[node.lineno - 1].strip(),
+                    f"{_short(before)} → {_short(after)}",
+                    compile(tree, str(path), "exec"),
+                )
 
 
 def _short(text: str) -> str:
@@ -267,7 +275,7 @@ def _warm() -> None:
         importlib.import_module(name)
 
 
-def check(path: str, known: dict[str, str]) -> list[str]:
+def check(path: str, known: Mapping[str, Mapping[str, str]]) -> list[str]:
     """The mutants of a module that survive and aren't known to change nothing."""
     tests = MODULES[path]
     if not survives(path, None, tests):
@@ -276,7 +284,7 @@ def check(path: str, known: dict[str, str]) -> list[str]:
     left: list[str] = []
     excused = 0
     for number, mutant in enumerate(mutants, 1):
-        if f"{path} {mutant.change}" in known:
+        if mutant.change in known.get(f"{path} {mutant.text}", {}):
             excused += 1
             continue
         if all(survives(path, mutant, [test]) for test in tests):

@@ -180,3 +180,7 @@ def test_the_category_is_the_one_that_the_send_was_judged_by():
 
     assert looked([wishes], event_type="unheard.of", category="orders") == Over("suppressed", "opted_out")
     assert looked([wishes], event_type="unheard.of", category="other") == Go()
+
+
+def test_a_category_that_the_policy_has_no_more_leaves_the_event_types_own():
+    assert looked([], event_type="unheard.of", category="abolished") == Go()
