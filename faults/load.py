@@ -75,10 +75,6 @@ class Load:
     def users(self) -> list[str]:
         return self._users
 
-    def progress(self) -> float:
-        """The share of the planned requests that was made; more than 1 when it goes on."""
-        return self.asked / self._shape.notifications
-
     def end(self) -> None:
         """It may end as soon as it has asked for what was planned; until then it goes on for as long."""
         self._enough.set()

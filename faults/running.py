@@ -58,7 +58,7 @@ async def run_experiment(
     run = f"{experiment.name}-{seed}-{record.started_ms % 10**8:x}"
     load = Load(system.dev.state, record, run, shape, random)
     observer = Observer(system.dev.state.kafka_bootstrap, record)
-    scene = Scene(system, load, record, observer, random, short, say=say)
+    scene = Scene(system, load, record, observer, random, short, shape.notifications // experiment.parts, say=say)
     await observer.start()
     system.record = record
     try:

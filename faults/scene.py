@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -34,15 +34,17 @@ class Scene:
     observer: Observer
     random: Random
     short: bool
+    #: How many requests one experiment is planned with.
+    planned: int
     findings: list[Finding] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     #: Told to who watches.
     say: Callable[[str], None] = lambda words: None
 
     async def more(self, share: float) -> None:
-        """Until the load has made so large a part of its requests more."""
-        goal = self.load.progress() + share
-        while self.load.progress() < goal:
+        """Until the load has made so large a part of an experiment's requests more."""
+        goal = self.load.asked + share * self.planned
+        while self.load.asked < goal:
             await asyncio.sleep(_POLL_S)
 
     async def pause(self, least_s: float, most_s: float) -> None:
@@ -73,10 +75,13 @@ class Experiment:
     load: Shape = LONG
     short_load: Shape = SHORT
     after: Callable[[Scene], Coroutine[Any, Any, None]] | None = None
+    #: Of how many experiments this is made.
+    parts: int = 1
 
     @classmethod
     def together(cls, name: str, parts: Sequence["Experiment"]) -> "Experiment":
-        """Several as one: under one load, one after the other, and all is judged in the end."""
+        """Several as one: under the first one's load, one after the other, and all is judged in the end. That costs
+        one wait for quiet instead of many."""
 
         async def act(scene: Scene) -> None:
             for part in parts:
@@ -89,7 +94,11 @@ class Experiment:
                     await part.after(scene)
 
         does = " ".join(part.does for part in parts)
-        return cls(name, does, act, parts[0].load, parts[0].short_load, after)
+        load, short = (
+            replace(shape, notifications=len(parts) * shape.notifications)
+            for shape in (parts[0].load, parts[0].short_load)
+        )
+        return cls(name, does, act, load, short, after, len(parts))
 
     def shape(self, short: bool) -> Shape:
         return self.short_load if short else self.load

@@ -1,4 +1,4 @@
-"""The short form of every fault experiment, a family at a time, on one system of real processes and a real broker."""
+"""The short form of every fault experiment, some under one load, on one system of real processes and a real broker."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,11 +6,22 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from faults.experiments import FAMILIES
+from faults.experiments import EXPERIMENTS
+from faults.scene import Experiment
 from faults.session import Session
 
 _REPOSITORY = Path(__file__).parents[2]
 _SEED = 1
+
+_TOGETHER = {
+    "records and providers": (
+        *("thrice", "poison", "rewound"),
+        *("accept_then_reset", "accept_then_hang", "outage", "dead_tokens"),
+    ),
+    "processes": ("calm", "kills", "crash_points", "restarts", "zombies", "rebalances"),
+    "what they stand on": ("broker_killed", "broker_away", "broker_slow", "link_cut", "full_disk", "stores"),
+    "time": ("clocks",),
+}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -21,9 +32,14 @@ async def session(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ses
         yield session
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_every_invariant_holds_whatever_is_broken(session: Session, family: str) -> None:
-    result = await session.run(FAMILIES[family], _SEED, short=True)
+async def test_no_experiment_is_left_out() -> None:
+    assert sorted(name for names in _TOGETHER.values() for name in names) == sorted(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("what", _TOGETHER)
+async def test_every_invariant_holds_whatever_is_broken(session: Session, what: str) -> None:
+    together = Experiment.together(what.replace(" ", "_"), [EXPERIMENTS[name] for name in _TOGETHER[what]])
+    result = await session.run(together, _SEED, short=True)
 
     assert result.error is None
     assert [each for each in result.invariants if each["verdict"] != "pass"] == []
