@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.cli.dev import REFUSALS, tell, until_stopped
+from app.cli.dev import REFUSALS, STARTING, tell, until_stopped
 from app.cli.output import Refused
 from app.demo.performance import perform
 from app.dev.state import FOLDER
@@ -39,6 +39,7 @@ def demo(
 
     async def run() -> None:
         console = Console()
+        console.print(STARTING)
         async with DevSystem(options, tell) as system:
             console.print(welcome(system.state), highlight=False, soft_wrap=True)
             verdict = await perform(system.state, console, speed=speed, per_flight=passengers, seed=seed)

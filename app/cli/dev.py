@@ -23,6 +23,8 @@ from app.store.topics import TopicsError
 #: What can go wrong on a machine, as opposed to a bug.
 REFUSALS = (AlreadyRunning, BrokerFailed, NoJars, NoJava, NotReady, TopicsError)
 
+STARTING = "Starting Kafka, the sandbox, the gateway and the workers …"
+
 
 def dev(
     folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
@@ -68,7 +70,7 @@ def tell(change: Change) -> None:
 
 
 async def _serve(options: Options) -> None:
-    print("Starting Kafka, the sandbox, the gateway and the workers …", flush=True)
+    print(STARTING, flush=True)
     async with DevSystem(options, tell) as system:
         print(f"Tocsin is running. Ctrl-C stops it.\n\n{welcome(system.state)}\n", flush=True)
         try:

@@ -17,8 +17,6 @@ from aiokafka.errors import KafkaError
 
 from app.dev import kafka_jars, process
 
-#: One for ever, so that a data folder outlives the process that made it.
-_CLUSTER_ID = base64.urlsafe_b64encode(uuid.UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a11").bytes).rstrip(b"=").decode()
 _MAX_MESSAGE_BYTES = 16 << 20
 _STOP_PATIENCE_S = 10.0
 
@@ -49,6 +47,11 @@ class BrokerOptions:
     @property
     def properties_file(self) -> Path:
         return self.folder / "server.properties"
+
+    @property
+    def stamp(self) -> Path:
+        """Says which version formatted the folder, and as which cluster."""
+        return self.folder / "formatted"
 
 
 def server_properties(options: BrokerOptions) -> str:
@@ -92,20 +95,22 @@ def prepare(options: BrokerOptions) -> bool:
     the folder (its parent was killed a moment ago) is ended. Raises BrokerFailed.
     """
     _end_broker_of(options.properties_file)
-    stamp = options.folder / "formatted"
-    mark = f"{kafka_jars.VERSION} {_CLUSTER_ID}"
-    if options.folder.exists() and any(options.folder.iterdir()) and not (stamp.exists() and stamp.read_text() == mark):
+    stamp = options.stamp
+    version, _, cluster_id = stamp.read_text().partition(" ") if stamp.exists() else ("", "", "")
+    if options.folder.exists() and any(options.folder.iterdir()) and version != kafka_jars.VERSION:
         move_aside(options.folder)
     options.folder.mkdir(parents=True, exist_ok=True)
     options.properties_file.write_text(server_properties(options))
     is_new = not stamp.exists()
     if is_new:
-        command = [*_java(options, "64m"), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID]
+        encoded = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        cluster_id = encoded.replace("-", "_")  # one in front would look like an option
+        command = [*_java(options, "64m"), "kafka.tools.StorageTool", "format", "-t", cluster_id]
         command += ["--ignore-formatted", "-c", str(options.properties_file)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise BrokerFailed(f"Kafka's data folder can't be formatted: {done.stdout[-500:]}{done.stderr[-500:]}")
-        stamp.write_text(mark)
+        stamp.write_text(f"{kafka_jars.VERSION} {cluster_id}")
     return is_new
 
 
@@ -120,8 +125,10 @@ def program(options: BrokerOptions, environ: Mapping[str, str]) -> process.Progr
     return process.Program("kafka", command, environ, options.log)
 
 
-async def answers(bootstrap: str) -> bool:
-    """Whether a client gets metadata with a broker in it."""
+async def answers(options: BrokerOptions) -> bool:
+    """Whether a client gets metadata with a broker in it: this folder's, and not of another system that was quicker to
+    take the port."""
+    bootstrap = options.bootstrap
     host, _, port = bootstrap.rpartition(":")
     try:  # before the client, which logs an error for each refused connection
         _, writer = await asyncio.open_connection(host, int(port))
@@ -131,7 +138,9 @@ async def answers(bootstrap: str) -> bool:
     except (OSError, KafkaError):
         return False
     try:
-        return bool((await admin.describe_cluster())["brokers"])
+        cluster = await admin.describe_cluster()
+        ours = options.stamp.read_text().partition(" ")[2]
+        return cluster["cluster_id"] == ours and bool(cluster["brokers"])
     except KafkaError:
         return False
     finally:
@@ -154,7 +163,7 @@ class Broker:
         await asyncio.to_thread(prepare, self._options)
         self._process = await process.start(program(self._options, os.environ))
         deadline = time.monotonic() + timeout_s
-        while not await answers(self.bootstrap):
+        while not await answers(self._options):
             if self._process.returncode is not None or time.monotonic() > deadline:
                 await self.stop()
                 raise BrokerFailed(f"Kafka didn't start; its log ends with:\n{process.last_lines(self._options.log)}")

@@ -206,7 +206,8 @@ class DevSystem:
         await topics.apply(self.settings.kafka, internal_tables())
 
     async def _broker_answers(self, _: int) -> bool:
-        return await broker.answers(self._bootstrap)
+        assert self._broker is not None, "not started"
+        return await broker.answers(self._broker)
 
     def _log(self, name: str) -> Path:
         return self._folder / "logs" / f"{name}.log"

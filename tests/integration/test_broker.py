@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from app.config import Kafka
+from app.dev import kafka_jars
 from app.dev.broker import Broker, answers
 from app.store import topics as declared_topics
 from schemas import topics as names
@@ -142,4 +144,12 @@ async def test_no_broker_is_left_behind_when_its_parent_is_killed(tmp_path: Path
         return not java.is_running() or java.status() == psutil.STATUS_ZOMBIE
 
     await eventually(is_gone)
-    assert not await answers(options.bootstrap)
+    assert not await answers(options)
+
+
+async def test_another_systems_broker_that_was_quicker_to_take_the_port_is_not_ours(kafka: str, tmp_path: Path) -> None:
+    options = replace(broker_options(tmp_path), port=int(kafka.rpartition(":")[2]))
+    options.folder.mkdir(parents=True)
+    options.stamp.write_text(f"{kafka_jars.VERSION} another-cluster")
+
+    assert not await answers(options)
