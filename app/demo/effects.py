@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from app.demo.balance import Event, Recipient, digests_of
+from schemas.words import CAME_BACK
 
 
 @dataclass(slots=True)
@@ -94,7 +95,7 @@ def _count(event: Event, found: Effects) -> None:
 def _count_channel(its: list[Event], found: Effects) -> None:
     """``its``: the events of one channel of one recipient."""
     holds = {event["reason"] for event in its if event["status"] == "held"}
-    last = next((event for event in reversed(its) if event["send_id"] is None or event["status"] != "sending"), its[-1])
+    last = next((event for event in reversed(its) if event["status"] not in CAME_BACK), its[-1])
     if "digest" in holds and not any(event["status"] == "aggregated" for event in its):
         found.singly += any(event["status"] == "queued" for event in its)
     if "quiet_hours" in holds:

@@ -136,6 +136,7 @@ def test_effects_count_what_each_rule_did_once() -> None:
         event("held", "push", reason="quiet_hours", detail=quiet, notification_id="woke"),
         event("queued", "push", "s8", notification_id="woke"),
         event("sent", "push", "s8", notification_id="woke"),
+        event("opened", "push", "s8", notification_id="woke"),
         event(
             "suppressed", "email", reason="rate_cap", detail={"cap": "week", "used_by": []}, notification_id="capped"
         ),
