@@ -1,6 +1,7 @@
 """``python -m faults``: breaks a system of its own in every way, and says what became of what it had accepted."""
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -8,6 +9,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -49,6 +51,7 @@ def run(
 
     Example: `python -m faults run zombies --seed 7`
     """
+    _be_quiet()
     console = Console()
     chosen = [_named(name) for name in names or EXPERIMENTS]
     seeds = seed or [1, 2, 3]
@@ -96,6 +99,12 @@ def report() -> None:
     Example: `python -m faults report`
     """
     write_table(_DOCUMENT, read_results(_RESULTS))
+
+
+def _be_quiet() -> None:
+    """That a broker is away is no news here."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 def _named(name: str) -> Experiment:
