@@ -48,7 +48,7 @@ def plot(panels: Sequence[Panel]) -> str:
 
 
 def _panel(panel: Panel, top: float) -> list[str]:
-    scale = " (each step to the right is a multiple)" if panel.log else ""
+    scale = " (logarithmic)" if panel.log else ""
     parts = [f'<text x="{_MARGIN}" y="{top + 16:g}" font-weight="bold">{escape(panel.title + scale)}</text>']
     lengths = _lengths(panel)
     for nth, (bar, length) in enumerate(zip(panel.bars, lengths, strict=True)):
