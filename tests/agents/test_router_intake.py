@@ -142,6 +142,22 @@ def test_what_differs_or_has_a_key_is_no_duplicate(router: Harness, fields: dict
     assert "duplicate" not in [reason for _, _, reason in router.told()]
 
 
+def test_a_template_is_the_same_whether_the_request_or_the_policy_names_it(router: Harness) -> None:
+    router.request(data={"n": 1})
+    router.request(data={"n": 1.0}, template_id="note", source="another")
+
+    assert router.last()["reason"] == "duplicate"
+
+
+@pytest.mark.parametrize("after", [10 * MINUTE - 1, 10 * MINUTE])
+def test_the_window_of_duplicates_ends_when_it_is_over(router: Harness, after: int) -> None:
+    router.request(data={"n": 1}, channels=["email"])
+    router.after(after)
+    router.request(data={"n": 1}, channels=["email"])
+
+    assert (router.last()["reason"] == "duplicate") is (after < 10 * MINUTE)
+
+
 def test_requests_without_data_and_content_are_no_duplicates(router: Harness) -> None:
     router.request()
     router.request()

@@ -13,10 +13,9 @@ import importlib.machinery
 import importlib.util
 import json
 import os
-import signal
+import resource
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
@@ -46,8 +45,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 #: Only pytest itself: no plugins, settings or fixtures that these tests don't need.
 _PYTEST = ("-c", os.devnull, "--rootdir", ".", "--noconftest", "-p", "no:cacheprovider", "--import-mode", "importlib")
 
-#: Longer than this, a run of tests hangs, and the mutant is noticed.
-LIMIT_S = 600
+#: A run of tests that takes so many times the CPU of the same run without a mutant hangs, and the mutant is noticed.
+_PATIENCE = 3
 
 _SWAPPED: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -223,23 +222,25 @@ class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(self._code, module.__dict__)
 
 
-def survives(path: str, mutant: Mutant | None, tests: Sequence[str]) -> bool:
-    """Whether all tests pass with the mutant (None: with the module as it is), in a process of its own."""
+def survives(path: str, mutant: Mutant | None, test: str, cpu_s: int = 600) -> bool:
+    """Whether the tests pass with the mutant (None: with the module as it is), in a process of its own that may take
+    ``cpu_s`` seconds of CPU."""
     child = os.fork()
     if child == 0:
-        os._exit(_tested(path, mutant, tests))
-    until = time.monotonic() + LIMIT_S
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+        os._exit(_tested(path, mutant, test))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _tested(path: str, mutant: Mutant | None, tests: Sequence[str]) -> int:
+def _cpu_s(path: str, test: str) -> int:
+    """What the tests may take: a few times what they take with the module as it is."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    if not survives(path, None, test):
+        raise SystemExit(f"{test} fails without any mutant")
+    return _PATIENCE * (1 + int(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before))
+
+
+def _tested(path: str, mutant: Mutant | None, test: str) -> int:
     import hypothesis
     import pytest
 
@@ -256,7 +257,7 @@ def _tested(path: str, mutant: Mutant | None, tests: Sequence[str]) -> int:
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
     hypothesis.settings.load_profile("mutants")
-    return int(pytest.main(["-x", "-q", *_PYTEST, *tests]))
+    return int(pytest.main(["-x", "-q", *_PYTEST, test]))
 
 
 def _warm() -> None:
@@ -277,9 +278,7 @@ def _warm() -> None:
 
 def check(path: str, known: Mapping[str, Mapping[str, str]]) -> list[str]:
     """The mutants of a module that survive and aren't known to change nothing."""
-    tests = MODULES[path]
-    if not survives(path, None, tests):
-        raise SystemExit(f"{path}: its tests fail without any mutant")
+    tests = {test: _cpu_s(path, test) for test in MODULES[path]}
     mutants = list(mutants_of(ROOT / path))
     left: list[str] = []
     excused = 0
@@ -287,7 +286,7 @@ def check(path: str, known: Mapping[str, Mapping[str, str]]) -> list[str]:
         if mutant.change in known.get(f"{path} {mutant.text}", {}):
             excused += 1
             continue
-        if all(survives(path, mutant, [test]) for test in tests):
+        if all(survives(path, mutant, test, cpu_s) for test, cpu_s in tests.items()):
             left.append(f"{path}:{mutant.name}")
             print(f"  survived {left[-1]}", flush=True)
         if number % 25 == 0:
