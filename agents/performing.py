@@ -72,6 +72,14 @@ class Performing:
         finally:
             self._in_hand -= 1
 
+    def put_off(self, result: Result) -> Result:
+        """A call that was not made is tried again later, and what was not found is asked after again."""
+        if result.outcome is not None:
+            return result
+        if result.call.purpose == "ask":
+            return Result(result.call, Outcome("in_doubt", doubt="connection_lost"))
+        return Result(result.call, Outcome("throttle", code=LANE_FULL))
+
     async def _send(self, call: Call) -> Outcome | None:
         entered = self._monotonic()
         async with self._in_order(call):

@@ -207,6 +207,10 @@ class Performer(Protocol):
         """Makes the call and returns what ``settle`` takes. Raises only for bugs, which stop the worker."""
         ...
 
+    def put_off(self, result: Any) -> Any:
+        """What ``settle`` takes in place of a result that could bring another call, when none may be begun."""
+        ...
+
 
 # --- state, served by its owner ---
 

@@ -433,8 +433,12 @@ class PartitionRunner:
         return woken
 
     def _settle(self, out: Out, now: int) -> None:
+        uninformed = not self._is_informed(now)  # while it stops: commands are no longer fetched
         while self._results:
-            self._machine.settle(self._results.popleft(), self._state, out, now)
+            result = self._results.popleft()
+            if uninformed and self._parts.performer is not None:
+                result = self._parts.performer.put_off(result)
+            self._machine.settle(result, self._state, out, now)
             self._decided += 1
 
     # --- making it durable ---

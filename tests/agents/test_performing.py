@@ -8,7 +8,7 @@ import pytest
 
 from agents.calls import FRESH_MS, Call, Result
 from agents.performing import Performing, unix_ms
-from app.domain.outcome import LANE_RESTS, Outcome
+from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.ports import Address, Handle, Message, Urgency
 from app.providers.gate import Gate, GatedClient
 from schemas.words import Channel, Provider
@@ -235,6 +235,16 @@ async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_on
 
     assert room == (1, 0)
     assert performer.room(Urgency.NORMAL) == 2
+
+
+def test_what_could_bring_another_call_is_put_off():
+    performer, _ = performing(Gatekeeper())
+    send, question = a_call("a"), a_call("a", purpose="ask")
+
+    assert performer.put_off(Result(send, Outcome("ok"))) == Result(send, Outcome("ok"))
+    assert performer.put_off(Result(send, None)) == Result(send, Outcome("throttle", code=LANE_FULL))
+    asked = performer.put_off(Result(question, None))
+    assert asked == Result(question, Outcome("in_doubt", doubt="connection_lost"))
 
 
 async def test_a_bug_in_a_client_is_not_hidden():

@@ -222,9 +222,9 @@ class Role:
 
     def _compact(self) -> None:
         self._tell(f"the log of {self.name} is compacted")
-        for topic in {
-            record.topic for record in self._broker.everything if record.topic.startswith(f"tocsin_{self.name}-")
-        }:
+        for topic in sorted(
+            {record.topic for record in self._broker.everything if record.topic.startswith(f"tocsin_{self.name}-")}
+        ):
             for partition in self._partitions:
                 self._broker.compact(topic, partition, self._chance)
 
