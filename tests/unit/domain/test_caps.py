@@ -206,3 +206,14 @@ def test_places_taken_in_any_order_lie_oldest_first(places: list[tuple[int, int]
     assert over is not None
     assert over.used_by[:2] == (name_of(1), name_of(2))
     assert over.free_at_ms == 3_600_010
+
+
+def test_a_place_taken_just_a_window_ago_has_slid_out_wherever_it_lies() -> None:
+    cap = Cap("c", limit=100, window_ms=5)
+    for count in range(1, 9):
+        window = b""
+        for taken in range(count):
+            window = take(window, bytes([taken + 1]) * 16, taken, Cap("all", limit=100, window_ms=1000))
+        for now in range(count, count + 6):
+            left = len(take(window, bytes([99]) * 16, now, cap)) // 24 - 1
+            assert left == sum(taken > now - 5 for taken in range(count))
