@@ -17,6 +17,8 @@ ORIGIN = "tocsin-origin"
 
 def origin_of(record: LogRecord) -> str | None:
     """Where a moved record lay at first; None for one that wasn't moved."""
+    if not record.headers:
+        return None
     return next((value.decode() for name, value in record.headers if name == ORIGIN), None)
 
 

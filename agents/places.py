@@ -6,7 +6,7 @@ from agents.desk import Desk
 from app.domain.caps import give_back, take
 from schemas.words import Channel
 from tables.schedule import Due
-from tables.windows import NO_WINDOWS
+from tables.windows import NO_WINDOWS, Windows
 
 
 def take_places(desk: Desk, user_id: str, own_id: bytes, category: str, channel: Channel) -> None:
@@ -14,14 +14,14 @@ def take_places(desk: Desk, user_id: str, own_id: bytes, category: str, channel:
     caps = desk.policy.caps_of(category, channel)
     if not caps:
         return
-    key = user_id.encode()
-    row = desk.state.windows.get(key) or NO_WINDOWS
-    places = dict(row.places)
-    until = row.until_ms
+    windows, key, now = desk.state.windows, user_id.encode(), desk.now
+    row = windows.get(key) or NO_WINDOWS
+    places = row.places.copy()
+    longest_ms = 0
     for cap in caps:
-        places[cap.name] = take(places.get(cap.name, b""), own_id, desk.now, cap)
-        until = max(until, desk.now + cap.window_ms)
-    desk.state.windows.put(key, replace(row, places=places, until_ms=until))
+        places[cap.name] = take(places.get(cap.name, b""), own_id, now, cap)
+        longest_ms = cap.window_ms if cap.window_ms > longest_ms else longest_ms
+    windows.put(key, Windows(places, row.waiting, max(row.until_ms, now + longest_ms)))
 
 
 def give_places_back(

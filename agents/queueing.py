@@ -23,9 +23,8 @@ def queue(case: Case, index: int, verdict: Verdict) -> None:
     """Takes the places in the caps and produces the sends; a device that no provider serves fails at once."""
     part = case.unwait(index)
     take_places(case.desk, case.facts.user_id, case.own_id, case.rule.category.name, part.channel)
-    case.parts[index] = replace(
-        part, sends=tuple(_queue_one(case, part, target, verdict) for target in verdict.targets)
-    )
+    sends = tuple([_queue_one(case, part, target, verdict) for target in verdict.targets])
+    case.parts[index] = replace(part, sends=sends)
 
 
 def withdraw(

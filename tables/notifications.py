@@ -137,8 +137,11 @@ def forgotten(row: Notification) -> Notification:
 
 
 def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> bool:
-    if scheduled or any(part.wait for part in parts):
+    if scheduled:
         return True
+    for part in parts:  # (asked of every request: a generator would cost more than the question)
+        if part.wait:
+            return True
     return chain is not None and not chain.state.over and chain.state.step + 1 < len(chain.state.steps)
 
 

@@ -1,7 +1,7 @@
 """What is in force: one policy and the templates, a snapshot that is replaced as a whole between batches."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.defaults import default_policy_text, default_templates
 from app.domain.policy import Policy, parse_policy
@@ -15,6 +15,7 @@ class Catalog:
     policy_version: int
     #: The versions in force, by id.
     templates: Mapping[str, TemplateVersion]
+    _channels: dict[str, frozenset[Channel]] = field(default_factory=dict, compare=False, repr=False)
 
     def template(self, template_id: str) -> TemplateVersion | None:
         """None for an unknown or deleted one."""
@@ -23,11 +24,15 @@ class Catalog:
 
     def channels_of_template(self, template_id: str) -> frozenset[Channel]:
         """The channels that the template has, in any variant; none for an unknown one."""
-        found = self.template(template_id)
-        if found is None:
-            return frozenset()
-        variants = found.template.variants or []
-        return frozenset(found.template.channels).union(*(variant.channels for variant in variants))
+        channels = self._channels.get(template_id)
+        if channels is None:
+            found = self.template(template_id)
+            if found is None:
+                return frozenset()
+            variants = found.template.variants or []
+            channels = frozenset(found.template.channels).union(*(variant.channels for variant in variants))
+            self._channels[template_id] = channels
+        return channels
 
 
 def default_catalog() -> Catalog:

@@ -130,7 +130,7 @@ def judge_channel(
     targets, reason = _targets(channel, subject, recipient, policy, provider, trail)
     if reason is not None:
         return Verdict("suppress", trail, reason)
-    served = len(provider) > 2 and (channel != "push" or any(target.provider for target in targets))
+    served = provider[1] and (channel != "push" or any(target.provider for target in targets))
     trail.append(provider if served else ("provider", False, *provider[2:]))
     if not served:
         return Verdict("fail", trail, "no_provider")

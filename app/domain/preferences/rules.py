@@ -92,12 +92,12 @@ def _speaking_entry(entries: Switches, event_type: str, channel: Channel) -> str
     """The exact name, else the longest pattern, that says something of the channel."""
     if channel in entries.get(event_type, ()):
         return event_type
-    patterns = (
+    patterns = [
         name
         for name, switches in entries.items()
-        if name.endswith("*") and channel in switches and event_type.startswith(name[:-1])
-    )
-    return max(patterns, key=len, default=None)
+        if name[-1:] == "*" and channel in switches and event_type.startswith(name[:-1])
+    ]
+    return max(patterns, key=len) if patterns else None
 
 
 def judge_consent(granted: bool | None, category: Category, channel: Channel) -> Answer:
