@@ -7,9 +7,9 @@ from app.domain.outcome import Outcome
 from app.ports import Address, Handle, Message
 from schemas.words import Provider
 
-#: What was looked up before a call counts for so long, Unix ms from the claim; then the last look is taken again.
-FRESH_MS = 800
-
+#: A call begins at most so long, in ms, after the moment up to which the commands were known when it was claimed; else
+#: the last look is taken again. What is acknowledged a second before a call has to count.
+FRESH_MS = 900
 
 #: What a call is for: to send, or to ask after a send in doubt.
 Purpose = Literal["send", "ask"]
@@ -31,6 +31,8 @@ class Call:
     #: When the last look was taken, Unix ms.
     claimed_at: int
     timeout_ms: int
+    #: Up to when the look knew all commands, Unix ms; None: up to the claim.
+    known_at: int | None = None
 
     @property
     def urgent(self) -> bool:

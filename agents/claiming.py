@@ -84,8 +84,19 @@ def call_of(turn: Turn, job: Job, reach: Reach, message: Message, purpose: Purpo
         callback_url=_callback_url(turn, send, tries.provider, tries.used + 1),
     )
     to = Address(send.channel, reach.value, reach.platform, reach.app_id)
-    number, claimed_at = job.open.call, turn.now
-    return Call(purpose, job.key, number, send.user_id, tries.provider, message, to, handle, claimed_at, timeout_ms)
+    return Call(
+        purpose,
+        job.key,
+        job.open.call,
+        send.user_id,
+        tries.provider,
+        message,
+        to,
+        handle,
+        claimed_at=turn.now,
+        timeout_ms=timeout_ms,
+        known_at=turn.out.known_at,
+    )
 
 
 def _known(turn: Turn, job: Job) -> Known:

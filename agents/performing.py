@@ -118,7 +118,8 @@ class Performing:
         """Milliseconds for which the call's last look still counts, and for which it isn't expired. A wall clock that
         was set back doesn't add any."""
         now = self._clock()
-        age_ms = max(now - call.claimed_at, (self._monotonic() - entered) * 1000)
+        known_at = call.claimed_at if call.known_at is None else call.known_at
+        age_ms = max(now - known_at, (self._monotonic() - entered) * 1000)
         return min(FRESH_MS - age_ms, call.handle.expires_at_ms - now)
 
     @asynccontextmanager

@@ -24,9 +24,11 @@ class Produce(Struct, frozen=True, array_like=True, gc=False):
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "moved", "records")
+    __slots__ = ("calls", "known_at", "moved", "records")
 
-    def __init__(self) -> None:
+    def __init__(self, known_at: int | None = None) -> None:
+        """``known_at``: up to when this batch knows all commands, Unix ms; None: up to its own time."""
+        self.known_at = known_at
         self.records: list[Produce] = []
         #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.
         self.calls: list[Any] = []

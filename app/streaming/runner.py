@@ -40,11 +40,10 @@ _TELL_EVERY = 500_000
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
-#: So long, Unix ms, what the commands said counts as all that they say. With the time that a call may wait after its
-#: last look (agents/calls.py) it stays below the second within which a command has to count.
-_INFORMED_MS = 150
-#: What an answer about the commands' end may take and still count from its arrival.
-_SLOW_ANSWER_MS = 500
+#: What was heard of the commands' end is asked for again when it is so old, in ms.
+_ASK_AGAIN_MS = 150
+#: And no call is claimed on what is older: the call has to begin while it still counts (agents/calls.py).
+_INFORMED_MS = 600
 
 
 class TooManyBad(Exception):
@@ -110,7 +109,7 @@ class PartitionRunner:
         self._decided = 0
         self._busy = False
         self._horizon: tuple[int, int] = (-1, -1)
-        self._informed: tuple[int, int] = (0, -1)
+        self._asked_at = -1
         self._task: asyncio.Task[None] | None = None
         self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
         self._journal = OwnedJournal(
@@ -269,7 +268,8 @@ class PartitionRunner:
         assert self._intakes is not None
         if self._gated and not self._stopping and self._looks_wait() and not self._horizon_covers_all():
             await self._ask_horizon()
-        out, now = Out(), self._parts.clock()
+        now = self._parts.clock()
+        out = Out(self._asked_at if self._gated and self._parts.performer is not None else None)
         stop_at = self._parts.stopwatch() + _HANDLING_S
         if self._stopping or self._is_informed(now):
             self._settle(out, now)
@@ -298,7 +298,8 @@ class PartitionRunner:
 
     def _horizon_covers_all(self) -> bool:
         assert self._intakes is not None
-        return self._horizon[1] >= self._intakes.fetches and self._is_fresh(self._parts.clock())
+        age_ms = self._parts.clock() - self._asked_at
+        return self._horizon[1] >= self._intakes.fetches and 0 <= age_ms <= _ASK_AGAIN_MS
 
     async def _ask_horizon(self) -> None:
         """Learns how far the commands go. A process may stand still at any moment, so nothing learnt counts for
@@ -306,14 +307,15 @@ class PartitionRunner:
         assert self._intakes is not None
         fetches, asked_at = self._intakes.fetches, self._parts.clock()
         self._horizon = (await self._parts.horizon.end(self.partition), fetches)
-        self._informed = asked_at, min(self._parts.clock(), asked_at + _SLOW_ANSWER_MS) + _INFORMED_MS
-
-    def _is_fresh(self, now: int) -> bool:
-        return self._informed[0] <= now <= self._informed[1]
+        self._asked_at = asked_at
 
     def _is_informed(self, now: int) -> bool:
-        """Whether all was handled that the commands said a moment ago."""
-        return not self._gated or (self._is_fresh(now) and self._command_position() >= self._horizon[0])
+        """Whether all was handled that the commands said when they were asked about; for a role that makes calls also
+        whether that was a moment ago. (The router need not wait for a slow answer to come sooner.)"""
+        if not self._gated:
+            return True
+        fresh = self._parts.performer is None or 0 <= now - self._asked_at <= _INFORMED_MS
+        return fresh and self._command_position() >= self._horizon[0]
 
     def _command_position(self) -> int:
         assert self._intakes is not None

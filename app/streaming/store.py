@@ -128,7 +128,11 @@ class PartitionStore(Rows):
     def bookmark(self) -> Bookmark | None:
         """The last journal entry that this store holds the rows of."""
         value: bytes | None = self._db.get(_JOURNAL)
-        return None if value is None else Bookmark(*_TWO.unpack(value))
+        if value is None:
+            return None
+        if len(value) == 8:  # as it was written before there were claims
+            return Bookmark(int.from_bytes(value, "big"), -1)
+        return Bookmark(*_TWO.unpack(value))
 
     def clear(self, tables: Mapping[str, object] | list[str]) -> None:
         """Forgets every row of these tables and how far they were read."""

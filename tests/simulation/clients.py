@@ -57,11 +57,11 @@ class Producer:
         self.under_way -= 1
         dead = not self._life.alive and self._chance.random() < 0.5
         if dead or self._chance.random() < self.trouble / 2:
-            answer.set_exception(ProduceFailed(f"{records[0].topic}: never landed"))
+            _refuse(answer, f"{records[0].topic}: never landed")
             return
         offsets = [self._broker.append(partition, record) for record in records]
         if self._chance.random() < self.trouble / 2:
-            answer.set_exception(ProduceFailed(f"{records[0].topic}: not acknowledged"))
+            _refuse(answer, f"{records[0].topic}: not acknowledged")
         else:
             delay = self._chance.random() ** 3 * LANDED_AFTER_S / 2
             self._loop.call_later(
@@ -72,6 +72,11 @@ class Producer:
 def _heard(answer: "asyncio.Future[Span]") -> None:
     if not answer.cancelled():
         answer.exception()
+
+
+def _refuse(answer: "asyncio.Future[Span]", why: str) -> None:
+    if not answer.done():  # (who waited for it may have been cancelled)
+        answer.set_exception(ProduceFailed(why))
 
 
 def _resolve(answer: "asyncio.Future[Span]", span: Span) -> None:

@@ -160,7 +160,7 @@ class _Refreshed(_Around):
     """Makes calls however old their last look is."""
 
     async def perform(self, call: Call) -> Result:
-        made = await self._inner.perform(replace(call, claimed_at=self._inner._clock()))
+        made = await self._inner.perform(replace(call, claimed_at=self._inner._clock(), known_at=None))
         return Result(call, made.outcome)
 
 

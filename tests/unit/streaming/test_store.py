@@ -28,6 +28,12 @@ def test_rows_and_how_far_they_reach_are_written_together(store: PartitionStore)
     assert store.bookmark() == Bookmark(4, 2)
 
 
+def test_a_bookmark_from_before_there_were_claims_is_read(store: PartitionStore) -> None:
+    store._db.put(b"\0journal", (7).to_bytes(8, "big"))
+
+    assert store.bookmark() == Bookmark(7, -1)
+
+
 def test_a_new_store_has_seen_nothing(store: PartitionStore) -> None:
     assert store.changelog_offset("profiles") == 0
     assert store.bookmark() is None
