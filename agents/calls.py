@@ -9,7 +9,7 @@ from schemas.words import Provider
 
 #: A call begins at most so long, in ms, after the moment up to which the commands were known when it was claimed; else
 #: the last look is taken again. What is acknowledged a second before a call has to count.
-FRESH_MS = 900
+FRESH_MS = 800
 
 #: What a call is for: to send, or to ask after a send in doubt.
 Purpose = Literal["send", "ask"]

@@ -43,7 +43,7 @@ _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
 #: What was heard of the commands' end is asked for again when it is so old, in ms.
 _ASK_AGAIN_MS = 150
 #: And no call is claimed on what is older: the call has to begin while it still counts (agents/calls.py).
-_INFORMED_MS = 600
+_INFORMED_MS = 500
 
 
 class TooManyBad(Exception):
