@@ -104,12 +104,14 @@ class Faulty:
 
     async def stop(self, name: str, *, by_kill: bool = False) -> None:
         """Ends a process, which stays down."""
+        supervised = self.dev.processes[name]
         if by_kill:
             self.kill(name)
-        else:
-            self._asked_to_end.add(name)
+        self._asked_to_end.add(name)
         await self.dev.stop_processes([name])
         self._asked_to_end.discard(name)
+        if supervised.exit_code == -signal.SIGKILL:
+            self._died(name, "kill -9" if by_kill else "kill -9, as it didn't end in time")
 
     def start(self, name: str, settings: Mapping[str, str] | None = None) -> None:
         role, instance = role_of(name)
@@ -142,11 +144,12 @@ class Faulty:
     def _changed(self, change: Change) -> None:
         if self.record is None or change.what != "ended" or change.name in self._asked_to_end:
             return
-        if change.name in ("kafka", "sandbox"):
-            return  # told by who did it
-        role, instance = role_of(change.name)
-        why = f"exit code {change.exit_code}"
-        self.record.inject("process_ended", role=role, instance=instance, in_flight=in_flight(role), note=why)
+        self._died(change.name, f"exit code {change.exit_code}")
+
+    def _died(self, name: str, why: str) -> None:
+        role, instance = role_of(name)
+        if self.record is not None and role not in ("kafka", "sandbox"):  # those are told by who did it
+            self.record.inject("process_ended", role=role, instance=instance, in_flight=in_flight(role), note=why)
 
     # --- what they stand on ---
 

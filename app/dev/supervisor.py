@@ -50,6 +50,11 @@ class Supervised:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of its last life, negative for a signal; None while it lives."""
+        return self._process.returncode if self._process is not None else None
+
     async def is_ready(self) -> bool:
         if self._task.done():
             self._task.result()
