@@ -150,9 +150,8 @@ def _tell_repeated(
     detail: dict[str, Any] = {"trail": [("repeated", False)]}
     if content != before.content and not before.is_forgotten:
         detail["differs"] = True
-    # (an erasure between two readings of the record leaves less to tell: that is another event)
-    said, cause = (facts, f"{position}:erased") if before.is_forgotten else (before.facts, position)
-    announce(desk, said, "repeated", cause, happened=rfc3339(recorded_ms), detail=detail)
+    said = facts if before.is_forgotten else before.facts
+    announce(desk, said, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
 
 
 def _notification_id(request: Request, record: LogRecord, origin: str | None) -> str:

@@ -157,9 +157,10 @@ class _EarlyPerformer(_Around):
 
 
 class _Refreshed(_Around):
-    """Makes calls however old their last look is."""
+    """Makes calls however old their last look is when their turn comes, which is late."""
 
     async def perform(self, call: Call) -> Result:
+        await asyncio.sleep(1.0)
         made = await self._inner.perform(replace(call, claimed_at=self._inner._clock(), known_at=None))
         return Result(call, made.outcome)
 
