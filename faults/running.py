@@ -24,6 +24,8 @@ from faults.system import Faulty
 #: How long after the last fault everything may take to end.
 _QUIET_LIMIT_S = 150.0
 _LOOK_EVERY_S = 0.5
+#: These end by themselves, and what they become would be written while the run is judged.
+_WAITS = frozenset(("scheduled", "held", "retrying"))
 
 
 @dataclass(slots=True)
@@ -114,12 +116,17 @@ async def _quiet(scene: Scene) -> None:
     expected = {(line["notification_id"], line["user_id"]) for line in scene.record.accepted}
     while True:
         kept = balance(expected, scene.observer.events)
-        lag = await _lag(scene) if not kept.open else {}
+        waiting = sum(count for (_, status, _), count in kept.outcomes.items() if status in _WAITS)
+        lag = await _lag(scene) if not kept.open and not waiting else {}
         stuck = sum(lag.values())
-        if not kept.open and not stuck:
+        if not kept.open and not waiting and not stuck:
             break
         if time.monotonic() - started > _QUIET_LIMIT_S:
-            scene.extra["open"] = [*kept.open[:10], *(f"{group}: {n} behind" for group, n in lag.items() if n)]
+            scene.extra["open"] = [
+                *kept.open[:10],
+                f"{waiting} wait",
+                *(f"{group}: {n} behind" for group, n in lag.items() if n),
+            ]
             break
         await asyncio.sleep(_LOOK_EVERY_S)
     scene.extra["quiet_after_s"] = round(time.monotonic() - started, 1)
