@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -58,6 +58,13 @@ class Positions(Protocol):
     def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None: ...
 
 
+@dataclass(slots=True)
+class Coming:
+    """Calls that were decided and begin when their checkpoint is durable: they take room from their decision on."""
+
+    calls: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the runners of one process share."""
@@ -77,6 +84,7 @@ class Parts:
     owner: str = ""
     #: Seconds of real work, by which a batch is bounded.
     stopwatch: Callable[[], float] = time.perf_counter
+    coming: Coming = field(default_factory=Coming)
 
 
 class PartitionRunner:
@@ -281,7 +289,13 @@ class PartitionRunner:
                 await asyncio.sleep(0.002)  # what waits can't be taken yet: commands are coming, or calls have no room
             self._sweep(now)
         self._busy = bool(out.records)
-        await self._checkpoint(out)
+        self._parts.coming.calls += len(out.calls)
+        try:
+            await self._checkpoint(out)
+            if out.calls:
+                await asyncio.sleep(0)  # they have begun, and whoever makes them counts them
+        finally:
+            self._parts.coming.calls -= len(out.calls)
         self._busy = False
         self._resume_lanes()
 
@@ -350,7 +364,9 @@ class PartitionRunner:
 
     def _room(self, urgency: Urgency, out: Out) -> bool:
         performer = self._parts.performer
-        return performer is None or urgency <= Urgency.COMMANDS or performer.room(urgency) > len(out.calls)
+        if performer is None or urgency <= Urgency.COMMANDS:
+            return True
+        return performer.room(urgency) > len(out.calls) + self._parts.coming.calls
 
     def _resume_lanes(self) -> None:
         assert self._intakes is not None

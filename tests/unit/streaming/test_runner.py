@@ -61,7 +61,7 @@ class Nothing:
     """Kafka's part: nothing committed, nothing to restore; what is produced is acknowledged, record after record."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, int] = {}
+        self._ends: dict[tuple[str, int], int] = {}
 
     async def restore(self, *_: Any) -> int:
         return 0
@@ -80,17 +80,17 @@ class Nothing:
 
     def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None: ...
 
-    async def append(self, topic: str, *_: Any) -> int:
+    async def append(self, topic: str, partition: int, *_: Any) -> int:
         await asyncio.sleep(0)  # nobody hears from Kafka within a turn
-        return self._take(topic, 1).first
+        return self._take((topic, partition), 1).first
 
     async def produce(self, records: Iterable[Produce], partition: int) -> dict[tuple[str, int], Span]:
         counts = Counter(record.topic for record in records)
-        return {(topic, partition): self._take(topic, count) for topic, count in counts.items()}
+        return {(topic, partition): self._take((topic, partition), count) for topic, count in counts.items()}
 
-    def _take(self, topic: str, count: int) -> Span:
-        first = self._ends.get(topic, 0)
-        self._ends[topic] = first + count
+    def _take(self, where: tuple[str, int], count: int) -> Span:
+        first = self._ends.get(where, 0)
+        self._ends[where] = first + count
         return Span(first, first + count, count)
 
 
@@ -181,3 +181,50 @@ async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand
     lane.free = 1
     async with asyncio.timeout(10):
         await machine.woken.wait()
+
+
+class Calling(Timers):
+    """Each row that falls due brings a call."""
+
+    calls = 0
+
+    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+        self.calls += 1
+        out.call(due.subject)
+
+    def settle(self, result: Any, state: State, out: Any, now: int) -> None: ...
+
+
+class OneAtATime(Lane):
+    """Its only call in hand ends when it is told so."""
+
+    free = 1
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+
+    def room(self, urgency: Urgency) -> int:
+        return self.free
+
+    async def perform(self, call: Any) -> Any:
+        self.free -= 1
+        await self.may_end.wait()
+        self.free += 1
+        return call
+
+
+async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have_in_hand() -> None:
+    machine, lane = Calling(), OneAtATime()
+    first, crashed = runner_of(machine, lane, due=2)
+    second = PartitionRunner(1, first._store, first._parts)
+    runners = (first, second)
+    for runner in runners:
+        runner.start()
+    for _ in range(50):  # turns enough for each to go round several times
+        await asyncio.sleep(0)
+
+    assert machine.calls == 1
+    lane.may_end.set()
+    for runner in runners:
+        await runner.drain(5.0)
+    assert crashed == []
