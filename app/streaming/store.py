@@ -9,6 +9,7 @@ from rocksdict import (
     AccessType,
     BlockBasedOptions,
     Cache,
+    DBCompressionType,
     Options,
     Rdict,
     WriteBatch,
@@ -32,6 +33,17 @@ _TOO_OLD_MS = 12 * 3600 * 1000
 _SOUND = ("/LOCK", "No space left")
 
 
+class _Prefixes(dict[str, bytes]):
+    """What the keys of a table's rows begin with."""
+
+    def __missing__(self, table: str) -> bytes:
+        self[table] = prefix = table.encode() + b"\0"
+        return prefix
+
+
+_PREFIXES = _Prefixes()
+
+
 class StoreBroken(Exception):
     """The folder can't be opened or read as a store: it has to be rebuilt from the log."""
 
@@ -41,7 +53,9 @@ def store_options(cache: Cache) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_max_open_files(64)
-    options.set_write_buffer_size(4 * _MEGABYTE)
+    options.set_write_buffer_size(8 * _MEGABYTE)
+    # Rows are looked up one by one and are mostly ids: inflating a block costs more than its bytes on disk.
+    options.set_compression_type(DBCompressionType.none())
     options.set_max_write_buffer_number(2)
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(_MEGABYTE)
@@ -78,14 +92,14 @@ class PartitionStore(Rows):
     def get(self, table: str, key: bytes) -> bytes | None:
         """Raises StoreBroken."""
         try:
-            value: bytes | None = self._db.get(_row_key(table, key))
+            value: bytes | None = self._db.get(_PREFIXES[table] + key)
         except Exception as error:
             raise self._broken(error) from error
         return value
 
     def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
         """Raises StoreBroken: an iterator over a block that can't be read just ends."""
-        prefix = _row_key(table, b"")
+        prefix = _PREFIXES[table]
         limit = None if end is None else prefix + end
         rows = self._db.iter()
         rows.seek(prefix + start)
@@ -109,7 +123,7 @@ class PartitionStore(Rows):
         """All or nothing: rows (None deletes), each changelog's next offset, the journal entry they belong to."""
         batch = WriteBatch(raw_mode=True)
         for table, rows in changes.items():
-            prefix = _row_key(table, b"")
+            prefix = _PREFIXES[table]
             for key, value in rows.items():
                 if value is None:
                     batch.delete(prefix + key)
@@ -137,7 +151,7 @@ class PartitionStore(Rows):
     def clear(self, tables: Mapping[str, object] | list[str]) -> None:
         """Forgets every row of these tables and how far they were read."""
         for table in tables:
-            prefix = _row_key(table, b"")
+            prefix = _PREFIXES[table]
             self._db.delete_range(prefix, prefix[:-1] + b"\x01")
             self._db.delete(_OFFSET + table.encode())
 
@@ -192,7 +206,3 @@ def open_store(folder: Path, cache: Cache, now_ms: int) -> tuple[PartitionStore,
 def _mark(folder: Path) -> Path:
     """The file that says that a store was found broken while it was used."""
     return folder.with_name(f"{folder.name}.broken")
-
-
-def _row_key(table: str, key: bytes) -> bytes:
-    return table.encode() + b"\0" + key
