@@ -54,7 +54,7 @@ class Wishes(Struct, frozen=True, array_like=True, gc=False):
 
 NO_WISHES = Wishes()
 
-PREFERENCES: TableSpec[Wishes] = TableSpec("preferences", Wishes)
+PREFERENCES: TableSpec[Wishes] = TableSpec("preferences", Wishes, kept=800)
 
 
 def with_document(old: Wishes, document: dict[str, Any]) -> Wishes:

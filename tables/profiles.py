@@ -50,7 +50,7 @@ class Profile(Struct, frozen=True, array_like=True, gc=False):
 
 NOBODY = Profile()
 
-PROFILES: TableSpec[Profile] = TableSpec("profiles", Profile)
+PROFILES: TableSpec[Profile] = TableSpec("profiles", Profile, kept=800)
 
 
 def with_profile(old: Profile, said: ProfileSet) -> Profile:

@@ -14,7 +14,7 @@ class Suppression(Struct, frozen=True, array_like=True, gc=False):
     since_ms: int
 
 
-SUPPRESSIONS: TableSpec[Suppression] = TableSpec("suppressions", Suppression)
+SUPPRESSIONS: TableSpec[Suppression] = TableSpec("suppressions", Suppression, kept=800)
 
 
 def suppression_key(channel: Channel, address_hash: bytes) -> bytes:

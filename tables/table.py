@@ -9,6 +9,7 @@ the store.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -29,6 +30,9 @@ class TableSpec(Generic[Row]):
     version: int = 1
     #: Unix milliseconds after which a row means nothing and may be swept; None: never.
     expires: Callable[[Row], int | None] | None = None
+    #: How many rows, and absences, are kept decoded from batch to batch; of users who come again and again most reads
+    #: and decodings are saved.
+    kept: int = 0
 
 
 class Table(Generic[Row]):
@@ -85,8 +89,20 @@ class Table(Generic[Row]):
                 del self._changed[key]
         self.undo.clear()
 
+    def stored(self) -> None:
+        """The batch's changes are in the store; of what was seen, the latest is kept (``TableSpec.kept``)."""
+        kept, seen = self.spec.kept, self._seen
+        if not kept:
+            self.clear()
+            return
+        self._changed.clear()
+        self.undo.clear()
+        if len(seen) > 2 * kept:
+            for key in list(islice(seen, len(seen) - kept)):
+                del seen[key]
+
     def clear(self) -> None:
-        """Forgets the batch: its changes are stored, or abandoned."""
+        """Forgets the batch, and all that was seen: its changes are abandoned, or the store may have changed."""
         if self._seen:
             self._seen.clear()
             self._changed.clear()

@@ -19,4 +19,6 @@ class Windows(Struct, frozen=True, array_like=True, gc=False):
 
 NO_WINDOWS = Windows()
 
-WINDOWS: TableSpec[Windows] = TableSpec("windows", Windows, expires=lambda row: None if row.waiting else row.until_ms)
+WINDOWS: TableSpec[Windows] = TableSpec(
+    "windows", Windows, expires=lambda row: None if row.waiting else row.until_ms, kept=400
+)

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from app.domain.out import Produce
+from app.domain.out import SAME_PARTITION, Produce
 from app.streaming.crashing import reach
 
+_NO_HEADERS: list[tuple[str, bytes]] = []
 _BATCH_BYTES = 512 * 1024
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
@@ -70,9 +71,13 @@ class BatchProducer:
         Returns where they lie, by (topic, partition). Raises ProduceFailed.
         """
         grouped: dict[tuple[str, int], list[Produce]] = {}
+        topic, number = "", SAME_PARTITION
+        group: list[Produce] = []
         for record in records:
-            where = (record.topic, partition if record.partition < 0 else record.partition)
-            grouped.setdefault(where, []).append(record)
+            if record.topic != topic or record.partition != number:  # (rows of a table come one after the other)
+                topic, number = record.topic, record.partition
+                group = grouped.setdefault((topic, partition if number == SAME_PARTITION else number), [])
+            group.append(record)
         sent = [(where, await self._send(where, group)) for where, group in grouped.items()]
         spans: dict[tuple[str, int], Span] = {}
         for where, futures in sent:
@@ -86,7 +91,7 @@ class BatchProducer:
         sent: list[tuple[asyncio.Future[Any], int]] = []
         batch = producer.create_batch()
         for record in records:
-            headers = list(record.headers)
+            headers = list(record.headers) if record.headers else _NO_HEADERS
             appended = batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=headers)
             if appended is None:
                 sent.append(await self._submit(batch, topic, partition))

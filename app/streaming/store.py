@@ -53,7 +53,7 @@ def store_options(cache: Cache) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_max_open_files(64)
-    options.set_write_buffer_size(8 * _MEGABYTE)
+    options.set_write_buffer_size(4 * _MEGABYTE)
     # Rows are looked up one by one and are mostly ids: inflating a block costs more than its bytes on disk.
     options.set_compression_type(DBCompressionType.none())
     options.set_max_write_buffer_number(2)

@@ -112,3 +112,40 @@ def test_scheduling_the_same_again_is_one_row() -> None:
 
     assert schedule.at(5, due) == schedule.at(5, due)
     assert len(schedule.due(5, 10)) == 1
+
+
+def test_what_was_seen_last_is_kept_when_a_batch_is_stored_and_nothing_else_of_it() -> None:
+    memory = stored(**{f"k{n}": n for n in range(9)})
+    table = Table(TableSpec("numbers", Number, kept=2), memory)
+    for n in range(6):
+        table.get(f"k{n}".encode())
+    table.put(b"k5", Number(50))
+    memory.write("numbers", table.changes())
+    table.stored()
+    memory.tables["numbers"].clear()
+
+    assert table.changes() == {}
+    assert [table.get(f"k{n}".encode()) for n in (3, 4, 5)] == [None, Number(4), Number(50)]
+
+
+def test_rows_that_are_kept_are_rolled_back_like_others() -> None:
+    memory = stored(a=1)
+    table = Table(TableSpec("numbers", Number, kept=2), memory)
+    table.get(b"a")
+    table.stored()
+    table.begin()
+    table.put(b"a", Number(2))
+    table.rollback()
+
+    assert table.get(b"a") == Number(1)
+    assert table.changes() == {}
+
+
+def test_a_table_that_keeps_nothing_reads_anew_after_a_batch() -> None:
+    memory = stored(a=1)
+    table = Table(NUMBERS, memory)
+    table.get(b"a")
+    table.stored()
+    memory.tables["numbers"].clear()
+
+    assert table.get(b"a") is None
