@@ -354,9 +354,10 @@ class PartitionRunner:
             through = self._horizon[1]
             if not self._is_informed(now):
                 return 0
-        handled = 0
-        while lane.waiting and self._parts.stopwatch() < stop_at and self._room(lane.intake.urgency, out):
-            record = self._intakes.take(lane, through)
+        handled, stopwatch, take = 0, self._parts.stopwatch, self._intakes.take
+        bounded = self._parts.performer is not None
+        while lane.waiting and stopwatch() < stop_at and not (bounded and not self._room(lane.intake.urgency, out)):
+            record = take(lane, through)
             if record is None:
                 break
             self._handle(record, out, now)

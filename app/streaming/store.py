@@ -13,6 +13,7 @@ from rocksdict import (
     Options,
     Rdict,
     WriteBatch,
+    WriteOptions,
 )
 
 from app.ports import Rows
@@ -27,6 +28,7 @@ _TWO = Struct(">qq")
 
 #: Tombstones leave a changelog after a day (Kafka's delete.retention.ms); a store that missed them must not be kept.
 _TOO_OLD_MS = 12 * 3600 * 1000
+_FLUSH_EVERY_MS = 1800 * 1000
 
 
 #: Why a store that is sound can't be opened now: another process has it, or the disk is full.
@@ -88,6 +90,12 @@ class PartitionStore(Rows):
             self._db = Rdict(str(folder), store_options(cache), access_type=AccessType.read_write())
         except Exception as error:
             raise StoreBroken(f"{folder}: {error}") from error
+        # No log of its own: a crash takes the store back to what was flushed last, with the changelogs' offsets of
+        # then, and the changelogs have the rest.
+        unlogged = WriteOptions()
+        unlogged.disable_wal = True
+        self._db.set_write_options(unlogged)
+        self._flushed_ms: int | None = None
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Raises StoreBroken."""
@@ -156,14 +164,18 @@ class PartitionStore(Rows):
             self._db.delete(_OFFSET + table.encode())
 
     def touch(self, now_ms: int) -> None:
-        """Notes that it is up to date (Unix ms); one that nobody touched for long is rebuilt when it is opened."""
+        """Notes that it is up to date (Unix ms); one that nobody touched for long is rebuilt when it is opened. Now and
+        then that, and all before it, is put where a crash leaves it."""
         self._db.put(_TOUCHED, now_ms.to_bytes(8, "big"))
+        if self._flushed_ms is None or now_ms - self._flushed_ms >= _FLUSH_EVERY_MS:
+            self._flushed_ms = now_ms
+            self.flush()
 
     def touched_ms(self) -> int | None:
         return self._number(_TOUCHED)
 
     def flush(self) -> None:
-        """Has what is in memory (and in the write-ahead log) in tables on disk."""
+        """Has what is in memory in tables on disk."""
         self._db.flush()
 
     def close(self) -> None:
