@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from hypothesis import HealthCheck, settings
 
 from app.dev.broker import Broker, BrokerOptions
 from app.dev.java import find_java
@@ -18,6 +19,10 @@ from app.dev.ports import free_port
 MakeTopics = Callable[..., Awaitable[list[str]]]
 
 _REPOSITORY = Path(__file__).parents[1]
+
+# How long an example takes says more of the machine than of the rule.
+settings.register_profile("tocsin", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tocsin")
 
 
 async def eventually(question: Callable[[], Awaitable[bool]], limit_s: float = 20.0) -> None:
