@@ -23,8 +23,11 @@ from faust.types.auth import CredentialsT
 logging.getLogger(__name__).setLevel(logging.WARNING)
 
 #: How long Kafka may hold a fetch that finds nothing. A record whose partition was just read, and so is left out of the
-#: fetch under way, waits as long at worst: 1.5 s with Faust. Shorter costs broker and worker CPU while idle.
+#: fetch under way, waits as long at worst: 1.5 s with Faust. Shorter costs broker and worker CPU, so it is short only
+#: as long as records come.
 FETCH_WAIT_MS = 100
+BUSY_FETCH_WAIT_MS = 15
+_BUSY_S = 2.0
 _POLL_S = 0.1
 
 
@@ -47,6 +50,10 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
+
+    def wait_for_records(self, ms: int) -> None:
+        """How long Kafka may hold the fetches from here on."""
+        self._ensure_consumer()._fetcher._fetch_max_wait_ms = ms
 
     async def commit_positions(self, positions: Mapping[TP, OffsetAndMetadata]) -> None:
         """Commits as the group's member; raises aiokafka's errors (Faust's own commit swallows some)."""
@@ -82,9 +89,11 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
         never holds up the others (H19), and a rebalance finds nothing to cancel.
         """
         stopping = self._stopped.is_set
+        busy_until = 0.0
         while not (stopping() or fetcher._stopped.is_set()):
             generation = self.app.consumer_generation_id
             records, active = await self._wait_next_records(_POLL_S)
+            busy_until = self._pace(bool(records), busy_until)
             if not records or not self.flow_active or generation != self.app.consumer_generation_id:
                 continue
             for tp, fetched in records.items():
@@ -92,6 +101,18 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
                     continue
                 for channel in self.app.topics._tp_index.get(tp, ()):
                     channel.queue.put_nowait(Fetched(tp.topic, tp.partition, fetched, generation))
+
+    def _pace(self, came: bool, busy_until: float) -> float:
+        """Fetches wait shortly as long as records come; returns until when they do (the loop's time, 0: they don't)."""
+        now: float = self.loop.time()
+        if came:
+            if not busy_until:
+                self._thread.wait_for_records(BUSY_FETCH_WAIT_MS)
+            return now + _BUSY_S
+        if busy_until and now > busy_until:
+            self._thread.wait_for_records(FETCH_WAIT_MS)
+            return 0.0
+        return busy_until
 
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint

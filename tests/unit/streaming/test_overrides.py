@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer.fetcher import Fetcher
 from faust.app.base import App
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -58,6 +59,10 @@ def test_the_table_manager_makes_its_recovery_in_a_property() -> None:
 
 def test_aiokafka_takes_its_fetch_wait_from_the_attribute_that_we_set() -> None:
     assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
+
+
+def test_aiokafkas_fetcher_reads_its_wait_anew_for_each_fetch() -> None:
+    assert "self._fetch_max_wait_ms" in inspect.getsource(Fetcher._get_actions_per_node)
 
 
 def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:
