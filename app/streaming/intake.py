@@ -15,6 +15,10 @@ class Lane:
     waiting: deque[tuple[int, LogRecord]] = field(default_factory=deque)
     #: The next offset to handle; None until the first record shows it.
     position: int | None = None
+    #: The next offset to be fetched; None until the first record shows it. And the first record of a fetch that left
+    #: something out before it, as long as that is fetched again.
+    expected: int | None = None
+    beyond_gap: int | None = None
     paused: bool = False
 
     def behind(self, end: int | None) -> int:
@@ -34,15 +38,27 @@ class Intakes:
 
     def __init__(self, intakes: Sequence[Intake], positions: Mapping[str, int]) -> None:
         self.lanes: dict[str, Lane] = {
-            i.topic: Lane(i, position=positions.get(i.topic)) for i in sorted(intakes, key=lambda i: i.urgency)
+            i.topic: Lane(i, position=positions.get(i.topic), expected=positions.get(i.topic))
+            for i in sorted(intakes, key=lambda i: i.urgency)
         }
         self._fetches = 0
 
-    def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
-        """Takes what was fetched; what has been handled already is dropped when its turn comes."""
+    def offer(self, topic: str, records: Sequence[LogRecord]) -> int | None:
+        """Takes what was fetched; what has been handled already is dropped when its turn comes.
+
+        Returns where to fetch from again, if offsets are missing before these records: a client may drop what it
+        fetched around a rebalance. If they are missing again, the log has no records there (a transaction's markers).
+        """
+        lane, first = self.lanes[topic], records[0].offset
+        if lane.expected is not None and first > lane.expected and first != lane.beyond_gap:
+            lane.beyond_gap = first
+            return lane.expected
+        lane.beyond_gap = None
+        lane.expected = max(lane.expected or 0, records[-1].offset + 1)
         self._fetches += 1
         number = self._fetches
-        self.lanes[topic].waiting.extend((number, record) for record in records)
+        lane.waiting.extend((number, record) for record in records)
+        return None
 
     @property
     def fetches(self) -> int:

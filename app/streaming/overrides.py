@@ -65,6 +65,15 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         if offsets:
             await self._ensure_consumer().commit(offsets)
 
+    async def fetch_again(self, positions: Mapping[TP, int]) -> None:
+        """Has the next fetches begin at these offsets, where the partitions are still assigned."""
+        await self.call_thread(self._fetch_again, positions)
+
+    async def _fetch_again(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp in self.assignment() & set(positions):
+            consumer.seek(tp, positions[tp])
+
     async def fetch_committed(self, tps: list[TP]) -> dict[TP, OffsetAndMetadata]:
         """The group's commits with their metadata (aiokafka's public call leaves the metadata out)."""
         return cast(dict[TP, OffsetAndMetadata], await self.call_thread(self._fetch_committed, tps))
@@ -94,10 +103,15 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
             generation = self.app.consumer_generation_id
             records, active = await self._wait_next_records(_POLL_S)
             busy_until = self._pace(bool(records), busy_until)
-            if not records or not self.flow_active or generation != self.app.consumer_generation_id:
+            if not records:
+                continue
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                # They may be of the assignment that has just begun: dropped, they would never come again.
+                await self._thread.fetch_again({TP(*tp): fetched[0].offset for tp, fetched in records.items()})
                 continue
             for tp, fetched in records.items():
                 if active is not None and tp not in active and tp not in self._paused_partitions:
+                    await self._thread.fetch_again({TP(*tp): fetched[0].offset})
                     continue
                 for channel in self.app.topics._tp_index.get(tp, ()):
                     channel.queue.put_nowait(Fetched(tp.topic, tp.partition, fetched, generation))

@@ -83,6 +83,8 @@ class Parts:
     counted: Callable[[str, int], None]
     #: The process's name, for whoever reads the journal.
     owner: str = ""
+    #: Has a topic's partition fetched from an offset on.
+    fetch_again: Callable[[str, int, int], None] = lambda topic, partition, offset: None
     #: Seconds of real work, by which a batch is bounded.
     stopwatch: Callable[[], float] = time.perf_counter
     coming: Coming = field(default_factory=Coming)
@@ -151,7 +153,11 @@ class PartitionRunner:
         if self._intakes is None:
             self._waiting.append((topic, records))
             return
-        self._intakes.offer(topic, records)
+        missing_from = self._intakes.offer(topic, records)
+        if missing_from is not None:
+            log.info("records are missing, fetched again", topic=topic, partition=self.partition, offset=missing_from)
+            self._parts.fetch_again(topic, self.partition, missing_from)
+            return
         lane = self._intakes.lanes[topic]
         if not lane.paused and len(lane.waiting) > Intakes.HIGH:
             lane.paused = True
@@ -222,6 +228,11 @@ class PartitionRunner:
         positions = await self._positions(start_positions(committed, owed))
         self._stored_commands = positions.get(COMMANDS, 0)
         self._intakes = Intakes(self._machine.intakes, positions)
+        for (
+            topic,
+            position,
+        ) in positions.items():  # (the client began where the group's commit was, and may have dropped)
+            self._parts.fetch_again(topic, self.partition, position)
         for topic, records in self._waiting:
             self.offer(topic, records)
         self._waiting.clear()
@@ -242,7 +253,7 @@ class PartitionRunner:
     async def _positions(self, known: Mapping[str, int]) -> dict[str, int]:
         """Where to begin in each topic, given what is known of where it was left."""
         bounds = await self._parts.restorer.bounds([i.topic for i in self._machine.intakes], self.partition)
-        positions = within(known, bounds)
+        positions = {topic: begin for topic, (begin, _) in bounds.items()} | within(known, bounds)
         if lost := sorted(topic for topic in known if positions[topic] < known[topic]):
             log.error("topics end before what was read of them: read anew", topics=lost, partition=self.partition)
         if self._gated:

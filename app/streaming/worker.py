@@ -64,6 +64,7 @@ class RoleWorker:
         self._horizon = CommandsHorizon(client_options, COMMANDS)
         self._committer = Committer(self._topics)
         self._tasks: list[asyncio.Task[None]] = []
+        self._asking: set[asyncio.Task[None]] = set()
         self._clock = clock
         self._watch = Watch()
         #: What stands still though it has something to do, and for how long (s); how late the loop was last (s).
@@ -88,6 +89,7 @@ class RoleWorker:
             resume=lambda topic, partition: self._app.consumer.resume_partitions({TP(topic, partition)}),
             counted=counted,
             owner=f"{role}-{instance}",
+            fetch_again=self._fetch_again,
         )
         self._standby = Standby(self._parts.restorer, self._store, partitions, clock) if standby else None
 
@@ -204,8 +206,19 @@ class RoleWorker:
 
     def _offer(self, fetched: Fetched) -> None:
         runner = self._runners.get(fetched.partition)
-        if runner is not None and fetched.generation == self._app.consumer_generation_id:
+        if runner is None:
+            return  # (whoever opens it has all fetched from where it stands)
+        if fetched.generation == self._app.consumer_generation_id:
             runner.offer(fetched.topic, fetched.records)
+        else:
+            self._fetch_again(fetched.topic, fetched.partition, fetched.records[0].offset)
+
+    def _fetch_again(self, topic: str, partition: int, offset: int) -> None:
+        asking = asyncio.create_task(
+            self._on_duty(self._app.consumer._thread.fetch_again({TP(topic, partition): offset}))
+        )
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
 
     # --- Faust ---
 

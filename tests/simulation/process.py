@@ -79,8 +79,9 @@ class Process:
             resume=self._resume,
             counted=lambda name, count: None,
             owner=name,
+            fetch_again=self._fetch_again,
             # Batches of any length: as if deciding took a while, or none.
-            stopwatch=lambda: chance.random() * 0.0203,
+            stopwatch=lambda: chance.random() * 0.0508,
         )
         self.parts = sabotage(parts, self)
         loop.born(self.life)
@@ -141,6 +142,10 @@ class Process:
 
     def _resume(self, topic: str, partition: int) -> None:
         self._paused.discard((topic, partition))
+        self._news.set()
+
+    def _fetch_again(self, topic: str, partition: int, offset: int) -> None:
+        self._fetched[topic, partition] = offset
         self._news.set()
 
     async def _fetch(self) -> None:

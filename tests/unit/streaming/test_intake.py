@@ -46,7 +46,7 @@ def test_records_fetched_twice_are_taken_once() -> None:
 
 
 def test_gaps_in_the_offsets_are_passed_over() -> None:
-    intakes = Intakes([EVENTS], {"events": 0})
+    intakes = Intakes([EVENTS], {"events": 4})
     intakes.offer("events", [Read(4), Read(9)])
 
     assert offsets_taken(intakes, "events") == [4, 9]
@@ -65,3 +65,36 @@ def test_a_record_fetched_after_the_question_waits_for_the_next_one() -> None:
 
 def test_a_lane_without_records_has_no_position_to_commit() -> None:
     assert Intakes([EVENTS, COMMANDS], {"commands": 7}).positions() == {"commands": 7}
+
+
+def test_records_that_are_missing_before_what_was_fetched_are_fetched_again() -> None:
+    intakes = Intakes([EVENTS], {"events": 5})
+
+    assert intakes.offer("events", [Read(8), Read(9)]) == 5
+    assert intakes.offer("events", [Read(10)]) == 5
+    assert intakes.offer("events", [Read(n) for n in range(5, 11)]) is None
+    assert offsets_taken(intakes, "events") == [5, 6, 7, 8, 9, 10]
+
+
+def test_offsets_that_the_log_does_not_have_are_not_waited_for() -> None:
+    intakes = Intakes([EVENTS], {"events": 5})
+
+    assert intakes.offer("events", [Read(7)]) == 5
+    assert intakes.offer("events", [Read(7)]) is None
+    assert offsets_taken(intakes, "events") == [7]
+
+
+def test_what_is_missing_between_two_fetches_is_fetched_again() -> None:
+    intakes = Intakes([EVENTS], {"events": 0})
+
+    assert intakes.offer("events", [Read(0)]) is None
+    assert intakes.offer("events", [Read(2)]) == 1
+    assert intakes.offer("events", [Read(1), Read(2)]) is None
+    assert offsets_taken(intakes, "events") == [0, 1, 2]
+
+
+def test_a_lane_whose_position_is_unknown_begins_where_the_first_fetch_does() -> None:
+    intakes = Intakes([EVENTS], {})
+
+    assert intakes.offer("events", [Read(7)]) is None
+    assert offsets_taken(intakes, "events") == [7]
