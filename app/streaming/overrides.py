@@ -6,6 +6,7 @@ worker's services. We take over: how fetched records reach an agent (whole lists
 recovery (raw batches, partition by partition), and offsets (committed by the checkpoint).
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
@@ -28,6 +29,7 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 FETCH_WAIT_MS = 100
 BUSY_FETCH_WAIT_MS = 15
 _BUSY_S = 2.0
+_SEEK_S = 10.0
 _POLL_S = 0.1
 
 
@@ -66,8 +68,9 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
             await self._ensure_consumer().commit(offsets)
 
     async def fetch_again(self, positions: Mapping[TP, int]) -> None:
-        """Has the next fetches begin at these offsets, where the partitions are still assigned."""
-        await self.call_thread(self._fetch_again, positions)
+        """Has the next fetches begin at these offsets, where the partitions are still assigned. Raises TimeoutError."""
+        async with asyncio.timeout(_SEEK_S):
+            await self.call_thread(self._fetch_again, positions)
 
     async def _fetch_again(self, positions: Mapping[TP, int]) -> None:
         consumer = self._ensure_consumer()
