@@ -31,7 +31,7 @@ def add_result(path: Path, result: Result) -> None:
     results = sorted([*others, asdict(result)], key=lambda each: (each["seed"], order.get(each["name"], 99)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
+    partial.write_text("[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n")
     partial.replace(path)
 
 
