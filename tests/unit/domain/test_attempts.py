@@ -220,3 +220,10 @@ def test_an_attempt_is_used_up_by_a_call_and_by_nothing_else(outcome, tries, abl
         assert following.at >= NOW
         assert following.tries.doubted == tries.doubted
         assert not tries.doubted or following.tries.provider == tries.provider
+
+
+def test_half_of_a_wait_is_spread_and_no_more():
+    waits = [backoff_ms(Retries(5, 1_000, 60_000), 3, f"send-{n}") for n in range(200)]
+
+    assert 4_000 <= min(waits) < 4_400
+    assert 7_600 < max(waits) <= 8_000

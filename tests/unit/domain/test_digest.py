@@ -254,3 +254,34 @@ def test_an_open_digest_fits_a_table() -> None:
     stored = msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=OpenDigest)
     assert msgspec.msgpack.decode(stored.items[0].data) == {"x": 1}
     assert msgspec.msgpack.encode(stored) == msgspec.msgpack.encode(row)
+
+
+@pytest.mark.parametrize(
+    ("said", "rhythm"),
+    [
+        ({"every": "day"}, Rhythm("day", 9 * 60, 0)),
+        ({"every": "day", "at": "17:45"}, Rhythm("day", 17 * 60 + 45, 0)),
+        ({"every": "week", "on": "wed"}, Rhythm("week", 9 * 60, 2)),
+        ({"every": "hour"}, Rhythm("hour", 0, 0)),
+        ({"every": "hour", "at": "08:15"}, Rhythm("hour", 15, 0)),
+    ],
+)
+def test_a_rhythm_without_a_time_closes_at_nine_and_of_an_hour_only_the_minute_counts(
+    said: dict[str, str], rhythm: Rhythm
+) -> None:
+    assert Rhythm.of(said) == rhythm
+    assert Rhythm("day") == Rhythm("day", 540, 0)
+
+
+def test_the_defaults_of_a_digest_are_the_contracts() -> None:
+    rule = DigestRule("d", "t", window_ms=1, max_wait_ms=2)
+
+    assert (rule.max_items, rule.min_items, rule.drop_when_active, rule.first) == (100, 2, False, "hold")
+    assert rule.channels == {"push", "email", "sms"}
+
+
+@pytest.mark.parametrize(("letters", "kept"), [(198, True), (199, False)])
+def test_a_keys_value_of_up_to_200_bytes_is_kept_as_it_is(letters: int, kept: bool) -> None:
+    value = "x" * letters
+
+    assert (key_of(replace(RULE, key=("k",)), {"k": value}) == f'"{value}"') is kept
