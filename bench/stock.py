@@ -119,9 +119,17 @@ def _time_recovery(app: faust.App, file: Path) -> None:
     app.on_partitions_assigned.connect(assigned, weak=False)
 
     async def recovered() -> None:
-        await asyncio.to_thread(file.write_text, str(time.monotonic() - begun[0]))
+        while not begun:  # noqa: ASYNC110 (the signal may come after a recovery that had nothing to do)
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(_write_whole, file, str(max(0.001, time.monotonic() - begun[0])))
 
     app.task(recovered)  # tasks begin when the tables are recovered
+
+
+def _write_whole(file: Path, text: str) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(file)
 
 
 def main() -> None:
