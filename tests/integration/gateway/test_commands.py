@@ -119,7 +119,7 @@ async def test_a_policy_is_applied_when_it_is_in_force(tocsin: Tocsin, tmp_path:
     file.write_text(POLICY + "  orders: {channels: [push]}\n")
     different = await tocsin("policy", "diff", str(file), key="ops")
 
-    assert (applied.status, same.out) == (0, "Nothing would change.\n"), applied.err
+    assert (applied.status, same.out) == (0, "Nothing would change: version 1 means the same.\n"), applied.err
     assert applied.out.endswith(" is in force.\n")
     assert "+  orders:" in different.out
 
@@ -157,4 +157,4 @@ async def test_a_policy_that_can_not_be_is_told_by_line_and_remedy(tocsin: Tocsi
 
     for ran in (valid, applied):
         assert ran.status == 1
-        assert "line 2: categories.other.channels[0]: " in ran.err
+        assert "policy.yaml:2: categories.other.channels[0]: " in ran.err
