@@ -74,8 +74,7 @@ class Worker:
         return time.monotonic() - begun
 
     async def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGKILL)
+        process.send(self.process, signal.SIGKILL)
         await self.process.wait()
 
 

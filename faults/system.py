@@ -95,7 +95,10 @@ class Faulty:
         pid = self.dev.processes[name].pid if name in self.dev.processes else None
         if pid is None:
             return False
-        os.kill(pid, number)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:  # it ended a moment ago, and its supervisor wasn't told yet
+            return False
         return True
 
     def kill(self, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import subprocess
@@ -192,8 +193,17 @@ def _end_broker_of(properties_file: Path) -> None:
     for found in psutil.process_iter(["cmdline"]):
         command = found.info["cmdline"] or []
         if command[-2:] == ["kafka.Kafka", str(properties_file)]:
-            found.send_signal(signal.SIGTERM)
-            try:
-                found.wait(_STOP_PATIENCE_S)
-            except psutil.TimeoutExpired:
-                found.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.send_signal(signal.SIGTERM)
+                if not _ends(found, _STOP_PATIENCE_S):
+                    found.kill()
+
+
+def _ends(found: psutil.Process, within_s: float) -> bool:
+    """Whether it ends in time. (psutil's ``wait`` would reap a child of ours, and asyncio wait for it for ever.)"""
+    deadline = time.monotonic() + within_s
+    while found.is_running() and found.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,6 +1,7 @@
 """Starts a child process that dies with us, writes to a log file, and is stopped politely, then not."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -39,14 +40,18 @@ async def start(program: Program) -> asyncio.subprocess.Process:
 
 async def stop(process: asyncio.subprocess.Process, patience_s: float) -> None:
     """SIGTERM, and SIGKILL when it hasn't ended within ``patience_s`` seconds."""
-    if process.returncode is not None:
-        return
-    process.terminate()
+    send(process, signal.SIGTERM)
     try:
         await asyncio.wait_for(process.wait(), patience_s)
     except TimeoutError:
-        process.kill()
+        send(process, signal.SIGKILL)
         await process.wait()
+
+
+def send(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
+    """Sends a signal. A process that ended by itself a moment ago may be gone before asyncio has told us."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signum)
 
 
 def last_lines(log: Path, count: int = 5) -> str:

@@ -1,6 +1,7 @@
 """Keeps a set of programs running: starts them, starts those again that die, tells when all are ready, stops them."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Supervised:
     def kill(self) -> None:
         """SIGKILL, as a fault would; it is started again."""
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+            process.send(self._process, signal.SIGKILL)
 
     async def stop(self) -> None:
         self._stopping.set()
