@@ -163,6 +163,8 @@ class _Compiler:
             self._checks.problem(
                 (*path, "min_items"), "is more than max_items", "so nothing would ever be gathered: lower it"
             )
+        if entry.get("every", "week") != "week" and "on" in entry:
+            self._checks.problem((*path, "on"), "is for every: week", "leave it out, or write every: week")
         return DigestRule(
             name=name,
             template=entry["template"],

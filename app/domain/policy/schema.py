@@ -52,14 +52,20 @@ def misshapen(document: Document) -> list[tuple[Path, Problem]]:
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:
-    """Of alternatives the one that was meant: that which takes a value of this type."""
-    meant = [cause for cause in error.context or () if cause.validator not in ("type", "enum", "required")]
-    if not meant:
+    """Of alternatives, what is wrong with the one that was meant: that which takes a value of this type."""
+    causes = list(error.context or ())
+    branches = dict.fromkeys(cause.relative_schema_path[0] for cause in causes)
+    others = {
+        cause.relative_schema_path[0]
+        for cause in causes
+        if not cause.relative_path and cause.validator in ("type", "enum")
+    }
+    meant = [branch for branch in branches if branch not in others]
+    if not others or not meant:
         yield error
         return
-    branch = meant[0].relative_schema_path[0]
-    for cause in error.context or ():
-        if cause.relative_schema_path[0] == branch:
+    for cause in causes:
+        if cause.relative_schema_path[0] == meant[0]:
             yield from _causes(cause)
 
 
@@ -94,7 +100,9 @@ def _value(error: ValidationError) -> Any:
 def _words_of_key(error: ValidationError, key: str) -> tuple[str, str]:
     known = sorted(_part(error).get("properties", {}))
     if not known:
-        return "is not a name", "use letters, digits, dots, dashes and underscores, at most 100"
+        pattern = any(r"\*" in form for form in _part(error).get("patternProperties", {}))
+        remedy = "use letters, digits, dots, dashes and underscores, at most 100"
+        return "is not a name", f"{remedy}, and * only at the end" if pattern else remedy
     if key == "<<":
         return "is a merge key, which YAML 1.2 doesn't have", "write its entries out"
     close = get_close_matches(key, known, n=1)
@@ -111,12 +119,15 @@ def _words(error: ValidationError) -> tuple[str, str]:
         names = " or ".join(branch["required"][0] for branch in value)
         return f"lacks {names}", f"add {names}"
     if error.validator == "dependentRequired":
-        return error.message.replace("'", ""), "give both or neither"
+        missing, given = re.findall("'([^']*)'", error.message)
+        return f"has {given} and lacks {missing}", "give both or neither"
     if error.validator == "uniqueItems":
         return "names one twice", "keep one of them"
     wrong = f"is {json.dumps(_value(error), ensure_ascii=False)[:80]}"
     if "examples" in schema:
-        return wrong, f"write {schema['description']}, such as {schema['examples'][0]}"
+        *others, last = schema["examples"] if error.validator == "anyOf" else schema["examples"][:1]
+        such = f"{', '.join(others)} or {last}" if others else last
+        return wrong, f"write {schema['description']}, such as {such}"
     if error.validator == "enum":
         close = get_close_matches(str(_value(error)), value, n=1)
         guess = f"did you mean {close[0]}? else " if close else ""

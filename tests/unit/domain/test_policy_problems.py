@@ -110,6 +110,34 @@ def test_times_and_numbers_are_neither_nothing_nor_absurd(text: str, path: str) 
     assert [p.path for p in problems_of(text)] == [path]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("event_types: {x: {digest: {window: 5m}}}", "event_types.x.digest: lacks template; add template"),
+        ("event_types: {x: {digest: a b}}", 'event_types.x.digest: is "a b"; write letters, digits'),
+        ("event_types: {x: {digest: [a]}}", 'event_types.x.digest: is ["a"]; write a digest\'s name, or a digest of'),
+        ("caps: [{name: a, limit: 1, window: 1h, over: {}}]", "caps[0].over: lacks digest; add digest"),
+        (
+            "caps: [{name: a, limit: 1, window: 1h, over: drop}]",
+            'caps[0].over: is "drop"; write what happens without a place, such as suppress, defer or {digest: NAME}',
+        ),
+        (
+            "defaults: {quiet_hours: {start: '22:00'}}",
+            "defaults.quiet_hours: has start and lacks end; give both or neither",
+        ),
+        ("digests: {d: {template: t}}", "digests.d: lacks window or every; add window or every"),
+        ("digests: {d: {template: t, window: 1m, at: '09:00'}}", "digests.d: has at and lacks every; give both"),
+        (
+            "digests: {d: {template: t, every: day, on: mon}}",
+            "digests.d.on: is for every: week; leave it out, or write every: week",
+        ),
+        ("event_types: {a.*.b: {}}", "event_types.a.*.b: is not a name; use letters, digits, dots, dashes and"),
+    ],
+)
+def test_a_problem_names_what_was_meant_and_how_to_mend_it(text: str, said: str) -> None:
+    assert [str(problem)[: len(f"line 1: {said}")] for problem in problems_of(text)] == [f"line 1: {said}"]
+
+
 def test_whole_numbers_are_whole_however_they_are_written() -> None:
     policy = parse_policy(
         "caps: [{name: a, limit: 1.0, window: 1h}]\nin_doubt: {settle: 0.0}\nretries: {push: {attempts: 2.0}}"

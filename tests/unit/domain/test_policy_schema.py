@@ -33,6 +33,7 @@ MEANING = (
     "is in no channel's order",
     "cap below its base",
     "has the name of the digest",
+    "is for every: week",
 )
 
 
