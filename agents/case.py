@@ -15,10 +15,14 @@ from app.domain.rendering import choose_variant
 from app.domain.routing import Recipient, Subject
 from app.domain.trail import Entry
 from schemas.requests import Request, read_request
+from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL
 from schemas.words import ENDS, Channel, Status
 from tables.notifications import Chained, Facts, Notification, Part, is_open
 from tables.profiles import NOBODY
 from tables.schedule import Due, Kind
+
+#: What a batch draws requests from, in this order.
+_DRAWN = (EVENTS_CRITICAL, "digest", EVENTS, EVENTS_BULK)
 
 
 class Case:
@@ -105,14 +109,12 @@ class Case:
         return self._row.content
 
     @property
-    def topic(self) -> str:
-        """Where its record lies; ``digest`` for what came out of one."""
-        return self._row.position.partition(":")[0]
-
-    @property
-    def offset(self) -> int:
-        """Where its record lies in its topic: with the time of acceptance, the order of acceptance."""
-        return int(self._row.position.rpartition(":")[2])
+    def order(self) -> bytes:
+        """Sorts by the order of acceptance: its time; of one batch, which has one time, by where it came from, in the
+        order in which batches are drawn, and by its place there (of a digest: its due time)."""
+        came_from, _, rest = self._row.position.partition(":")
+        place = _DRAWN.index(came_from) << 56 | int(rest.rpartition(":")[2])
+        return self.facts.accepted_ms.to_bytes(8, "big") + place.to_bytes(8, "big")
 
     @property
     def own_id(self) -> bytes:
@@ -203,8 +205,7 @@ class Case:
 
     def wake_at(self, due_ms: int, kind: Kind, detail: str) -> bytes:
         """Schedules; of what falls due at once, what was accepted first comes first."""
-        order = self.facts.accepted_ms.to_bytes(8, "big") + self.offset.to_bytes(8, "big")
-        return self.desk.state.schedule.at(due_ms, Due(kind, self.facts.user_id, order + self.key, detail))
+        return self.desk.state.schedule.at(due_ms, Due(kind, self.facts.user_id, self.order + self.key, detail))
 
     def unwait(self, index: int, keep_queue: bytes | None = None) -> Part:
         """Takes the part out of its wait, wherever that is noted, and returns it. In the queue of the cap

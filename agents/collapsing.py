@@ -26,7 +26,7 @@ def _replaced(case: Case, name: bytes, channel: Channel) -> bool:
     other = Case.load(case.desk, name, case.cause)
     if other is None:
         return True
-    if _is_newer(other, case):
+    if other.order > case.order:  # what waited for its time doesn't replace what came meanwhile
         return False
     by = case.facts.notification_id
     for index, part in enumerate(other.parts):
@@ -40,13 +40,6 @@ def _replaced(case: Case, name: bytes, channel: Channel) -> bool:
     other.save()
     open_elsewhere = any(p.wait or not all(s.end for s in p.sends) for p in other.parts if p.channel != channel)
     return not open_elsewhere and not other.scheduled and not _may_go_on(other)
-
-
-def _is_newer(other: Case, case: Case) -> bool:
-    """Whether it was accepted later: what waited for its time doesn't replace what came meanwhile."""
-    if other.facts.accepted_ms != case.facts.accepted_ms:
-        return other.facts.accepted_ms > case.facts.accepted_ms
-    return other.topic == case.topic and other.offset > case.offset
 
 
 def _hurry(case: Case, part: Part) -> None:

@@ -44,7 +44,7 @@ def send_ended(case: Case, send_id: str, status: Status) -> None:
     elif status in ("expired", "cancelled"):
         if send_id in case.chain.state.live:
             stop_chain(case)
-    else:
+    elif status != "sent" or _is_of_chain(case, send_id):  # (the inbox's item beside it is sent at once)
         _follow(case, reached(case.chain.state, _rule(case.chain), status), status)
 
 
@@ -100,6 +100,15 @@ def _rule(chained: Chained) -> Chain:
 def _in_chain(case: Case, channel: Channel, step: int) -> bool:
     steps = case.chain.state.steps if case.chain is not None else ()
     return step < len(steps) and steps[step] == channel
+
+
+def _is_of_chain(case: Case, send_id: str) -> bool:
+    return any(
+        sent.send_id == send_id
+        for part in case.parts
+        if _in_chain(case, part.channel, part.step)
+        for sent in part.sends
+    )
 
 
 def _is_current(case: Case, channel: Channel, step: int) -> bool:

@@ -11,21 +11,35 @@ from app.domain.digest import DigestItem, DigestRule, OpenDigest, due_of, join, 
 from app.domain.preferences import rhythm_in_force
 from app.domain.routing import Verdict
 from schemas.instants import rfc3339
+from schemas.words import Channel
 from tables.digests import Gathering, digest_key
 from tables.schedule import Due
 
 
-def gather(case: Case, index: int, verdict: Verdict) -> bool:
-    """False where it is the first of a digest that lets the first one out at once: then only the digest is opened."""
+def may_lead(case: Case, channel: Channel, verdict: Verdict) -> bool:
+    """Whether it is the first of a digest that lets the first one out at once, if nothing else keeps it."""
+    rule = verdict.digest
+    assert rule is not None
+    if rule.first != "send" or verdict.over is not None:
+        return False
+    return case.desk.state.digests.get(_key(case, channel, verdict)) is None
+
+
+def lead_digest(case: Case, channel: Channel, verdict: Verdict) -> None:
+    """Opens the digest for those that come after it."""
+    rule = verdict.digest
+    assert rule is not None
+    opened = lead(rule, verdict.digest_key, channel, case.desk.now)
+    _put(case, _key(case, channel, verdict), None, opened, rule)
+
+
+def gather(case: Case, index: int, verdict: Verdict) -> None:
     rule = verdict.digest
     assert rule is not None
     part = case.unwait(index)
     facts, desk = case.facts, case.desk
-    key = digest_key(facts.user_id, rule.name, verdict.digest_key, part.channel)
+    key = _key(case, part.channel, verdict)
     row = desk.state.digests.get(key)
-    if row is None and rule.first == "send" and verdict.over is None:
-        _put(case, key, None, lead(rule, verdict.digest_key, part.channel, desk.now), rule)
-        return False
     item = DigestItem(
         notification_id=facts.notification_id,
         event_type=facts.event_type,
@@ -42,7 +56,11 @@ def gather(case: Case, index: int, verdict: Verdict) -> bool:
     )
     verdict.trail.append(("digest", "wait", rule.name, due_ms))
     case.tell("held", part.channel, "digest", trail=verdict.trail, due=rfc3339(due_ms), **over)
-    return True
+
+
+def _key(case: Case, channel: Channel, verdict: Verdict) -> bytes:
+    assert verdict.digest is not None
+    return digest_key(case.facts.user_id, verdict.digest.name, verdict.digest_key, channel)
 
 
 def _put(case: Case, key: bytes, before: Gathering | None, digest: OpenDigest, rule: DigestRule) -> int:

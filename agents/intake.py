@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
+from msgspec.structs import replace
+
 from agents.announcing import announce
 from agents.case import Case
 from agents.desk import Desk
@@ -21,8 +23,8 @@ from schemas.requests import Request, check_request, content_hash
 from schemas.topics import EVENTS_BULK
 from schemas.words import CHANNELS, Channel
 from tables.dedup import First, dedup_key
-from tables.notifications import Facts, Notification, notification_key
-from tables.routed import RECEIPTS_MS
+from tables.notifications import Facts, Notification, aside_key, notification_key
+from tables.routed import RECEIPTS_MS, routed_key
 
 
 def take_request(desk: Desk, record: LogRecord) -> None:
@@ -37,17 +39,18 @@ def take_request(desk: Desk, record: LogRecord) -> None:
         return  # (whoever has a profile here belongs here)
     origin = origin_of(record)
     notification_id = _notification_id(request, record, origin)
-    facts = _facts(desk, request, record, notification_id)
     key = notification_key(user_id, notification_id, request.replay_id)
     position = origin or position_of(record)
-    content = content_hash(request, facts.template_id)
     before = desk.state.notifications.get(key)
+    if before is not None and before.position == position:
+        return  # read again: all of it was done
+    facts = _facts(desk, request, record, notification_id)
+    content = content_hash(request, facts.template_id)
     if before is not None:
-        if before.position == position:
-            return  # read again: all of it was done
-        if before.is_open or record.timestamp - before.facts.recorded_ms < desk.policy.dedup_keys_ms:
+        if before.still_waits or record.timestamp - before.facts.recorded_ms < desk.policy.dedup_keys_ms:
             _tell_repeated(desk, before, facts, content, position, record.timestamp)
             return
+        _set_aside(desk, key, before)
     row = Notification(
         facts=facts,
         position=position,
@@ -135,10 +138,11 @@ def _first_that_said_it(case: Case) -> str | None:
     dedup = case.desk.state.dedup
     key = dedup_key(facts.user_id, case.content)
     first = dedup.get(key)
-    if first is not None and facts.recorded_ms - first.recorded_ms < window_ms:
+    if first is not None and abs(facts.recorded_ms - first.recorded_ms) < window_ms:
         return first.notification_id
-    until_ms = max(case.desk.now, facts.recorded_ms) + window_ms
-    dedup.put(key, First(facts.notification_id, facts.recorded_ms, until_ms))
+    if first is None or facts.recorded_ms > first.recorded_ms:  # (a slower lane may tell of earlier times)
+        until_ms = max(case.desk.now, facts.recorded_ms) + window_ms
+        dedup.put(key, First(facts.notification_id, facts.recorded_ms, until_ms))
     case.trail.append(("duplicate", True))
     return None
 
@@ -152,6 +156,16 @@ def _tell_repeated(
         detail["differs"] = True
     said = facts if before.is_forgotten else before.facts
     announce(desk, said, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
+
+
+def _set_aside(desk: Desk, key: bytes, before: Notification) -> None:
+    """The same id begins anew: the row makes room, and what yet comes back of its sends still finds it."""
+    aside = aside_key(key, before.facts.recorded_ms)
+    desk.state.notifications.put(aside, before)
+    for sent in (sent for part in before.parts for sent in part.sends):
+        routed = desk.state.routed.get(routed_key(sent.send_id))
+        if routed is not None:
+            desk.state.routed.put(routed_key(sent.send_id), replace(routed, notification=aside))
 
 
 def _notification_id(request: Request, record: LogRecord, origin: str | None) -> str:
@@ -195,11 +209,13 @@ def _facts(desk: Desk, request: Request, record: LogRecord, notification_id: str
         created_ms=created_ms,
         accepted_ms=desk.now,
         recorded_ms=record.timestamp,
-        expires_ms=_expires_ms(request, rule, created_ms),
+        expires_ms=_expires_ms(request, rule, created_ms, record.timestamp),
     )
 
 
-def _expires_ms(request: Request, rule: EventRule, created_ms: int) -> int:
+def _expires_ms(request: Request, rule: EventRule, created_ms: int, recorded_ms: int) -> int:
+    """A ``send_at`` that was past when it was asked for means now, also for what counts from it."""
     if request.expires_at is not None:
         return to_ms(request.expires_at)
-    return (created_ms if request.send_at is None else to_ms(request.send_at)) + rule.expires_after_ms
+    begins_ms = created_ms if request.send_at is None else max(to_ms(request.send_at), recorded_ms)
+    return begins_ms + rule.expires_after_ms

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from agents.case import Case
 from agents.collapsing import replace_older
-from agents.gathering import gather
+from agents.gathering import gather, lead_digest, may_lead
 from agents.places import join_queue
 from agents.queueing import queue
 from app.domain.routing import Verdict, judge_channel
@@ -75,15 +75,16 @@ def judge_again(case: Case, index: int) -> bool:
 
 def judge_part(case: Case, index: int) -> None:
     """Asks every rule of a channel and does what they say."""
-    verdict = _verdict(case, index)
-    if verdict.act == "digest":
-        assert verdict.digest is not None
-        if gather(case, index, verdict):
-            replace_older(case, case.parts[index].channel)
-            return
-        case.parts[index] = replace(case.parts[index], undigested=True)  # it leads: out at once, the next are gathered
-        verdict = _verdict(case, index)
     part = case.parts[index]
+    verdict = _verdict(case, part, part.undigested)
+    if verdict.act == "digest":
+        leading = _verdict(case, part, True) if may_lead(case, part.channel, verdict) else None
+        if leading is None or leading.act != "queue":
+            gather(case, index, verdict)
+            replace_older(case, part.channel)
+            return
+        lead_digest(case, part.channel, verdict)
+        verdict = leading
     match verdict.act:
         case "queue":
             queue(case, index, verdict)
@@ -107,8 +108,8 @@ def judge_part(case: Case, index: int) -> None:
             case.end_part(index, "suppressed", verdict.reason, trail=verdict.trail)
 
 
-def _verdict(case: Case, index: int) -> Verdict:
-    desk, part = case.desk, case.parts[index]
+def _verdict(case: Case, part: Part, undigested: bool) -> Verdict:
+    desk = case.desk
     windows = desk.state.windows.get(case.facts.user_id.encode()) or NO_WINDOWS
     return judge_channel(
         part.channel,
@@ -118,7 +119,7 @@ def _verdict(case: Case, index: int) -> Verdict:
         desk.providers,
         windows.places,
         windows.waiting,
-        part.undigested,
+        undigested,
         desk.now,
     )
 
@@ -130,7 +131,7 @@ def _hold(case: Case, index: int, verdict: Verdict) -> None:
     cap = verdict.over.cap.name if verdict.over is not None else None
     part = case.unwait(index, keep_queue=cap.encode() if cap is not None else None)
     until = verdict.until_ms
-    due = case.wake_at(min(until, case.facts.expires_ms), "judge", str(index))
+    due = case.wake_at(min(verdict.due_ms, case.facts.expires_ms), "judge", str(index))
     if cap is not None:
         join_queue(case.desk, case.facts.user_id, case.own_id, cap)
     case.parts[index] = replace(part, wait=verdict.reason, until_ms=until, due=due, waits_for=(cap or "").encode())

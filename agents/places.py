@@ -24,23 +24,23 @@ def take_places(desk: Desk, user_id: str, own_id: bytes, category: str, channel:
     windows.put(key, Windows(places, row.waiting, max(row.until_ms, now + longest_ms)))
 
 
-def give_places_back(
-    desk: Desk, user_id: str, own_id: bytes, category: str, channel: Channel, kept_by: frozenset[Channel]
-) -> None:
+def give_places_back(desk: Desk, user_id: str, own_id: bytes, channel: Channel, kept_by: frozenset[Channel]) -> None:
     """Of the caps that count nothing on the channels ``kept_by``, where a provider may have accepted the notification;
-    whoever waits for such a place is woken."""
+    whoever waits for such a place is woken. Of any category: the policy may have moved its event type since."""
     key = user_id.encode()
     row = desk.state.windows.get(key)
     if row is None:
         return
     places = dict(row.places)
-    for cap in desk.policy.caps_of(category, channel):
-        if any(cap.counts(category, other) for other in kept_by):
+    for cap in desk.policy.caps:
+        if not cap.concerns(channel) or any(cap.concerns(other) for other in kept_by):
             continue
         window = places.get(cap.name, b"")
-        places[cap.name] = give_back(window, own_id)
-        if places[cap.name] != window and row.waiting.get(cap.name):
-            wake_queue_now(desk, user_id, cap.name)
+        left = give_back(window, own_id)
+        if left != window:
+            places[cap.name] = left
+            if row.waiting.get(cap.name):
+                wake_queue_now(desk, user_id, cap.name)
     if places != row.places:
         desk.state.windows.put(key, replace(row, places=places))
 

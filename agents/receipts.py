@@ -112,8 +112,7 @@ def _settled(case: Case, index: int | None, at: int | None, receipt: Receipt) ->
     _note(case, index, at, replace(sent, end=receipt.settled))
     if receipt.settled in _UNSENT:
         kept_by = frozenset(other.channel for other in case.parts if any(s.end not in _UNSENT for s in other.sends))
-        facts = case.facts
-        give_places_back(case.desk, facts.user_id, case.own_id, case.rule.category.name, part.channel, kept_by)
+        give_places_back(case.desk, case.facts.user_id, case.own_id, part.channel, kept_by)
     _retire_address(case, part.channel, sent, receipt)
     send_ended(case, sent.send_id, receipt.settled)
 

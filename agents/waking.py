@@ -11,7 +11,7 @@ from agents.judging import judge_again
 from tables.notifications import notification_key
 from tables.schedule import Due, due_ms_of
 
-#: Before the key of the notification in a wait's subject: when it was accepted, and where its record lies.
+#: Before the key of the notification in a wait's subject: its place in the order of acceptance.
 _ORDER_BYTES = 16
 
 
@@ -64,7 +64,7 @@ def end_quiet_holds(desk: Desk, user_id: str, cause: str) -> None:
     """The user's hours, zone or DND changed: what they hold is judged again, in order of acceptance."""
     cases = (Case.load(desk, row.notification, cause) for row in desk.state.pending.of_user(user_id))
     held = [case for case in cases if case is not None and any(part.wait == "quiet_hours" for part in case.parts)]
-    for case in sorted(held, key=lambda case: (case.facts.accepted_ms, case.offset)):
+    for case in sorted(held, key=lambda case: case.order):
         judge_parts_again(case, [i for i, part in enumerate(case.parts) if part.wait == "quiet_hours"])
         case.save()
 

@@ -114,6 +114,12 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
         """Whether anything of it waits here or may yet begin."""
         return is_open(self.scheduled, self.parts, self.chain)
 
+    @property
+    def still_waits(self) -> bool:
+        """Whether anything of it has not come to its end, here or with its channel's role."""
+        sends = (sent for part in self.parts for sent in part.sends)
+        return self.is_open or (not self.is_forgotten and any(not sent.end for sent in sends))
+
 
 def forgotten(row: Notification) -> Notification:
     """Of an erased user's notification: what recognises the same request and its sends again, and nothing else."""
@@ -148,6 +154,11 @@ def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> b
 NOTIFICATIONS: TableSpec[Notification] = TableSpec(
     "notifications", Notification, expires=lambda row: None if row.is_open else row.until_ms
 )
+
+
+def aside_key(key: bytes, recorded_ms: int) -> bytes:
+    """Of a row whose key another one has now, accepted later with the same id."""
+    return key + f"\0{recorded_ms}".encode()
 
 
 def notification_key(user_id: str, notification_id: str, replay_id: str | None = None) -> bytes:

@@ -29,8 +29,10 @@ class Cap:
 
     def counts(self, category: str, channel: Channel) -> bool:
         """Whether a send of this category on this channel takes a place here, and is stopped when there is none."""
-        if self.category is not None and self.category != category:
-            return False
+        return (self.category is None or self.category == category) and self.concerns(channel)
+
+    def concerns(self, channel: Channel) -> bool:
+        """Whether it counts anything on this channel."""
         return channel == self.channel if self.channel is not None else channel != "in_app"
 
 

@@ -81,7 +81,9 @@ class Verdict(Struct, gc=False):
     act: Act
     trail: list[Entry]
     reason: str | None = None
+    #: When what holds it ends, and when it is let go (later, where holds are spread).
     until_ms: int = 0
+    due_ms: int = 0
     over: Over | None = None
     digest: DigestRule | None = None
     #: The value that tells the rule's digests apart.
@@ -138,9 +140,10 @@ def judge_channel(
         return verdict
     if (verdict := _capped(channel, subject, policy, windows, waiting, undigested, critical, now, trail)) is not None:
         return verdict
-    until = _quiet_until(channel, recipient, policy, critical, now, trail)
-    if until is not None:
-        return Verdict("hold", trail, "quiet_hours", until)
+    ends = _quiet_until(channel, recipient, policy, critical, now, trail)
+    if ends is not None:
+        due = ends + spread_offset_ms(policy.quiet_spread_ms, recipient.user_id)
+        return Verdict("hold", trail, "quiet_hours", ends, due)
     return Verdict("queue", trail, targets=targets)
 
 
@@ -252,7 +255,7 @@ def _capped(
             return Verdict("digest", trail, "digest", over=over, digest=rule, digest_key=key)
     if cap.over == "defer":
         trail.append(("cap", "wait", *asked))
-        return Verdict("hold", trail, "rate_cap", over.free_at_ms, over)
+        return Verdict("hold", trail, "rate_cap", over.free_at_ms, over.free_at_ms, over)
     trail.append(("cap", False, *asked))
     return Verdict("suppress", trail, "rate_cap", over=over)
 
@@ -271,6 +274,5 @@ def _quiet_until(
     if ends is None:
         trail.append(("quiet_hours", True, "day", recipient.zone))
         return None
-    until = ends + spread_offset_ms(hours.spread_ms, recipient.user_id)
-    trail.append(("quiet_hours", "wait", recipient.zone, until, hours.start, hours.end))
-    return until
+    trail.append(("quiet_hours", "wait", recipient.zone, ends, hours.start, hours.end))
+    return ends

@@ -295,3 +295,27 @@ def test_a_digest_that_opens_with_its_first_lets_it_out_at_once() -> None:
 
     assert now == [("queued", "push", None)] + [("held", "push", "digest")] * 2
     assert [len(send.items or []) for send in router.sends] == [0, 2]
+
+
+@pytest.mark.parametrize("over", ["suppress", "defer", "{digest: social}"])
+def test_a_first_one_that_a_cap_would_keep_is_gathered(over: str) -> None:
+    cap = f"caps:\n  - {{name: pushes, channel: push, limit: 1, window: 10m, over: {over}}}\n"
+    router = social(SOCIAL.replace("max_items: 4", "max_items: 4, first: send") + cap)
+    router.request(event_type="alarm.raised", channels=["push"])
+    for n in range(2):
+        like(router, n)
+    held = decided(router)[1:]
+    router.after(HOUR)
+
+    assert held == [("held", "push", "digest")] * 2
+    assert [len(send.items or []) for send in router.sends[1:]] == [2]
+
+
+def test_a_first_one_that_quiet_hours_would_keep_is_gathered() -> None:
+    quiet = 'defaults:\n  quiet_hours: {start: "12:00", end: "12:30"}\n'
+    router = social(quiet + SOCIAL.replace("max_items: 4", "max_items: 4, first: send"))
+    for n in range(2):
+        like(router, n)
+    router.after(HOUR)
+
+    assert [len(send.items or []) for send in router.sends] == [2]

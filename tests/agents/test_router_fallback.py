@@ -49,6 +49,20 @@ def test_a_state_of_until_ends_the_chain(status: str) -> None:
     assert ("queued", "sms", None) not in decided(router)
 
 
+def test_that_the_inbox_has_its_item_beside_the_chain_is_no_state_of_until() -> None:
+    router = chained(CHAINED.replace("[delivered, opened]", "[sent]"))
+    router.request(event_type="payment.failed")
+    inbox, push = router.sends
+    router.settled(inbox, "sent")
+    router.settled(push, "failed")
+    sms = router.sends[2]
+    router.settled(sms, "sent")
+    router.after(HOUR)
+
+    assert [send.channel for send in router.sends] == ["in_app", "push", "sms"]
+    assert router.withdrawals == []
+
+
 def test_a_state_of_until_that_comes_late_cancels_what_is_not_sent_yet() -> None:
     router = chained()
     router.request(event_type="payment.failed")

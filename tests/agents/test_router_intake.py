@@ -7,7 +7,7 @@ import pytest
 
 from schemas import topics
 from schemas.instants import rfc3339
-from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness, template
+from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness, catalog, template
 
 
 @pytest.fixture
@@ -78,6 +78,16 @@ def test_the_same_position_again_does_nothing(router: Harness) -> None:
     assert (router.events, router.sends) == ([], [])
 
 
+def test_the_same_position_again_does_nothing_though_the_policy_would_refuse_it_now(router: Harness) -> None:
+    record = router.request(idempotency_key="k")
+    router.machine.catalog = catalog(POLICY.replace(", template: note}", "}"), version=2)
+    router.forget()
+
+    router.again(record)
+
+    assert (router.events, router.dead) == ([], [])
+
+
 def test_the_same_key_again_is_repeated_and_changes_nothing(router: Harness) -> None:
     router.request(idempotency_key="k", data={"n": 1})
     router.forget()
@@ -99,6 +109,7 @@ def test_the_same_key_of_another_source_is_another_notification(router: Harness)
 
 def test_the_same_key_after_the_window_is_a_new_one(router: Harness) -> None:
     router.request(idempotency_key="k", channels=["email"])
+    router.settled(router.sends[0], "sent")
     router.after(7 * 24 * HOUR)
 
     router.request(idempotency_key="k", channels=["email"])
@@ -114,6 +125,39 @@ def test_the_same_key_is_repeated_as_long_as_the_first_waits(router: Harness) ->
     router.request(idempotency_key="k")
 
     assert router.last()["status"] == "repeated"
+
+
+def test_the_same_key_is_repeated_as_long_as_a_send_of_the_first_has_no_end(router: Harness) -> None:
+    """Its channel's role may hold it, or wait to try it again."""
+    router.request(idempotency_key="k", channels=["email", "push"])
+    router.settled(router.sends[1], "sent")
+    router.after(8 * 24 * HOUR)
+
+    router.request(idempotency_key="k", channels=["email", "push"])
+    router.settled(router.sends[0], "unknown")
+    router.request(idempotency_key="k", channels=["email", "push"])
+
+    assert [status for status, _, _ in router.told()[3:]] == ["repeated", "accepted", "queued", "queued"]
+
+
+def test_what_comes_back_of_the_first_is_told_though_the_same_key_began_anew(router: Harness) -> None:
+    router.request(idempotency_key="k", channels=["email"])
+    (first,) = router.sends
+    router.settled(first, "sent")
+    router.after(8 * 24 * HOUR)
+    router.request(idempotency_key="k", channels=["email"], data={"n": 2})
+    router.forget()
+
+    router.receipt(first, "complained")
+    router.receipt(first, "opened", bare=True)
+
+    assert [(e["status"], e["send_id"]) for e in router.events] == [
+        ("complained", first.send_id),
+        ("delivered", first.send_id),
+        ("opened", first.send_id),
+    ]
+    assert [command["type"] for command in router.commands] == ["suppression.add"]
+    assert router.dead == []
 
 
 def test_what_says_the_same_without_a_key_is_a_duplicate_of_the_first(router: Harness) -> None:
@@ -156,6 +200,18 @@ def test_the_window_of_duplicates_ends_when_it_is_over(router: Harness, after: i
     router.request(data={"n": 1}, channels=["email"])
 
     assert (router.last()["reason"] == "duplicate") is (after < 10 * MINUTE)
+
+
+@pytest.mark.parametrize("before", [10 * MINUTE - 1, 10 * MINUTE])
+def test_the_window_of_duplicates_is_as_wide_for_a_slower_lane(router: Harness, before: int) -> None:
+    """What is read first is the first, and keeps its window, though another was recorded earlier."""
+    router.request(data={"n": 1}, channels=["email"])
+    router.request(data={"n": 1}, channels=["email"], topic=topics.EVENTS_BULK, timestamp=NOON - before)
+    slower = router.last()
+    router.request(data={"n": 1}, channels=["email"], timestamp=NOON + 10 * MINUTE - 1)
+
+    assert (slower["reason"] == "duplicate") is (before < 10 * MINUTE)
+    assert router.last()["detail"]["of"] == router.events[0]["notification_id"]
 
 
 def test_requests_without_data_and_content_are_no_duplicates(router: Harness) -> None:

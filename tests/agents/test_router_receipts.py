@@ -8,7 +8,7 @@ import pytest
 from schemas import topics
 from schemas.instants import from_ms, rfc3339
 from schemas.sends import Send
-from tests.agents.harness import HOUR, NOON, POLICY, Harness
+from tests.agents.harness import HOUR, NOON, POLICY, Harness, catalog
 
 CAPPED = POLICY + "caps:\n  - {name: mails, channel: email, limit: 1, window: 24h}\n"
 
@@ -188,6 +188,18 @@ def test_a_device_that_was_registered_since_stays() -> None:
     router.settled(router.sends[0], "failed", reason="invalid_token", detail={"invalid_since": NOON + 1})
 
     assert [device.device_id for device in router.states[0].known.devices("ann")] == ["d1"]
+
+
+def test_a_place_is_given_back_though_the_policy_has_moved_the_event_type_since() -> None:
+    of_mail = POLICY + "caps:\n  - {name: mails, category: mail, limit: 1, window: 24h}\n"
+    router, send = sent(of_mail)
+    moved = of_mail.replace("mail.sent: {category: mail,", "mail.sent: {category: orders,")
+    router.machine.catalog = catalog(moved, version=2)
+    router.settled(send, "failed")
+    router.machine.catalog = catalog(of_mail, version=3)
+    router.request(event_type="mail.sent")
+
+    assert router.last()["status"] == "queued"
 
 
 def test_an_end_without_acceptance_gives_the_place_back() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from schemas import topics
 from schemas.instants import rfc3339
 from tests.agents.harness import HOUR, NOON, POLICY, Harness
 
@@ -134,8 +135,10 @@ def test_it_is_scheduled_until_send_at_and_judged_by_what_is_known_then() -> Non
 def test_a_send_at_that_is_past_means_now() -> None:
     router = known()
     router.request(event_type="mail.sent", send_at=rfc3339(NOON - HOUR))
+    router.request(event_type="mail.sent", send_at="2020-01-01T00:00:00Z")
 
-    assert router.told()[1] == ("queued", "email", None)
+    assert router.told()[1::2] == [("queued", "email", None)] * 2
+    assert [send.expires_at for send in router.sends] == [NOON + 48 * HOUR] * 2
 
 
 def test_expiry_counts_from_send_at() -> None:
@@ -183,6 +186,29 @@ def test_holds_end_in_the_order_of_acceptance() -> None:
     router.at(NOON + 20 * HOUR)
 
     assert [send.notification_id for send in router.sends] == order
+
+
+def test_of_one_batch_what_the_more_urgent_lane_brought_was_accepted_first() -> None:
+    router = night()
+    for n in range(3):
+        router.request(channels=["push"], topic=topics.EVENTS, data={"n": n}, campaign_id="first")
+    router.request(channels=["push"], topic=topics.EVENTS_BULK, campaign_id="last")
+    router.at(NOON + 20 * HOUR)
+
+    assert [send.campaign_id for send in router.sends] == ["first", "first", "first", "last"]
+
+
+def test_a_hold_is_told_until_the_night_ends_and_let_go_within_the_spread() -> None:
+    router = known(QUIET.replace("channels: [push, sms]", "spread: 2h", 1))
+    router.at(NOON + 11 * HOUR)
+    router.request(channels=["push"])
+    router.at(NOON + 20 * HOUR)
+    early = router.sends[:]
+    router.at(NOON + 22 * HOUR)
+
+    assert router.events[1]["detail"]["until"] == rfc3339(NOON + 20 * HOUR)
+    assert (len(early), len(router.sends)) == (0, 1)
+    assert router.last()["occurred_at"] > rfc3339(NOON + 20 * HOUR)
 
 
 def test_what_expires_in_the_night_is_expired_and_not_sent() -> None:

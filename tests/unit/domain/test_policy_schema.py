@@ -63,15 +63,16 @@ def value_of(draw: st.DrawFn, schema: dict[str, Any]) -> Any:
         case "boolean":
             return draw(st.booleans())
         case _:
-            return draw(text_of(schema.get("pattern")))
+            return draw(text_of(schema.get("pattern"), schema.get("maxLength", 100)))
 
 
 @cache
-def text_of(pattern: str | None) -> st.SearchStrategy[str]:
+def text_of(pattern: str | None, longest: int) -> st.SearchStrategy[str]:
     few = [text for text in ("a", "b", "other", "UTC") if pattern is None or re.search(pattern, text)]
     if pattern is None:
         return st.sampled_from(few)
     made = st.from_regex(pattern.replace("$", r"\Z"), alphabet=st.characters(codec="ascii"))
+    made = made.filter(lambda text: len(text) <= longest)
     return st.sampled_from(few) | made if few else made
 
 
