@@ -19,6 +19,7 @@ from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL
 from schemas.words import ENDS, Channel, Status
 from tables.notifications import Chained, Facts, Notification, Part, is_open
 from tables.profiles import NOBODY
+from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, Kind
 
 #: What a batch draws requests from, in this order.
@@ -69,16 +70,20 @@ class Case:
         return cls(desk, key, row, cause) if row is not None else None
 
     def save(self) -> None:
-        """Writes the row; the request is kept only as long as something of it is open."""
+        """Writes the row; the request is kept only as long as something of it is open, the row as long as receipts of
+        what went out then may come."""
         opened = is_open(self.scheduled, self.parts, self.chain)
         row = self._row
+        until_ms = row.until_ms
+        if self._was_open and not opened:
+            until_ms = max(until_ms, self.desk.now + RECEIPTS_MS)
         self.desk.state.notifications.put(
             self.key,
             Notification(
                 self.facts,
                 row.position,
                 row.content,
-                row.until_ms,
+                until_ms,
                 self.raw if opened else b"",
                 tuple(self.parts),
                 self.chain,

@@ -16,6 +16,7 @@ from schemas.requests import Request
 from schemas.sends import Item
 from tables.digests import Gathering, digest_key
 from tables.notifications import Facts, Notification, notification_key
+from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, due_ms_of
 
 #: The source of what digests say.
@@ -197,7 +198,7 @@ def _notification(
         facts=facts,
         position=f"digest:{desk.state.partition}:{due_ms}",
         content=b"",
-        until_ms=desk.now + policy.dedup_keys_ms,
+        until_ms=desk.now + max(policy.dedup_keys_ms, RECEIPTS_MS),
         request=msgspec.json.encode(request),
         items=msgspec.json.encode([_item(item) for item in outcome.items]),
     )

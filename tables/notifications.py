@@ -93,7 +93,7 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     position: str
     #: A hash of what it says.
     content: bytes
-    #: As long as a repeated request is known as one, Unix ms.
+    #: As long as a repeated request is known as one, and its sends to their receipts, Unix ms.
     until_ms: int
     #: The request's JSON, as long as anything of it waits or may yet begin; else empty.
     request: bytes = b""

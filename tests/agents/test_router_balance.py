@@ -236,3 +236,27 @@ def test_users_whose_records_are_interleaved_are_judged_as_if_alone(turns: list[
     together = played(USERS)
     for user in USERS:
         assert played([user])[user] == together[user]
+
+
+#: Of one moment: more pushes than there are places for, one of them said twice, and enough likes for a digest.
+AT_ONCE = [
+    *[("order.shipped", "push", n) for n in (0, 1, 2, 3, 3)],
+    *[("like.made", "push", n) for n in (0, 1)],
+    ("mail.sent", "email", 0),
+    ("payment.failed", "email", 0),
+]
+
+
+@relaxed
+@given(st.permutations(AT_ONCE), st.sampled_from([0, HOUR]))
+def test_what_comes_at_one_moment_comes_to_as_much_in_any_order(order: list[tuple[str, str, int]], after: int) -> None:
+    """At noon, or in the quiet hours."""
+
+    def come_to(asked: list[tuple[str, str, int]]) -> Counter[tuple[Any, ...]]:
+        router = play([("time", after)])
+        for event_type, channel, n in asked:
+            router.request("ann", event_type, channels=[channel], data={"n": n})
+        router.after(24 * HOUR)
+        return Counter(router.told())
+
+    assert come_to(order) == come_to(AT_ONCE)

@@ -107,3 +107,20 @@ def test_weeks_of_traffic_leave_no_more_rows_than_their_windows_hold() -> None:
     traffic.world.sweep()
     left = {table for (role, table), rows in traffic.world.table_sizes().items() if rows and role != "in_app"}
     assert left == {"profiles", "tokens"}  # what is known of users; the inbox keeps its items longer
+
+
+def test_what_goes_out_long_after_it_was_asked_for_is_known_to_what_comes_back_of_it() -> None:
+    world = World(POLICY.replace("keys: 7d", "keys: 1h"), at="2026-01-05T12:00:00Z")
+    world.user("ann")
+    late = world.request("ann", "order.shipped", channels=["email"], send_at="2026-03-05T12:00:00Z")
+    for n in range(2):
+        world.request("ann", "comment", channels=["email"], at="2026-03-05T12:00:00Z", data={"n": n})
+    world.advance(hours=2)
+    world.sweep()
+    scheduled, digest = world.sent("ann")
+
+    for sent in (scheduled, digest):
+        world.receipt(sent, "opened")
+
+    assert scheduled.notification_id == late
+    assert [world.events("ann", sent.notification_id)[-1].status for sent in (scheduled, digest)] == ["opened"] * 2

@@ -49,6 +49,26 @@ async def test_what_became_known_while_a_send_lay_queued_stops_the_call(world: W
     assert [len(await world.shown(name)) for name in (opted_out, cancelled, low, kept)] == [0, 0, 0, 1]
 
 
+async def test_low_sends_are_shed_while_too_many_wait_for_their_provider(world: World) -> None:
+    ann, *others = [await world.person("android") for _ in range(5)]
+    for other in others:
+        await world.misbehave("fcm", "error", other.tokens["android"], code="QUOTA_EXCEEDED", retry_after=20)
+    throttled = [await world.ask(other, "order.shipped", channels=["push"]) for other in others]
+    for name in throttled:
+        await world.becomes(name, "push", "retrying", "QUOTA_EXCEEDED")
+
+    async def is_shed_sooner_than_by_its_age() -> bool:
+        low = await world.ask(ann, "order.shipped", channels=["push"], priority="low")
+        end = await world.end_of(low, "push")
+        queued = world.told(low, "push")[0]
+        took_ms = parse_ms(end["occurred_at"]) - parse_ms(queued["occurred_at"])
+        return (end["status"], end["reason"]) == ("suppressed", "shed") and took_ms < 1000
+
+    await eventually(is_shed_sooner_than_by_its_age, LIMIT_S)
+    normal = await world.ask(ann, "order.shipped", channels=["push"])
+    await world.becomes(normal, "push", "sent")
+
+
 async def test_a_lost_answer_is_asked_after_sent_again_or_given_up(world: World) -> None:
     ann, bob, cat = [await world.person() for _ in range(3)]
     await world.misbehave("twilio", "accept_and_hang", ann.phone)

@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaProducer
 from app.demo.watching import LogWatch
 from app.dev.system import DevSystem
 from schemas.topics import COMMANDS, EVENTS, RECEIPTS
+from schemas.words import ENDS
 from tests.conftest import eventually
 
 _REPOSITORY = Path(__file__).parents[3]
@@ -130,6 +131,15 @@ class World:
     def story(self, notification: str, channel: str | None = None) -> list[str | tuple[str, str]]:
         """Statuses in order, with the reason where there is one."""
         return [_word(event) for event in self.told(notification, channel)]
+
+    async def end_of(self, notification: str, channel: str) -> Event:
+        """Waits for its end on a channel on which it has one send."""
+
+        def ends() -> list[Event]:
+            return [event for event in self.told(notification, channel) if event["status"] in ENDS]
+
+        await self.until(lambda: bool(ends()))
+        return ends()[0]
 
     async def becomes(self, notification: str, channel: str | None, status: str, reason: str | None = None) -> Event:
         """Waits for an event and returns it; fails with what was told instead."""
