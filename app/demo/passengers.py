@@ -11,8 +11,8 @@ from app.demo.flights import Airport, Flight
 
 _HOME = "America/New_York"
 #: People who are on far more flights than anyone: the caps are for them.
-_FREQUENT_FLYERS = 12
-_FREQUENT_SHARE = 0.04
+_FREQUENT_FLYERS = 4
+_FREQUENT_SHARE = 0.06
 _NIGHT_NOW_SHARE = 0.15
 #: Of those for whom it is night; the others sleep on to the end.
 _EARLY_RISER_SHARE = 0.6
