@@ -17,6 +17,7 @@ from schemas import topics
 Internal = Mapping[str, Sequence[str]]
 
 _MIB = 1 << 20
+_TEN_MINUTES_MS = str(int(timedelta(minutes=10).total_seconds() * 1000))
 _SET_ON_TOPIC = 1  # DescribeConfigs' source of a value that was set on the topic itself
 _TOPIC_EXISTS = 36
 _SEEN_LIMIT_S = 30.0
@@ -62,10 +63,15 @@ def _compacted(max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
     }
 
 
+def _changelog() -> dict[str, str]:
+    """A row that came late is the last word on its key until the partition's owner has seen it and said it again: that
+    takes seconds (``app/streaming/checkpoints.py``), and compaction may not be faster."""
+    return _compacted(16 * _MIB) | {"min.compaction.lag.ms": _TEN_MINUTES_MS}
+
+
 def _journal() -> dict[str, str]:
     """All entries have one key, so that compaction takes what is surely carried out, and never the last of them."""
-    ten_minutes = str(int(timedelta(minutes=10).total_seconds() * 1000))
-    return _compacted(16 * _MIB) | {"min.compaction.lag.ms": ten_minutes, "segment.ms": ten_minutes}
+    return _compacted(16 * _MIB) | {"min.compaction.lag.ms": _TEN_MINUTES_MS, "segment.ms": _TEN_MINUTES_MS}
 
 
 def declare(kafka: Kafka, internal: Internal) -> tuple[Topic, ...]:
@@ -80,7 +86,7 @@ def declare(kafka: Kafka, internal: Internal) -> tuple[Topic, ...]:
         topics.DEAD: _kept_for(month),
     }
     for role, tables in internal.items():
-        keyed |= {topics.changelog_topic(role, table): _compacted(16 * _MIB) for table in tables}
+        keyed |= {topics.changelog_topic(role, table): _changelog() for table in tables}
         keyed[topics.journal_topic(role)] = _journal()
     single = {topics.CONFIG: _compacted(), topics.OWNERS: _compacted()}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}

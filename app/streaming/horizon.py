@@ -5,7 +5,7 @@ the partition's commands have been handled up to an end offset that was asked fo
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -42,6 +42,12 @@ class CommandsHorizon:
         if self._next is None:
             self._next = asyncio.create_task(self._ask())
         return (await asyncio.shield(self._next))[partition]
+
+    async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
+        """Where the partition of these topics ends, as of some moment after this call began. Raises KafkaError."""
+        assert self._consumer is not None
+        ends = await self._consumer.end_offsets([TopicPartition(topic, partition) for topic in topics])
+        return {tp.topic: offset for tp, offset in ends.items()}
 
     async def _ask(self) -> dict[int, int]:
         assert self._consumer is not None

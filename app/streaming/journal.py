@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from app.domain.out import Produce
+from app.streaming.stamps import Stamp, make_stamp, read_stamp
 
 #: Keys, so that compaction leaves the last entry and the last claim.
 ENTRY, CLAIM = b"", b"claim"
@@ -54,8 +55,8 @@ class Appender(Protocol):
         ...
 
 
-#: Whether the journal's partition holds a claim in these offsets, the second not included.
-Claimed = Callable[[int, int, int], Awaitable[bool]]
+#: Whether the journal's partition holds a claim in these offsets, the second not included; None: whatever comes.
+Claimed = Callable[[int, int, int | None], Awaitable[bool]]
 
 encode_entry: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Entry).decode
@@ -103,6 +104,18 @@ class OwnedJournal:
         self._next = self._claim + 1
         return self._claim
 
+    async def stamp(self, seen: Stamp) -> Stamp:
+        """What this owner's rows have to say. ``seen``: the highest that rows say which were there before.
+
+        Raises Fenced where that is of a worker which has claimed the partition since.
+        """
+        generation, claim = read_stamp(seen)
+        if claim < self._claim:
+            return make_stamp(generation, self._claim)
+        if await self._claimed(self._partition, self._next, None):
+            raise self._fenced()
+        return make_stamp(generation + 1, self._claim)  # nobody has: the journal was made anew
+
     async def append(
         self, positions: dict[str, int], changes: dict[str, dict[bytes, bytes | None]], outputs: list[Produce]
     ) -> tuple[Bookmark, Entry]:
@@ -110,6 +123,9 @@ class OwnedJournal:
         entry = Entry(positions, changes, outputs, self._claim)
         offset = await self._appender.append(self._topic, self._partition, encode_entry(entry))
         if offset != self._next and await self._claimed(self._partition, self._next, offset):
-            raise Fenced(f"{self._topic}[{self._partition}] was claimed by another worker")
+            raise self._fenced()
         self._next = offset + 1
         return Bookmark(offset, self._claim), entry
+
+    def _fenced(self) -> Fenced:
+        return Fenced(f"{self._topic}[{self._partition}] was claimed by another worker")

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from app.domain.out import SAME_PARTITION, Produce
 from app.streaming.crashing import reach
 
-_NO_HEADERS: list[tuple[str, bytes]] = []
+_NO_HEADERS: list[tuple[str, bytes]] = []  # (aiokafka takes nothing but lists)
 _BATCH_BYTES = 512 * 1024
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
@@ -91,7 +91,9 @@ class BatchProducer:
         sent: list[tuple[asyncio.Future[Any], int]] = []
         batch = producer.create_batch()
         for record in records:
-            headers = list(record.headers) if record.headers else _NO_HEADERS
+            headers = record.headers or _NO_HEADERS
+            if not isinstance(headers, list):
+                headers = list(headers)
             appended = batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=headers)
             if appended is None:
                 sent.append(await self._submit(batch, topic, partition))

@@ -13,9 +13,10 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.streaming.journal import CLAIM, Bookmark, Entry, valid_entries
+from app.streaming.journal import CLAIM, Bookmark, Entry, Fenced, valid_entries
 from app.streaming.producing import MAX_REQUEST_BYTES
-from app.streaming.store import PartitionStore
+from app.streaming.stamps import Stamp, stamp_of
+from app.streaming.store import PartitionStore, Reached
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +34,20 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What the journal holds: entries still to be carried out, oldest first, and the last one's positions."""
+    """What the journal holds: the last entry, if it is still to be carried out, and the last one's positions."""
 
-    entries: list[tuple[Bookmark, Entry]]
+    entry: tuple[Bookmark, Entry] | None
     positions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What ``restore`` did. ``rows``: how many came; ``ends``: up to where each table's changelog was read; ``late``:
+    the rows of each table of which the changelog's last word came late, so that its owner has to say them again."""
+
+    rows: int
+    ends: dict[str, int]
+    late: dict[str, set[bytes]]
 
 
 class Restorer:
@@ -50,15 +61,15 @@ class Restorer:
 
     async def restore(
         self, store: PartitionStore, partition: int, progress: Callable[[int, int], None] = lambda done, of: None
-    ) -> int:
-        """Applies every changelog record that the store hasn't seen. Returns how many rows that were."""
+    ) -> Restored:
+        """Applies every changelog record that the store hasn't seen, but for those that came late."""
         tables = {TopicPartition(topic, partition): table for table, topic in self._changelogs.items()}
         async with self._reader(list(tables)) as consumer:
             begins = await consumer.beginning_offsets(list(tables))
             ends = await consumer.end_offsets(list(tables))
             todo: dict[TopicPartition, int] = {}
             for tp, table in tables.items():
-                start = store.changelog_offset(table)
+                start = store.reached(table).offset
                 if start > ends[tp]:
                     log.warning("changelog is shorter than the store: rebuilding", table=table, partition=partition)
                     store.clear([table])
@@ -67,14 +78,13 @@ class Restorer:
                 if start < ends[tp]:
                     consumer.seek(tp, start)
                     todo[tp] = ends[tp]
-            if not todo:
-                return 0
             consumer.pause(*(tp for tp in tables if tp not in todo))
-            total = sum(end - store.changelog_offset(tables[tp]) for tp, end in todo.items())
-            return await self._apply(consumer, store, tables, todo, total, progress)
+            total = sum(end - store.reached(tables[tp]).offset for tp, end in todo.items())
+            rows, late = await self._apply(consumer, store, tables, todo, total, progress)
+        return Restored(rows, {table: ends[tp] for tp, table in tables.items()}, late)
 
     async def owed(self, store: PartitionStore, partition: int, committed: Bookmark | None, claim: int) -> Owed:
-        """The journal's entries before ``claim`` whose effects aren't all known to be durable.
+        """What the journal says before ``claim``. One entry at a time is carried out, so only the last can be owed.
 
         ``committed``: the last entry that the group's commit had carried out.
         """
@@ -87,9 +97,11 @@ class Restorer:
             consumer.seek(tp, max(begin, since.entry if since is not None else 0))
             records = [(r.offset, r.key, r.value) async for r in _until(consumer, {tp: claim + 1}) if r.value]
         entries = valid_entries(records, since)
-        # One entry at a time is carried out: where nothing is known, only the last can be owed.
-        todo = entries[-1:] if since is None else [(o, entry) for o, entry in entries if o > since.entry]
-        return Owed([(Bookmark(o, e.claim), e) for o, e in todo], entries[-1][1].positions if entries else {})
+        if not entries:
+            return Owed(None, {})
+        offset, last = entries[-1]
+        known_to_be_done = since is not None and offset <= since.entry
+        return Owed(None if known_to_be_done else (Bookmark(offset, last.claim), last), last.positions)
 
     async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
         """The first offset that each topic's partition holds, and the next one that it will give."""
@@ -98,19 +110,33 @@ class Restorer:
             begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         return {tp.topic: (begins[tp], ends[tp]) for tp in tps}
 
-    async def claimed(self, partition: int, start: int, end: int) -> bool:
-        """Whether somebody claimed the partition in these offsets of its journal."""
-        return CLAIM in await self._keys(self._journal, partition, start, end)
+    async def claimed(self, partition: int, start: int, end: int | None) -> bool:
+        """Whether somebody claimed the partition in these offsets of its journal. ``end`` None: up to its end."""
+        return CLAIM in {record.key for record in await self._read(self._journal, partition, start, end)}
 
-    async def changed(self, table: str, partition: int, start: int, end: int) -> set[bytes]:
-        """The keys of the rows that these offsets of a table's changelog are about."""
-        return await self._keys(self._changelogs[table], partition, start, end)
+    async def late(self, table: str, partition: int, start: int, end: int, stamp: Stamp) -> set[bytes]:
+        """The rows that somebody else wrote last in these offsets of a table's changelog. ``stamp``: the owner's.
 
-    async def _keys(self, topic: str, partition: int, start: int, end: int) -> set[bytes]:
+        Raises Fenced where that was a newer owner.
+        """
+        late: set[bytes] = set()
+        for record in await self._read(self._changelogs[table], partition, start, end):
+            says = stamp_of(record)
+            if says > stamp:
+                raise Fenced(f"{table}[{partition}] is written by another worker")
+            if says == stamp:
+                late.discard(record.key)
+            else:
+                late.add(record.key)
+        return late
+
+    async def _read(self, topic: str, partition: int, start: int, end: int | None) -> list[Any]:
         tp = TopicPartition(topic, partition)
         async with self._reader([tp]) as consumer:
+            if end is None:
+                end = (await consumer.end_offsets([tp]))[tp]
             consumer.seek(tp, max(start, (await consumer.beginning_offsets([tp]))[tp]))
-            return {record.key async for record in _until(consumer, {tp: end})}
+            return [record async for record in _until(consumer, {tp: end})]
 
     @asynccontextmanager
     async def _reader(self, tps: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
@@ -137,14 +163,43 @@ class Restorer:
         todo: Mapping[TopicPartition, int],
         total: int,
         progress: Callable[[int, int], None],
-    ) -> int:
-        rows = 0
+    ) -> tuple[int, dict[str, set[bytes]]]:
+        count = 0
+        sieves = {tp: Sieve(store.reached(tables[tp]).stamp) for tp in todo}
         async for tp, records, position in _batches(consumer, todo):
-            table = tables[tp]
-            store.write({table: {r.key: r.value for r in records}}, {table: position})
-            rows += len(records)
-            progress(rows, total)
+            sieve, table = sieves[tp], tables[tp]
+            rows = sieve.sift(records)
+            store.write({table: rows}, {table: Reached(sieve.seen(position), sieve.stamp)})
+            count += len(records)
+            progress(count, total)
+        return count, {tables[tp]: set(sieve.late) for tp, sieve in sieves.items() if sieve.late}
+
+
+class Sieve:
+    """Keeps late rows from a changelog's others, record for record. ``stamp``: the highest that was seen."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self.stamp = stamp
+        #: The rows that were last written too late, and the first offset at which they were.
+        self.late: dict[bytes, int] = {}
+
+    def sift(self, records: Iterable[Any]) -> dict[bytes, bytes | None]:
+        """What counts of the next records."""
+        rows: dict[bytes, bytes | None] = {}
+        for record in records:
+            says = stamp_of(record)
+            if says and says < self.stamp:
+                self.late.setdefault(record.key, record.offset)
+                continue
+            self.stamp = says or self.stamp
+            rows[record.key] = record.value
+            if self.late:
+                self.late.pop(record.key, None)
         return rows
+
+    def seen(self, position: int) -> int:
+        """Up to where nothing has to be looked at again: what came late has, until its owner has said it again."""
+        return min(position, next(iter(self.late.values()), position))
 
 
 async def _batches(

@@ -8,17 +8,18 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 
-from app.domain.out import Out, Produce
+from app.domain.out import Out
 from app.ports import LogRecord, Machine, Performer, Urgency
-from app.streaming.crashing import reach
+from app.streaming.checkpoints import Checkpoints
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.intake import Intakes, Lane
-from app.streaming.journal import Bookmark, Entry, OwnedJournal
+from app.streaming.journal import Bookmark, Fenced
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Committed, Restorer, latest, start_positions, within
 from app.streaming.store import PartitionStore, StoreBroken
@@ -27,7 +28,7 @@ from app.streaming.watching import Progress
 from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
-from schemas.topics import COMMANDS, DEAD, changelog_topic, journal_topic
+from schemas.topics import COMMANDS, DEAD
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +88,8 @@ class Parts:
     fetch_again: Callable[[str, int, int], None] = lambda topic, partition, offset: None
     #: Seconds of real work, by which a batch is bounded.
     stopwatch: Callable[[], float] = time.perf_counter
+    #: How often a partition's owner looks whether somebody else wrote to its changelogs.
+    look_every_s: float = 10.0
     coming: Coming = field(default_factory=Coming)
 
 
@@ -122,12 +125,16 @@ class PartitionRunner:
         self._horizon: tuple[int, int] = (-1, -1)
         self._asked_at = -1
         self._task: asyncio.Task[None] | None = None
-        self._changelogs = {t.spec.name: changelog_topic(parts.machine.role, t.spec.name) for t in self._tables}
-        self._journal = OwnedJournal(
-            parts.producer, parts.restorer.claimed, journal_topic(parts.machine.role), partition
+        self._checkpoints = Checkpoints(
+            partition,
+            store,
+            parts.machine.role,
+            [t.spec.name for t in self._tables],
+            parts.producer,
+            parts.restorer,
+            parts.horizon.ends,
+            parts.look_every_s,
         )
-        #: The next offset of each changelog that this partition's rows are to have.
-        self._ends: dict[str, int] = {}
         self._owned = {i.topic: i.owned for i in parts.machine.intakes}
         self._gated = any(i.gated for i in parts.machine.intakes)
 
@@ -180,6 +187,11 @@ class PartitionRunner:
             for table in self._readable.tables():
                 table.clear()
 
+    @property
+    def looked_at(self) -> float:
+        """When it last saw to its changelogs, by the loop's time."""
+        return self._checkpoints.looked_at
+
     def behind(self) -> int:
         """How many fetched records wait."""
         return sum(len(lane.waiting) for lane in self._intakes.lanes.values()) if self._intakes else 0
@@ -210,6 +222,9 @@ class PartitionRunner:
                 if not self._anything_to_do():
                     await self._sleep()
                 await self._cycle()
+                await self._checkpoints.look_now_and_then()
+            with suppress(Fenced):  # somebody has the partition already: there is nothing left to see to
+                await self._checkpoints.look()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -218,13 +233,8 @@ class PartitionRunner:
 
     async def _open(self) -> None:
         started = time.monotonic()
-        claim = await self._journal.claim(self._parts.owner)
-        rows = await self._parts.restorer.restore(self._store, self.partition, self._is_restored)
-        self._ends = {table: self._store.changelog_offset(table) for table in self._changelogs}
         committed = await self._parts.positions.committed(self.partition)
-        owed = await self._parts.restorer.owed(self._store, self.partition, latest(committed.values()), claim)
-        for bookmark, entry in owed.entries:
-            await self._carry_out(entry, bookmark)
+        rows, owed = await self._checkpoints.open(self._parts.owner, latest(committed.values()), self._is_restored)
         positions = await self._positions(start_positions(committed, owed))
         self._stored_commands = positions.get(COMMANDS, 0)
         self._intakes = Intakes(self._machine.intakes, positions)
@@ -241,7 +251,7 @@ class PartitionRunner:
             role=self._machine.role,
             partition=self.partition,
             rows_restored=rows,
-            checkpoints_repeated=len(owed.entries),
+            checkpoints_repeated=int(owed.entry is not None),
             seconds=round(time.monotonic() - started, 2),
         )
 
@@ -480,10 +490,7 @@ class PartitionRunner:
         changes = {t.spec.name: rows for t in self._tables if (rows := t.changes())}
         positions = self._intakes.positions()
         if changes or out.records:
-            reach("before_journal")
-            bookmark, entry = await self._journal.append(positions, changes, out.records)
-            reach("after_journal")
-            await self._carry_out(entry, bookmark)
+            bookmark = await self._checkpoints.make(positions, changes, out.records)
             self._parts.positions.note(self.partition, positions, bookmark)
             self._parts.counted("checkpoints", 1)
             self._written += sum(map(len, changes.values()))
@@ -497,34 +504,6 @@ class PartitionRunner:
         self._parts.counted("moved", out.moved)
         for call in out.calls:
             self._begin_call(call)
-
-    async def _carry_out(self, entry: Entry, bookmark: Bookmark) -> None:
-        records = [
-            Produce(self._changelogs[table], key, value)
-            for table, rows in entry.changes.items()
-            for key, value in rows.items()
-        ]
-        records.extend(entry.outputs)
-        produced = await self._parts.producer.produce(records, self.partition)
-        reach("after_outputs")
-        spans = {table: produced[self._changelogs[table], self.partition] for table in entry.changes}
-        self._store.write(entry.changes, {table: span.end for table, span in spans.items()}, bookmark)
-        reach("after_store")
-        for table, span in spans.items():
-            if span.first != self._ends[table] or span.end - span.first != span.records:
-                await self._say_again(table, self._ends[table], span.end)
-            else:
-                self._ends[table] = span.end
-
-    async def _say_again(self, table: str, start: int, end: int) -> None:
-        """A worker that had lost the partition wrote to its changelog, late: what it wrote of is said as it is."""
-        keys = await self._parts.restorer.changed(table, self.partition, start, end)
-        topic = self._changelogs[table]
-        log.warning("rows of a former owner came late", table=table, partition=self.partition, rows=len(keys))
-        records = [Produce(topic, key, self._store.get(table, key)) for key in keys]
-        produced = await self._parts.producer.produce(records, self.partition)
-        self._ends[table] = produced[topic, self.partition].end if records else end
-        self._store.write({}, {table: self._ends[table]})
 
     def _begin_call(self, call: Any) -> None:
         task = asyncio.create_task(self._perform(call))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from app.streaming.restoring import Restorer
+from app.streaming.restoring import Restored, Restorer
 from app.streaming.store import PartitionStore
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ class Standby:
         self._partitions = partitions
         self._clock = clock
         self._owned: Collection[int] = ()
-        self._copying: tuple[int, asyncio.Task[int]] | None = None
+        self._copying: tuple[int, asyncio.Task[Restored]] | None = None
         #: Rows that were applied, by partition.
         self.copied: dict[int, int] = {}
 
@@ -54,7 +54,7 @@ class Standby:
         copying = asyncio.create_task(self._restorer.restore(store, partition))
         self._copying = (partition, copying)
         try:
-            rows = await asyncio.shield(copying)
+            restored = await asyncio.shield(copying)
         except asyncio.CancelledError:
             if not copying.cancelled():  # it is we who are to stop
                 copying.cancel()
@@ -64,6 +64,6 @@ class Standby:
             log.warning("a standby copy is behind, will be tried again", partition=partition, error=repr(error))
         else:
             store.touch(self._clock())
-            self.copied[partition] = self.copied.get(partition, 0) + rows
+            self.copied[partition] = self.copied.get(partition, 0) + restored.rows
         finally:
             self._copying = None

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from struct import Struct
+from typing import NamedTuple
 
 from rocksdict import (
     AccessType,
@@ -18,6 +19,7 @@ from rocksdict import (
 
 from app.ports import Rows
 from app.streaming.journal import Bookmark
+from app.streaming.stamps import UNSTAMPED, Stamp
 
 _MEGABYTE = 1024 * 1024
 _OFFSET = b"\0offset\0"
@@ -44,6 +46,13 @@ class _Prefixes(dict[str, bytes]):
 
 
 _PREFIXES = _Prefixes()
+
+
+class Reached(NamedTuple):
+    """How far a store has a table's changelog: the next offset, and the highest stamp of what it has."""
+
+    offset: int
+    stamp: Stamp = UNSTAMPED
 
 
 class StoreBroken(Exception):
@@ -78,8 +87,7 @@ def block_cache(megabytes: int = 32) -> Cache:
 class PartitionStore(Rows):
     """The rows of one partition, all tables in one RocksDB, so that a checkpoint is one atomic write.
 
-    Beside the rows it keeps how far it is: the next offset of each table's changelog, and the last journal entry
-    whose effects it holds.
+    Beside the rows it keeps how far it has each table's changelog, and the last journal entry whose effects it holds.
     """
 
     def __init__(self, folder: Path, cache: Cache) -> None:
@@ -125,10 +133,10 @@ class PartitionStore(Rows):
     def write(
         self,
         changes: Mapping[str, Mapping[bytes, bytes | None]],
-        changelog_offsets: Mapping[str, int],
+        reached: Mapping[str, Reached],
         bookmark: Bookmark | None = None,
     ) -> None:
-        """All or nothing: rows (None deletes), each changelog's next offset, the journal entry they belong to."""
+        """All or nothing: rows (None deletes), how far each changelog is had, the journal entry they belong to."""
         batch = WriteBatch(raw_mode=True)
         for table, rows in changes.items():
             prefix = _PREFIXES[table]
@@ -137,15 +145,17 @@ class PartitionStore(Rows):
                     batch.delete(prefix + key)
                 else:
                     batch.put(prefix + key, value)
-        for table, offset in changelog_offsets.items():
-            batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big"))
+        for table, (offset, stamp) in reached.items():
+            batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big") + stamp)
         if bookmark is not None:
             batch.put(_JOURNAL, _TWO.pack(bookmark.entry, bookmark.claim))
         self._db.write(batch)
 
-    def changelog_offset(self, table: str) -> int:
-        """The next offset of the table's changelog that this store hasn't seen; 0 for a new store."""
-        return self._number(_OFFSET + table.encode()) or 0
+    def reached(self, table: str) -> Reached:
+        """How far this store has the table's changelog; a new one has nothing. (Before there were stamps, the offset
+        was all that was written.)"""
+        value: bytes = self._db.get(_OFFSET + table.encode()) or bytes(8)
+        return Reached(int.from_bytes(value[:8], "big"), value[8:])
 
     def bookmark(self) -> Bookmark | None:
         """The last journal entry that this store holds the rows of."""

@@ -88,12 +88,12 @@ async def test_a_broker_that_falls_silent_delays_recovery_and_takes_nothing_from
             silences.append(asyncio.create_task(silent_for_long(wired.wire)))
 
     async with asyncio.timeout(_LIMIT_S):
-        rows = await restorer.restore(store, 0, go_silent_once)
+        restored = await restorer.restore(store, 0, go_silent_once)
         await asyncio.gather(*silences)
 
     assert silences, "all came at once: there was no middle to fall silent in"
-    assert rows == len(list(store.scan("rows", b"", None))) == _ROWS
-    assert store.changelog_offset("rows") == _ROWS
+    assert restored.rows == len(list(store.scan("rows", b"", None))) == _ROWS
+    assert store.reached("rows").offset == _ROWS
     store.close()
 
 

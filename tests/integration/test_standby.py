@@ -47,5 +47,5 @@ async def test_what_others_own_is_copied_as_it_grows_and_left_when_it_is_taken_o
     with suppress(asyncio.CancelledError):
         await copying
     assert stores[0].get("rows", b"key") is None
-    assert stores[1].changelog_offset("rows") == 2
+    assert stores[1].reached("rows").offset == 2
     assert stores[1].touched_ms() == 7

@@ -146,8 +146,11 @@ class Horizon:
         await asyncio.sleep(self._chance.random() * 0.02)
         return end
 
-    async def begin(self, partition: int) -> int:
-        return 0
+    async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
+        await asyncio.sleep(self._chance.random() * 0.02)
+        ends = {topic: self._broker.end(topic, partition) for topic in topics}
+        await asyncio.sleep(self._chance.random() * 0.02)
+        return ends
 
 
 class Group:

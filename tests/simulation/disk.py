@@ -7,6 +7,7 @@ from typing import Any
 
 from app.ports import Rows
 from app.streaming.journal import Bookmark
+from app.streaming.store import Reached
 
 _KEPT_UNDO = 30
 
@@ -17,9 +18,9 @@ class Disk(Rows):
     def __init__(self) -> None:
         self.tables: dict[str, dict[bytes, bytes]] = {}
         self._order: dict[str, list[bytes]] = {}
-        self._offsets: dict[str, int] = {}
+        self._reached: dict[str, Reached] = {}
         self._journal: Bookmark | None = None
-        self._undo: deque[tuple[dict[str, dict[bytes, bytes | None]], dict[str, int], Bookmark | None]] = deque(
+        self._undo: deque[tuple[dict[str, dict[bytes, bytes | None]], dict[str, Reached], Bookmark | None]] = deque(
             maxlen=_KEPT_UNDO
         )
         self.before: Callable[[], None] = lambda: None
@@ -38,14 +39,14 @@ class Disk(Rows):
     def write(
         self,
         changes: Mapping[str, Mapping[bytes, bytes | None]],
-        changelog_offsets: Mapping[str, int],
+        reached: Mapping[str, Reached],
         bookmark: Bookmark | None = None,
     ) -> None:
         self.before()
         undone = {table: {key: self.tables.get(table, {}).get(key) for key in rows} for table, rows in changes.items()}
-        self._undo.append((undone, {t: self._offsets.get(t, 0) for t in changelog_offsets}, self._journal))
+        self._undo.append((undone, {t: self.reached(t) for t in reached}, self._journal))
         self._apply(changes)
-        self._offsets.update(changelog_offsets)
+        self._reached.update(reached)
         if bookmark is not None:
             self._journal = bookmark
         self.after()
@@ -53,13 +54,13 @@ class Disk(Rows):
     def lose(self, writes: int) -> None:
         """A power cut: the last writes never reached the platter."""
         for _ in range(min(writes, len(self._undo))):
-            changes, offsets, journal = self._undo.pop()
+            changes, reached, journal = self._undo.pop()
             self._apply(changes)
-            self._offsets.update(offsets)
+            self._reached.update(reached)
             self._journal = journal
 
-    def changelog_offset(self, table: str) -> int:
-        return self._offsets.get(table, 0)
+    def reached(self, table: str) -> Reached:
+        return self._reached.get(table, Reached(0))
 
     def bookmark(self) -> Bookmark | None:
         return self._journal
@@ -68,7 +69,7 @@ class Disk(Rows):
         for table in tables:
             self.tables.pop(table, None)
             self._order.pop(table, None)
-            self._offsets.pop(table, None)
+            self._reached.pop(table, None)
         self._undo.clear()
 
     def close(self) -> None:

@@ -82,6 +82,7 @@ class Process:
             fetch_again=self._fetch_again,
             # Batches of any length: as if deciding took a while, or none.
             stopwatch=lambda: chance.random() * 0.0508,
+            look_every_s=0.5,
         )
         self.parts = sabotage(parts, self)
         loop.born(self.life)

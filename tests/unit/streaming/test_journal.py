@@ -54,8 +54,8 @@ class Log:
         self.records.append((len(self.records), key, value))
         return len(self.records) - 1
 
-    async def claimed(self, partition: int, start: int, end: int) -> bool:
-        return any(key == CLAIM for offset, key, _ in self.records if start <= offset < end)
+    async def claimed(self, partition: int, start: int, end: int | None) -> bool:
+        return any(key == CLAIM for _, key, _ in self.records[start:end])
 
     def owner(self) -> OwnedJournal:
         return OwnedJournal(self, self.claimed, "journal", 0)

@@ -28,7 +28,7 @@ def ours(offset: int) -> Committed:
     ],
 )
 def test_start_positions(committed: dict[str, Committed], journal: dict[str, int], expected: dict[str, int]) -> None:
-    owed = Owed([(Bookmark(0, -1), Entry(journal, {}, []))], journal)
+    owed = Owed((Bookmark(0, -1), Entry(journal, {}, [])), journal)
 
     assert start_positions(committed, owed) == expected
 

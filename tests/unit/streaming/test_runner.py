@@ -11,8 +11,9 @@ from app.domain.out import Produce
 from app.ports import Urgency
 from app.streaming.journal import Bookmark
 from app.streaming.producing import Span
-from app.streaming.restoring import Committed, Owed
+from app.streaming.restoring import Committed, Owed, Restored
 from app.streaming.runner import PartitionRunner, Parts
+from app.streaming.store import Reached
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule
 
@@ -63,16 +64,19 @@ class Nothing:
     def __init__(self) -> None:
         self._ends: dict[tuple[str, int], int] = {}
 
-    async def restore(self, *_: Any) -> int:
-        return 0
+    async def restore(self, *_: Any) -> Restored:
+        return Restored(0, {"schedule": 0}, {})
 
     async def owed(self, *_: Any) -> Owed:
-        return Owed([], {})
+        return Owed(None, {})
+
+    async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
+        return {topic: self._ends.get((topic, partition), 0) for topic in topics}
 
     async def bounds(self, topics: Iterable[str], partition: int) -> dict[str, tuple[int, int]]:
         return dict.fromkeys(topics, (0, 0))
 
-    async def claimed(self, partition: int, start: int, end: int) -> bool:
+    async def claimed(self, partition: int, start: int, end: int | None) -> bool:
         return False
 
     async def committed(self, partition: int) -> dict[str, Committed]:
@@ -97,12 +101,12 @@ class Nothing:
 class Store(MemoryRows):
     """In memory, and written as a store is."""
 
-    def write(self, changes: Any, offsets: Any = None, bookmark: Bookmark | None = None) -> None:
+    def write(self, changes: Any, reached: Any = None, bookmark: Bookmark | None = None) -> None:
         for table, rows in changes.items():
             super().write(table, rows)
 
-    def changelog_offset(self, table: str) -> int:
-        return 0
+    def reached(self, table: str) -> Reached:
+        return Reached(0)
 
 
 class Deciding(Timers):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.streaming.journal import Bookmark
-from app.streaming.store import PartitionStore, StoreBroken, block_cache, open_store
+from app.streaming.store import PartitionStore, Reached, StoreBroken, block_cache, open_store
 from tables.rows import MemoryRows
 
 CACHE = block_cache(1)
@@ -21,10 +21,10 @@ def store(tmp_path: Path) -> Iterator[PartitionStore]:
 
 
 def test_rows_and_how_far_they_reach_are_written_together(store: PartitionStore) -> None:
-    store.write({"profiles": {b"u1": b"row"}}, {"profiles": 12}, bookmark=Bookmark(4, 2))
+    store.write({"profiles": {b"u1": b"row"}}, {"profiles": Reached(12, b"stamp")}, bookmark=Bookmark(4, 2))
 
     assert store.get("profiles", b"u1") == b"row"
-    assert store.changelog_offset("profiles") == 12
+    assert store.reached("profiles") == Reached(12, b"stamp")
     assert store.bookmark() == Bookmark(4, 2)
 
 
@@ -34,8 +34,14 @@ def test_a_bookmark_from_before_there_were_claims_is_read(store: PartitionStore)
     assert store.bookmark() == Bookmark(7, -1)
 
 
+def test_how_far_a_changelog_is_had_from_before_there_were_stamps_is_read(store: PartitionStore) -> None:
+    store._db.put(b"\0offset\0profiles", (7).to_bytes(8, "big"))
+
+    assert store.reached("profiles") == Reached(7)
+
+
 def test_a_new_store_has_seen_nothing(store: PartitionStore) -> None:
-    assert store.changelog_offset("profiles") == 0
+    assert store.reached("profiles") == Reached(0)
     assert store.bookmark() is None
     assert store.get("profiles", b"u1") is None
 
@@ -58,18 +64,18 @@ def test_a_scan_yields_its_own_table_in_the_order_of_keys_as_memory_does(store: 
 
 
 def test_clearing_a_table_leaves_the_others(store: PartitionStore) -> None:
-    store.write({"t": {b"k": b"v"}, "t2": {b"k": b"v"}}, {"t": 3, "t2": 3})
+    store.write({"t": {b"k": b"v"}, "t2": {b"k": b"v"}}, {"t": Reached(3), "t2": Reached(3)})
     store.clear(["t"])
 
     assert list(store.scan("t", b"", None)) == []
-    assert store.changelog_offset("t") == 0
+    assert store.reached("t") == Reached(0)
     assert store.get("t2", b"k") == b"v"
-    assert store.changelog_offset("t2") == 3
+    assert store.reached("t2") == Reached(3)
 
 
 def test_what_was_written_survives_closing(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1})
+    store.write({"t": {b"k": b"v"}}, {"t": Reached(1)})
     store.close()
 
     again, broken = open_store(tmp_path / "0", CACHE, NOW)
@@ -81,20 +87,20 @@ def test_what_was_written_survives_closing(tmp_path: Path) -> None:
 
 def test_a_broken_store_is_rebuilt_from_nothing_and_says_so(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1})
+    store.write({"t": {b"k": b"v"}}, {"t": Reached(1)})
     store.close()
     (tmp_path / "0" / "CURRENT").unlink()
 
     again, broken = open_store(tmp_path / "0", CACHE, NOW)
 
     assert broken is not None
-    assert again.changelog_offset("t") == 0
+    assert again.reached("t") == Reached(0)
     again.close()
 
 
 def test_a_store_that_another_has_open_is_not_taken_for_broken(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1})
+    store.write({"t": {b"k": b"v"}}, {"t": Reached(1)})
 
     with pytest.raises(StoreBroken):
         open_store(tmp_path / "0", CACHE, NOW)
@@ -108,7 +114,7 @@ def test_a_store_that_was_left_alone_until_tombstones_may_be_gone_is_rebuilt(
     tmp_path: Path, hours: int, kept: bool
 ) -> None:
     store = PartitionStore(tmp_path / "0", CACHE)
-    store.write({"t": {b"k": b"v"}}, {"t": 1})
+    store.write({"t": {b"k": b"v"}}, {"t": Reached(1)})
     store.touch(NOW)
     store.close()
 
@@ -121,7 +127,7 @@ def test_a_store_that_was_left_alone_until_tombstones_may_be_gone_is_rebuilt(
 def damaged(folder: Path) -> PartitionStore:
     """A store that opens, and whose rows can't all be read."""
     store = PartitionStore(folder, CACHE)
-    store.write({"t": {b"%05d" % n: b"%05d" % n * 200 for n in range(2_000)}}, {"t": 1})
+    store.write({"t": {b"%05d" % n: b"%05d" % n * 200 for n in range(2_000)}}, {"t": Reached(1)})
     store.flush()
     store.close()
     for table in folder.glob("*.sst"):
@@ -149,7 +155,7 @@ def test_a_store_whose_rows_cant_be_read_is_rebuilt_when_it_is_opened_next(tmp_p
     again, why = open_store(tmp_path / "0", CACHE, NOW)
 
     assert why is not None
-    assert again.changelog_offset("t") == 0
+    assert again.reached("t") == Reached(0)
     again.close()
     third, why = open_store(tmp_path / "0", CACHE, NOW)
     assert why is None
