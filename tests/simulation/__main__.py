@@ -13,23 +13,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="print the history of this seed")
     parser.add_argument("--seeds", type=int, default=1_000, metavar="N", help="try so many seeds (default 1,000)")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of them (default 0)")
-    parser.add_argument("--zombies", action="store_true", help="processes go on after their partitions were given away")
     chosen = parser.parse_args()
     if chosen.seed is not None:
-        return _replay(chosen.seed, chosen.zombies)
-    return _try(range(chosen.first, chosen.first + chosen.seeds), chosen.zombies)
+        return _replay(chosen.seed)
+    return _try(range(chosen.first, chosen.first + chosen.seeds))
 
 
-def _replay(seed: int, zombies: bool) -> int:
-    found = violations(World(seed, zombies=zombies, loud=print).run())
+def _replay(seed: int) -> int:
+    found = violations(World(seed, loud=print).run())
     print("\n".join(found) or "all is well")
     return 1 if found else 0
 
 
-def _try(seeds: range, zombies: bool) -> int:
+def _try(seeds: range) -> int:
     began, bad = time.monotonic(), 0
     for number, seed in enumerate(seeds, 1):
-        found = violations(World(seed, zombies=zombies).run())
+        found = violations(World(seed).run())
         bad += bool(found)
         for violation in found:
             print(f"seed {seed}: {violation}", flush=True)

@@ -62,15 +62,19 @@ class Broker:
         at = bisect_left(held.records, start, key=lambda record: record.offset)
         return held.records[at : at + most]
 
-    def compact(self, topic: str, partition: int, chance: Random) -> None:
-        """Keeps the latest record of each key, and everything of an active segment of some length."""
+    def compact(self, topic: str, partition: int, before: float, chance: Random) -> None:
+        """Keeps the latest record of each key of what landed before that moment, but for an active segment of some
+        length."""
         held = self._partitions.get((topic, partition))
-        if held is None or len(held.records) < 2:
+        if held is None:
             return
-        cut = len(held.records) - chance.randint(1, len(held.records))
-        last = {record.key: record.offset for record in held.records}
-        old = [record for record in held.records[:cut] if last[record.key] == record.offset]
-        held.records = old + held.records[cut:]
+        old = bisect_left(held.records, before, key=lambda record: record.landed)
+        cut = min(old, len(held.records) - chance.randint(1, max(1, len(held.records))))
+        if cut < 2:
+            return
+        last = {record.key: record.offset for record in held.records[:cut]}
+        kept = [record for record in held.records[:cut] if last[record.key] == record.offset]
+        held.records = kept + held.records[cut:]
 
     def folded(self, topic: str, partition: int) -> dict[bytes, bytes]:
         """The rows that a compacted topic holds."""

@@ -99,7 +99,7 @@ class Checker:
         for group in self._history.groups:
             yield from (f"BUG: {bug}" for bug in group.bugs)
             yield from (f"COMMIT: {broken}" for broken in group.broken)
-        yield from (f"REPLAY: {table} isn't what its changelog says" for table in self._history.differing)
+        yield from (f"REPLAY: {differing}" for differing in self._history.differing)
         for record in self._history.broker.of("notify_dead"):
             assert record.value is not None
             letter = json.loads(record.value)

@@ -3,8 +3,10 @@ stalls, an operator's rewind."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from random import Random
 
+from schemas.topics import journal_topic
 from tests.simulation.broker import Broker
 from tests.simulation.clients import LANDED_AFTER_S, Group
 from tests.simulation.disk import Disk
@@ -42,6 +44,8 @@ class Role:
         self._disks: dict[tuple[str, int], Disk] = {}
         self._orders: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._open_orders = 1
+        #: When the owner of each partition last looked at its changelogs: the loop's seconds.
+        self._looked_at: dict[int, float] = {}
 
     # --- what the world sees ---
 
@@ -170,7 +174,7 @@ class Role:
 
     async def _zombie(self) -> None:
         """A process stands still for so long that the group gives its partitions away; then it goes on for a while,
-        until it notices."""
+        until it notices. Its successor may die before it has seen what that does."""
         process = self._any()
         process.life.frozen = True
         self._tell(f"{process.life} stands still, and is taken for dead")
@@ -185,7 +189,10 @@ class Role:
         await asyncio.sleep(self._chance.random())
         process.life.frozen = False
         self._tell(f"{process.life} goes on as a zombie")
-        await asyncio.sleep(self._chance.random() * 3)
+        await asyncio.sleep(self._chance.random() ** 2)
+        if self._chance.random() < 0.5:
+            self.processes[other].kill("killed")
+        await asyncio.sleep(self._chance.random() * 2)
         await self._give_up(process)
         process.kill("noticed that it has lost its partitions")
         await asyncio.sleep(LANDED_AFTER_S)
@@ -221,12 +228,22 @@ class Role:
                 self._tell(f"{self.name}.{name} has lost its last writes of partition {partition}")
 
     def _compact(self) -> None:
+        """Of changelogs Kafka leaves what isn't old enough (``min.compaction.lag.ms``): here, what came since the owner
+        looked at them."""
         self._tell(f"the log of {self.name} is compacted")
+        self._note_looks()
         for topic in sorted(
             {record.topic for record in self._broker.everything if record.topic.startswith(f"tocsin_{self.name}-")}
         ):
             for partition in self._partitions:
-                self._broker.compact(topic, partition, self._chance)
+                before = inf if topic == journal_topic(self.name) else self._looked_at.get(partition, 0.0)
+                self._broker.compact(topic, partition, before, self._chance)
+
+    def _note_looks(self) -> None:
+        for partition in self._partitions:
+            owner = self.owner(partition)
+            if owner is not None and owner.runners[partition].ready.is_set():
+                self._looked_at[partition] = owner.runners[partition].looked_at
 
     def _adjust(self, process: Process) -> None:
         process.deadly = self.deadly

@@ -1,9 +1,12 @@
 """Key steps broken on purpose, one at a time: a simulation that doesn't notice proves nothing."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+
+from aiokafka import TopicPartition
 
 from agents.calls import Call, Result
 from app.domain.out import Out, Produce
@@ -12,6 +15,8 @@ from app.streaming.producing import Span
 from app.streaming.restoring import Owed
 from app.streaming.runner import Parts
 from schemas.topics import COMMANDS
+from tests.simulation.broker import Record
+from tests.simulation.clients import LogRestorer, Reader
 from tests.simulation.process import Process, Sabotage
 
 
@@ -56,14 +61,44 @@ class _Forgetful(_Around):
 
     async def owed(self, *args: Any) -> Owed:
         owed = await self._inner.owed(*args)
-        return Owed([], owed.positions)
+        return Owed(None, owed.positions)
 
 
 class _NoJournal(_Around):
     """Goes by the commits alone."""
 
     async def owed(self, *args: Any) -> Owed:
-        return Owed([], {})
+        return Owed(None, {})
+
+
+# --- changelogs ---
+
+
+class _Gullible(LogRestorer):
+    """Takes every row for what counts, whoever wrote it."""
+
+    @asynccontextmanager
+    async def _reader(self, tps: Sequence[TopicPartition]) -> AsyncIterator[Any]:
+        yield _Unstamped(Reader(self._broker, self._chance, tps))
+
+
+class _Unstamped(_Around):
+    async def getmany(self, *tps: TopicPartition, **options: Any) -> Mapping[Any, list[Record]]:
+        found = await self._inner.getmany(*tps, **options)
+        return {tp: [replace(record, headers=()) for record in records] for tp, records in found.items()}
+
+
+class _Careless(_Around):
+    """Overlooks what a former owner writes late."""
+
+    async def late(self, *args: Any) -> set[bytes]:
+        return set()
+
+
+def _gullible(parts: Parts, process: Process) -> Parts:
+    known = parts.restorer
+    assert isinstance(known, LogRestorer)
+    return replace(parts, restorer=_Gullible(known._broker, known._chance, known._changelogs, known._journal))
 
 
 # --- outputs and positions ---
@@ -203,6 +238,10 @@ BROKEN: Mapping[str, Sabotage] = {
     ),
     "what the journal owes is not carried out": lambda parts, _: replace(parts, restorer=_Forgetful(parts.restorer)),
     "the journal is not read": lambda parts, _: replace(parts, restorer=_NoJournal(parts.restorer)),
+    "rows are restored whoever wrote them": _gullible,
+    "rows of a former owner are left as the last word": lambda parts, _: replace(
+        parts, restorer=_Careless(parts.restorer)
+    ),
     "outputs are acknowledged and lost": lambda parts, _: replace(parts, producer=_Lossy(parts.producer)),
     "rows are lost on their way to the changelogs": lambda parts, _: replace(parts, producer=_Unlogged(parts.producer)),
     "a position is committed before its record is handled": lambda parts, _: replace(

@@ -1,11 +1,13 @@
 """A seeded world: roles, users, providers and faults in virtual time, then peace, and what it all came to."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import msgspec
 from structlog.testing import capture_logs
 
 from agents.in_app import InAppMachine
@@ -15,7 +17,7 @@ from agents.sender import SenderMachine
 from agents.turn import Carrier
 from app.providers.gate import Gate, GatedClient
 from app.streaming.runner import Parts
-from schemas.topics import changelog_topic
+from schemas.topics import changelog_topic, journal_topic
 from schemas.words import Channel, Provider
 from tests.agents.harness import NOON, catalog
 from tests.simulation.broker import Broker
@@ -75,7 +77,7 @@ _USERS = ("ann", "bob", "cid")
 
 @dataclass
 class History:
-    """What came of a seed; the checker's evidence. ``differing``: tables that aren't what their changelogs say."""
+    """What came of a seed; the checker's evidence. ``differing``: tables that aren't what they should be."""
 
     seed: int
     broker: Broker
@@ -95,18 +97,19 @@ def _as_it_is(parts: Parts, process: Process) -> Parts:
 
 
 class World:
-    """One seed. ``zombies``: whether a process may go on after its partitions were given away."""
+    """One seed."""
 
     def __init__(
         self,
         seed: int,
         *,
-        zombies: bool = False,
         sabotage: Sabotage = _as_it_is,
         loud: Callable[[str], None] | None = None,
     ) -> None:
         chance = Random(seed)
-        self._chance, self._zombies, self._sabotage, self._loud = chance, zombies, sabotage, loud
+        self._chance, self._sabotage, self._loud = chance, sabotage, loud
+        #: Whether processes may go on after their partitions were given away.
+        self._zombies = chance.random() < 0.5
         self._loop = VirtualLoop(chance)
         self._jumped_ms = chance.choice((0, 0, 9 * 3_600_000 + 50 * 60_000))  # noon, or ten minutes before the night
         self._broker = Broker(self.wall, self._loop.time)
@@ -196,10 +199,32 @@ class World:
 
     def _compare(self, role: Role) -> None:
         for partition in range(self._partitions):
-            tables = role.disk(partition).tables
+            tables, journaled = role.disk(partition).tables, self._journaled(role.name, partition)
             for table in role.tables():
-                if tables.get(table, {}) != self._broker.folded(changelog_topic(role.name, table), partition):
-                    self.history.differing.append(f"{role.name}[{partition}]: {table}")
+                rows, where = tables.get(table, {}), f"{role.name}[{partition}]: {table}"
+                if rows != self._broker.folded(changelog_topic(role.name, table), partition):
+                    self.history.differing.append(f"{where} isn't what its changelog says")
+                if rows != journaled.get(table, {}):
+                    self.history.differing.append(f"{where} isn't what the journal says")
+
+    def _journaled(self, role: str, partition: int) -> dict[str, dict[bytes, bytes]]:
+        """The rows of all entries that count: those that name the latest claim before them."""
+        latest, tables = -1, defaultdict[str, dict[bytes, bytes]](dict)
+        for record in self._broker.of(journal_topic(role)):
+            if record.partition != partition:
+                continue
+            if record.key == b"claim":
+                latest = record.offset
+                continue
+            assert record.value is not None
+            _, changes, _, claim = msgspec.msgpack.decode(record.value)
+            for table, rows in changes.items() if claim == latest else ():
+                for key, row in rows.items():
+                    if row is None:
+                        tables[table].pop(key, None)
+                    else:
+                        tables[table][key] = row
+        return tables
 
     # --- parts ---
 
