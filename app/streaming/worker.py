@@ -14,9 +14,10 @@ from app.ports import Machine, NotOwned, Performer
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetched, credentials_of
+from app.streaming.parts import Parts
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
-from app.streaming.runner import PartitionRunner, Parts
+from app.streaming.runner import PartitionRunner
 from app.streaming.standby import Standby
 from app.streaming.store import PartitionStore, block_cache, open_store
 from app.streaming.watching import STALLED_S, Progress, Stalled, Watch

@@ -8,8 +8,9 @@ from typing import Any
 from app.ports import Urgency
 from app.streaming.committing import Committer
 from app.streaming.journal import Bookmark, Fenced
+from app.streaming.parts import Parts
 from app.streaming.producing import ProduceFailed
-from app.streaming.runner import PartitionRunner, Parts
+from app.streaming.runner import PartitionRunner
 from schemas.topics import changelog_topic, journal_topic
 from tests.simulation.broker import Broker
 from tests.simulation.clients import Group, Horizon, LogRestorer, Member, Producer

@@ -11,9 +11,9 @@ from aiokafka import TopicPartition
 from agents.calls import Call, Result
 from app.domain.out import Out, Produce
 from app.streaming.journal import ENTRY, Bookmark, decode_entry
+from app.streaming.parts import Parts
 from app.streaming.producing import Span
 from app.streaming.restoring import Owed
-from app.streaming.runner import Parts
 from schemas.topics import COMMANDS
 from tests.simulation.broker import Record
 from tests.simulation.clients import LogRestorer, Reader

@@ -16,7 +16,7 @@ from agents.router import RouterMachine
 from agents.sender import SenderMachine
 from agents.turn import Carrier
 from app.providers.gate import Gate, GatedClient
-from app.streaming.runner import Parts
+from app.streaming.parts import Parts
 from schemas.topics import changelog_topic, journal_topic
 from schemas.words import Channel, Provider
 from tests.agents.harness import NOON, catalog

@@ -10,9 +10,10 @@ import pytest
 from app.domain.out import Produce
 from app.ports import Urgency
 from app.streaming.journal import Bookmark
+from app.streaming.parts import Parts
 from app.streaming.producing import Span
 from app.streaming.restoring import Committed, Owed, Restored
-from app.streaming.runner import PartitionRunner, Parts
+from app.streaming.runner import PartitionRunner
 from app.streaming.store import Reached
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule

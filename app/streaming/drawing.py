@@ -1,0 +1,160 @@
+"""Drawing: which of what waits in a partition is decided next, and whether enough is known to decide it.
+
+By urgency, what fell due between the lanes of requests. What is to be judged by the commands waits until they were
+handled to an end that was asked for after it was fetched; what may bring a call waits until there is room for one.
+"""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from app.domain.out import Out
+from app.ports import LogRecord, Urgency
+from app.streaming.deciding import Decider
+from app.streaming.intake import Intakes, Lane
+from app.streaming.parts import Parts
+from schemas.topics import COMMANDS
+
+log = structlog.get_logger(__name__)
+
+_MOST_DUE = 500
+#: Lanes of what a role is asked to do.
+_ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
+#: What was heard of the commands' end is asked for again when it is so old, in ms.
+_ASK_AGAIN_MS = 150
+#: And no call is claimed on what is older: the call has to begin while it still counts (agents/calls.py).
+_INFORMED_MS = 500
+
+
+class Drawing:
+    """Draws from one partition's lanes and its schedule."""
+
+    def __init__(self, partition: int, intakes: Intakes, decider: Decider, parts: Parts) -> None:
+        self._partition = partition
+        self._intakes = intakes
+        self._lanes = intakes.lanes
+        self._decider = decider
+        self._parts = parts
+        self._gated = any(lane.intake.gated for lane in self._lanes.values())
+        self._requests = any(lane.intake.urgency >= Urgency.NORMAL for lane in self._lanes.values())
+        #: How far the commands go, which fetches that was asked after, and when, Unix ms.
+        self._horizon: tuple[int, int] = (-1, -1)
+        self._asked_at = -1
+
+    # --- what is fetched ---
+
+    def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
+        """Takes fetched records; pauses the topic's partition when too many wait."""
+        missing_from = self._intakes.offer(topic, records)
+        if missing_from is not None:
+            log.info("records are missing, fetched again", topic=topic, partition=self._partition, offset=missing_from)
+            self._parts.fetch_again(topic, self._partition, missing_from)
+            return
+        lane = self._lanes[topic]
+        if not lane.paused and len(lane.waiting) > Intakes.HIGH:
+            lane.paused = True
+            self._parts.pause(topic, self._partition)
+
+    def resume(self) -> None:
+        """Has fetched again what was paused and has room now."""
+        for topic, lane in self._lanes.items():
+            if lane.paused and len(lane.waiting) < Intakes.LOW:
+                lane.paused = False
+                self._parts.resume(topic, self._partition)
+
+    def positions(self) -> dict[str, int]:
+        return self._intakes.positions()
+
+    def position(self, topic: str) -> int | None:
+        return self._lanes[topic].position
+
+    def behind(self) -> int:
+        """How many fetched records wait."""
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    def unread(self, end: Callable[[str, int], int | None]) -> int:
+        """How many records wait of what is asked of the role. ``end``: where a topic's partition ends, if it is
+        known."""
+        asked = [lane for lane in self._lanes.values() if lane.intake.urgency in _ASKED]
+        return sum(lane.behind(end(lane.intake.topic, self._partition)) for lane in asked)
+
+    # --- what is known ---
+
+    def waits(self) -> bool:
+        """Whether there is anything to draw."""
+        return self._intakes.waits() or self._is_due()
+
+    async def learn(self, results: bool) -> None:
+        """Learns how far the commands go, if something is to be judged by them. ``results``: whether some wait."""
+        if self._gated and (self._intakes.gated_wait() or results or self._is_due()) and not self._covers_all():
+            await self._ask()
+
+    def known_at(self) -> int | None:
+        """Up to when calls know all commands, Unix ms; None where that is of no interest."""
+        return self._asked_at if self._gated and self._parts.performer is not None else None
+
+    def is_informed(self, now: int) -> bool:
+        """Whether all was handled that the commands said when they were asked about; for a role that makes calls also
+        whether that was a moment ago. (The router need not wait for a slow answer to come sooner.)"""
+        if not self._gated:
+            return True
+        fresh = self._parts.performer is None or 0 <= now - self._asked_at <= _INFORMED_MS
+        return fresh and (self._lanes[COMMANDS].position or 0) >= self._horizon[0]
+
+    def _is_due(self) -> bool:
+        return bool(self._decider.due(self._parts.clock(), 1))
+
+    def _covers_all(self) -> bool:
+        age_ms = self._parts.clock() - self._asked_at
+        return self._horizon[1] >= self._intakes.fetches and 0 <= age_ms <= _ASK_AGAIN_MS
+
+    async def _ask(self) -> None:
+        """A process may stand still at any moment, so nothing learnt counts for long: who only waited for a retry has
+        to hear what was said meanwhile, too."""
+        fetches, asked_at = self._intakes.fetches, self._parts.clock()
+        self._horizon = (await self._parts.horizon.end(self._partition), fetches)
+        self._asked_at = asked_at
+
+    # --- drawing ---
+
+    def draw(self, out: Out, now: int, stop_at: float) -> int:
+        """Has decided what may be, until the stopwatch shows ``stop_at``. Returns how much that was."""
+        drawn = 0
+        for lane in self._lanes.values():
+            if lane.intake.urgency is Urgency.NORMAL or lane.intake.urgency is Urgency.BULK:
+                drawn += self._draw_due(out, now, stop_at)
+            drawn += self._draw_lane(lane, out, now, stop_at)
+        if not self._requests:
+            drawn += self._draw_due(out, now, stop_at)
+        return drawn
+
+    def _draw_lane(self, lane: Lane, out: Out, now: int, stop_at: float) -> int:
+        through: int | None = None
+        if lane.intake.gated:
+            through = self._horizon[1]
+            if not self.is_informed(now):
+                return 0
+        drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle
+        bounded = self._parts.performer is not None
+        while lane.waiting and stopwatch() < stop_at and not (bounded and not self._room(lane.intake.urgency, out)):
+            record = take(lane, through)
+            if record is None:
+                break
+            handle(record, out, now)
+            drawn += 1
+        return drawn
+
+    def _draw_due(self, out: Out, now: int, stop_at: float) -> int:
+        drawn = 0
+        for key, due in self._decider.due(now, _MOST_DUE) if self.is_informed(now) else ():
+            if self._parts.stopwatch() >= stop_at or not self._room(Urgency.NORMAL, out):
+                break
+            self._decider.wake(key, due, out, now)
+            drawn += 1
+        return drawn
+
+    def _room(self, urgency: Urgency, out: Out) -> bool:
+        performer = self._parts.performer
+        if performer is None or urgency <= Urgency.COMMANDS:
+            return True
+        return performer.room(urgency) > len(out.calls) + self._parts.coming.calls

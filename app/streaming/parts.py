@@ -1,0 +1,51 @@
+"""What the runners of one process share."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.ports import Machine, Performer
+from app.streaming.horizon import CommandsHorizon
+from app.streaming.journal import Bookmark
+from app.streaming.producing import BatchProducer
+from app.streaming.restoring import Committed, Restorer
+
+
+class Positions(Protocol):
+    """Where a runner reads and notes the group's commits."""
+
+    async def committed(self, partition: int) -> dict[str, Committed]: ...
+
+    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None: ...
+
+
+@dataclass(slots=True)
+class Coming:
+    """Calls that were decided and begin when their checkpoint is durable: they take room from their decision on."""
+
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    machine: Machine
+    producer: BatchProducer
+    restorer: Restorer
+    horizon: CommandsHorizon
+    positions: Positions
+    clock: Callable[[], int]
+    performer: Performer | None
+    crash: Callable[[BaseException], None]
+    pause: Callable[[str, int], None]
+    resume: Callable[[str, int], None]
+    counted: Callable[[str, int], None]
+    #: The process's name, for whoever reads the journal.
+    owner: str = ""
+    #: Has a topic's partition fetched from an offset on.
+    fetch_again: Callable[[str, int, int], None] = lambda topic, partition, offset: None
+    #: Seconds of real work, by which a batch is bounded.
+    stopwatch: Callable[[], float] = time.perf_counter
+    #: How often a partition's owner looks whether somebody else wrote to its changelogs.
+    look_every_s: float = 10.0
+    coming: Coming = field(default_factory=Coming)
