@@ -3,19 +3,12 @@
 import pytest
 
 from agents.calls import Result
-from agents.sender import SenderMachine
-from agents.turn import Carrier
 from app.domain.outcome import Outcome
 from schemas.sends import Withdraw
-from tests.agents.stage import DAY, HOUR, MINUTE, NOON, Stage, a_catalog, a_send
+from tests.agents.senders import sms
+from tests.agents.stage import DAY, HOUR, MINUTE, NOON, Stage, a_send
 
 OTP = {"event_type": "login.otp", "category": "security", "priority": "critical"}
-
-
-def sms(providers=("twilio",)) -> Stage:
-    stage = Stage(SenderMachine(a_catalog(), Carrier("sms", dict.fromkeys(providers, 15_000))))
-    stage.command("profile.set", phone="+442071838750", phone_verified=True, timezone="Europe/London")
-    return stage
 
 
 def in_doubt(providers=("twilio",), **changes) -> Stage:
