@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from app.config import Settings
+from app.dev.ports import free_port
 from app.domain.outcome import Outcome
 from app.ports import ProviderClient
 from app.providers.registry import CLIENTS, clients_for
-from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of, closed_port
+from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of
 from tests.contract.sandbox.process import RunningSandbox
 
 LIMIT_S = 10.0
@@ -183,7 +184,7 @@ async def test_a_late_answer_within_the_deadline_counts(
 
 
 async def test_a_refused_connection_was_not_sent(vendor: Vendor, sandbox: RunningSandbox) -> None:
-    port = closed_port()
+    port = free_port()
     elsewhere = port if vendor.address_key == "port" else f"https://127.0.0.1:{port}"
     client = client_of(vendor.name, sandbox.providers[vendor.name] | {vendor.address_key: elsewhere})
     await client.start()

@@ -1,7 +1,6 @@
 """What the vendors' clients are told and how each vendor says the same things in its own words."""
 
 import json
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -140,10 +139,3 @@ def client_of(name: Provider, settings: dict[str, Any]) -> ProviderClient:
     """The vendor's client without its gate, as the registry makes it."""
     made = Settings(providers={name: settings})
     return clients_for(CLIENTS[name][0], made)[name].client
-
-
-def closed_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -66,6 +66,10 @@ def test_a_free_port_is_taken_where_the_preferred_one_is_busy() -> None:
     assert free_port(port) == port
 
 
+def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given() -> None:
+    assert all(1024 < free_port() < 32_768 for _ in range(50))
+
+
 @pytest.fixture
 def fetches(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Instead of the network: the jars that this repository has already fetched. Says what it was asked for."""
