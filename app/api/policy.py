@@ -1,5 +1,6 @@
 """The policy: read, checked, and replaced; in force once every running router has taken it over."""
 
+import asyncio
 from typing import Any
 
 import yaml
@@ -30,12 +31,12 @@ class Valid(Struct, frozen=True):
 
 
 async def get(call: Call) -> web.Response:
-    return _answer(call)
+    return await _answer(call)
 
 
 async def put(call: Call) -> web.Response:
     await call.deps.writer.write_policy(await _valid_text(call))
-    return _answer(call)
+    return await _answer(call)
 
 
 async def validate(call: Call) -> web.Response:
@@ -49,7 +50,9 @@ async def _valid_text(call: Call) -> str:
     catalog = call.deps.config.catalog
     try:
         text = raw.decode()
-        parse_policy(text, templates={name for name in catalog.templates if catalog.template(name)})
+        templates = {name for name in catalog.templates if catalog.template(name)}
+        # Beside the loop, as whatever reads a policy: a large one takes a second or two.
+        await asyncio.to_thread(parse_policy, text, templates=templates)
     except UnicodeDecodeError as error:
         raise Problem(400, "the policy is not UTF-8") from error
     except PolicyError as error:
@@ -60,14 +63,15 @@ async def _valid_text(call: Call) -> str:
     return text
 
 
-def _answer(call: Call) -> web.Response:
+async def _answer(call: Call) -> web.Response:
     config = call.deps.config
-    version = config.catalog.policy_version
+    version, text = config.catalog.policy_version, config.policy_text
     behind = call.deps.owners.behind(version)
-    document = PolicyDocument(version, not behind, behind, read_document(config.policy_text).root)
+    root = (await asyncio.to_thread(read_document, text)).root
+    document = PolicyDocument(version, not behind, behind, root)
     if "yaml" in call.request.headers.get("Accept", ""):
-        text = yaml.safe_dump(to_builtins(document), sort_keys=False, allow_unicode=True)
-        return web.Response(text=text, content_type="application/yaml")
+        shown = await asyncio.to_thread(yaml.safe_dump, to_builtins(document), sort_keys=False, allow_unicode=True)
+        return web.Response(text=shown, content_type="application/yaml")
     return answer(document)
 
 

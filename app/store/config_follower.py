@@ -1,5 +1,6 @@
 """The policy and the templates in force, as notify_config has them: followed from its start by every process."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from app.domain.catalog import Catalog, default_catalog
 from app.domain.policy import Policy, PolicyError, parse_policy
 from app.ports import LogRecord
 from app.store.follower import TopicFollower
-from schemas.config import PolicyVersion, TemplateVersion, read_config
+from schemas.config import ConfigRecord, PolicyVersion, TemplateVersion, read_config
 from schemas.decode import Invalid
 from schemas.topics import CONFIG
 
@@ -18,13 +19,14 @@ log = structlog.get_logger(__name__)
 
 
 class ConfigFollower:
-    """In force is the newest version that can be used: one that can't is logged, and the one before it stays.
+    """In force is the newest version that can be used: one that can't is logged, and the one before it stays. Of two
+    records of one version the first counts: who wrote the second learns it and takes another number.
 
     ``on_change`` is called with each new catalog, but not for what was there at the start.
     """
 
     def __init__(self, client_options: Mapping[str, Any], on_change: Callable[[Catalog], None] | None = None) -> None:
-        self._follower = TopicFollower(client_options, CONFIG, self._take)
+        self._follower = TopicFollower(client_options, CONFIG, self._take, self._settle)
         self._on_change = on_change
         self._started = False
         self._default = default_catalog()
@@ -37,7 +39,6 @@ class ConfigFollower:
     async def start(self) -> None:
         """Returns when all that was in the topic is in the catalog. Raises KafkaError, LookupError for no topic."""
         await self._follower.start()
-        self._catalog = self._build()
         self._started = True
 
     async def close(self) -> None:
@@ -66,6 +67,14 @@ class ConfigFollower:
         """Of all that were written, broken ones too: the next one has a higher number."""
         return max(self._policies, default=self._default.policy_version)
 
+    def first_of(self, version: ConfigRecord) -> ConfigRecord:
+        """The record that has the number of this one, which was read: this one or another that came before it."""
+        match version:
+            case PolicyVersion():
+                return self._policies[version.version]
+            case TemplateVersion():
+                return self._templates[version.template.id][version.version]
+
     def versions(self, template_id: str) -> list[TemplateVersion]:
         """All versions of a template, oldest first; none for an unknown one."""
         versions = self._templates.get(template_id, {})
@@ -81,35 +90,29 @@ class ConfigFollower:
             return
         match version:
             case PolicyVersion():
-                self._policies[version.version] = version
-                self._compiled.pop(version.version, None)
+                self._policies.setdefault(version.version, version)
             case TemplateVersion():
-                self._templates.setdefault(version.template.id, {})[version.version] = version
-        if self._started:
-            self._swap()
+                self._templates.setdefault(version.template.id, {}).setdefault(version.version, version)
 
-    def _swap(self) -> None:
-        catalog = self._build()
+    async def _settle(self) -> None:
+        policy, version = await self._policy_in_force()
+        newest = {name: versions[max(versions)] for name, versions in self._templates.items()}
+        catalog = Catalog(policy, version, {**self._default.templates, **newest})
         if catalog != self._catalog:
             self._catalog = catalog
-            if self._on_change is not None:
+            if self._started and self._on_change is not None:
                 self._on_change(catalog)
 
-    def _build(self) -> Catalog:
-        newest = {name: versions[max(versions)] for name, versions in self._templates.items()}
-        policy, version = self._policy_in_force()
-        return Catalog(policy, version, {**self._default.templates, **newest})
-
-    def _policy_in_force(self) -> tuple[Policy, int]:
+    async def _policy_in_force(self) -> tuple[Policy, int]:
         for version in sorted(self._policies, reverse=True):
-            if (policy := self._usable(version)) is not None:
+            if (policy := await self._usable(version)) is not None:
                 return policy, version
         return self._default.policy, self._default.policy_version
 
-    def _usable(self, version: int) -> Policy | None:
+    async def _usable(self, version: int) -> Policy | None:
         if version not in self._compiled:
-            try:
-                self._compiled[version] = parse_policy(self._policies[version].text)
+            try:  # beside the loop: a large one takes a second or two
+                self._compiled[version] = await asyncio.to_thread(parse_policy, self._policies[version].text)
             except PolicyError as error:
                 self._compiled[version] = None
                 log.error("a policy can't be used", version=version, reason=str(error))

@@ -1,7 +1,7 @@
 """Following a small topic of one partition from its start, without a group: what every process knows by heart."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -17,14 +17,28 @@ _BACKOFF_S = 1.0
 _ATTEMPTS = 10
 
 
-class TopicFollower:
-    """Hands every record of a topic to ``take``, in order, from the start; all over again after a failed read."""
+async def _nothing() -> None:
+    pass
 
-    def __init__(self, client_options: Mapping[str, Any], topic: str, take: Callable[[LogRecord], None]) -> None:
+
+class TopicFollower:
+    """Hands every record of a topic to ``take``, in order, from the start; all over again after a failed read.
+
+    ``settle`` is awaited after each read, before anybody is told that it has got so far.
+    """
+
+    def __init__(
+        self,
+        client_options: Mapping[str, Any],
+        topic: str,
+        take: Callable[[LogRecord], None],
+        settle: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
         self._options = client_options
         self._topic = topic
         self._partition = TopicPartition(topic, 0)
         self._take = take
+        self._settle = settle
         self._task: asyncio.Task[None] | None = None
         self._position = 0
         self._moved = asyncio.Condition()
@@ -48,7 +62,7 @@ class TopicFollower:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def reached(self, offset: int, *, timeout_s: float = 5.0) -> None:
+    async def reached(self, offset: int, *, timeout_s: float = 15.0) -> None:
         """Returns when the record at that offset has been taken. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._moved:
             await self._moved.wait_for(lambda: self._position > offset)
@@ -80,9 +94,12 @@ class TopicFollower:
         return consumer
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+        fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+        for records in fetched.values():
             for record in records:
                 self._take(record)
+        if fetched:
+            await self._settle()
         async with self._moved:
             self._position = await consumer.position(self._partition)
             self._moved.notify_all()

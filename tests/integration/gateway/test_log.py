@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -16,13 +16,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from app.config import Settings
 from app.defaults import default_policy_text
 from app.domain.catalog import Catalog
+from app.ports import LogRecord
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.follower import TopicFollower
 from app.store.owner_client import OwnerClient, OwnerRefusedError, OwnerUnavailableError
 from app.store.owners import Owner, OwnersFollower, announce
 from app.store.publisher import KafkaPublisher, Outgoing, PublishError, TooLargeError
-from schemas.config import Template
+from schemas.config import Template, policy_key, read_config, template_key
+from schemas.topics import CONFIG
 from tests.conftest import eventually
 from tests.integration.gateway.conftest import OwnBroker
 
@@ -41,7 +43,7 @@ async def topic(settings: Settings) -> AsyncIterator[str]:
         [found] = await admin.describe_topics([name])
         return [partition["leader"] for partition in found["partitions"]] != []
 
-    await eventually(has_a_leader, 60)
+    await eventually(has_a_leader)
     yield name
     await admin.delete_topics([name])
     await admin.close()
@@ -97,7 +99,7 @@ async def test_nothing_is_said_to_be_published_while_the_broker_is_silent(
                 return False
             return True
 
-        await eventually(is_published, 30)
+        await eventually(is_published)
 
 
 # --- following ---
@@ -155,6 +157,36 @@ async def test_templates_have_versions_from_one_on(producer: KafkaPublisher, set
     assert [version.version for version in versions] == [1, 2, 3]
     assert versions == [*written, deleted]
     assert config.catalog.template(template.id) is None
+
+
+async def test_versions_that_are_written_at_the_same_moment_have_numbers_of_their_own(
+    producer: KafkaPublisher, settings: Settings
+) -> None:
+    options, name = settings.kafka.client_options(), f"t-{uuid4().hex[:8]}"
+    last_of_key: dict[bytes | None, bytes] = {}
+
+    def keep(record: LogRecord) -> None:
+        last_of_key[record.key] = record.value or b""
+
+    async with AsyncExitStack() as running:
+        followers = [await running.enter_async_context(started(ConfigFollower(options))) for _ in range(3)]
+        gateways = [ConfigWriter(producer, follower, lambda: NOW) for follower in followers]
+        texts = [f"categories: {{other: {{channels: [{channel}]}}}}" for channel in ("push", "email", "sms")]
+        policies = await asyncio.gather(*map(ConfigWriter.write_policy, gateways, texts))
+        shown = [Template(id=name, channels={"sms": {"en": {"body": text}}}) for text in texts]
+        templates = await asyncio.gather(*map(ConfigWriter.write_template, gateways, shown))
+        newest = await gateways[0].write_policy(default_policy_text())
+        await running.enter_async_context(started(TopicFollower(options, CONFIG, keep)))
+
+    numbers = [version.version for version in policies]
+    assert sorted(numbers) == list(range(newest.version - 3, newest.version))
+    assert sorted(version.version for version in templates) == [1, 2, 3]
+    for version in policies:  # what compaction leaves
+        assert read_config(last_of_key[policy_key(version.version).encode()]) == version
+    for version in templates:
+        assert read_config(last_of_key[template_key(name, version.version).encode()]) == version
+    assert read_config(last_of_key[policy_key().encode()]) == newest
+    assert read_config(last_of_key[template_key(name).encode()]) == max(templates, key=lambda version: version.version)
 
 
 # --- owners ---
