@@ -15,7 +15,7 @@ Ready = Callable[[int], Awaitable[bool]]
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 10.0
 _STABLE_S = 30.0
-#: A program that has ended so often and was never ready won't be.
+#: A program that was started again so often and was never ready won't be.
 _HOPELESS_RESTARTS = 5
 _ASK_EVERY_S = 0.1
 
@@ -38,8 +38,11 @@ class Change:
 class Supervised:
     """One program and its process of the moment. ``pid`` is None between two lives."""
 
-    def __init__(self, program: Program, ready: Ready, watch: Callable[[Change], None], patience_s: float) -> None:
+    def __init__(
+        self, program: Program, ready: Ready, watch: Callable[[Change], None], patience_s: float, hopeless_after: int
+    ) -> None:
         self.program = program
+        self.hopeless_after = hopeless_after
         self.restarts = 0
         self.was_ready = False
         self._ready, self._watch, self._patience_s = ready, watch, patience_s
@@ -110,17 +113,19 @@ class Supervisor:
     def processes(self) -> Mapping[str, Supervised]:
         return self._supervised
 
-    def add(self, program: Program, ready: Ready, patience_s: float = 6.0) -> None:
-        """Starts a program at once, and for good; ``patience_s``: how long it may take to stop. Call from the main
-        thread."""
-        self._supervised[program.name] = Supervised(program, ready, self._watch, patience_s)
+    def add(
+        self, program: Program, ready: Ready, patience_s: float = 6.0, hopeless_after: int = _HOPELESS_RESTARTS
+    ) -> None:
+        """Starts a program at once, and for good; ``patience_s``: how long it may take to stop; ``hopeless_after``: so
+        many new starts, ``wait_ready`` gives up what never was ready. Call from the main thread."""
+        self._supervised[program.name] = Supervised(program, ready, self._watch, patience_s, hopeless_after)
 
     async def wait_ready(self, timeout_s: float, names: Sequence[str] | None = None) -> None:
         """Until each of the named programs (None: all) is ready. Raises NotReady, at once for one that keeps dying."""
         deadline = time.monotonic() + timeout_s
         waiting = [self._supervised[name] for name in (self._supervised if names is None else names)]
         while waiting := [each for each in waiting if not await each.is_ready()]:
-            hopeless = [each for each in waiting if not each.was_ready and each.restarts >= _HOPELESS_RESTARTS]
+            hopeless = [each for each in waiting if not each.was_ready and each.restarts >= each.hopeless_after]
             if hopeless or time.monotonic() > deadline:
                 raise NotReady("\n".join(map(_complaint, hopeless or waiting)))
             await asyncio.sleep(_ASK_EVERY_S)

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,7 @@ from app.dev.kafka_jars import ensure_jars
 from app.dev.ports import free_port
 from app.dev.process import Program
 from app.dev.state import FOLDER, ProcessState, State, dev_environment, sole_system, write_state
-from app.dev.supervisor import Change, Ready, Supervised, Supervisor
+from app.dev.supervisor import Change, NotReady, Ready, Supervised, Supervisor
 from app.store import topics
 
 ROLES = ("router", "push", "email", "sms", "in_app", "analytics")
@@ -63,7 +63,6 @@ class DevSystem:
         self._sandbox: dict[str, Any] = {}
         self._settings: Settings | None = None
         self._config_file = self._folder
-        self._bootstrap = ""
         self._broker: broker.BrokerOptions | None = None
 
     @property
@@ -80,7 +79,7 @@ class DevSystem:
             config_file=str(self._config_file),
             environment=self._sandbox["env"],
             gateway_url=f"http://127.0.0.1:{self.settings.gateway.port}",
-            kafka_bootstrap=self._bootstrap,
+            kafka_bootstrap=self._broker_options.bootstrap,
             sandbox_url=self._sandbox["control_url"],
             api_keys=self._secrets.api_keys,
             jwt_secret=self._secrets.jwt_secret,
@@ -122,19 +121,19 @@ class DevSystem:
         self._secrets = kept_secrets(self._folder)
         await self._start_broker_and_sandbox()
         await self._supervisor.wait_ready(_SANDBOX_LIMIT_S, ["sandbox"])
+        # One after the other: all of it at once takes longer where cores are few.
+        await self._wait_for_broker()
         gateway_port = free_port(self._options.gateway_port)
         self._sandbox = _read_json(self._folder / "sandbox" / "sandbox.json")
         self._config_file = write_settings(
             self._folder,
-            self._bootstrap,
+            self._broker_options.bootstrap,
             gateway_port,
             self._sandbox["providers"],
             self._secrets,
             self._options.partitions,
         )
         self._settings = Settings.load({"TOCSIN_CONFIG": str(self._config_file)})
-        # One after the other: all of it at once takes longer where cores are few.
-        await self._supervisor.wait_ready(_BROKER_LIMIT_S, ["kafka"])
         await self._make_topics()
         self.start_role("gateway")
         for position, role in enumerate(self._options.roles):
@@ -160,9 +159,8 @@ class DevSystem:
         return name
 
     def start_broker(self) -> None:
-        """Starts the broker, for the first time or after it was stopped by name."""
-        assert self._broker is not None, "not started"
-        program = broker.program(self._broker, self._options.environ)
+        """Starts the broker again that was stopped by name."""
+        program = broker.program(self._broker_options, self._options.environ)
         self._supervisor.add(program, self._broker_answers, _KAFKA_PATIENCE_S)
 
     async def stop_processes(self, names: Sequence[str]) -> None:
@@ -191,23 +189,44 @@ class DevSystem:
             detour=self._options.detour,
         )
         self._broker = options
-        self._bootstrap = options.bootstrap
         sandbox = [sys.executable, "-m", "app.sandbox", "--dir", str(self._folder / "sandbox")]
         log = self._log("sandbox")
         self._supervisor.add(Program("sandbox", sandbox, environ, log), _sandbox_ready(self._folder / "sandbox", log))
         data = self._folder / "data"
         if await asyncio.to_thread(broker.prepare, options) and data.exists():
             broker.move_aside(data)  # what roles remember of another log would be wrong for this one
-        self.start_broker()
+        self._start_new_broker()
+
+    def _start_new_broker(self) -> None:
+        program = broker.program(self._broker_options, self._options.environ)
+        self._supervisor.add(program, self._broker_answers, _KAFKA_PATIENCE_S, hopeless_after=1)
+
+    async def _wait_for_broker(self) -> None:
+        """Until it answers. Where another program was quicker to take one of its ports, it gets others."""
+        while True:
+            try:
+                return await self._supervisor.wait_ready(_BROKER_LIMIT_S, ["kafka"])
+            except NotReady:
+                await self._supervisor.stop(["kafka"])
+                ports = self._broker_options.port, self._broker_options.controller_port
+                if all(free_port(port) == port for port in ports):
+                    raise
+            self._broker = replace(self._broker_options, port=free_port(), controller_port=free_port())
+            await asyncio.to_thread(broker.prepare, self._broker)
+            self._start_new_broker()
 
     async def _make_topics(self) -> None:
         from app.wiring import internal_tables  # only now, while nothing waits for it
 
         await topics.apply(self.settings.kafka, internal_tables())
 
-    async def _broker_answers(self, _: int) -> bool:
+    @property
+    def _broker_options(self) -> broker.BrokerOptions:
         assert self._broker is not None, "not started"
-        return await broker.answers(self._broker)
+        return self._broker
+
+    async def _broker_answers(self, _: int) -> bool:
+        return await broker.answers(self._broker_options)
 
     def _log(self, name: str) -> Path:
         return self._folder / "logs" / f"{name}.log"

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,10 +18,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from app.config import Kafka
 from app.dev import kafka_jars
 from app.dev.broker import Broker, answers
+from app.dev.ports import free_port
+from app.dev.system import DevSystem, Options
 from app.store import topics as declared_topics
 from schemas import topics as names
 from tests.conftest import MakeTopics, broker_options, eventually
 
+_REPOSITORY = Path(__file__).parents[2]
 INTERNAL = {"router": ("profiles", "dedup"), "push": ("claims",)}
 
 
@@ -35,7 +39,7 @@ async def test_what_was_produced_is_read_back(kafka: str, topics: MakeTopics) ->
         await producer.send_and_wait(topic, b"value", key=b"key")
 
     async with AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest") as consumer:
-        record = await asyncio.wait_for(consumer.getone(), 20)
+        record = await asyncio.wait_for(consumer.getone(), 60)
 
     assert (record.key, record.value) == (b"key", b"value")
 
@@ -153,3 +157,24 @@ async def test_another_systems_broker_that_was_quicker_to_take_the_port_is_not_o
     options.stamp.write_text(f"{kafka_jars.VERSION} another-cluster")
 
     assert not await answers(options)
+
+
+async def test_a_system_gets_another_port_when_its_own_is_taken_while_it_starts(tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "dev"
+    system = DevSystem(Options(folder=folder, jars=_REPOSITORY / ".tocsin" / "kafka", kafka_port=port, roles=()))
+    starting = asyncio.create_task(system.start())
+
+    async def has_chosen() -> bool:
+        return (folder / "kafka" / "server.properties").exists()
+
+    await eventually(has_chosen)  # formatting its folder takes it longer than this takes us
+    try:
+        with socket.socket() as quicker:
+            quicker.bind(("127.0.0.1", port))
+            quicker.listen()
+            await starting
+
+        assert system.state.kafka_bootstrap != f"127.0.0.1:{port}"
+        assert await declared_topics.check(system.settings.kafka, {}) == []
+    finally:
+        await system.stop()
