@@ -42,7 +42,7 @@ class Gatekeeper:
         return await self._answer(handle.send_id)
 
     async def has_begun(self, count: int) -> None:
-        async with asyncio.timeout(5), self._began:
+        async with asyncio.timeout(30), self._began:
             await self._began.wait_for(lambda: len(self.begun) >= count)
 
     def answer(self, send_id: str, outcome: Outcome | None = None) -> None:

@@ -64,7 +64,7 @@ async def analytics(settings: Settings, registry: CollectorRegistry | None = Non
     stop, ready = asyncio.Event(), asyncio.Event()
     role = asyncio.create_task(run_analytics(settings, stop, ready.set, registry or CollectorRegistry()))
     is_ready = asyncio.create_task(ready.wait())
-    await asyncio.wait((role, is_ready), timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((role, is_ready), timeout=60, return_when=asyncio.FIRST_COMPLETED)
     assert ready.is_set(), role
     try:
         yield
@@ -163,7 +163,7 @@ async def test_views_equal_a_count_by_hand_of_what_was_produced(settings: Settin
     history = History(settings)
     async with analytics(settings):
         await produce(settings.kafka.bootstrap, twice(events, random.Random(1)))
-        await eventually(lambda: _is(counted(history, campaign), len(events)), 60)
+        await eventually(lambda: _is(counted(history, campaign), len(events)))
 
         await assert_views_equal_a_count_by_hand(history, campaign, events)
         latency = await rows(
@@ -187,7 +187,7 @@ async def test_an_unreadable_record_becomes_a_dead_letter_and_its_neighbours_arr
     async with analytics(settings):
         await produce(settings.kafka.bootstrap, [*before, bad, *after])
         await eventually(lambda: _is(counted(history, campaign), len(before) + len(after)))
-        letter = await asyncio.wait_for(dead_letter(settings.kafka.bootstrap, campaign), 20)
+        letter = await asyncio.wait_for(dead_letter(settings.kafka.bootstrap, campaign), 60)
     await history.close()
 
     assert (letter.topic, letter.field, letter.role) == (topics.LIFECYCLE, "status", "analytics")
@@ -209,14 +209,14 @@ async def test_while_clickhouse_is_away_nothing_is_committed_and_afterwards_noth
     async with AsyncExitStack() as running:
         async with clickhouse(tmp_path / "server", port):
             await running.enter_async_context(analytics(settings, registry))
-            await eventually(lambda: _is(lag(settings), 0), 60)
+            await eventually(lambda: _is(lag(settings), 0))
             committed = await committed_offsets(settings)
         await produce(settings.kafka.bootstrap, events)
         await eventually(tried_in_vain)
         assert await committed_offsets(settings) == committed
         async with clickhouse(tmp_path / "server", port):
-            await eventually(lambda: _is(counted(history, campaign), len(events)), 60)
-            await eventually(lambda: _is(lag(settings), 0), 60)
+            await eventually(lambda: _is(counted(history, campaign), len(events)))
+            await eventually(lambda: _is(lag(settings), 0))
             await assert_views_equal_a_count_by_hand(history, campaign, events)
             await running.aclose()
     await history.close()
@@ -230,13 +230,13 @@ async def test_a_sink_killed_in_the_middle_of_inserts_loses_and_doubles_nothing(
     producing = asyncio.create_task(produce(settings.kafka.bootstrap, twice(events, random.Random(2))))
     for part in (1, 2):
         async with worker(settings) as process:
-            await eventually(lambda part=part: _above(counted(history, campaign), part * len(events) // 4), 60)
+            await eventually(lambda part=part: _above(counted(history, campaign), part * len(events) // 4))
             process.kill()
         assert await process.wait() == -signal.SIGKILL
     await producing
     async with worker(settings):
-        await eventually(lambda: _is(counted(history, campaign), len(events)), 60)
-        await eventually(lambda: _is(lag(settings), 0), 60)
+        await eventually(lambda: _is(counted(history, campaign), len(events)))
+        await eventually(lambda: _is(lag(settings), 0))
         await assert_views_equal_a_count_by_hand(history, campaign, events)
     await history.close()
 

@@ -207,7 +207,7 @@ async def watched(settings: Settings, *topics: str) -> AsyncIterator[Callable[[i
     read: list[Any] = []
 
     async def records(count: int) -> list[Any]:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(read) < count:
                 for batch in (await consumer.getmany(timeout_ms=100)).values():
                     read.extend(batch)

@@ -29,7 +29,7 @@ async def told(gateway: Caller, user_id: str, key: str = "shop", **fields: Any) 
         status = await gateway.key(key)("GET", f"/v1/notifications/{notification_id}")
         return status.status == 200 and status.document["status"] == "done"
 
-    await eventually(is_done, 60)
+    await eventually(is_done)
     return notification_id
 
 
@@ -178,5 +178,5 @@ async def test_a_record_that_can_not_be_taken_is_among_the_dead_letters(gateway:
         letters = (await gateway.key("ops")("GET", "/v1/dead?limit=10")).document["letters"]
         return any(letter["field"] == "event_type" and letter["topic"] == "notify_events" for letter in letters)
 
-    await eventually(is_told, 30)
+    await eventually(is_told)
     assert (await gateway.key("shop")("GET", "/v1/dead")).status == 403

@@ -127,7 +127,7 @@ class ApnsServer:
             self._arrived.notify_all()
 
     async def until_received(self, count: int) -> None:
-        async with asyncio.timeout(10), self._arrived:
+        async with asyncio.timeout(30), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
 
     async def stop(self) -> None:

@@ -184,7 +184,7 @@ async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand
 
     assert not machine.woken.is_set()
     lane.free = 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await machine.woken.wait()
 
 
