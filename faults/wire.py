@@ -174,7 +174,7 @@ class Wire:
             self._links.discard(link)
 
     def _drop_all(self) -> int:
-        links = tuple(self._links)
+        links, self._links = self._links, set()  # those are not open any more, though they take a moment to end
         for link in links:
             link.drop()
         return len(links)
