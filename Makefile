@@ -3,6 +3,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo bench faults test mutants lint format lock clean
 
+# A worker starts with half the work when Python may keep its bytecode: in .venv, whatever the environment says elsewhere.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
+
 BIN := .venv/bin
 SPEED ?=
 SHORT ?=
