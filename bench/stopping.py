@@ -67,22 +67,40 @@ async def _interrupted(run: Run) -> None:
         )
 
         await drain(ground, [router], SENDS, 0, load.events, "the rest")
+        records = await _all_sent(ground, load.events)
         await router.stop()
-        run.tell("what was written twice, byte for byte", _twice(await ground.read(SENDS), sent, load.events))
+        run.tell("what was written twice, byte for byte", _twice(records, sent))
 
 
-def _twice(records: Sequence[Any], until_kill: Mapping[Any, int], events: int) -> list[Figure]:
-    """Sends that are in the log more than once, those of before the kill apart. Raises RuntimeError where one lacks."""
+async def _all_sent(ground: Ground, events: int) -> list[Any]:
+    """The sends in the log, once every request has one (some lie there twice). Raises TimeoutError."""
+    missing = events
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            while True:
+                records = await ground.read(SENDS)
+                missing = events - len({_name_of(record) for record in records})
+                if missing <= 0:
+                    return records
+                await asyncio.sleep(1)
+    except TimeoutError:
+        raise TimeoutError(f"{missing} of {events} requests have no send after {_LIMIT_S:.0f} s") from None
+
+
+def _name_of(record: Any) -> str:
+    return msgspec.json.decode(record.value, type=_Named).send_id
+
+
+def _twice(records: Sequence[Any], until_kill: Mapping[Any, int]) -> list[Figure]:
+    """Sends that are in the log more than once, those of before the kill apart."""
     seen: set[str] = set()
     before, after = 0, 0
     for record in records:
-        name = msgspec.json.decode(record.value, type=_Named).send_id
+        name = _name_of(record)
         if name in seen:
             by_kill = record.offset >= until_kill[TopicPartition(record.topic, record.partition)]
             before, after = before + (not by_kill), after + by_kill
         seen.add(name)
-    if len(seen) < events:
-        raise RuntimeError(f"{events - len(seen)} of {events} requests have no send")
     return [
         held(_figure("SIGTERM", "sends written twice", before, "sends"), at_most=0),
         _figure("kill -9", "sends written twice", after, "sends"),

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from app.ports import Rows
 from tables.table import Table, TableSpec
 
 #: What to do at the due time; each role's machine knows its own kinds.
@@ -32,12 +33,46 @@ def due_ms_of(key: bytes) -> int:
 
 
 class Schedule(Table[Due]):
+    """Every cycle of a runner asks what is due, and mostly nothing is: ``not_before`` spares most scans."""
+
+    __slots__ = ("not_before",)
+
+    def __init__(self, spec: TableSpec[Due], rows: Rows) -> None:
+        super().__init__(spec, rows)
+        #: Nothing falls due before it, Unix ms; None: nothing waits.
+        self.not_before: int | None = 0
+
     def at(self, due_ms: int, due: Due) -> bytes:
         """Schedules, and returns the key with which it can be taken back. Doing it again changes nothing."""
         key = due_key(due_ms, due.kind, due.subject, due.detail)
         self.put(key, due)
         return key
 
+    def put(self, key: bytes, row: Due) -> None:
+        super().put(key, row)
+        due_ms = due_ms_of(key)
+        if self.not_before is None or due_ms < self.not_before:
+            self.not_before = due_ms
+
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, Due]]:
         """What has fallen due, oldest first."""
-        return self.scan(b"", (now_ms + 1).to_bytes(8, "big"), limit)
+        if self.not_before is None or self.not_before > now_ms:
+            return []
+        first = self.scan(b"", None, 1)
+        self.not_before = due_ms_of(first[0][0]) if first else None
+        if self.not_before is None or self.not_before > now_ms:
+            return []
+        return first if limit == 1 else self.scan(b"", (now_ms + 1).to_bytes(8, "big"), limit)
+
+    def stored(self) -> None:
+        not_before = self.not_before
+        super().stored()
+        self.not_before = not_before
+
+    def rollback(self) -> None:
+        super().rollback()
+        self.not_before = 0
+
+    def clear(self) -> None:
+        super().clear()
+        self.not_before = 0

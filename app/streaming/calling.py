@@ -1,30 +1,45 @@
-"""The calls of one partition: begun when their checkpoint is durable, their results kept until they are settled."""
+"""The calls of one partition: begun when their claims are durable, their results kept until they are settled."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from app.ports import Performer
+from app.domain.out import Out
+from app.streaming.parts import Parts
+
+#: What calls came to is settled with what comes next, or when it is so old, in ms.
+_PATIENCE_MS = 20
 
 
 class Calls:
-    """``performer`` None: the role makes none. ``crash`` is told of bugs, ``ended`` that a call has."""
+    """``ended`` is told that a call has."""
 
-    def __init__(
-        self, performer: Performer | None, crash: Callable[[BaseException], None], ended: Callable[[], None]
-    ) -> None:
-        self._performer = performer
-        self._crash = crash
+    def __init__(self, parts: Parts, ended: Callable[[], None]) -> None:
+        self._parts = parts
+        self._performer = parts.performer
         self._ended = ended
         self._tasks: set[asyncio.Task[None]] = set()
         #: What ended calls brought and nobody has settled yet.
         self.results: deque[Any] = deque()
+        self._oldest_ms = 0
 
-    def begin(self, call: Any) -> None:
-        task = asyncio.create_task(self._perform(call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def begin(self, out: Out) -> None:
+        """Begins a batch's calls, which are none of its any more."""
+        calls, out.calls = out.calls, []
+        for call in calls:
+            task = asyncio.create_task(self._perform(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._parts.counted("calls", len(calls))
+        # From the moment at which they have begun, whoever makes them counts them.
+        asyncio.get_running_loop().call_soon(self._parts.coming.begun, len(calls))
+
+    def due_ms(self, now: int) -> int | None:
+        """When it is time to settle results, Unix ms (0: at once); None: there are none."""
+        if not self.results:
+            return None
+        return self._oldest_ms + _PATIENCE_MS if self._oldest_ms <= now else 0  # (0: the clock was set back)
 
     def open(self) -> bool:
         """Whether a call is under way, or its result is not settled."""
@@ -39,10 +54,12 @@ class Calls:
     async def _perform(self, call: Any) -> None:
         assert self._performer is not None
         try:
-            self.results.append(await self._performer.perform(call))
+            result = await self._performer.perform(call)
+            self._oldest_ms = self._oldest_ms if self.results else self._parts.clock()
+            self.results.append(result)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._crash(error)
+            self._parts.crash(error)
         finally:
             self._ended()

@@ -75,12 +75,20 @@ class Checkpoints:
         return restored.rows, owed
 
     async def make(
-        self, positions: dict[str, int], changes: dict[str, dict[bytes, bytes | None]], outputs: list[Produce]
+        self,
+        positions: dict[str, int],
+        changes: dict[str, dict[bytes, bytes | None]],
+        outputs: list[Produce],
+        journaled: Callable[[], None] = lambda: None,
     ) -> Bookmark:
-        """When it returns, all of it is durable. Raises Fenced, ProduceFailed."""
+        """Calls ``journaled`` when nothing can undo it any more; when it returns, all of it is carried out.
+
+        Raises Fenced, ProduceFailed.
+        """
         reach("before_journal")
         bookmark, entry = await self._journal.append(positions, changes, outputs)
         reach("after_journal")
+        journaled()
         await self._carry_out(entry, bookmark)
         return bookmark
 

@@ -16,7 +16,7 @@ from app.streaming.watching import Progress
 
 log = structlog.get_logger(__name__)
 
-_EVERY_S = 0.05
+_EVERY_S = 0.2
 _JOURNAL = "journal:"
 _NOWHERE = Bookmark(-1, -1)
 

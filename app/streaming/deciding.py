@@ -63,11 +63,10 @@ class Decider:
         due: list[tuple[bytes, Any]] = self._schedule.due(now, most)
         return due
 
-    def next_due_ms(self) -> int | None:
-        """When the next row of ``schedule`` falls due, Unix ms. Asked between batches only."""
-        first = self._schedule.scan(b"", None, 1)
-        self._schedule.clear()
-        return int.from_bytes(first[0][0][:8], "big") if first else None
+    def not_before_ms(self) -> int | None:
+        """Before it no row of ``schedule`` falls due, Unix ms; None: nothing waits."""
+        not_before: int | None = self._schedule.not_before
+        return not_before
 
     def wake(self, key: bytes, due: Any, out: Out, now: int) -> None:
         """Raises StoreBroken."""

@@ -4,6 +4,7 @@ By urgency, what fell due between the lanes of requests. What is to be judged by
 handled to an end that was asked for after it was fetched; what may bring a call waits until there is room for one.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -17,6 +18,10 @@ from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
 
+#: The most time that a batch is drawn for; half a dozen records to Kafka, and its waits, are shared by what it holds.
+_DRAWING_S = 0.050
+#: The same while something urgent waits in any partition of the process.
+_HURRIED_S = 0.005
 _MOST_DUE = 500
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
@@ -40,17 +45,22 @@ class Drawing:
         #: How far the commands go, which fetches that was asked after, and when, Unix ms.
         self._horizon: tuple[int, int] = (-1, -1)
         self._asked_at = -1
+        self._asking: asyncio.Task[None] | None = None
 
     # --- what is fetched ---
 
     def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
         """Takes fetched records; pauses the topic's partition when too many wait."""
-        missing_from = self._intakes.offer(topic, records)
+        missing_from = self._intakes.offer(topic, records, self._parts.clock())
         if missing_from is not None:
             log.info("records are missing, fetched again", topic=topic, partition=self._partition, offset=missing_from)
             self._parts.fetch_again(topic, self._partition, missing_from)
             return
         lane = self._lanes[topic]
+        if lane.intake.urgency is Urgency.CRITICAL:
+            self._parts.hurry.partitions.add(self._partition)
+        if lane.intake.gated and lane.intake.urgency is not Urgency.RECEIPTS:
+            self._ask()  # while the checkpoint in hand is made durable
         if not lane.paused and len(lane.waiting) > Intakes.HIGH:
             lane.paused = True
             self._parts.pause(topic, self._partition)
@@ -80,14 +90,15 @@ class Drawing:
 
     # --- what is known ---
 
-    def waits(self) -> bool:
-        """Whether there is anything to draw."""
-        return self._intakes.waits() or self._is_due()
+    def due_ms(self, now: int) -> int | None:
+        """When there will be something to draw of what is known now, Unix ms (0: at once); None: there won't be."""
+        known = (self._intakes.due_ms(now), self._decider.not_before_ms())
+        return min((ms for ms in known if ms is not None), default=None)
 
     async def learn(self, results: bool) -> None:
         """Learns how far the commands go, if something is to be judged by them. ``results``: whether some wait."""
         if self._gated and (self._intakes.gated_wait() or results or self._is_due()) and not self._covers_all():
-            await self._ask()
+            await asyncio.shield(self._ask())
 
     def known_at(self) -> int | None:
         """Up to when calls know all commands, Unix ms; None where that is of no interest."""
@@ -108,18 +119,32 @@ class Drawing:
         age_ms = self._parts.clock() - self._asked_at
         return self._horizon[1] >= self._intakes.fetches and 0 <= age_ms <= _ASK_AGAIN_MS
 
-    async def _ask(self) -> None:
+    def _ask(self) -> "asyncio.Task[None]":
+        """One question at a time."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._hear())
+        return self._asking
+
+    async def _hear(self) -> None:
         """A process may stand still at any moment, so nothing learnt counts for long: who only waited for a retry has
         to hear what was said meanwhile, too."""
         fetches, asked_at = self._intakes.fetches, self._parts.clock()
         self._horizon = (await self._parts.horizon.end(self._partition), fetches)
         self._asked_at = asked_at
 
+    def abandon(self) -> list[asyncio.Task[None]]:
+        """Nothing more is drawn. Returns what was under way, cancelled."""
+        self._parts.hurry.partitions.discard(self._partition)
+        if self._asking is None:
+            return []
+        self._asking.cancel()
+        return [self._asking]
+
     # --- drawing ---
 
-    def draw(self, out: Out, now: int, stop_at: float) -> int:
-        """Has decided what may be, until the stopwatch shows ``stop_at``. Returns how much that was."""
-        drawn = 0
+    def draw(self, out: Out, now: int) -> int:
+        """Has decided what may be, for a while. Returns how much that was."""
+        drawn, stop_at = 0, self._parts.stopwatch() + _DRAWING_S
         for lane in self._lanes.values():
             if lane.intake.urgency is Urgency.NORMAL or lane.intake.urgency is Urgency.BULK:
                 drawn += self._draw_due(out, now, stop_at)
@@ -135,13 +160,19 @@ class Drawing:
             if not self.is_informed(now):
                 return 0
         drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle
-        bounded = self._parts.performer is not None
-        while lane.waiting and stopwatch() < stop_at and not (bounded and not self._room(lane.intake.urgency, out)):
+        bounded, hurry, urgency = self._parts.performer is not None, self._parts.hurry, lane.intake.urgency
+        hurried_at = stop_at - _DRAWING_S + _HURRIED_S if urgency > Urgency.CRITICAL else stop_at
+        while lane.waiting and not (bounded and not self._room(urgency, out)):
+            spent = stopwatch()
+            if spent >= stop_at or (spent >= hurried_at and hurry.is_on()):
+                break
             record = take(lane, through)
             if record is None:
                 break
             handle(record, out, now)
             drawn += 1
+        if urgency is Urgency.CRITICAL and not lane.waiting:
+            hurry.partitions.discard(self._partition)
         return drawn
 
     def _draw_due(self, out: Out, now: int, stop_at: float) -> int:

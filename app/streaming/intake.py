@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.ports import Intake, LogRecord
+from app.ports import Intake, LogRecord, Urgency
 
 
 @dataclass(slots=True)
@@ -20,6 +20,8 @@ class Lane:
     expected: int | None = None
     beyond_gap: int | None = None
     paused: bool = False
+    #: When the oldest that waits came, Unix ms.
+    since: int = 0
 
     def behind(self, end: int | None) -> int:
         """How many records aren't handled yet. ``end``: the topic's end in this partition, as it was last heard of."""
@@ -35,6 +37,9 @@ class Intakes:
     #: A lane that holds more is paused, and resumed when half of it is gone.
     HIGH = 8_000
     LOW = 4_000
+    #: Nobody waits for what receipts say: they are taken with what comes next, or when they are so old, in ms. A
+    #: checkpoint for each alone would cost as much as the one for its notification.
+    PATIENCE_MS = 50
 
     def __init__(self, intakes: Sequence[Intake], positions: Mapping[str, int]) -> None:
         self.lanes: dict[str, Lane] = {
@@ -43,8 +48,8 @@ class Intakes:
         }
         self._fetches = 0
 
-    def offer(self, topic: str, records: Sequence[LogRecord]) -> int | None:
-        """Takes what was fetched; what has been handled already is dropped when its turn comes.
+    def offer(self, topic: str, records: Sequence[LogRecord], now: int) -> int | None:
+        """Takes what was fetched (``now``: Unix ms); what has been handled already is dropped when its turn comes.
 
         Returns where to fetch from again, if offsets are missing before these records: a client may drop what it
         fetched around a rebalance. If they are missing again, the log has no records there (a transaction's markers).
@@ -57,6 +62,7 @@ class Intakes:
         lane.expected = max(lane.expected or 0, records[-1].offset + 1)
         self._fetches += 1
         number = self._fetches
+        lane.since = lane.since if lane.waiting else now
         lane.waiting.extend((number, record) for record in records)
         return None
 
@@ -65,8 +71,15 @@ class Intakes:
         """The number of the latest fetch."""
         return self._fetches
 
-    def waits(self) -> bool:
-        return any(lane.waiting for lane in self.lanes.values())
+    def due_ms(self, now: int) -> int | None:
+        """When it is time to take what waits, Unix ms (0: at once); None: nothing waits."""
+        due: int | None = None
+        for lane in self.lanes.values():
+            if lane.waiting:
+                if lane.intake.urgency is not Urgency.RECEIPTS:
+                    return 0
+                due = lane.since + self.PATIENCE_MS if lane.since <= now else 0  # (0: the clock was set back)
+        return due
 
     def gated_wait(self) -> bool:
         return any(lane.waiting and lane.intake.gated for lane in self.lanes.values())

@@ -9,6 +9,7 @@ recovery (raw batches, partition by partition), and offsets (committed by the ch
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import faust
@@ -23,12 +24,12 @@ from faust.types.auth import CredentialsT
 # mode logs the life of each service under the name of the module that defines its class: this one.
 logging.getLogger(__name__).setLevel(logging.WARNING)
 
-#: How long Kafka may hold a fetch that finds nothing. A record whose partition was just read, and so is left out of the
-#: fetch under way, waits as long at worst: 1.5 s with Faust. Shorter costs broker and worker CPU, so it is short only
-#: as long as records come.
+#: How long Kafka may hold a fetch that finds nothing; Faust says 1.5 s. A partition that is opened, and so is fetched
+#: from another offset, waits for the fetch under way.
 FETCH_WAIT_MS = 100
-BUSY_FETCH_WAIT_MS = 15
-_BUSY_S = 2.0
+#: After a fetch that found records the next one waits so long: meanwhile they are taken, so that the next one asks for
+#: their partitions too, and more records come together.
+FETCH_APART_S = 0.005
 _SEEK_S = 10.0
 _POLL_S = 0.1
 
@@ -46,16 +47,26 @@ class Fetched:
 
 
 class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Short fetches, and commits that carry metadata."""
+    """Fetches that are short and let records gather, urgent records first, and commits that carry metadata."""
+
+    #: Set by this thread when urgent records were fetched, reset by the loop that hands them out.
+    urgent_came = False
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
-    def wait_for_records(self, ms: int) -> None:
-        """How long Kafka may hold the fetches from here on."""
-        self._ensure_consumer()._fetcher._fetch_max_wait_ms = ms
+    async def on_start(self) -> None:
+        await super().on_start()
+        space_out(self._ensure_consumer()._fetcher)
+
+    async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
+        """Those of urgent topics alone where there are any: they don't wait until thousands of others are decoded."""
+        urgent = {tp for tp in consumer._fetcher._records if tp.topic in self.app.urgent_topics}
+        urgent = urgent if active_partitions is None else urgent & active_partitions
+        self.urgent_came = self.urgent_came or bool(urgent)
+        return await super()._fetch_records(consumer, urgent or active_partitions, **options)
 
     async def commit_positions(self, positions: Mapping[TP, OffsetAndMetadata]) -> None:
         """Commits as the group's member; raises aiokafka's errors (Faust's own commit swallows some)."""
@@ -87,6 +98,21 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return {TP(tp.topic, tp.partition): at for tp, at in found.items()}
 
 
+def space_out(fetcher: Any) -> None:
+    """Has a node's next fetch wait after one that found something; those who wait for records are told before."""
+    fetch = fetcher._proc_fetch_request
+
+    async def spaced_out(*args: Any) -> bool:
+        if await fetch(*args):
+            for waiter in list(fetcher._fetch_waiters):
+                fetcher._notify(waiter)
+            with suppress(asyncio.CancelledError):  # as aiokafka's own does: whoever cancels it awaits it
+                await asyncio.sleep(FETCH_APART_S)
+        return False
+
+    fetcher._proc_fetch_request = spaced_out
+
+
 class CheckpointConsumer(Consumer):  # type: ignore[misc]
     """Hands whole fetched lists to the agents' channels; waits for the partitions' runners where Faust waits for
     acks."""
@@ -101,15 +127,14 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
         never holds up the others (H19), and a rebalance finds nothing to cancel.
         """
         stopping = self._stopped.is_set
-        busy_until = 0.0
         while not (stopping() or fetcher._stopped.is_set()):
             generation = self.app.consumer_generation_id
             records, active = await self._wait_next_records(_POLL_S)
-            busy_until = self._pace(bool(records), busy_until)
             if not records:
                 continue
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 # They may be of the assignment that has just begun: dropped, they would never come again.
+                self._thread.urgent_came = False
                 await self._thread.fetch_again({TP(*tp): fetched[0].offset for tp, fetched in records.items()})
                 continue
             for tp, fetched in records.items():
@@ -118,18 +143,6 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
                     continue
                 for channel in self.app.topics._tp_index.get(tp, ()):
                     channel.queue.put_nowait(Fetched(tp.topic, tp.partition, fetched, generation))
-
-    def _pace(self, came: bool, busy_until: float) -> float:
-        """Fetches wait shortly as long as records come; returns until when they do (the loop's time, 0: they don't)."""
-        now: float = self.loop.time()
-        if came:
-            if not busy_until:
-                self._thread.wait_for_records(BUSY_FETCH_WAIT_MS)
-            return now + _BUSY_S
-        if busy_until and now > busy_until:
-            self._thread.wait_for_records(FETCH_WAIT_MS)
-            return 0.0
-        return busy_until
 
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint
@@ -150,6 +163,8 @@ class CheckpointApp(faust.App):  # type: ignore[misc]
     """Faust's app with our transport, and a way to wait for the partitions' runners."""
 
     drain_partitions: Callable[[], Awaitable[None]] | None = None
+    #: Topics whose records are handed out before all others that were fetched.
+    urgent_topics: frozenset[str] = frozenset()
 
     def _new_transport(self) -> CheckpointTransport:
         return CheckpointTransport(self.conf.broker_consumer, self)

@@ -22,9 +22,24 @@ class Positions(Protocol):
 
 @dataclass(slots=True)
 class Coming:
-    """Calls that were decided and begin when their checkpoint is durable: they take room from their decision on."""
+    """Calls that were decided and begin when their claims are durable: they take room from their decision on."""
 
     calls: int = 0
+
+    def begun(self, calls: int) -> None:
+        self.calls -= calls
+
+
+@dataclass(slots=True)
+class Hurry:
+    """Whether urgent records wait: fetched and not handed out yet, or in these partitions."""
+
+    partitions: set[int] = field(default_factory=set)
+    #: Whether a fetch has just brought some; asked for every record, so it is to be cheap.
+    came: Callable[[], bool] = lambda: False
+
+    def is_on(self) -> bool:
+        return bool(self.partitions) or self.came()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +64,4 @@ class Parts:
     #: How often a partition's owner looks whether somebody else wrote to its changelogs.
     look_every_s: float = 10.0
     coming: Coming = field(default_factory=Coming)
+    hurry: Hurry = field(default_factory=Hurry)

@@ -1,12 +1,13 @@
 """The runner of one partition: its life, and its cycle. It draws (``drawing.py``), has decided (``deciding.py``), makes
-the batch durable (``checkpoints.py``), and only then lets it act (``calling.py``). Never are two batches of one
-partition open at once.
+the batch durable (``checkpoints.py``), and lets it act (``calling.py``) once its entry is in the journal. Never are two
+batches of one partition open at once.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -28,8 +29,6 @@ from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
 
-#: The most time that a batch is handled for; half a dozen records to Kafka, and its waits, are shared by what it holds.
-_HANDLING_S = 0.050
 _IDLE_S = 0.25
 _TELL_EVERY = 500_000
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
@@ -49,7 +48,7 @@ class PartitionRunner:
         self._sweeper = Sweeper(self._decider.tables)
         self._written = 0
         self._swept_at = 0
-        self._calls = Calls(parts.performer, parts.crash, self._nudge)
+        self._calls = Calls(parts, self._nudge)
         self._checkpoints = Checkpoints(
             partition,
             store,
@@ -88,7 +87,8 @@ class PartitionRunner:
         _, late = await asyncio.wait([self._task], timeout=within_s)
         for task in late:
             task.cancel()
-        await asyncio.gather(*late, *self._calls.abandon(), return_exceptions=True)
+        asking = self._drawing.abandon() if self._drawing is not None else []
+        await asyncio.gather(*late, *asking, *self._calls.abandon(), return_exceptions=True)
 
     def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
         """Takes fetched records."""
@@ -148,8 +148,7 @@ class PartitionRunner:
             self._drawing = await self._open()
             self.ready.set()
             while not (self._stopping and not self._calls.open()):
-                if not self._anything_to_do(self._drawing):
-                    await self._sleep(self._drawing)
+                await self._sleep(self._drawing)
                 await self._cycle(self._drawing)
                 await self._checkpoints.look_now_and_then()
             with suppress(Fenced):  # somebody has the partition already: there is nothing left to see to
@@ -201,31 +200,39 @@ class PartitionRunner:
 
     # --- the cycle ---
 
-    def _anything_to_do(self, drawing: Drawing) -> bool:
-        return bool(self._calls.results) or (not self._stopping and drawing.waits())
+    def _wait_s(self, drawing: Drawing) -> float | None:
+        """How long it is until there is something to do of what is known now; None: there won't be."""
+        if self._stopping:
+            return 0.0 if self._calls.results else None
+        now = self._parts.clock()
+        known = (drawing.due_ms(now), self._calls.due_ms(now))
+        return min(((ms - now) / 1000 for ms in known if ms is not None), default=None)
 
     async def _sleep(self, drawing: Drawing) -> None:
-        self._wake.clear()
-        if self._anything_to_do(drawing):
-            return
-        wait_s = _IDLE_S
-        if not self._stopping and (due_ms := self._decider.next_due_ms()) is not None:
-            wait_s = min(wait_s, max(0.0, (due_ms - self._parts.clock()) / 1000))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s + 0.001):
-                await self._wake.wait()
+        """Until there is something to do, or for a while."""
+        time_of = asyncio.get_running_loop().time
+        until = time_of() + _IDLE_S
+        while (left_s := until - time_of()) > 0:
+            self._wake.clear()
+            wait_s = self._wait_s(drawing)
+            if wait_s is not None and wait_s <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s if wait_s is None else min(left_s, wait_s)):
+                    await self._wake.wait()
+            if self._stopping:
+                return
 
     async def _cycle(self, drawing: Drawing) -> None:
         if not self._stopping:
             await drawing.learn(bool(self._calls.results))
         now = self._parts.clock()
         out = Out(drawing.known_at())
-        stop_at = self._parts.stopwatch() + _HANDLING_S
         informed = drawing.is_informed(now)
         if self._stopping or informed:
             self._settle(out, now, informed)
         if not self._stopping:
-            drawn = drawing.draw(out, now, stop_at)
+            drawn = drawing.draw(out, now)
             self._decided += drawn
             self._parts.counted("records", drawn)
             if not drawn and not out.records:
@@ -235,9 +242,7 @@ class PartitionRunner:
         self._parts.coming.calls += len(out.calls)
         try:
             await self._make_durable(out, drawing.positions())
-            if out.calls:
-                await asyncio.sleep(0)  # they have begun, and whoever makes them counts them
-        finally:
+        finally:  # (those that have begun are none of the batch's any more)
             self._parts.coming.calls -= len(out.calls)
         self._busy = False
         drawing.resume()
@@ -258,19 +263,18 @@ class PartitionRunner:
             self._swept_at, self._written = now, 0
 
     async def _make_durable(self, out: Out, positions: dict[str, int]) -> None:
-        """The batch's checkpoint, then its positions, and only then its calls."""
+        """The batch's checkpoint, then its positions. Its calls begin as soon as their claims lie in the journal:
+        whoever comes after us carries the entry out."""
         changes = self._decider.changes()
         if changes or out.records:
-            bookmark = await self._checkpoints.make(positions, changes, out.records)
+            bookmark = await self._checkpoints.make(positions, changes, out.records, partial(self._calls.begin, out))
             self._parts.positions.note(self.partition, positions, bookmark)
             self._parts.counted("checkpoints", 1)
             self._written += sum(map(len, changes.values()))
         else:
+            self._calls.begin(out)
             self._parts.positions.note(self.partition, positions, None)
         self._decider.stored()
         self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
-        self._parts.counted("calls", len(out.calls))
         self._parts.counted("moved", out.moved)
-        for call in out.calls:
-            self._calls.begin(call)

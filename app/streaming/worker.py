@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 from faust.types import TP
 
-from app.ports import Machine, NotOwned, Performer
+from app.ports import Machine, NotOwned, Performer, Urgency
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetched, credentials_of
-from app.streaming.parts import Parts
+from app.streaming.parts import Hurry, Parts
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
 from app.streaming.runner import PartitionRunner
@@ -74,6 +74,8 @@ class RoleWorker:
         self._assigned_once = False
         self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
         self._app.drain_partitions = self.drain
+        self._app.urgent_topics = frozenset(i.topic for i in machine.intakes if i.urgency is Urgency.CRITICAL)
+        self._hurry = Hurry(came=self._urgent_came)
         self._declare(partitions)
         self._parts = Parts(
             machine=machine,
@@ -91,6 +93,7 @@ class RoleWorker:
             counted=counted,
             owner=f"{role}-{instance}",
             fetch_again=self._fetch_again,
+            hurry=self._hurry,
         )
         self._standby = Standby(self._parts.restorer, self._store, partitions, clock) if standby else None
 
@@ -205,7 +208,13 @@ class RoleWorker:
             self._stores[partition] = store
         return self._stores[partition]
 
+    def _urgent_came(self) -> bool:
+        consumer = self._app._consumer
+        return consumer is not None and consumer._thread.urgent_came
+
     def _offer(self, fetched: Fetched) -> None:
+        if fetched.topic in self._app.urgent_topics:
+            self._app.consumer._thread.urgent_came = False  # from here on its partition is known
         runner = self._runners.get(fetched.partition)
         if runner is None:
             return  # (whoever opens it has all fetched from where it stands)

@@ -1,5 +1,6 @@
 """What we rely on inside Faust and aiokafka. A failure here means: read the new version before trusting it."""
 
+import asyncio
 import hashlib
 import inspect
 import ssl
@@ -15,7 +16,7 @@ from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, credentials_to_aiokafka_auth
 
-from app.streaming.overrides import credentials_of
+from app.streaming.overrides import credentials_of, space_out
 
 
 def fingerprint(function: object) -> str:
@@ -45,6 +46,11 @@ RELIED_ON = {
     App._stop_consumer: "55854a5de12c3f52",
     AIOKafkaConsumerThread._create_worker_consumer: "c2701bfc3e6f6cad",
     AIOKafkaConsumerThread.getmany: "26fc5fc9f3b667e1",
+    AIOKafkaConsumerThread.on_start: "38b4e8bd1e10723a",
+    AIOKafkaConsumerThread._fetch_records: "39a2c6c79fc1455a",
+    Fetcher._fetch_requests_routine: "2a8ec5932644c9b0",
+    Fetcher._proc_fetch_request: "59bf948fff47eed5",
+    Fetcher.fetched_records: "be4348896b9b66af",
 }
 
 
@@ -61,8 +67,51 @@ def test_aiokafka_takes_its_fetch_wait_from_the_attribute_that_we_set() -> None:
     assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
 
 
-def test_aiokafkas_fetcher_reads_its_wait_anew_for_each_fetch() -> None:
-    assert "self._fetch_max_wait_ms" in inspect.getsource(Fetcher._get_actions_per_node)
+class Fetching:
+    """A fetcher whose fetches find something or not."""
+
+    def __init__(self) -> None:
+        self.found = True
+        self.told = 0
+        self._fetch_waiters: set[object] = {object()}
+
+    async def _proc_fetch_request(self, *args: object) -> bool:
+        return self.found
+
+    def _notify(self, waiter: object) -> None:
+        self.told += 1
+
+
+async def test_who_waits_for_records_is_told_before_the_next_fetch_is_put_off() -> None:
+    fetcher = Fetching()
+    space_out(fetcher)
+    fetch = asyncio.create_task(fetcher._proc_fetch_request("assignment", 0, "request"))
+    await asyncio.sleep(0)
+
+    assert fetcher.told == 1
+    assert not fetch.done()
+    assert await fetch is False  # they were told already
+
+
+async def test_a_fetch_that_found_nothing_is_followed_by_the_next_at_once() -> None:
+    fetcher = Fetching()
+    space_out(fetcher)
+    fetcher.found = False
+    fetch = asyncio.create_task(fetcher._proc_fetch_request("assignment", 0, "request"))
+    await asyncio.sleep(0)
+
+    assert fetch.done()
+    assert fetcher.told == 0
+
+
+async def test_a_fetch_that_is_cancelled_while_it_is_put_off_ends_quietly() -> None:
+    fetcher = Fetching()
+    space_out(fetcher)
+    fetch = asyncio.create_task(fetcher._proc_fetch_request("assignment", 0, "request"))
+    await asyncio.sleep(0)
+    fetch.cancel()
+
+    assert await fetch is False
 
 
 def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:

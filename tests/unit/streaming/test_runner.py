@@ -3,14 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
 
 from app.domain.out import Produce
-from app.ports import Urgency
+from app.ports import Intake, Urgency
 from app.streaming.journal import Bookmark
-from app.streaming.parts import Parts
+from app.streaming.parts import Hurry, Parts
 from app.streaming.producing import Span
 from app.streaming.restoring import Committed, Owed, Restored
 from app.streaming.runner import PartitionRunner
@@ -125,8 +127,8 @@ class Deciding(Timers):
         self.by_batch.setdefault(len(self._batches), []).append(self.catalog)
 
 
-def runner_of(machine: Any, performer: Any, due: int) -> tuple[PartitionRunner, list[BaseException]]:
-    """A runner over so many rows that are due, and what it crashed by."""
+def runner_of(machine: Any, performer: Any, due: int, **more: Any) -> tuple[PartitionRunner, list[BaseException]]:
+    """A runner over so many rows that are due, and what it crashed by. ``more``: of its parts."""
     rows, kafka = Store(), Nothing()
     schedule = Schedule(SCHEDULE, rows)
     for number in range(due):
@@ -145,6 +147,7 @@ def runner_of(machine: Any, performer: Any, due: int) -> tuple[PartitionRunner, 
         pause=lambda topic, partition: None,
         resume=lambda topic, partition: None,
         counted=lambda name, count: None,
+        **more,
     )
     return PartitionRunner(0, rows, parts), crashed  # type: ignore[arg-type]
 
@@ -233,3 +236,47 @@ async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have
     for runner in runners:
         await runner.drain(5.0)
     assert crashed == []
+
+
+@dataclass
+class Read:
+    offset: int
+    topic: str = "events"
+    value: bytes = b"x"
+
+
+class Reading(Timers):
+    """Notes how many records each batch had."""
+
+    intakes = (Intake("events", Urgency.NORMAL, gated=False),)  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: Counter[int] = Counter()
+        self._outs: list[Any] = []
+
+    def handle(self, record: Any, state: State, out: Any, now: int) -> None:
+        if not self._outs or self._outs[-1] is not out:
+            self._outs.append(out)
+        out.send("lifecycle", b"", b"")
+        self.batches[len(self._outs)] += 1
+
+
+async def read_all(hurry: Hurry) -> list[int]:
+    """The sizes of the batches in which 200 records are read, each of which takes a millisecond."""
+    machine, ticks = Reading(), count()
+    runner, crashed = runner_of(machine, None, 0, hurry=hurry, stopwatch=lambda: next(ticks) / 1000)
+    runner.offer("events", [Read(n) for n in range(200)])  # type: ignore[list-item]
+    runner.start()
+    async with asyncio.timeout(60):
+        while machine.batches.total() < 200:
+            await asyncio.sleep(0)
+    await runner.drain(5.0)
+    assert crashed == []
+    return list(machine.batches.values())
+
+
+async def test_a_batch_is_short_while_something_urgent_waits_in_another_partition() -> None:
+    assert max(await read_all(Hurry(partitions={7}))) < 10
+    assert max(await read_all(Hurry(came=lambda: True))) < 10
+    assert max(await read_all(Hurry())) > 40
