@@ -70,9 +70,13 @@ async def _answer(call: Call) -> web.Response:
     root = (await asyncio.to_thread(read_document, text)).root
     document = PolicyDocument(version, not behind, behind, root)
     if "yaml" in call.request.headers.get("Accept", ""):
-        shown = await asyncio.to_thread(yaml.safe_dump, to_builtins(document), sort_keys=False, allow_unicode=True)
-        return web.Response(text=shown, content_type="application/yaml")
+        return web.Response(text=await asyncio.to_thread(_as_yaml, document), content_type="application/yaml")
     return answer(document)
+
+
+def _as_yaml(document: PolicyDocument) -> str:
+    shown: str = yaml.safe_dump(to_builtins(document), sort_keys=False, allow_unicode=True)
+    return shown
 
 
 ROUTES = (

@@ -12,8 +12,8 @@ _ATTEMPTS = 100
 
 def free_port(preferred: int = 0) -> int:
     """The preferred port of 127.0.0.1 if nobody listens there, else any free one that no connection takes by chance."""
-    wanted = (preferred,) if preferred else ()
-    for port in (*wanted, *random.sample(_PORTS, _ATTEMPTS)):
+    wanted = [preferred] if preferred else []
+    for port in wanted + random.sample(_PORTS, _ATTEMPTS):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: one just stopped is free
             try:
