@@ -83,7 +83,7 @@ class Process:
             fetch_again=self._fetch_again,
             # Batches of any length: as if deciding took a while, or none.
             stopwatch=lambda: chance.random() * 0.0508,
-            look_every_s=0.5,
+            look_every_s=1.0,
         )
         self.parts = sabotage(parts, self)
         loop.born(self.life)

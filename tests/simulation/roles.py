@@ -178,7 +178,7 @@ class Role:
         process = self._any()
         process.life.frozen = True
         self._tell(f"{process.life} stands still, and is taken for dead")
-        await asyncio.sleep(LANDED_AFTER_S + 10)
+        await asyncio.sleep(LANDED_AFTER_S + 4)
         mine = [p for p in self._partitions if self.owner(p) is process]
         other = next(name for name, its in self.processes.items() if its is not process)
         instance = next(name for name, its in self.processes.items() if its is process)
