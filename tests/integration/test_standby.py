@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from app.domain.out import Produce
+from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
+from app.streaming.stamps import headers_of, make_stamp
 from app.streaming.standby import Standby
-from app.streaming.store import PartitionStore, block_cache
+from app.streaming.store import PartitionStore, Reached, block_cache
 from tests.conftest import MakeTopics, eventually
 
 
@@ -49,3 +52,22 @@ async def test_what_others_own_is_copied_as_it_grows_and_left_when_it_is_taken_o
     assert stores[0].get("rows", b"key") is None
     assert stores[1].reached("rows").offset == 2
     assert stores[1].touched_ms() == 7
+
+
+async def test_what_a_former_owner_writes_late_is_not_copied(
+    kafka: str, topics: MakeTopics, stores: list[PartitionStore]
+) -> None:
+    [changelog, journal] = await topics("standby-late-rows", "standby-late-journal", partitions=1)
+    options = {"bootstrap_servers": kafka}
+    producer = BatchProducer(options, "owners")
+    await producer.start()
+    for claim, value in ((3, b"old"), (7, b"new"), (3, b"old")):
+        row = Produce(changelog, b"key", value, headers=headers_of(make_stamp(0, claim)))
+        await producer.produce([row], 0)
+    await producer.stop()
+
+    restored = await Restorer(options, {"rows": changelog}, journal).restore(stores[0], 0)
+
+    assert stores[0].get("rows", b"key") == b"new"
+    assert restored.late == {"rows": {b"key"}}
+    assert stores[0].reached("rows") == Reached(2, make_stamp(0, 7))
