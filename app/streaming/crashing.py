@@ -1,8 +1,8 @@
 """Named points at which a test can have the process killed, to prove that a crash there loses and doubles nothing.
 
-In the order in which a checkpoint and its calls reach them: ``before_journal``, ``after_journal``, ``amid_outputs``,
-``after_outputs``, ``after_store``, ``before_call``, ``during_call``, ``after_reply``; and ``before_commit``, a few
-times a second.
+In the order in which a checkpoint reaches them: ``before_journal``, ``after_journal``, ``amid_outputs``,
+``after_outputs``, ``after_store``. Its calls, from ``after_journal`` on: ``before_call``, ``during_call``,
+``after_reply``. And ``before_commit``, a few times a second.
 """
 
 import os
