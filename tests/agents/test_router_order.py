@@ -63,7 +63,25 @@ def test_of_all_rules_that_speak_against_a_channel_the_first_in_the_contracts_or
     router = stopped_by([rule for rule, _ in STOPS[first:]])
 
     assert router.told()[1:] == [(STOPS[first][1][0], "sms", STOPS[first][1][1])]
-    assert [entry[0] for entry in router.last()["detail"]["trail"]][-1] == STOPS[first][0]
+    *others, last = router.last()["detail"]["trail"]
+    assert last[:2] == [STOPS[first][0], "wait" if STOPS[first][1][0] == "held" else False]
+    assert {entry[1] for entry in others} == {True}
+
+
+@pytest.mark.parametrize("preferences", [{}, {"quiet_hours": {"enabled": False}}])
+@pytest.mark.parametrize(
+    ("event_type", "channel"),
+    [("order.late", "sms"), ("order.late", "push"), ("order.late", "in_app"), ("alarm.raised", "sms")],
+)
+def test_no_rule_spoke_against_what_is_queued(event_type: str, channel: str, preferences: dict[str, Any]) -> None:
+    router = Harness(policy=GAUNTLET, now=NOON + 2 * HOUR)
+    router.known()
+    router.command("preferences.set", preferences=preferences)
+    router.request(event_type=event_type, channels=[channel])
+
+    trail = router.last()["detail"]["trail"]
+    assert {entry[1] for entry in trail} == {True}
+    assert [entry[0] for entry in trail][-9:] == [rule for rule, _ in STOPS]
 
 
 def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_else() -> None:
