@@ -154,8 +154,9 @@ def _tell_repeated(
     detail: dict[str, Any] = {"trail": [("repeated", False)]}
     if content != before.content and not before.is_forgotten:
         detail["differs"] = True
-    said = facts if before.is_forgotten else before.facts
-    announce(desk, said, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
+    # (an erasure between two readings of the record leaves less to tell: that is another event)
+    said, cause = (facts, f"{position}:erased") if before.is_forgotten else (before.facts, position)
+    announce(desk, said, "repeated", cause, happened=rfc3339(recorded_ms), detail=detail)
 
 
 def _set_aside(desk: Desk, key: bytes, before: Notification) -> None:

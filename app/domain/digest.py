@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from hashlib import blake2b
 from typing import Any, Literal, Self
 
@@ -158,7 +158,7 @@ def _next_beat(rhythm: Rhythm, zone: str, after_ms: int) -> int:
         if beat <= wall:
             beat += timedelta(hours=1)
         return min(first_moment(zone, beat), after_ms + _HOUR_MS)  # an hour that the clock shows twice is two
-    midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = datetime.combine(wall, time())
     ahead = (rhythm.on - wall.weekday()) % 7 if rhythm.every == "week" else 0
     while (due_ms := first_moment(zone, midnight + timedelta(days=ahead, minutes=rhythm.at))) <= after_ms:
         ahead += 7 if rhythm.every == "week" else 1

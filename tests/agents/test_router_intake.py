@@ -100,6 +100,22 @@ def test_the_same_key_again_is_repeated_and_changes_nothing(router: Harness) -> 
     assert router.sends == []
 
 
+def test_a_repetition_read_again_after_an_erasure_is_another_event_as_it_can_say_less(router: Harness) -> None:
+    router.request(idempotency_key="k", data={"n": 1})
+    again = router.request(idempotency_key="k", data={"n": 2})
+    before = router.last()
+    router.command("user.erase")
+    router.forget()
+
+    router.again(again)
+    router.again(again)
+
+    one, same = router.events
+    assert (one["status"], "differs" in one["detail"]) == ("repeated", False)
+    assert one == same
+    assert (before["detail"]["differs"], before["event_id"] != one["event_id"]) == (True, True)
+
+
 def test_the_same_key_of_another_source_is_another_notification(router: Harness) -> None:
     router.request(idempotency_key="k", source="a")
     router.request(idempotency_key="k", source="b")

@@ -82,6 +82,7 @@ def test_no_rule_spoke_against_what_is_queued(event_type: str, channel: str, pre
     trail = router.last()["detail"]["trail"]
     assert {entry[1] for entry in trail} == {True}
     assert [entry[0] for entry in trail][-9:] == [rule for rule, _ in STOPS]
+    assert (["address", True, 1] in trail) is (channel != "in_app")
 
 
 def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_else() -> None:

@@ -45,15 +45,13 @@ class Checker:
         self._events: list[Event] = []
         self._twice: list[str] = []
         bytes_of: dict[str, bytes] = {}
-        # An operator may have requests read again of which an erasure has left nothing to compare with.
-        erased = {json.loads(r.value)["user_id"] for r in history.broker.of("notify_commands") if _erases(r)}
         for record in history.broker.of("notify_lifecycle"):
             assert record.value is not None
             event = json.loads(record.value)
             first = bytes_of.setdefault(event["event_id"], record.value)
             if first is record.value:
                 self._events.append(event)
-            elif first != record.value and not (event["status"] == "repeated" and event["user_id"] in erased):
+            elif first != record.value:
                 self._twice.append(f"SAME: event {event['event_id']} ({event['status']}) has two texts")
         self._sends = self._read_sends()
         self._made: dict[str, list[Made]] = defaultdict(list)
@@ -247,10 +245,6 @@ class Checker:
                 if all(_forbids([*old, *later[: n + 1]], send) for n in range(len(later))):
                     last = max(at for at, _ in heard if at <= made.began - 1.0)
                     yield f"WRONG: {send_id} was called at {made.began:.3f} s in spite of {why} (by {last:.3f} s)"
-
-
-def _erases(record: Record) -> bool:
-    return record.value is not None and json.loads(record.value)["type"] == "user.erase"
 
 
 def _forbids(commands: list[Mapping[str, Any]], send: Mapping[str, Any]) -> str | None:
