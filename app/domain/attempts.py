@@ -126,7 +126,8 @@ def _again(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provide
     if following is not None:
         return Again(now, replace(tries, provider=following), outcome.code, outage=False)
     wait_ms = max(outcome.retry_after_ms or 0, backoff_ms(rule, tries.waits, send_id))
-    first = able[0] if able and outcome.kind != "throttle" and not tries.doubted else tries.provider
+    stays = tries.doubted or not able or (outcome.kind == "throttle" and not outage)
+    first = tries.provider if stays else able[0]
     return Again(now + wait_ms, replace(tries, waits=tries.waits + 1, provider=first), outcome.code, outage)
 
 

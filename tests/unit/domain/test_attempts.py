@@ -117,11 +117,28 @@ def test_a_resting_lane_without_another_is_an_outage():
     assert again.at >= NOW + 5_000
 
 
-def test_after_the_last_provider_the_first_comes_again_after_a_wait():
-    again = judged(Outcome("retry"), Tries(used=1, provider="vonage"), ("twilio", "vonage"))
+BOTH = ("twilio", "vonage")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "able", "doubted", "provider"),
+    [
+        (Outcome("retry"), BOTH, False, "twilio"),
+        (Outcome("config"), BOTH, False, "twilio"),
+        (Outcome("throttle", code=LANE_RESTS), BOTH, False, "twilio"),  # else it would wait for the last one only
+        (Outcome("throttle"), BOTH, False, "vonage"),
+        (Outcome("throttle"), BOTH, True, "vonage"),
+        (Outcome("retry"), BOTH, True, "vonage"),
+        (Outcome("throttle", code=LANE_RESTS), BOTH, True, "vonage"),
+        (Outcome("retry"), (), False, "vonage"),
+    ],
+)
+def test_after_the_last_provider_the_first_comes_again_after_a_wait(outcome, able, doubted, provider):
+    tries = Tries(used=1, provider="vonage", doubted=doubted)
+    again = judged(outcome, tries, able)
 
     assert isinstance(again, Again)
-    assert again.tries == Tries(used=2, waits=1, provider="twilio")
+    assert again.tries == replace(tries, used=1 + (outcome.kind == "retry"), waits=1, provider=provider)
     assert again.at > NOW
 
 
