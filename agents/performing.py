@@ -1,6 +1,7 @@
 """Carries out a channel's calls: many at a time, a user's one after the other, and none on a look that has aged."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ from schemas.words import Provider
 
 #: What a client may take beyond its own limit before it is cut off.
 _MARGIN_S = 1.0
+#: Of what a rate holds back, no more is taken in hand than may begin so soon: what waits in hand for longer than its
+#: look is fresh would be claimed again and again. (The rest of that time is the claim's own way through a checkpoint.)
+_SOON_S = 0.3
 #: Into a call, for the crash point ``during_call``; the provider that a test runs against answers later than that.
 _BYTES_ARE_OUT_S = 0.1
 
@@ -60,9 +64,18 @@ class Performing:
         self._queues: dict[tuple[str, bool], _Queue] = {}
 
     def room(self, urgency: Urgency) -> int:
-        """How many more calls may be begun now."""
-        reserved = self._reserved if urgency > Urgency.CRITICAL else 0
-        return max(0, self._limit - reserved - self._in_hand)
+        """How many more calls may be begun now; critical ones whatever the providers' rates say, as they go first."""
+        if urgency <= Urgency.CRITICAL:
+            return max(0, self._limit - self._in_hand)
+        return max(0, min(self._limit - self._reserved - self._in_hand, self._may_begin_soon()))
+
+    def _may_begin_soon(self) -> int:
+        """How many calls beside those in hand the providers' rates let begin."""
+        gates = [gated.gate for gated in self._clients.values()]
+        soon = sum(gate.may_begin(_SOON_S) for gate in gates)
+        if soon == math.inf:
+            return self._limit
+        return math.floor(soon) - self._in_hand + sum(gate.in_flight for gate in gates)
 
     async def perform(self, call: Call) -> Result:
         """Makes the call and tells what came of it; raises only what a client raises, which is a bug."""

@@ -104,6 +104,16 @@ class Gate:
         """Calls a second at most, now."""
         return self._bucket.rate if self._bucket else None
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a slot."""
+        return self._in_flight
+
+    def may_begin(self, within_s: float) -> float:
+        """How many more calls its rate lets begin within so many seconds."""
+        bucket = self._bucket
+        return math.inf if bucket is None else bucket.refilled(self._clock()) + bucket.rate * within_s
+
     def limit(self, rate: float | None) -> None:
         """From now on at most so many calls a second too; None: no more than the gate's own rate says."""
         lowest = min((each for each in (rate, self._own_rate) if each), default=None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Callable
 
 import pytest
@@ -73,9 +74,16 @@ def a_call(name: str, user_id: str = "u1", **changes) -> Call:
 
 
 def performing(
-    client: Gatekeeper, *, concurrency: int = 10, limit: int = 10, reserved: int = 2, clock: Callable[[], int] = unix_ms
+    client: Gatekeeper,
+    *,
+    concurrency: int = 10,
+    limit: int = 10,
+    reserved: int = 2,
+    clock: Callable[[], int] = unix_ms,
+    rate: float | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> tuple[Performing, Gate]:
-    gate = Gate("apns", concurrency=concurrency)
+    gate = Gate("apns", concurrency=concurrency, rate=rate, clock=monotonic)
     return Performing({"apns": GatedClient(client, gate)}, limit=limit, reserved=reserved, clock=clock), gate
 
 
@@ -220,6 +228,30 @@ async def test_a_question_that_is_not_answered_in_time_is_no_evidence_of_absence
 
     asked = await performer.perform(a_call("a", purpose="ask", timeout_ms=1))
     assert asked.outcome == Outcome("in_doubt", doubt="timeout")
+
+
+async def test_of_what_a_rate_holds_back_no_more_is_taken_in_hand_than_may_begin_soon():
+    client, seconds = Gatekeeper(), [0.0]
+    performer, _ = performing(client, limit=100, rate=20.0, monotonic=lambda: seconds[0])
+    assert (performer.room(Urgency.CRITICAL), performer.room(Urgency.NORMAL)) == (100, 8)  # 2 at once, 6 in 0.3 s
+
+    tasks = [asyncio.create_task(performer.perform(a_call(str(n), str(n)))) for n in range(8)]
+    await client.has_begun(2)
+    assert (performer.room(Urgency.CRITICAL), performer.room(Urgency.NORMAL)) == (92, 0)
+    seconds[0] += 0.05
+    assert performer.room(Urgency.NORMAL) == 1
+
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_back():
+    gates = {name: Gate(name, concurrency=10, rate=rate) for name, rate in (("apns", 1.0), ("fcm", None))}
+    clients = {name: GatedClient(Gatekeeper(), gate) for name, gate in gates.items()}
+    performer = Performing(clients, limit=10, reserved=2)
+
+    assert performer.room(Urgency.NORMAL) == 8
 
 
 async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones():
