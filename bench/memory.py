@@ -42,7 +42,8 @@ class MemoryRouter:
         tables = state.tables()
         for record in records:
             for table in tables:
-                table.begin()
+                if table.undo:
+                    table.begin()
             self._machine.handle(record, state, out, now)
         return out.records
 
