@@ -29,7 +29,7 @@ from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
 
-_IDLE_S = 0.25
+_IDLE_S, _PAUSE_S = 0.25, 0.010
 _TELL_EVERY = 500_000
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
 
@@ -223,7 +223,15 @@ class PartitionRunner:
             if self._stopping:
                 return
 
+    async def _pause(self) -> None:
+        """What waits can't be taken yet: commands are coming, or there is no room for calls until one ends, perhaps one
+        of another partition's."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_S):
+                await self._wake.wait()
+
     async def _cycle(self, drawing: Drawing) -> None:
+        self._wake.clear()
         if not self._stopping:
             await drawing.learn(bool(self._calls.results))
         now = self._parts.clock()
@@ -236,7 +244,7 @@ class PartitionRunner:
             self._decided += drawn
             self._parts.counted("records", drawn)
             if not drawn and not out.records:
-                await asyncio.sleep(0.002)  # what waits can't be taken yet: commands are coming, or calls have no room
+                await self._pause()
             self._sweep(now)
         self._busy = bool(out.records)
         self._parts.coming.calls += len(out.calls)
