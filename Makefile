@@ -39,7 +39,7 @@ faults: setup ## Break the system in every way, with three seeds (SHORT=1: once,
 	@exec $(BIN)/python -m faults run $(ONLY) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED),$(if $(SHORT),--seed 1))
 
 test: setup lint ## Check and test everything
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 mutants: setup ## Break each rule in many small ways, and see that a test notices (long; nice to others)
 	@$(BIN)/python tests/mutation/mutants.py

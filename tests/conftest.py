@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -14,6 +15,7 @@ from app.dev.broker import Broker, BrokerOptions
 from app.dev.java import find_java
 from app.dev.kafka_jars import ensure_jars
 from app.dev.ports import free_port
+from tests.lanes import Lanes, starts_systems
 
 #: Makes topics and returns their names: ``await topics("events", "sends", partitions=4)``.
 MakeTopics = Callable[..., Awaitable[list[str]]]
@@ -23,6 +25,14 @@ _REPOSITORY = Path(__file__).parents[1]
 # How long an example takes says more of the machine than of the rule.
 settings.register_profile("tocsin", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tocsin")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not starts_systems(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    return Lanes(config, log)
 
 
 async def eventually(question: Callable[[], Awaitable[bool]], limit_s: float = 60.0) -> None:
