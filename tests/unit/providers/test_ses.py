@@ -90,24 +90,23 @@ async def test_a_mail_of_text_alone_takes_the_body_and_the_title(ses: Ses, http:
     }
 
 
-@pytest.mark.parametrize("broken", ["x\r\nBcc: eve@example.org", "x\ny", "x\x00"])
-async def test_header_injection_is_dropped_without_a_request(ses: Ses, http: HttpServer, broken: str) -> None:
-    outcomes = [
-        await send(ses, subject=broken),
-        await send(ses, headers={"X-Campaign": broken}),
-        await send(ses, headers={broken: "1"}),
-        await send(ses, to=f"ann@example.org{broken}"),
-    ]
+async def test_header_injection_is_dropped_without_a_request(ses: Ses, http: HttpServer) -> None:
+    for broken in ("x\r\nBcc: eve@example.org", "x\ny", "x\x00"):
+        outcomes = [
+            await send(ses, subject=broken),
+            await send(ses, headers={"X-Campaign": broken}),
+            await send(ses, headers={broken: "1"}),
+            await send(ses, to=f"ann@example.org{broken}"),
+        ]
 
-    assert {outcome.kind for outcome in outcomes} == {"drop"}
+        assert [outcome.kind for outcome in outcomes] == ["drop"] * 4, broken
     assert http.received == []
 
 
-@pytest.mark.parametrize(
-    "to", ["a@b.example, eve@example.org", "Ann <a@b.example>", "a@b@c", "ann", "", "a b@c.example"]
-)
-async def test_one_recipient_a_call(ses: Ses, http: HttpServer, to: str) -> None:
-    assert (await send(ses, to=to)).kind == "drop"
+async def test_one_recipient_a_call(ses: Ses, http: HttpServer) -> None:
+    several = ("a@b.example, eve@example.org", "Ann <a@b.example>", "a@b@c", "ann", "", "a b@c.example")
+
+    assert {to: (await send(ses, to=to)).kind for to in several} == dict.fromkeys(several, "drop")
     assert http.received == []
 
 
@@ -121,14 +120,15 @@ async def test_a_sender_with_line_breaks_is_refused_at_start(http: HttpServer) -
         await Ses(settings(http, from_="a@b.example\r\nBcc: c@d.example")).start()
 
 
-@pytest.mark.parametrize(("code", "kind"), CODES.items())
-async def test_every_code_has_its_outcome(ses: Ses, http: HttpServer, code: str, kind: str) -> None:
-    http.script = lambda _: refused(code)
+async def test_every_code_has_its_outcome_after_one_request(ses: Ses, http: HttpServer) -> None:
+    outcomes = {}
+    for code in CODES:
+        http.script = lambda _, code=code: refused(code)  # type: ignore[misc]
+        outcomes[code] = await send(ses)
 
-    outcome = await send(ses)
-
-    assert (outcome.kind, outcome.code) == (kind, code)
-    assert len(http.received) == 1
+    assert {code: outcome.kind for code, outcome in outcomes.items()} == CODES
+    assert all(outcome.code == code for code, outcome in outcomes.items())
+    assert len(http.received) == len(CODES)
 
 
 async def test_an_unverified_identity_is_config(ses: Ses, http: HttpServer) -> None:
