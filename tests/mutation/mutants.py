@@ -253,6 +253,7 @@ def _tested(path: str, mutant: Mutant | None, test: str) -> int:
         "mutants",
         database=None,
         derandomize=True,
+        deadline=None,
         max_examples=25,
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
