@@ -97,6 +97,7 @@ def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_
         ("suppressed", "email", "no_address"),
         ("queued", "sms", None),
     ]
+    assert router.events[2]["detail"]["trail"][-1] == ["address", False, "no_address"]
 
 
 def test_push_is_judged_for_the_channel_before_there_are_sends() -> None:
