@@ -51,7 +51,7 @@ class SenderMachine:
             case topics.RECEIPTS:
                 self._receipt(turn, record.value)
             case _:
-                self._send(turn, record.value, record.timestamp)
+                self._send(turn, record.value, record)
 
     def wake(self, due_key: bytes, due: Due, state: SenderState, out: Out, now: int) -> None:
         turn = self._turn(state, out, now, f"due:{due_ms_of(due_key)}")
@@ -104,7 +104,7 @@ class SenderMachine:
         if job is not None:
             prove(turn, job, receipt)
 
-    def _send(self, turn: Turn, value: bytes, queued_at: int) -> None:
+    def _send(self, turn: Turn, value: bytes, record: LogRecord) -> None:
         read = read_send(value)
         if isinstance(read, Withdraw):
             withdraw(turn, read)
@@ -115,7 +115,7 @@ class SenderMachine:
         row = turn.state.attempts.get(key)
         if row is not None and row.withdrawn is None:
             return
-        job = Job(key, read, None, OpenSend(value, queued_at))
+        job = Job(key, read, None, OpenSend(value, record.timestamp, offset=record.offset))
         collapse(turn, read)
         if row is not None and row.withdrawn is not None:
             take_back(turn, job, row.withdrawn)

@@ -99,12 +99,11 @@ class Turn:
             self.state.schedule.at(timer.due_ms, Due(timer.kind, job.send.user_id, job.key))
             self._waits(open_send, timer, 1)
         self.state.attempts.put(job.key, Row(state=state, open=replace(open_send, timer=timer)))
-        place = pause_key(job.send.user_id, job.send.accepted_at, job.key)
         if state in _WAITING:
             wait = Pause(open_send.begun, job.send.notification_id, job.send.collapse_key)
-            self.state.pauses.put(place, wait)
+            self.state.pauses.put(_place_of(job), wait)
         elif job.state in _WAITING:
-            self.state.pauses.delete(place)
+            self.state.pauses.delete(_place_of(job))
 
     def end(
         self,
@@ -119,7 +118,7 @@ class Turn:
         """The send's one end, told to everyone. ``known``: what only the router is told."""
         self._untimed(job)
         if job.state in _WAITING:
-            self.state.pauses.delete(pause_key(job.send.user_id, job.send.accepted_at, job.key))
+            self.state.pauses.delete(_place_of(job))
         self.state.attempts.end(job.key, status, self.now)
         self.tell(job, status, reason, provider_message_id=provider_message_id, detail=detail)
         report(
@@ -167,3 +166,8 @@ class Turn:
         provider = open_send.tries.provider
         if timer.kind == "retry" and provider is not None:
             self.state.backlog.add(provider, count)
+
+
+def _place_of(job: Job) -> bytes:
+    """Among its user's sends that wait."""
+    return pause_key(job.send.user_id, job.send.accepted_at, job.open.offset, job.key)

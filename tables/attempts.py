@@ -51,6 +51,8 @@ class OpenSend(Struct, frozen=True, array_like=True, gc=False):
     proven: str | None = None
     #: Taken back by the router while a call was in flight.
     withdrawn: Withdraw | None = None
+    #: Where its record lies in its topic: the router wrote them in the order of acceptance.
+    offset: int = 0
 
 
 class SendRow(Struct, frozen=True, array_like=True, gc=False):

@@ -21,8 +21,9 @@ def _prefix(user_id: str) -> bytes:
     return user_id.encode() + b"\0"
 
 
-def pause_key(user_id: str, accepted_at: int, send_key: bytes) -> bytes:
-    return _prefix(user_id) + accepted_at.to_bytes(8, "big") + send_key
+def pause_key(user_id: str, accepted_at: int, offset: int, send_key: bytes) -> bytes:
+    """``offset``: of the send's record, for those that were accepted in one batch."""
+    return _prefix(user_id) + accepted_at.to_bytes(8, "big") + offset.to_bytes(8, "big") + send_key
 
 
 class Pauses(Table[Pause]):

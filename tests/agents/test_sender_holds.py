@@ -29,6 +29,16 @@ def test_what_a_night_held_is_let_go_in_the_order_of_acceptance():
     assert [call.handle.send_id for call in stage.calls] == [a_send(n).send_id for n in (1, 2, 3)]
 
 
+def test_of_what_was_accepted_in_one_batch_what_was_queued_first_is_let_go_first():
+    stage = sms()
+    stage.now = NOON + 11 * HOUR
+    for number in (3, 1, 2):
+        stage.take(a_send(number, accepted_at=NOON))
+    stage.wait_for_call()
+
+    assert [call.handle.send_id for call in stage.calls] == [a_send(n).send_id for n in (3, 1, 2)]
+
+
 def test_a_user_who_turns_quiet_hours_off_gets_what_was_held_at_once():
     stage = sms()
     stage.now = NOON + 11 * HOUR

@@ -67,7 +67,7 @@ def test_an_open_row_never_expires():
 
 def test_a_users_pauses_come_in_order_of_acceptance_and_are_theirs_alone():
     table = Pauses(PAUSES, MemoryRows())
-    for user, accepted_at, last in (("u", 300, 1), ("u", 20, 2), ("u", 20, 3), ("u1", 1, 4)):
-        table.put(pause_key(user, accepted_at, KEY[:-1] + bytes([last])), Pause(False, f"n{last}"))
+    for user, accepted_at, offset, last in (("u", 300, 0, 1), ("u", 20, 7, 2), ("u", 20, 6, 3), ("u1", 1, 0, 4)):
+        table.put(pause_key(user, accepted_at, offset, KEY[:-1] + bytes([last])), Pause(False, f"n{last}"))
 
-    assert [(key[-1], pause.notification_id) for key, pause in table.of("u")] == [(2, "n2"), (3, "n3"), (1, "n1")]
+    assert [(key[-1], pause.notification_id) for key, pause in table.of("u")] == [(3, "n3"), (2, "n2"), (1, "n1")]
