@@ -89,6 +89,7 @@ class Case:
                 self.chain,
                 self.scheduled,
                 row.items if opened else b"",
+                row.told_until,
             ),
         )
         if opened is not self._was_open:

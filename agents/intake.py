@@ -42,13 +42,14 @@ def take_request(desk: Desk, record: LogRecord) -> None:
     key = notification_key(user_id, notification_id, request.replay_id)
     position = origin or position_of(record)
     before = desk.state.notifications.get(key)
-    if before is not None and before.position == position:
+    if before is not None and (before.position == position or before.was_told(position)):
         return  # read again: all of it was done
     facts = _facts(desk, request, record, notification_id)
     content = content_hash(request, facts.template_id)
     if before is not None:
         if before.still_waits or record.timestamp - before.facts.recorded_ms < desk.policy.dedup_keys_ms:
             _tell_repeated(desk, before, facts, content, position, record.timestamp)
+            desk.state.notifications.put(key, replace(before, told_until=before.with_told(position)))
             return
         _set_aside(desk, key, before)
     row = Notification(
@@ -57,6 +58,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
         content=content,
         until_ms=desk.now + max(desk.policy.dedup_keys_ms, RECEIPTS_MS),
         request=raw,
+        told_until={} if before is None else before.with_told(before.position),
     )
     _accept(Case(desk, key, row, position, request), origin)
 
@@ -150,13 +152,12 @@ def _first_that_said_it(case: Case) -> str | None:
 def _tell_repeated(
     desk: Desk, before: Notification, facts: Facts, content: bytes, position: str, recorded_ms: int
 ) -> None:
-    """Says so, and changes nothing, whatever became of the first. ``facts``: of the request that repeats it."""
+    """Says so, once, and changes nothing, whatever became of the first. ``facts``: of the request that repeats it."""
     detail: dict[str, Any] = {"trail": [("repeated", False)]}
     if content != before.content and not before.is_forgotten:
         detail["differs"] = True
-    # (an erasure between two readings of the record leaves less to tell: that is another event)
-    said, cause = (facts, f"{position}:erased") if before.is_forgotten else (before.facts, position)
-    announce(desk, said, "repeated", cause, happened=rfc3339(recorded_ms), detail=detail)
+    said = facts if before.is_forgotten else before.facts
+    announce(desk, said, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
 
 
 def _set_aside(desk: Desk, key: bytes, before: Notification) -> None:

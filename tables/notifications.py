@@ -103,6 +103,8 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     scheduled: bytes = b""
     #: Of a digest: its items as JSON, kept as the request is.
     items: bytes = b""
+    #: By ``topic:partition``: the latest offset of those that asked for the same and were told as such.
+    told_until: dict[str, int] = {}
 
     @property
     def is_forgotten(self) -> bool:
@@ -113,6 +115,16 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     def is_open(self) -> bool:
         """Whether anything of it waits here or may yet begin."""
         return is_open(self.scheduled, self.parts, self.chain)
+
+    def was_told(self, position: str) -> bool:
+        """Whether the record there asked for the same, and that was told."""
+        place, _, offset = position.rpartition(":")
+        return int(offset) <= self.told_until.get(place, -1)
+
+    def with_told(self, position: str) -> dict[str, int]:
+        """``told_until`` with the record there."""
+        place, _, offset = position.rpartition(":")
+        return {**self.told_until, place: max(int(offset), self.told_until.get(place, -1))}
 
     @property
     def still_waits(self) -> bool:

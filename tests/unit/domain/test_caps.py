@@ -81,10 +81,17 @@ def test_an_id_across_two_entries_is_not_taken_for_one() -> None:
     assert give_back(window, astride) == window
 
 
-def test_an_id_that_reads_as_the_beginning_of_a_window_is_found_where_it_is() -> None:
-    """Its bytes are those of the first place's time, and of half of the id that follows."""
-    now, first = 0x0102030405060708, bytes(range(16))
-    own = now.to_bytes(8, "big") + first[:8]
+@pytest.mark.parametrize(
+    ("first", "own"),
+    [
+        # the time of the first place, and half of the id that follows
+        (bytes(range(16)), (0x0102030405060708).to_bytes(8, "big") + bytes(range(8))),
+        # the last byte of its place's time, and of its own all but the last
+        (bytes(range(16)), bytes([0x08] * 16)),
+    ],
+)
+def test_an_id_that_can_be_read_elsewhere_in_a_window_is_found_where_it_is(first: bytes, own: bytes) -> None:
+    now = 0x0102030405060708
     window = take(take(b"", first, now, HOUR), own, now, HOUR)
 
     assert give_back(window, own) == take(b"", first, now, HOUR)
