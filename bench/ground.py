@@ -1,7 +1,6 @@
 """Where a benchmark runs: a local system of its own, whose workers it starts, stops and kills by hand."""
 
 import asyncio
-import os
 import shutil
 import signal
 import sys
@@ -25,8 +24,6 @@ from app.streaming.producing import BatchProducer
 from bench.run import Run
 
 _JARS = Path(__file__).parents[1] / ".tocsin" / "kafka"
-#: A broker that works for minutes is worth Java's optimising compiler, which a local system does without.
-_JAVA = {"_JAVA_OPTIONS": "-XX:TieredStopAtLevel=4"}
 _READY_S = 300.0
 _STOP_S = 30.0
 _CHUNK = 20_000
@@ -89,9 +86,7 @@ class Ground:
         self.progress = run.progress
         self.partitions = partitions
         self._workers: list[Worker] = []
-        self._system = DevSystem(
-            Options(folder=self.folder, jars=_JARS, roles=(), partitions=partitions, environ={**os.environ, **_JAVA})
-        )
+        self._system = DevSystem(Options(folder=self.folder, jars=_JARS, roles=(), partitions=partitions))
         self._producer: BatchProducer | None = None
 
     @property
