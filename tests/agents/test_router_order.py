@@ -100,6 +100,52 @@ def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_
     assert router.events[2]["detail"]["trail"][-1] == ["address", False, "no_address"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "preferences", "said"),
+    [
+        ({"event_type": "order.late", "channels": ["sms"]}, {}, [["cap", True, "room", "texts"]]),
+        ({"event_type": "order.late", "channels": ["push"]}, {}, [["cap", True, "none"]]),
+        ({"event_type": "alarm.raised"}, {}, [["cap", True, "critical"], ["quiet_hours", True, "critical"]]),
+        ({"event_type": "order.late", "channels": ["sms"]}, {}, [["quiet_hours", True, "day", "UTC"]]),
+        ({"event_type": "order.late", "channels": ["push"]}, {}, [["quiet_hours", True, "channel"]]),
+        ({"event_type": "order.late"}, {"quiet_hours": {"enabled": False}}, [["quiet_hours", True, "none"]]),
+        ({"event_type": "order.late", "channels": ["push"]}, {}, [["address", True, 2]]),
+    ],
+)
+def test_a_trail_says_why_a_rule_let_it_through(
+    fields: dict[str, Any], preferences: dict[str, Any], said: list[list[Any]]
+) -> None:
+    router = Harness(policy=GAUNTLET, now=NOON + 2 * HOUR)
+    router.known()
+    router.device(device_id="d2")
+    router.command("preferences.set", preferences=preferences)
+    router.request(**fields)
+
+    assert [entry for entry in said if entry not in router.last()["detail"]["trail"]] == []
+
+
+def test_devices_that_no_provider_serves_are_no_sends() -> None:
+    router = Harness()
+    router.known()
+    router.command("device.remove", device_id="d1")
+    keys = {"p256dh": "key", "auth": "secret"}
+    subscription = {"endpoint": "https://push.example.com/1", "keys": keys}
+    router.device(device_id="d2", platform="web", subscription=subscription, token=None)
+    router.request(channels=["push"])
+
+    assert router.told()[1:] == [("failed", "push", "no_provider")]
+    assert router.last()["send_id"] is None
+
+
+def test_what_has_nothing_to_be_gathered_by_says_so() -> None:
+    router = Harness(policy=SOCIAL)
+    router.known()
+    router.request(event_type="comment.created", channels=["push"], data={"n": 1})
+
+    assert router.last()["status"] == "queued"
+    assert ["digest", True, "no_key"] in router.last()["detail"]["trail"]
+
+
 def test_push_is_judged_for_the_channel_before_there_are_sends() -> None:
     router = Harness(policy=QUIET, now=NOON + 11 * HOUR)
     router.known()
