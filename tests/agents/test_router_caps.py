@@ -156,9 +156,11 @@ def test_a_cap_that_is_over_may_gather() -> None:
     for n in range(3):
         router.request(event_type="mail.sent", data={"n": n})
     held = decided(router)[1:]
+    [asked] = [rule for rule in router.last()["detail"]["trail"] if rule[0] == "cap"]
     router.after(10 * MINUTE)
 
     assert held == [("held", "email", "digest")] * 2
+    assert asked == ["cap", "wait", "mails", 1, 1, HOUR, NOON + HOUR]  # the cap that was over sends it to the digest
     assert decided(router)[3:] == [
         ("aggregated", "email", None),
         ("aggregated", "email", None),

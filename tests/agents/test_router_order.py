@@ -135,6 +135,16 @@ def test_devices_that_no_provider_serves_are_no_sends() -> None:
 
     assert router.told()[1:] == [("failed", "push", "no_provider")]
     assert router.last()["send_id"] is None
+    assert router.last()["detail"]["trail"][-1] == ["provider", False, "apns", "fcm"]  # those that there are
+
+
+def test_dnd_says_until_when() -> None:
+    router = Harness()
+    router.known()
+    router.command("preferences.set", preferences={"dnd": {"enabled": True, "until": rfc3339(NOON + HOUR)}})
+    router.request(channels=["push"])
+
+    assert router.last()["detail"]["trail"][-1] == ["dnd", False, NOON + HOUR]
 
 
 def test_what_has_nothing_to_be_gathered_by_says_so() -> None:

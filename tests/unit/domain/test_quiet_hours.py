@@ -190,7 +190,7 @@ def check(hours: Hours, zone: str, start_ms: int, minutes: int) -> None:
             assert hold_until(hours, zone, now) == ends, (hours, rfc3339(now))
 
 
-@pytest.mark.parametrize("text", ["", "22", "22:0", "24:00", "12:60", "1a:00", "22:00:00", " 2:00", "２２:00"])
+@pytest.mark.parametrize("text", ["", "22", "22:0", "24:00", "12:60", "1a:00", "12:+4", "22:00:00", " 2:00", "２２:00"])
 def test_a_time_is_hours_and_minutes_in_two_digits(text: str) -> None:
     with pytest.raises(ValueError):
         minutes_of(text)
