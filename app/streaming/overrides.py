@@ -103,10 +103,10 @@ def space_out(fetcher: Any) -> None:
     fetch = fetcher._proc_fetch_request
 
     async def spaced_out(*args: Any) -> bool:
-        if await fetch(*args):
-            for waiter in list(fetcher._fetch_waiters):
-                fetcher._notify(waiter)
-            with suppress(asyncio.CancelledError):  # as aiokafka's own does: whoever cancels it awaits it
+        with suppress(asyncio.CancelledError):  # whoever cancels it awaits it; aiokafka's own lets some through
+            if await fetch(*args):
+                for waiter in list(fetcher._fetch_waiters):
+                    fetcher._notify(waiter)
                 await asyncio.sleep(FETCH_APART_S)
         return False
 

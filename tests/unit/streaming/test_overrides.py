@@ -78,6 +78,10 @@ class Fetching:
     async def _proc_fetch_request(self, *args: object) -> bool:
         return self.found
 
+    async def _waits_before_it_tries_again(self, *args: object) -> bool:
+        await asyncio.sleep(60)
+        return False
+
     def _notify(self, waiter: object) -> None:
         self.told += 1
 
@@ -102,6 +106,17 @@ async def test_a_fetch_that_found_nothing_is_followed_by_the_next_at_once() -> N
 
     assert fetch.done()
     assert fetcher.told == 0
+
+
+async def test_a_fetch_that_is_cancelled_before_it_is_tried_again_ends_quietly() -> None:
+    fetcher = Fetching()
+    fetcher._proc_fetch_request = fetcher._waits_before_it_tries_again  # type: ignore[method-assign]
+    space_out(fetcher)
+    fetch = asyncio.create_task(fetcher._proc_fetch_request("assignment", 0, "request"))
+    await asyncio.sleep(0)
+    fetch.cancel()
+
+    assert await fetch is False
 
 
 async def test_a_fetch_that_is_cancelled_while_it_is_put_off_ends_quietly() -> None:
