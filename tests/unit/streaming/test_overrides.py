@@ -79,7 +79,7 @@ class Fetching:
         return self.found
 
     async def _waits_before_it_tries_again(self, *args: object) -> bool:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
         return False
 
     def _notify(self, waiter: object) -> None:
