@@ -117,7 +117,7 @@ def _verdict(case: Case, part: Part, undigested: bool) -> Verdict:
         case.recipient,
         desk.policy,
         desk.providers,
-        windows.places,
+        windows.places(),
         windows.waiting,
         undigested,
         desk.now,

@@ -6,7 +6,7 @@ from agents.desk import Desk
 from app.domain.caps import give_back, take
 from schemas.words import Channel
 from tables.schedule import Due
-from tables.windows import NO_WINDOWS, Windows
+from tables.windows import NO_WINDOWS, windows_of
 
 
 def take_places(desk: Desk, user_id: str, own_id: bytes, category: str, channel: Channel) -> None:
@@ -16,12 +16,12 @@ def take_places(desk: Desk, user_id: str, own_id: bytes, category: str, channel:
         return
     windows, key, now = desk.state.windows, user_id.encode(), desk.now
     row = windows.get(key) or NO_WINDOWS
-    places = row.places.copy()
+    places = row.places()
     longest_ms = 0
     for cap in caps:
         places[cap.name] = take(places.get(cap.name, b""), own_id, now, cap)
         longest_ms = cap.window_ms if cap.window_ms > longest_ms else longest_ms
-    windows.put(key, Windows(places, row.waiting, max(row.until_ms, now + longest_ms)))
+    windows.put(key, windows_of(places, row.waiting, max(row.until_ms, now + longest_ms)))
 
 
 def give_places_back(desk: Desk, user_id: str, own_id: bytes, channel: Channel, kept_by: frozenset[Channel]) -> None:
@@ -31,7 +31,8 @@ def give_places_back(desk: Desk, user_id: str, own_id: bytes, channel: Channel, 
     row = desk.state.windows.get(key)
     if row is None:
         return
-    places = dict(row.places)
+    before = row.places()
+    places = before.copy()
     for cap in desk.policy.caps:
         if not cap.concerns(channel) or any(cap.concerns(other) for other in kept_by):
             continue
@@ -41,8 +42,8 @@ def give_places_back(desk: Desk, user_id: str, own_id: bytes, channel: Channel, 
             places[cap.name] = left
             if row.waiting.get(cap.name):
                 wake_queue_now(desk, user_id, cap.name)
-    if places != row.places:
-        desk.state.windows.put(key, replace(row, places=places))
+    if places != before:
+        desk.state.windows.put(key, windows_of(places, row.waiting, row.until_ms))
 
 
 def join_queue(desk: Desk, user_id: str, own_id: bytes, cap: str) -> None:

@@ -23,7 +23,7 @@ from schemas.config import PolicyVersion, encode_config, policy_key
 from schemas.instants import rfc3339
 from schemas.topics import COMMANDS, CONFIG, EVENTS
 from tables.rows import MemoryRows
-from tables.windows import Windows
+from tables.windows import Windows, windows_of
 
 POLICY_VERSION = 1
 EVENT_TYPE, URGENT_TYPE = "order.shipped", "login.otp"
@@ -188,7 +188,7 @@ def _places(policy: Policy, chance: random.Random, now_ms: int) -> Windows:
         taken_ms = now_ms - (PLACES - nth) * apart
         for cap in policy.caps_of("orders", "push"):
             places[cap.name] = take(places.get(cap.name, b""), own_id, taken_ms, cap)
-    return Windows(places=places, until_ms=now_ms + 7 * 24 * _HOUR_MS)
+    return windows_of(places, {}, now_ms + 7 * 24 * _HOUR_MS)
 
 
 def _quiet_hours(now_ms: int, zone: str) -> tuple[str, str]:

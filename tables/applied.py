@@ -17,7 +17,7 @@ class Applied(Struct, frozen=True, array_like=True, gc=False):
     until_ms: int
 
 
-APPLIED: TableSpec[Applied] = TableSpec("applied", Applied, expires=lambda row: row.until_ms)
+APPLIED: TableSpec[Applied] = TableSpec("applied", Applied, until="until_ms")
 
 
 def applied_key(user_id: str | None, command_id: str) -> bytes:

@@ -66,7 +66,7 @@ class SendRow(Struct, frozen=True, array_like=True, gc=False):
     withdrawn: Withdraw | None = None
 
 
-ATTEMPTS: TableSpec[SendRow] = TableSpec("attempts", SendRow, expires=lambda row: row.expires)
+ATTEMPTS: TableSpec[SendRow] = TableSpec("attempts", SendRow, until="expires")
 
 
 def send_key(send_id: str) -> bytes:

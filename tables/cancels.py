@@ -23,11 +23,11 @@ class Cancels(Struct, frozen=True, array_like=True, gc=False):
     """The cancels of one notification or campaign, for one user or for all of this partition."""
 
     cancels: tuple[Cancel, ...]
+    #: The latest of theirs.
+    until_ms: int | None = None
 
 
-CANCELS: TableSpec[Cancels] = TableSpec(
-    "cancels", Cancels, expires=lambda row: max(cancel.until_ms for cancel in row.cancels)
-)
+CANCELS: TableSpec[Cancels] = TableSpec("cancels", Cancels, until="until_ms")
 
 
 class CancelTable:
@@ -43,7 +43,7 @@ class CancelTable:
             self._add(_key(b"n", command.notification_id.lower(), command.user_id), cancel)
         if command.campaign_id is not None:
             self._add(_key(b"c", command.campaign_id, command.user_id), cancel)
-        self.table.put(_ANY, Cancels((Cancel(None, until),)))
+        self.table.put(_ANY, Cancels((Cancel(None, until),), until))
 
     def covers(
         self, user_id: str, notification_id: str, campaign_id: str | None, source: str, recorded_ms: int
@@ -60,7 +60,7 @@ class CancelTable:
     def _add(self, key: bytes, cancel: Cancel) -> None:
         row = self.table.get(key)
         others = (c for c in row.cancels if c.source != cancel.source) if row is not None else ()
-        self.table.put(key, Cancels((*others, cancel)))
+        self.table.put(key, Cancels((*others, cancel), cancel.until_ms))
 
     def _covers(self, key: bytes, source: str, recorded_ms: int) -> bool:
         row = self.table.get(key)

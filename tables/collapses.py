@@ -12,7 +12,7 @@ class Collapse(Struct, frozen=True, array_like=True, gc=False):
     until_ms: int
 
 
-COLLAPSES: TableSpec[Collapse] = TableSpec("collapses", Collapse, expires=lambda row: row.until_ms)
+COLLAPSES: TableSpec[Collapse] = TableSpec("collapses", Collapse, until="until_ms")
 
 
 def collapse_key(user_id: str, key: str) -> bytes:

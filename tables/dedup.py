@@ -13,7 +13,7 @@ class First(Struct, frozen=True, array_like=True, gc=False):
     until_ms: int
 
 
-DEDUP: TableSpec[First] = TableSpec("dedup", First, expires=lambda row: row.until_ms)
+DEDUP: TableSpec[First] = TableSpec("dedup", First, until="until_ms")
 
 
 def dedup_key(user_id: str, content: bytes) -> bytes:

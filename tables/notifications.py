@@ -164,7 +164,7 @@ def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> b
 
 
 NOTIFICATIONS: TableSpec[Notification] = TableSpec(
-    "notifications", Notification, expires=lambda row: None if row.is_open else row.until_ms
+    "notifications", Notification, until="until_ms", stays=lambda row: row.is_open
 )
 
 

@@ -17,7 +17,7 @@ class Routed(Struct, frozen=True, array_like=True, gc=False):
     until_ms: int
 
 
-ROUTED: TableSpec[Routed] = TableSpec("routed", Routed, expires=lambda row: row.until_ms)
+ROUTED: TableSpec[Routed] = TableSpec("routed", Routed, until="until_ms")
 
 
 def routed_key(send_id: str) -> bytes:

@@ -28,8 +28,10 @@ class TableSpec(Generic[Row]):
     name: str
     row: type[Row]
     version: int = 1
-    #: Unix milliseconds after which a row means nothing and may be swept; None: never.
-    expires: Callable[[Row], int | None] | None = None
+    #: The field that says after which moment a row means nothing and may be swept (Unix ms; None: never).
+    until: str | None = None
+    #: Rows that stay whatever that field says.
+    stays: Callable[[Row], bool] = lambda row: False
     #: How many rows, and absences, are kept decoded from batch to batch; of users who come again and again most reads
     #: and decodings are saved.
     kept: int = 0
@@ -38,7 +40,7 @@ class TableSpec(Generic[Row]):
 class Table(Generic[Row]):
     """Typed rows over stored bytes. Rows are values: change one by putting another."""
 
-    __slots__ = ("_changed", "_decode", "_encode", "_name", "_rows", "_seen", "_version", "spec", "undo")
+    __slots__ = ("_changed", "_decode", "_encode", "_name", "_rows", "_seen", "_until", "_version", "spec", "undo")
 
     def __init__(self, spec: TableSpec[Row], rows: Rows) -> None:
         self.spec = spec
@@ -47,6 +49,7 @@ class Table(Generic[Row]):
         self._decode = msgspec.msgpack.Decoder(spec.row).decode
         self._encode = msgspec.msgpack.Encoder().encode
         self._version = bytes([spec.version])
+        self._until = None if spec.until is None else _until_only(spec.row, spec.until)
         #: Rows as the batch left them, those that were only read included: most are asked for more than once.
         self._seen: dict[bytes, Row | None] = {}
         self._changed: dict[bytes, None] = {}
@@ -69,6 +72,21 @@ class Table(Generic[Row]):
     def scan(self, start: bytes, end: bytes | None, limit: int | None = None) -> list[tuple[bytes, Row]]:
         """Rows with start <= key < end in the order of their keys, this batch's changes included."""
         return list(self._merged(start, end)) if limit is None else self._first(start, end, limit)
+
+    def expired(self, start: bytes, limit: int, now: int) -> tuple[list[bytes], bytes | None]:
+        """Which of the next ``limit`` stored rows mean nothing any more at ``now`` (Unix ms), and where to go on; None:
+        those were the last. What the batch changed is left for the next round."""
+        if self._until is None:
+            return [], None
+        found: list[bytes] = []
+        decode, changed, stays = self._until, self._changed, self.spec.stays
+        for looked, (key, value) in enumerate(self._rows.scan(self._name, start, None)):
+            if looked == limit:
+                return found, key
+            until = decode(self._body(value)).until
+            if until is not None and until < now and key not in changed and not stays(self._decode(self._body(value))):
+                found.append(key)
+        return found, None
 
     def changes(self) -> dict[bytes, bytes | None]:
         """What the batch changed: the new bytes, or None for a deleted row."""
@@ -114,11 +132,12 @@ class Table(Generic[Row]):
         self._changed[key] = None
 
     def _decoded(self, value: bytes | None) -> Row | None:
-        if value is None:
-            return None
+        return None if value is None else self._decode(self._body(value))
+
+    def _body(self, value: bytes) -> memoryview:
         if value[0] != self.spec.version:
             raise ValueError(f"table {self.spec.name}: row version {value[0]}, known is {self.spec.version}")
-        return self._decode(memoryview(value)[1:])
+        return memoryview(value)[1:]
 
     def _first(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, Row]]:
         found: list[tuple[bytes, Row]] = []
@@ -146,3 +165,11 @@ class Table(Generic[Row]):
             row = self._seen[key]
             if row is not None:
                 yield key, row
+
+
+def _until_only(row: type[Row], field: str) -> Callable[[memoryview], Any]:
+    """Decodes of a row no more than that field, as ``until``."""
+    before = row.__struct_fields__[: row.__struct_fields__.index(field)]
+    fields: list[Any] = [*((name, msgspec.Raw) for name in before), ("until", int | None, None)]
+    until = msgspec.defstruct(f"{row.__name__}Until", fields, array_like=True, gc=False)
+    return msgspec.msgpack.Decoder(until).decode

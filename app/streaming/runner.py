@@ -278,7 +278,7 @@ class PartitionRunner:
             bookmark = await self._checkpoints.make(positions, changes, out.records, partial(self._calls.begin, out))
             self._parts.positions.note(self.partition, positions, bookmark)
             self._parts.counted("checkpoints", 1)
-            self._written += sum(map(len, changes.values()))
+            self._written += self._sweeper.written(changes)
         else:
             self._calls.begin(out)
             self._parts.positions.note(self.partition, positions, None)

@@ -114,16 +114,22 @@ class PartitionStore(Rows):
         return value
 
     def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        """Raises StoreBroken: an iterator over a block that can't be read just ends."""
+        """Raises StoreBroken."""
         prefix = _PREFIXES[table]
         limit = None if end is None else prefix + end
-        rows = self._db.iter()
-        rows.seek(prefix + start)
-        while rows.valid():
-            key = rows.key()
+        last = prefix + start
+        for key, value in self._db.items(from_key=last):
             if not key.startswith(prefix) or (limit is not None and key >= limit):
                 return
-            yield key[len(prefix) :], rows.value()
+            last = key
+            yield key[len(prefix) :], value
+        self._is_end(last)
+
+    def _is_end(self, key: bytes) -> None:
+        """Raises StoreBroken where it is a block that can't be read that ends the rows there."""
+        rows = self._db.iter()
+        rows.seek(key)
+        while rows.valid():
             rows.next()
         try:
             rows.status()

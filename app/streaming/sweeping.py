@@ -1,6 +1,6 @@
 """Rows that mean nothing any more are deleted bit by bit, so that tables stay as large as what they remember."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 
@@ -8,28 +8,27 @@ class Sweeper:
     """Walks the tables whose rows expire, round and round."""
 
     def __init__(self, tables: Sequence[Any]) -> None:
-        self._tables = [table for table in tables if table.spec.expires is not None]
+        self._tables = [table for table in tables if table.spec.until is not None]
+        self._swept = frozenset(table.spec.name for table in self._tables)
         self._turn = 0
         self._after = b""
 
     def step(self, now: int, most: int) -> int:
-        """Looks at ``most`` rows from where it stopped and deletes those that expired before ``now`` (Unix ms).
+        """Looks at ``most`` stored rows from where it stopped and deletes those that expired before ``now`` (Unix ms).
 
         Returns how many it deleted. A sweep that looks at as many rows as are written keeps pace with them.
         """
         if not self._tables:
             return 0
         table = self._tables[self._turn]
-        rows = table.scan(self._after, None, most)
-        deleted = 0
-        for key, row in rows:
-            expires = table.spec.expires(row)
-            if expires is not None and expires < now:
-                table.delete(key)
-                deleted += 1
-        if len(rows) < most:
+        expired, after = table.expired(self._after, most, now)
+        for key in expired:
+            table.delete(key)
+        if after is None:
             self._turn = (self._turn + 1) % len(self._tables)
-            self._after = b""
-        else:
-            self._after = rows[-1][0] + b"\0"
-        return deleted
+        self._after = after or b""
+        return len(expired)
+
+    def written(self, changes: Mapping[str, Sized]) -> int:
+        """How many rows a batch changed in the tables that are swept."""
+        return sum(len(rows) for name, rows in changes.items() if name in self._swept)

@@ -62,7 +62,7 @@ def test_every_cap_has_its_places_taken() -> None:
     caps = policy.policy.caps_of("orders", "push")
     assert len(caps) == 3
     for cap in caps:
-        over = judge_caps([replace(cap, limit=PLACES)], windows.places, {}, bytes(16), LOAD.now_ms)
+        over = judge_caps([replace(cap, limit=PLACES)], windows.places(), {}, bytes(16), LOAD.now_ms)
         assert over is not None
         assert len(over.used_by) == PLACES
 

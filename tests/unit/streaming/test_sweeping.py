@@ -1,5 +1,6 @@
 """Sweeping: what expired goes, what is remembered stays, a bounded step at a time."""
 
+import pytest
 from msgspec import Struct
 
 from app.streaming.sweeping import Sweeper
@@ -8,18 +9,27 @@ from tables.table import Table, TableSpec
 
 
 class Remembered(Struct, frozen=True, array_like=True):
+    what: str
     until: int | None
+    stays: bool = False
 
 
-EXPIRING: TableSpec[Remembered] = TableSpec("expiring", Remembered, expires=lambda row: row.until)
+EXPIRING: TableSpec[Remembered] = TableSpec("expiring", Remembered, until="until", stays=lambda row: row.stays)
 LASTING: TableSpec[Remembered] = TableSpec("lasting", Remembered)
 
 
 def filled(spec: TableSpec[Remembered], **untils: int | None) -> Table[Remembered]:
-    table = Table(spec, MemoryRows())
+    rows = MemoryRows()
+    table = Table(spec, rows)
     for key, until in untils.items():
-        table.put(key.encode(), Remembered(until))
+        table.put(key.encode(), Remembered("it", until))
+    store(table, rows)
     return table
+
+
+def store(table: Table[Remembered], rows: MemoryRows) -> None:
+    rows.write(table.spec.name, table.changes())
+    table.clear()
 
 
 def keys(table: Table[Remembered]) -> list[bytes]:
@@ -48,12 +58,50 @@ def test_a_step_looks_at_no_more_rows_than_it_may_and_the_next_goes_on_there() -
     assert keys(table) == []
 
 
+def test_a_row_that_stays_is_left_alone_whenever_it_expired() -> None:
+    rows = MemoryRows()
+    table = Table(EXPIRING, rows)
+    table.put(b"stays", Remembered("it", 1, stays=True))
+    store(table, rows)
+
+    assert Sweeper([table]).step(10, 100) == 0
+    assert keys(table) == [b"stays"]
+
+
+def test_a_row_that_the_batch_changed_is_not_judged_by_what_is_stored() -> None:
+    table = filled(EXPIRING, renewed=1, past=1)
+    table.put(b"renewed", Remembered("it", 20))
+
+    assert Sweeper([table]).step(10, 100) == 1
+    assert keys(table) == [b"renewed"]
+
+
+def test_a_row_of_another_version_is_not_taken_for_expired() -> None:
+    rows = MemoryRows()
+    table = Table(EXPIRING, rows)
+    rows.write("expiring", {b"newer": b"\x02" + b"\x92\xa2it\x01"})
+
+    with pytest.raises(ValueError, match="row version 2"):
+        Sweeper([table]).step(10, 100)
+
+
+def test_a_sweep_keeps_pace_with_the_rows_that_are_written_where_it_sweeps() -> None:
+    sweeper = Sweeper([filled(EXPIRING), filled(LASTING)])
+
+    assert sweeper.written({"expiring": {b"a": b"", b"b": None}, "lasting": {b"c": b""}}) == 2
+
+
 def test_after_the_last_row_the_next_table_has_its_turn_and_then_the_first_again() -> None:
-    first, second = filled(EXPIRING, a=1), filled(EXPIRING, b=1)
+    rows = MemoryRows()
+    first, second = Table(EXPIRING, rows), filled(EXPIRING, b=1)
+    first.put(b"a", Remembered("it", 1))
+    store(first, rows)
     sweeper = Sweeper([first, second])
     sweeper.step(10, 5)
     sweeper.step(10, 5)
-    first.put(b"c", Remembered(1))
+    store(first, rows)
+    first.put(b"c", Remembered("it", 1))
+    store(first, rows)
     sweeper.step(10, 5)
 
     assert (keys(first), keys(second)) == ([], [])

@@ -49,20 +49,27 @@ def test_what_is_no_uuid_is_refused_by_name(send_id):
 
 
 def test_an_ended_row_outlives_the_topics_and_then_expires():
-    table = Attempts(ATTEMPTS, MemoryRows())
+    rows = MemoryRows()
+    table = Attempts(ATTEMPTS, rows)
     table.put(KEY, SendRow(state="calling", open=OpenSend(b"secret", 1)))
     table.end(KEY, "sent", 1_000)
     row = table.get(KEY)
+    rows.write("attempts", table.changes())
+    table.clear()
 
     assert row == SendRow(state="sent", expires=1_000 + KEPT_MS)
-    assert row is not None
-    assert ATTEMPTS.expires is not None
-    assert ATTEMPTS.expires(row) == 1_000 + KEPT_MS
+    assert table.expired(b"", 10, 1_000 + KEPT_MS) == ([], None)
+    assert table.expired(b"", 10, 1_001 + KEPT_MS) == ([KEY], None)
 
 
 def test_an_open_row_never_expires():
-    assert ATTEMPTS.expires is not None
-    assert ATTEMPTS.expires(SendRow(state="held", open=OpenSend(b"", 1))) is None
+    rows = MemoryRows()
+    table = Attempts(ATTEMPTS, rows)
+    table.put(KEY, SendRow(state="held", open=OpenSend(b"", 1)))
+    rows.write("attempts", table.changes())
+    table.clear()
+
+    assert table.expired(b"", 10, 2**62) == ([], None)
 
 
 def test_a_users_pauses_come_in_order_of_acceptance_and_are_theirs_alone():
