@@ -160,7 +160,7 @@ class Apns:
             (":scheme", "https"),
             (":authority", self._settings.host),
             _own(":path", f"/3/device/{quote(to.value, safe='')}"),
-            ("authorization", self._token.header(time.time())),
+            _own("authorization", self._token.header(time.time())),
             _own("apns-id", handle.send_id.lower()),
             ("apns-topic", topic),
             ("apns-push-type", "alert"),
@@ -171,7 +171,7 @@ class Apns:
 
 
 def _own(name: str, value: str) -> tuple[str, str]:
-    """A header whose value is this request's alone: kept out of HPACK's small table of what repeats, as Apple asks."""
+    """A header kept out of HPACK's small table of what repeats, as Apple asks: it is one request's alone, or secret."""
     return cast(tuple[str, str], NeverIndexedHeaderTuple(name, value))
 
 

@@ -8,7 +8,7 @@ recovery (raw batches, partition by partition), and offsets (committed by the ch
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from contextlib import suppress
 from typing import Any, cast
 
@@ -27,9 +27,10 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 #: How long Kafka may hold a fetch that finds nothing; Faust says 1.5 s. A partition that is opened, and so is fetched
 #: from another offset, waits for the fetch under way.
 FETCH_WAIT_MS = 100
-#: After a fetch that found records the next one waits so long: meanwhile they are taken, so that the next one asks for
-#: their partitions too, and more records come together.
+#: After a fetch that found records the next one waits so long, and as often again as not all of them were taken: it
+#: would leave out the partitions of those that weren't. Meanwhile more come together.
 FETCH_APART_S = 0.005
+FETCH_TURNS = 10
 _SEEK_S = 10.0
 _POLL_S = 0.1
 
@@ -59,7 +60,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         await super().on_start()
-        space_out(self._ensure_consumer()._fetcher)
+        space_out(self._ensure_consumer()._fetcher, lambda: self.app.consumer._paused_partitions)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
         """Those of urgent topics alone where there are any: they don't wait until thousands of others are decoded."""
@@ -98,8 +99,13 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return {TP(tp.topic, tp.partition): at for tp, at in found.items()}
 
 
-def space_out(fetcher: Any) -> None:
-    """Has a node's next fetch wait after one that found something; those who wait for records are told before."""
+def space_out(fetcher: Any, paused: Callable[[], Set[TP]]) -> None:
+    """Has a node's next fetch wait after one that found something; those who wait for records are told before.
+    ``paused``: partitions whose records nobody will take now.
+
+    And has aiokafka look again after each: where a fetch ends just as records are taken, its routine wakes before it
+    knows that the node is free, finds nothing to do, and sleeps for its 200 ms.
+    """
     fetch = fetcher._proc_fetch_request
 
     async def spaced_out(*args: Any) -> bool:
@@ -107,8 +113,16 @@ def space_out(fetcher: Any) -> None:
             if await fetch(*args):
                 for waiter in list(fetcher._fetch_waiters):
                     fetcher._notify(waiter)
-                await asyncio.sleep(FETCH_APART_S)
+                for _ in range(FETCH_TURNS):
+                    await asyncio.sleep(FETCH_APART_S)
+                    if not fetcher._records.keys() - paused():
+                        break
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, look_again)
         return False
+
+    def look_again() -> None:
+        fetcher._notify(fetcher._wait_consume_future)
 
     fetcher._proc_fetch_request = spaced_out
 

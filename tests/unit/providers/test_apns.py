@@ -56,6 +56,15 @@ async def test_the_request_names_its_send(apns: Apns, server: ApnsServer) -> Non
     }
 
 
+async def test_what_is_one_requests_alone_or_a_secret_stays_out_of_the_connections_table(
+    apns: Apns, server: ApnsServer
+) -> None:
+    await send(apns)
+
+    kept = {bytes(name).decode() for name, _ in server.connections[0].h2.decoder.header_table.dynamic_entries}
+    assert kept == {":authority", "apns-topic", "apns-push-type", "apns-priority"}
+
+
 async def test_a_device_that_named_its_app_is_reached_by_that_topic(apns: Apns, server: ApnsServer) -> None:
     await apns.send(a_message(), a_device(app_id="com.example.other"), a_handle(), LIMIT_S)
 
