@@ -4,8 +4,8 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import structlog
 
 from app.config import Settings
 from app.domain.catalog import Catalog
+from app.watchdog import END_WITHIN_S, Watchdog
 from schemas.topics import COMMANDS, CONFIG, DEAD, LIFECYCLE, OWNERS, journal_topic
 from schemas.words import CHANNELS, Channel, Provider
 
@@ -53,7 +54,7 @@ def internal_tables() -> dict[str, Sequence[str]]:
 
 def run_gateway(settings: Settings) -> None:
     """Serves HTTP until SIGTERM or SIGINT."""
-    _run(lambda stop: _gateway(settings, stop))
+    _run(lambda stop, _: _gateway(settings, stop))
 
 
 def run_worker(role: str, settings: Settings) -> None:
@@ -61,22 +62,31 @@ def run_worker(role: str, settings: Settings) -> None:
     if role not in ROLES:
         raise ValueError(f"there is no role {role}; there are {', '.join(ROLES)}")
     if role == "analytics":
-        _run(lambda stop: _analytics(settings, stop))
+        _run(lambda stop, _: _analytics(settings, stop))
     else:
-        _run(lambda stop: _keeping(role, settings, stop))
+        _run(lambda stop, watchdog: _keeping(role, settings, stop, watchdog))
 
 
-def _run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_s: float = END_WITHIN_S) -> None:
+    """The end begins with a signal or where ``main`` says so, with its own at the latest."""
     import uvloop
 
     # Before Faust is imported: its threads take their loops from the policy.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
     async def until_told() -> None:
-        stop = asyncio.Event()
+        stop, watchdog = asyncio.Event(), Watchdog(end_within_s)
+
+        def told() -> None:
+            watchdog.arm()
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await main(stop)
+            asyncio.get_running_loop().add_signal_handler(number, told)
+        try:
+            await main(stop, watchdog)
+        finally:
+            watchdog.arm()
 
     asyncio.run(until_told())
 
@@ -245,7 +255,7 @@ def _shedding_changed(provider: str, backlog: int, limit: int, begins: bool) -> 
     log.warning(said, provider=provider, backlog=backlog, limit=limit)
 
 
-async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
+async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog: Watchdog) -> None:
     """Follows the configuration, joins the role's group, serves reads and announces what it owns."""
     from app.metrics import StreamingMetrics, WaitingRecords, WorkerHealth, process_registry
     from app.operations import OperationsServer
@@ -259,7 +269,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
     changed = asyncio.Event()
     if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, journal_topic(role)), stop):
         return
-    async with AsyncExitStack() as stack:
+    async with _closing(watchdog) as stack:
         running: list[_Built] = []
         config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed))
         await config.start()
@@ -299,6 +309,16 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event) -> None:
             _watch_backlog(stack, built.watched, worker, settings.kafka.partitions)
         await _announce(stack, settings, worker, server.url, changed, clock)
         await _until(stop, worker.crashed)
+
+
+@asynccontextmanager
+async def _closing(watchdog: Watchdog) -> AsyncIterator[AsyncExitStack]:
+    """What the stack closes at the end may hang: the watchdog is armed before."""
+    async with AsyncExitStack() as stack:
+        try:
+            yield stack
+        finally:
+            watchdog.arm()
 
 
 def _watch_backlog(stack: AsyncExitStack, watched: _Watched, worker: "RoleWorker", partitions: int) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +109,25 @@ class RoleWorker:
         self._tasks = [asyncio.create_task(self._on_duty(duty)) for duty in duties]
 
     async def stop(self) -> None:
-        """Finishes what is under way, commits, leaves the group."""
-        await self._app.stop()
+        """Finishes what is under way, commits, leaves the group. What fails keeps nothing else from being stopped; the
+        first failure is raised at the end."""
+        steps = (self._app.stop, self.drain, self._end_duties, self._horizon.stop, self._producer.stop, self._close)
+        failures = []
+        for step in steps:
+            try:
+                await step()
+            except Exception as error:
+                log.warning("stopping failed", step=step.__qualname__, error=repr(error))
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _end_duties(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._horizon.stop()
-        await self._producer.stop()
+
+    async def _close(self) -> None:
         for store in self._stores.values():
             store.close()
         self._stores.clear()
@@ -178,9 +189,11 @@ class RoleWorker:
         if not runners:
             return
         await asyncio.gather(*(runner.drain(_DRAIN_S) for runner in runners.values()))
-        with suppress(TimeoutError):  # a bookmark: the journal knows better
+        try:
             async with asyncio.timeout(_COMMIT_S):
                 await self._committer.flush()
+        except Exception as error:  # a bookmark, and the consumer's thread may be dead: the journal knows better
+            log.warning("last commit failed", error=repr(error))
         for partition in runners:
             self._committer.forget(partition)
         self._on_owned(self.owned)
