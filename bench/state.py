@@ -17,7 +17,7 @@ _KEPT = ("profiles", "preferences", "windows")
 
 async def measure(run: Run) -> None:
     base: dict[str, Figure] = {}
-    for users in (run.size(10_000, 1_000), run.size(100_000, 10_000)):
+    for users in (10_000, 100_000, 1_000_000) if not run.short else (1_000, 10_000):
         async with Ground(run, NAME) as ground:
             load = Workload(users=users, events=run.size(60_000, 6_000), partitions=ground.partitions, now_ms=unix_ms())
             await preload_rows(ground, load, (Changelogs("router"),), alike(load), users)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rocksdict import (
     AccessType,
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -75,6 +76,10 @@ def store_options(cache: Cache) -> Options:
     blocks.set_block_cache(cache)
     blocks.set_bloom_filter(10, False)
     blocks.set_cache_index_and_filter_blocks(True)
+    # In parts, so that a lookup has a part of them read, not hundreds of kilobytes, when the cache can't hold them all.
+    blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+    blocks.set_partition_filters(True)
+    blocks.set_pin_top_level_index_and_filter(True)
     options.set_block_based_table_factory(blocks)
     return options
 
