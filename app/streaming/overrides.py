@@ -53,6 +53,12 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     #: Set by this thread when urgent records were fetched, reset by the loop that hands them out.
     urgent_came = False
 
+    @property
+    def has_died(self) -> bool:
+        """It ended though nobody stopped it. Faust wouldn't tell: whoever called into it waits for ever, and its tasks
+        pass over the error of a closed loop."""
+        return self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS

@@ -271,12 +271,14 @@ class RoleWorker:
             self._crash(error)
 
     async def _look_now_and_then(self) -> None:
-        """Sees what stands still, and how late the loop is; keeps stores from growing old."""
+        """Sees what stands still or has died, and how late the loop is; keeps stores from growing old."""
         touched, due = 0.0, time.monotonic() + _LOOK_EVERY_S
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             now = time.monotonic()
             self.loop_lag_s, due = max(0.0, now - due), now + _LOOK_EVERY_S
+            if self._app._consumer is not None and self._app._consumer._thread.has_died:
+                raise RuntimeError("the consumer's thread has died")
             self.still = self._watch.look(self._progress())
             longest = max(self.still, key=self.still.__getitem__, default=None)
             if longest is not None and self.still[longest] > STALLED_S:

@@ -1,9 +1,10 @@
-"""The end of a worker: what fails keeps nothing else from being stopped."""
+"""A worker's end: a dead thread begins it, and what fails keeps nothing else from being stopped."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 from structlog.testing import capture_logs
@@ -73,3 +74,15 @@ async def test_what_cannot_be_stopped_is_told_and_raised_when_all_else_is_stoppe
     assert [entry["event"] for entry in logs] == ["stopping failed", "last commit failed"]
     assert worker.owned == frozenset()
     assert is_closed(tmp_path / "tables" / "0")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_consumer_thread_that_died_is_noticed_though_nothing_asks_for_it(worker: RoleWorker) -> None:
+    thread = worker._app.consumer._thread
+    assert not thread.has_died
+    with pytest.raises(KafkaConnectionError):
+        await thread.start()  # as there is no broker
+    thread._thread.join(60)
+
+    with pytest.raises(RuntimeError, match="the consumer's thread has died"):
+        await worker._look_now_and_then()
