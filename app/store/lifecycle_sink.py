@@ -20,9 +20,7 @@ from app.store.clickhouse import Unavailable
 from app.store.lifecycle_rows import COLUMNS, Row, batch_token, read_rows
 from app.store.publisher import PublishError, TooLargeError
 from schemas import topics
-from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
-from schemas.decode import Invalid
-from schemas.instants import rfc3339
+from schemas.dead import dead_letter, encode_dead
 
 log = structlog.get_logger(__name__)
 
@@ -144,7 +142,7 @@ class LifecycleSink:
             await self._insert(rows, batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()]))
         # Last, as an insert that is tried again is dropped by its token, a second dead letter is not.
         for record, error in refused:
-            letter = self._dead_letter(record, error)
+            letter = dead_letter(record, error.reason, error.field, ROLE, self._now_ms())
             try:
                 await self._publisher.publish(self._dead_topic, record.key, encode_dead(letter))
             except TooLargeError:
@@ -188,21 +186,6 @@ class LifecycleSink:
     def _lag(self, batch: Batch) -> int:
         still_ours = self._consumer.assignment() & batch.keys()
         return sum((self._consumer.highwater(at) or 0) - batch[at][-1].offset - 1 for at in still_ours)
-
-    def _dead_letter(self, record: ConsumerRecord, error: Invalid) -> DeadLetter:
-        return DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp=record.timestamp,
-            headers=headers_of(record.headers),
-            key=base64_of(record.key),
-            value=base64_of(record.value),
-            reason=error.reason,
-            field=error.field,
-            role=ROLE,
-            at=rfc3339(self._now_ms()),
-        )
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

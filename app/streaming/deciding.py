@@ -8,9 +8,8 @@ import structlog
 from app.domain.out import Out
 from app.ports import LogRecord, Machine, Rows
 from app.streaming.store import StoreBroken
-from schemas.dead import DeadLetter, base64_of, encode_dead, headers_of
+from schemas.dead import dead_letter, encode_dead
 from schemas.decode import Invalid
-from schemas.instants import rfc3339
 from schemas.topics import DEAD
 
 log = structlog.get_logger(__name__)
@@ -107,18 +106,6 @@ class Decider:
         out.rollback(mark)
 
     def _dead(self, record: LogRecord, out: Out, now: int, reason: str, field: str | None) -> None:
-        letter = DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            timestamp=record.timestamp,
-            headers=headers_of(record.headers),
-            key=base64_of(record.key),
-            value=base64_of(record.value),
-            reason=reason,
-            field=field,
-            role=self._machine.role,
-            at=rfc3339(now),
-        )
+        letter = dead_letter(record, reason, field, self._machine.role, now)
         out.send(DEAD, record.key, encode_dead(letter))
         self._counted("dead", 1)
