@@ -1,5 +1,5 @@
-"""The last resort at the end of a process: where its own end takes too long, it is ended by force, as otherwise nobody
-would ever start it again.
+"""The last resort: a process whose loop stands still, or whose own end takes too long, is ended by force, as otherwise
+nobody would ever start it again.
 """
 
 import asyncio
@@ -17,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 #: From the crash or the signal on. An ordinary end takes 5 s at most; the gateway gives calls being answered 10 s.
 END_WITHIN_S = 20.0
+#: As long as the loop may stand still. (What is only slow is seen by ``app/streaming/watching.py``, which runs in it.)
+STUCK_S = 60.0
+_BEAT_S = 1.0
 #: sysexits.h: an internal software error.
 EXIT_CODE = os.EX_SOFTWARE
 _FRAMES = 3
@@ -25,9 +28,17 @@ _FRAMES = 3
 class Watchdog:
     """Once armed only the end of the process disarms it: a thread may keep the interpreter long after the loop."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, stuck_s: float = STUCK_S) -> None:
         self._limit_s = limit_s
+        self._stuck_s = stuck_s
         self._armed = False
+
+    async def beat(self) -> None:
+        """As long as this runs, the loop does; where it doesn't, the stacks of all threads are written to stderr, and
+        the process exits with 1. Until it is armed."""
+        while not self._armed:
+            faulthandler.dump_traceback_later(self._stuck_s, exit=True)
+            await asyncio.sleep(_BEAT_S)
 
     def arm(self) -> None:
         """The end begins, in the running loop. The first call counts."""

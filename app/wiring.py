@@ -76,6 +76,7 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 
     async def until_told() -> None:
         stop, watchdog = asyncio.Event(), Watchdog(end_within_s)
+        beating = asyncio.create_task(watchdog.beat())
 
         def told() -> None:
             watchdog.arm()
@@ -87,6 +88,7 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
             await main(stop, watchdog)
         finally:
             watchdog.arm()
+            beating.cancel()
 
     asyncio.run(until_told())
 

@@ -99,6 +99,44 @@ def test_what_keeps_the_interpreter_to_itself_is_ended_too() -> None:
     assert "in hang" in log
 
 
+def test_a_loop_that_stands_still_is_ended_and_says_where() -> None:
+    program = """
+import asyncio, threading
+from app.watchdog import Watchdog
+
+async def stand_still():
+    threading.Event().wait()
+
+async def main():
+    beating = asyncio.create_task(Watchdog(50, stuck_s=0.5).beat())
+    await asyncio.sleep(0)
+    await stand_still()
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    assert "in stand_still" in ended.stderr
+
+
+def test_a_loop_that_runs_is_left_alone_for_longer_than_it_may_stand_still() -> None:
+    program = """
+import asyncio
+from app.watchdog import Watchdog
+
+async def main():
+    beating = asyncio.create_task(Watchdog(50, stuck_s=1.5).beat())
+    await asyncio.sleep(2.5)
+    print("runs")
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "runs\n", "")
+
+
 def test_an_ordinary_end_is_neither_touched_nor_held_up() -> None:
     began = time.monotonic()
 
