@@ -23,7 +23,7 @@ class Cancels(Struct, frozen=True, array_like=True, gc=False):
     """The cancels of one notification or campaign, for one user or for all of this partition."""
 
     cancels: tuple[Cancel, ...]
-    #: The latest of theirs.
+    #: The latest of theirs; None: written before this was noted, and never swept.
     until_ms: int | None = None
 
 
@@ -60,7 +60,8 @@ class CancelTable:
     def _add(self, key: bytes, cancel: Cancel) -> None:
         row = self.table.get(key)
         others = (c for c in row.cancels if c.source != cancel.source) if row is not None else ()
-        self.table.put(key, Cancels((*others, cancel), cancel.until_ms))
+        cancels = (*others, cancel)
+        self.table.put(key, Cancels(cancels, max(c.until_ms for c in cancels)))
 
     def _covers(self, key: bytes, source: str, recorded_ms: int) -> bool:
         row = self.table.get(key)
