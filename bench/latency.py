@@ -13,7 +13,7 @@ NAME = "latency"
 _PARTS = (10, 50, 80)
 #: Rates are tried from this part of what drains, each so many times the one before, until the last of what was offered
 #: arrives later than this.
-_FIRST_TRIED, _STEP, _PILED_UP_S = 0.1, 1.25, 1.0
+_FIRST_TRIED, _STEP, _PILED_UP_S = 0.2, 1.25, 1.0
 #: At half of the capacity, in ms.
 _BOUNDS = {"p50": 30.0, "p99": 250.0}
 
@@ -24,7 +24,7 @@ async def measure(run: Run) -> None:
         await pipe.prepare()
         await pipe.start()
         drained = await _drained(pipe, run.size(8_000, 1_000))
-        carried = await _carried(pipe, drained.value, run.size(8.0, 4.0))
+        carried = await _carried(pipe, drained.value, run.size(20.0, 4.0))
         run.tell("latency: what the pipe carries", [drained, compared(carried, drained)])
         base: dict[str, Figure] = {}
         for part in _PARTS:

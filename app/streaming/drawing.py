@@ -1,7 +1,7 @@
 """Drawing: which of what waits in a partition is decided next, and whether enough is known to decide it.
 
 By urgency, what fell due between the lanes of requests. What is to be judged by the commands waits until they were
-handled to an end that was asked for after it was fetched; what may bring a call waits until there is room for one.
+handled to an end that was read after it was (``horizon.py``); what may bring a call waits until there is room for one.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import structlog
 from app.domain.out import Out
 from app.ports import LogRecord, Urgency
 from app.streaming.deciding import Decider
+from app.streaming.horizon import Heard, Known
 from app.streaming.intake import Intakes, Lane
 from app.streaming.parts import Parts
 from schemas.topics import COMMANDS
@@ -42,15 +43,14 @@ class Drawing:
         self._parts = parts
         self._gated = any(lane.intake.gated for lane in self._lanes.values())
         self._requests = any(lane.intake.urgency >= Urgency.NORMAL for lane in self._lanes.values())
-        #: How far the commands go, which fetches that was asked after, and when, Unix ms.
-        self._horizon: tuple[int, int] = (-1, -1)
-        self._asked_at = -1
+        self._known = Known()
         self._asking: asyncio.Task[None] | None = None
 
     # --- what is fetched ---
 
-    def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
-        """Takes fetched records; pauses the topic's partition when too many wait."""
+    def offer(self, topic: str, records: Sequence[LogRecord], heard: Heard | None) -> None:
+        """Takes fetched records, and what their fetch told of the commands; pauses the topic's partition when too many
+        wait."""
         missing_from = self._intakes.offer(topic, records, self._parts.clock())
         if missing_from is not None:
             log.info("records are missing, fetched again", topic=topic, partition=self._partition, offset=missing_from)
@@ -59,7 +59,8 @@ class Drawing:
         lane = self._lanes[topic]
         if lane.intake.urgency is Urgency.CRITICAL:
             self._parts.hurry.partitions.add(self._partition)
-        if lane.intake.gated and lane.intake.urgency is not Urgency.RECEIPTS:
+        self._known.tell(self._intakes.fetches, heard)
+        if heard is None and lane.intake.gated and lane.intake.urgency is not Urgency.RECEIPTS:
             self._ask()  # while the checkpoint in hand is made durable
         if not lane.paused and len(lane.waiting) > Intakes.HIGH:
             lane.paused = True
@@ -102,22 +103,22 @@ class Drawing:
 
     def known_at(self) -> int | None:
         """Up to when calls know all commands, Unix ms; None where that is of no interest."""
-        return self._asked_at if self._gated and self._parts.performer is not None else None
+        return self._known.since if self._gated and self._parts.performer is not None else None
 
     def is_informed(self, now: int) -> bool:
-        """Whether all was handled that the commands said when they were asked about; for a role that makes calls also
+        """Whether all was handled that the commands said when their end was read; for a role that makes calls also
         whether that was a moment ago. (The router need not wait for a slow answer to come sooner.)"""
         if not self._gated:
             return True
-        fresh = self._parts.performer is None or 0 <= now - self._asked_at <= _INFORMED_MS
-        return fresh and (self._lanes[COMMANDS].position or 0) >= self._horizon[0]
+        fresh = self._parts.performer is None or 0 <= now - self._known.since <= _INFORMED_MS
+        return fresh and (self._lanes[COMMANDS].position or 0) >= self._known.end
 
     def _is_due(self) -> bool:
         return bool(self._decider.due(self._parts.clock(), 1))
 
     def _covers_all(self) -> bool:
-        age_ms = self._parts.clock() - self._asked_at
-        return self._horizon[1] >= self._intakes.fetches and 0 <= age_ms <= _ASK_AGAIN_MS
+        age_ms = self._parts.clock() - self._known.since
+        return self._known.fetches >= self._intakes.fetches and 0 <= age_ms <= _ASK_AGAIN_MS
 
     def _ask(self) -> "asyncio.Task[None]":
         """One question at a time."""
@@ -128,9 +129,8 @@ class Drawing:
     async def _hear(self) -> None:
         """A process may stand still at any moment, so nothing learnt counts for long: who only waited for a retry has
         to hear what was said meanwhile, too."""
-        fetches, asked_at = self._intakes.fetches, self._parts.clock()
-        self._horizon = (await self._parts.horizon.end(self._partition), fetches)
-        self._asked_at = asked_at
+        fetches, since = self._intakes.fetches, self._parts.clock()
+        self._known.answer(fetches, Heard(await self._parts.horizon.end(self._partition), since))
 
     def abandon(self) -> list[asyncio.Task[None]]:
         """Nothing more is drawn. Returns what was under way, cancelled."""
@@ -156,7 +156,7 @@ class Drawing:
     def _draw_lane(self, lane: Lane, out: Out, now: int, stop_at: float) -> int:
         through: int | None = None
         if lane.intake.gated:
-            through = self._horizon[1]
+            through = self._known.fetches
             if not self.is_informed(now):
                 return 0
         drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle

@@ -1,12 +1,13 @@
-"""How far the commands reach: the end of notify_commands, asked after a batch was fetched.
+"""How far the commands reach: the end of notify_commands, as of a moment after a batch was read from the log.
 
 A command acknowledged before a request was produced is in force for that request, so a request is judged only when
-the partition's commands have been handled up to an end offset that was asked for after the request was fetched.
+the partition's commands have been handled up to an end offset that was read after the request was. Mostly the fetch
+that brought the request tells one, else Kafka is asked (docs/decisions/0006-fetches-tell-the-commands-end.md).
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -15,6 +16,48 @@ from aiokafka.errors import KafkaError
 log = structlog.get_logger(__name__)
 
 _AGAIN_S = 0.5
+
+
+class Heard(NamedTuple):
+    """The commands' end in a partition, and a moment (Unix ms) before it was read: all that was said up to then lies
+    before that end."""
+
+    end: int
+    since: int
+
+
+class Known:
+    """How far one partition's commands go, and for which of its fetches, numbered one after the other, that is enough.
+
+    What a fetch tells is enough for itself; what was asked, for all before the question.
+    """
+
+    def __init__(self) -> None:
+        self.end = -1
+        #: All that was said up to then is known of, Unix ms.
+        self.since = -1
+        self._told = -1
+        self._asked = -1
+        self._untold = -1
+
+    @property
+    def fetches(self) -> int:
+        """The number of the fetch up to which the end is enough for each."""
+        return max(self._asked, self._told) if self._untold <= self._asked else self._asked
+
+    def tell(self, fetch: int, heard: Heard | None) -> None:
+        """What the next fetch told, if anything."""
+        if heard is None:
+            self._untold = fetch
+        else:
+            self._told = fetch
+            self.end, self.since = max(self.end, heard.end), heard.since
+
+    def answer(self, fetches: int, heard: Heard) -> None:
+        """What was asked for after so many fetches."""
+        self._asked = fetches
+        latest = fetches >= max(self._told, self._untold)
+        self.end, self.since = heard.end if latest else max(self.end, heard.end), heard.since
 
 
 class CommandsHorizon:

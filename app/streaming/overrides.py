@@ -21,6 +21,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
+from app.streaming.horizon import Heard
+from schemas.topics import COMMANDS
+
 # mode logs the life of each service under the name of the module that defines its class: this one.
 logging.getLogger(__name__).setLevel(logging.WARNING)
 
@@ -38,13 +41,17 @@ _POLL_S = 0.1
 class Fetched:
     """Records of one partition of one topic, as an agent receives them: not an Event, so Faust tracks no acks."""
 
-    __slots__ = ("generation", "partition", "records", "topic")
+    __slots__ = ("generation", "heard", "partition", "records", "topic")
 
-    def __init__(self, topic: str, partition: int, records: list[Any], generation: int) -> None:
+    def __init__(
+        self, topic: str, partition: int, records: list[Any], generation: int, heard: Heard | None = None
+    ) -> None:
+        """``heard``: what their fetch told of the end of the commands in their partition."""
         self.topic = topic
         self.partition = partition
         self.records = records
         self.generation = generation
+        self.heard = heard
 
 
 class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -52,6 +59,8 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     #: Set by this thread when urgent records were fetched, reset by the loop that hands them out.
     urgent_came = False
+    #: See ``listen``.
+    heard: Mapping[TP, Heard] = {}
 
     @property
     def has_died(self) -> bool:
@@ -66,7 +75,9 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         await super().on_start()
-        space_out(self._ensure_consumer()._fetcher, lambda: self.app.consumer._paused_partitions)
+        fetcher = self._ensure_consumer()._fetcher
+        self.heard = listen(fetcher, COMMANDS, self.app.clock)
+        space_out(fetcher, lambda: self.app.consumer._paused_partitions)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
         """Those of urgent topics alone where there are any: they don't wait until thousands of others are decoded."""
@@ -103,6 +114,37 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         coordinator = self._ensure_consumer()._coordinator
         found = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in tps])
         return {TP(tp.topic, tp.partition): at for tp, at in found.items()}
+
+
+def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, Heard]:
+    """Has fetches tell how far ``topic`` goes. Returns what the fetch told that brought the records which wait of each
+    partition; where nothing did, that isn't known. ``clock``: Unix ms.
+
+    A broker reads partitions in the order in which a request names them (KIP-74), and says where each ends; so the
+    topic is named last. Of a partition that was not among them, or that had an error, nothing is told.
+    """
+    fetch = fetcher._proc_fetch_request
+    heard: dict[TP, Heard] = {}
+
+    async def listening(assignment: Any, node_id: int, request: Any) -> bool:
+        request.topics.sort(key=lambda partitions: partitions[0] == topic)
+        since = clock()
+        asked = [TP(name, number) for name, partitions in request.topics for number, *_ in partitions]
+        states = {tp.partition: assignment.state_value(tp) for tp in asked if tp.topic == topic}
+        for state in states.values():
+            state.timestamp = None  # aiokafka sets it together with the end
+        found: bool = await fetch(assignment, node_id, request)
+        if found:
+            ends = {n: state.highwater for n, state in states.items() if state.timestamp is not None}
+            for tp in asked:
+                if (end := ends.get(tp.partition, -1)) >= 0:
+                    heard[tp] = Heard(end, since)
+                else:
+                    heard.pop(tp, None)
+        return found
+
+    fetcher._proc_fetch_request = listening
+    return heard
 
 
 def space_out(fetcher: Any, paused: Callable[[], Set[TP]]) -> None:
@@ -162,7 +204,8 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
                     await self._thread.fetch_again({TP(*tp): fetched[0].offset})
                     continue
                 for channel in self.app.topics._tp_index.get(tp, ()):
-                    channel.queue.put_nowait(Fetched(tp.topic, tp.partition, fetched, generation))
+                    heard = self._thread.heard.get(tp)
+                    channel.queue.put_nowait(Fetched(tp.topic, tp.partition, fetched, generation, heard))
 
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint
@@ -185,6 +228,8 @@ class CheckpointApp(faust.App):  # type: ignore[misc]
     drain_partitions: Callable[[], Awaitable[None]] | None = None
     #: Topics whose records are handed out before all others that were fetched.
     urgent_topics: frozenset[str] = frozenset()
+    #: Unix ms.
+    clock: Callable[[], int]
 
     def _new_transport(self) -> CheckpointTransport:
         return CheckpointTransport(self.conf.broker_consumer, self)

@@ -18,6 +18,7 @@ from app.streaming.calling import Calls
 from app.streaming.checkpoints import Checkpoints
 from app.streaming.deciding import Decider
 from app.streaming.drawing import Drawing
+from app.streaming.horizon import Heard
 from app.streaming.intake import Intakes
 from app.streaming.journal import Fenced
 from app.streaming.parts import Parts
@@ -59,7 +60,7 @@ class PartitionRunner:
             parts.horizon.ends,
             parts.look_every_s,
         )
-        self._waiting: list[tuple[str, Sequence[LogRecord]]] = []
+        self._waiting: list[tuple[str, Sequence[LogRecord], Heard | None]] = []
         #: None until the partition is open.
         self._drawing: Drawing | None = None
         self._wake = asyncio.Event()
@@ -90,12 +91,12 @@ class PartitionRunner:
         asking = self._drawing.abandon() if self._drawing is not None else []
         await asyncio.gather(*late, *asking, *self._calls.abandon(), return_exceptions=True)
 
-    def offer(self, topic: str, records: Sequence[LogRecord]) -> None:
-        """Takes fetched records."""
+    def offer(self, topic: str, records: Sequence[LogRecord], heard: Heard | None = None) -> None:
+        """Takes fetched records. ``heard``: what their fetch told of the commands' end."""
         if self._drawing is None:
-            self._waiting.append((topic, records))
+            self._waiting.append((topic, records, heard))
         else:
-            self._drawing.offer(topic, records)
+            self._drawing.offer(topic, records, heard)
             self._nudge()
 
     async def read(self, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float) -> Any:
@@ -168,8 +169,8 @@ class PartitionRunner:
         drawing = Drawing(self.partition, Intakes(self._machine.intakes, positions), self._decider, self._parts)
         for topic, position in positions.items():  # (the client began at the group's commit, and may have dropped)
             self._parts.fetch_again(topic, self.partition, position)
-        for topic, records in self._waiting:
-            drawing.offer(topic, records)
+        for topic, records, heard in self._waiting:
+            drawing.offer(topic, records, heard)
         self._waiting.clear()
         log.info(
             "partition ready",

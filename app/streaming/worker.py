@@ -74,6 +74,7 @@ class RoleWorker:
         self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
         self._app.drain_partitions = self.drain
         self._app.urgent_topics = frozenset(i.topic for i in machine.intakes if i.urgency is Urgency.CRITICAL)
+        self._app.clock = clock
         self._hurry = Hurry(came=self._urgent_came)
         self._declare(partitions)
         self._parts = Parts(
@@ -232,7 +233,7 @@ class RoleWorker:
         if runner is None:
             return  # (whoever opens it has all fetched from where it stands)
         if fetched.generation == self._app.consumer_generation_id:
-            runner.offer(fetched.topic, fetched.records)
+            runner.offer(fetched.topic, fetched.records, fetched.heard)
         else:
             self._fetch_again(fetched.topic, fetched.partition, fetched.records[0].offset)
 

@@ -74,6 +74,7 @@ class Checker:
         yield from self._attempts()
         yield from self._too_late()
         yield from self._forbidden()
+        yield from self._unheard()
 
     # --- reading ---
 
@@ -246,6 +247,31 @@ class Checker:
                     last = max(at for at, _ in heard if at <= made.began - 1.0)
                     yield f"WRONG: {send_id} was called at {made.began:.3f} s in spite of {why} (by {last:.3f} s)"
 
+    def _unheard(self) -> Iterator[str]:
+        """What was queued was judged by all commands that had been acknowledged before its request was produced."""
+        commands: dict[str, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
+        asked: dict[tuple[str, str], int] = {}
+        seen: set[str] = set()
+        for number, record in enumerate(self._history.broker.everything):
+            if record.topic == "notify_commands":
+                said = json.loads(record.value or b"")
+                if said.get("user_id") is not None:
+                    commands[said["user_id"]].append((number, said))
+            elif record.topic in _EVENTS and b"notification_id" in (record.value or b""):
+                said = json.loads(record.value or b"")
+                asked.setdefault((said["notification_id"], said["user_id"]), number)
+            elif record.topic.startswith("notify_send_"):
+                send = json.loads(record.value or b"")
+                about = send.get("notification_id"), send.get("user_id")
+                if send["kind"] != "send" or about not in asked or send["send_id"] in seen:
+                    continue
+                seen.add(send["send_id"])
+                before = [said for at, said in commands[send["user_id"]] if at < asked[about]]
+                later = [said for at, said in commands[send["user_id"]] if at > asked[about]]
+                judged = [_forbids([*before, *later[:n]], send) for n in range(len(later) + 1)]
+                if all(why not in (None, "notification.cancel") for why in judged):
+                    yield f"WRONG: {send['send_id']} was queued in spite of {judged[0]}, said before its request"
+
 
 def _forbids(commands: list[Mapping[str, Any]], send: Mapping[str, Any]) -> str | None:
     """Why these commands, in their order, forbid a call for the send; None where they don't."""
@@ -278,7 +304,8 @@ def _forbids(commands: list[Mapping[str, Any]], send: Mapping[str, Any]) -> str 
         return "notification.cancel"
     if send["channel"] == "push" and send.get("device_id") not in devices:
         return "device.remove"
-    if send["priority"] != "critical" and send["category"] != "security" and wishes.get("dnd", {}).get("enabled"):
+    loud = send["priority"] != "critical" and send["category"] != "security" and send["channel"] != "in_app"
+    if loud and wishes.get("dnd", {}).get("enabled"):
         return "dnd"
     wish = wishes.get("categories", {}).get(send["category"], {}).get(send["channel"])
     if wish is False and send["category"] not in _NEVER_OPTED_OUT:

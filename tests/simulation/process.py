@@ -7,11 +7,12 @@ from typing import Any
 
 from app.ports import Urgency
 from app.streaming.committing import Committer
+from app.streaming.horizon import Heard
 from app.streaming.journal import Bookmark, Fenced
 from app.streaming.parts import Parts
 from app.streaming.producing import ProduceFailed
 from app.streaming.runner import PartitionRunner
-from schemas.topics import changelog_topic, journal_topic
+from schemas.topics import COMMANDS, changelog_topic, journal_topic
 from tests.simulation.broker import Broker
 from tests.simulation.clients import Group, Horizon, LogRestorer, Member, Producer
 from tests.simulation.disk import Disk
@@ -61,6 +62,8 @@ class Process:
         self.committer.join(self.member)
         self._news = asyncio.Event()
         self._fetched: dict[tuple[str, int], int] = {}
+        #: Where a fetch says that the commands of a partition end.
+        self.commands_end: Callable[[int], int] = lambda partition: broker.end(COMMANDS, partition)
         self._paused: set[tuple[str, int]] = set()
         parts = Parts(
             machine=machine,
@@ -154,6 +157,7 @@ class Process:
         while True:
             await self._news.wait()
             self._news.clear()
+            since = self.parts.clock()
             await asyncio.sleep(self._chance.random() ** 3 * 0.1)
             for (topic, partition), position in list(self._fetched.items()):
                 if partition not in self.runners or (topic, partition) in self._paused:
@@ -161,11 +165,13 @@ class Process:
                 end = self.broker.end(topic, partition)
                 if position >= end:
                     continue
-                if self._chance.random() < 0.3:  # its answer is on the way
+                if self._chance.random() < (0.7 if topic == COMMANDS else 0.3):  # its answer is on the way
                     self._news.set()
                     continue
                 records = self.broker.read(topic, partition, position, self._chance.choice((1, 3, 1000)))
-                self.runners[partition].offer(topic, records)
+                told = self._chance.random() < 0.7
+                heard = Heard(self.commands_end(partition), since) if told else None
+                self.runners[partition].offer(topic, records, heard)
                 self._fetched[topic, partition] = records[-1].offset + 1
                 if records[-1].offset + 1 < end:
                     self._news.set()

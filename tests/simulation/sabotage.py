@@ -211,6 +211,18 @@ class _Blind(_Around):
         return 0
 
 
+def _hasty(parts: Parts, process: Process) -> Parts:
+    """A fetch reads where the commands end before it reads the rest."""
+    known = process.commands_end
+    process.commands_end = lambda partition: known(partition) - 3
+    return parts
+
+
+def _blind(parts: Parts, process: Process) -> Parts:
+    process.commands_end = lambda partition: 0
+    return replace(parts, horizon=_Blind(parts.horizon))
+
+
 class _Deaf(_Around):
     """Never hears what a sender should know of its users."""
 
@@ -254,7 +266,8 @@ BROKEN: Mapping[str, Sabotage] = {
     "a call is made on an old look": lambda parts, _: (
         replace(parts, performer=_Refreshed(parts.performer)) if _sending(parts) else parts
     ),
-    "sends don't wait for the commands before them": lambda parts, _: replace(parts, horizon=_Blind(parts.horizon)),
+    "sends don't wait for the commands before them": _blind,
+    "a fetch tells of an end that lacks the last commands": _hasty,
     "a sender passes preferences over": lambda parts, _: (
         replace(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
     ),

@@ -18,7 +18,8 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, credentials_to_aiokafka_auth
 from faust.types import TP
 
-from app.streaming.overrides import FETCH_APART_S, FETCH_TURNS, credentials_of, space_out
+from app.streaming.horizon import Heard
+from app.streaming.overrides import FETCH_APART_S, FETCH_TURNS, credentials_of, listen, space_out
 
 
 def fingerprint(function: object) -> str:
@@ -197,6 +198,68 @@ async def test_a_fetch_that_is_cancelled_while_it_is_put_off_ends_quietly() -> N
     fetch.cancel()
 
     assert await fetch is False
+
+
+class Answering:
+    """A fetcher whose fetch hears the ends of these partitions, and finds records or not."""
+
+    def __init__(self, ends: dict[TP, int], found: bool = True) -> None:
+        self.ends, self.found = ends, found
+        self.states = {tp: SimpleNamespace(timestamp=7, highwater=1) for tp in WANTED}
+
+    def state_value(self, tp: TP) -> Any:
+        return self.states[tp]
+
+    async def _proc_fetch_request(self, assignment: object, node_id: int, request: Any) -> bool:
+        for tp, end in self.ends.items():
+            self.states[tp].highwater, self.states[tp].timestamp = end, 8
+        return self.found
+
+
+WANTED = [TP("commands", 0), TP("commands", 1), TP("events", 0), TP("events", 1), TP("events", 2)]
+
+
+async def heard(fetcher: Answering, times: int = 1) -> dict[TP, Heard]:
+    clock = iter(range(100, 200))
+    found = listen(fetcher, "commands", lambda: next(clock))
+    for _ in range(times):
+        topics = [("commands", [(0, 4, 99), (1, 2, 99)]), ("events", [(0, 8, 99), (1, 8, 99), (2, 8, 99)])]
+        await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
+    return {tp: found[tp] for tp in WANTED if tp.topic == "events" and tp in found}
+
+
+async def test_a_fetch_tells_each_partition_where_the_commands_end_as_of_before_it_was_sent() -> None:
+    assert await heard(Answering({TP("commands", 0): 4, TP("commands", 1): 0})) == {
+        TP("events", 0): Heard(4, 100),
+        TP("events", 1): Heard(0, 100),
+    }
+
+
+async def test_a_fetch_names_the_commands_last_as_brokers_read_in_the_order_of_the_request() -> None:
+    request, fetcher = SimpleNamespace(topics=[("commands", [(0, 0, 9)]), ("events", [(0, 0, 9)])]), Answering({})
+    listen(fetcher, "commands", lambda: 0)
+    await fetcher._proc_fetch_request(fetcher, 0, request)
+
+    assert [topic for topic, _ in request.topics] == ["events", "commands"]
+
+
+async def test_an_end_that_this_fetch_did_not_tell_is_not_known_whatever_was_told_before() -> None:
+    fetcher = Answering({TP("commands", 0): 4, TP("commands", 1): 5})
+    assert len(await heard(fetcher)) == 2
+    fetcher = Answering({TP("commands", 1): -1})
+
+    assert await heard(fetcher) == {}
+
+
+async def test_a_fetch_without_records_leaves_what_was_told_with_those_that_wait() -> None:
+    fetcher = Answering({TP("commands", 0): 4}, found=True)
+    told = listen(fetcher, "commands", lambda: 100)
+    topics = [("events", [(0, 8, 99)]), ("commands", [(0, 4, 99)])]
+    await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
+    fetcher.found, fetcher.ends = False, {TP("commands", 0): 6}
+    await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
+
+    assert told[TP("events", 0)] == Heard(4, 100)
 
 
 def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:
