@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Set
 from contextlib import suppress
+from math import inf
 from typing import Any, cast
 
 import faust
@@ -30,10 +31,13 @@ logging.getLogger(__name__).setLevel(logging.WARNING)
 #: How long Kafka may hold a fetch that finds nothing; Faust says 1.5 s. A partition that is opened, and so is fetched
 #: from another offset, waits for the fetch under way.
 FETCH_WAIT_MS = 100
-#: After a fetch that found records the next one waits so long, and as often again as not all of them were taken: it
-#: would leave out the partitions of those that weren't. Meanwhile more come together.
+#: After a fetch that found records the next one waits so long, and up to so many times more while checkpoints are made,
+#: or not all of the records were taken: it would leave out the partitions of those that weren't. Meanwhile more come
+#: together, and partitions that begin together share their requests.
 FETCH_APART_S = 0.005
-FETCH_TURNS = 10
+FETCH_TURNS, BUSY_TURNS = 10, 3
+#: Topics that nobody waits for are fetched so often: what comes there wakes nobody, and a fetch costs by the partition.
+PATIENT_S = 0.1
 _SEEK_S = 10.0
 _POLL_S = 0.1
 
@@ -77,7 +81,8 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
         self.heard = listen(fetcher, COMMANDS, self.app.clock)
-        space_out(fetcher, lambda: self.app.consumer._paused_partitions)
+        leave_out(fetcher, self.app.patient_topics)
+        space_out(fetcher, lambda: self.app.consumer._paused_partitions, self.app.is_busy)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
         """Those of urgent topics alone where there are any: they don't wait until thousands of others are decoded."""
@@ -131,11 +136,10 @@ def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, He
         since = clock()
         asked = [TP(name, number) for name, partitions in request.topics for number, *_ in partitions]
         states = {tp.partition: assignment.state_value(tp) for tp in asked if tp.topic == topic}
-        for state in states.values():
-            state.timestamp = None  # aiokafka sets it together with the end
+        set_at = {number: state.timestamp for number, state in states.items()}  # aiokafka sets it with the end
         found: bool = await fetch(assignment, node_id, request)
         if found:
-            ends = {n: state.highwater for n, state in states.items() if state.timestamp is not None}
+            ends = {n: state.highwater for n, state in states.items() if state.timestamp != set_at[n]}
             for tp in asked:
                 if (end := ends.get(tp.partition, -1)) >= 0:
                     heard[tp] = Heard(end, since)
@@ -147,9 +151,26 @@ def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, He
     return heard
 
 
-def space_out(fetcher: Any, paused: Callable[[], Set[TP]]) -> None:
+def leave_out(fetcher: Any, topics: Set[str]) -> None:
+    """Has a node's fetches name these topics only now and then, unless they are all that there is to name."""
+    fetch = fetcher._proc_fetch_request
+    named_at: dict[int, float] = {}
+
+    async def leaving_out(assignment: Any, node_id: int, request: Any) -> bool:
+        now = asyncio.get_running_loop().time()
+        others = [partitions for partitions in request.topics if partitions[0] not in topics]
+        if others and now - named_at.get(node_id, -inf) < PATIENT_S:
+            request.topics[:] = others
+        else:
+            named_at[node_id] = now
+        return bool(await fetch(assignment, node_id, request))
+
+    fetcher._proc_fetch_request = leaving_out
+
+
+def space_out(fetcher: Any, paused: Callable[[], Set[TP]], busy: Callable[[], bool] = lambda: False) -> None:
     """Has a node's next fetch wait after one that found something; those who wait for records are told before.
-    ``paused``: partitions whose records nobody will take now.
+    ``paused``: partitions whose records nobody will take now. ``busy``: whether checkpoints are made.
 
     And has aiokafka look again after each: where a fetch ends just as records are taken, its routine wakes before it
     knows that the node is free, finds nothing to do, and sleeps for its 200 ms.
@@ -161,9 +182,9 @@ def space_out(fetcher: Any, paused: Callable[[], Set[TP]]) -> None:
             if await fetch(*args):
                 for waiter in list(fetcher._fetch_waiters):
                     fetcher._notify(waiter)
-                for _ in range(FETCH_TURNS):
+                for turn in range(1, FETCH_TURNS + 1):
                     await asyncio.sleep(FETCH_APART_S)
-                    if not fetcher._records.keys() - paused():
+                    if not (fetcher._records.keys() - paused() or (turn < BUSY_TURNS and busy())):
                         break
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, look_again)
@@ -228,6 +249,10 @@ class CheckpointApp(faust.App):  # type: ignore[misc]
     drain_partitions: Callable[[], Awaitable[None]] | None = None
     #: Topics whose records are handed out before all others that were fetched.
     urgent_topics: frozenset[str] = frozenset()
+    #: Topics that nobody waits for.
+    patient_topics: frozenset[str] = frozenset()
+    #: Whether any partition makes a checkpoint; asked by the consumer's thread.
+    is_busy: Callable[[], bool]
     #: Unix ms.
     clock: Callable[[], int]
 

@@ -70,7 +70,8 @@ class PartitionRunner:
         #: Rows restored, and records and results decided: what the watch looks at.
         self._restored = 0
         self._decided = 0
-        self._busy = False
+        #: Whether it makes a checkpoint.
+        self.is_busy = False
         self._task: asyncio.Task[None] | None = None
 
     # --- what others ask of it ---
@@ -132,7 +133,7 @@ class PartitionRunner:
         """What has to get on here: restoring, then deciding what waits."""
         if not self.ready.is_set():
             return {"restoring": Progress(self._restored, True)}
-        return {"deciding": Progress(self._decided, self._busy or self.behind() > 0)}
+        return {"deciding": Progress(self._decided, self.is_busy or self.behind() > 0)}
 
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a
@@ -247,13 +248,13 @@ class PartitionRunner:
             if not drawn and not out.records:
                 await self._pause()
             self._sweep(now)
-        self._busy = bool(out.records)
+        self.is_busy = bool(out.records)
         self._parts.coming.calls += len(out.calls)
         try:
             await self._make_durable(out, drawing.positions())
         finally:  # (those that have begun are none of the batch's any more)
             self._parts.coming.calls -= len(out.calls)
-        self._busy = False
+        self.is_busy = False
         drawing.resume()
 
     def _settle(self, out: Out, now: int, informed: bool) -> None:

@@ -18,8 +18,9 @@ from faust.transport.consumer import Consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, credentials_to_aiokafka_auth
 from faust.types import TP
 
+from app.streaming import overrides
 from app.streaming.horizon import Heard
-from app.streaming.overrides import FETCH_APART_S, FETCH_TURNS, credentials_of, listen, space_out
+from app.streaming.overrides import BUSY_TURNS, FETCH_APART_S, FETCH_TURNS, credentials_of, leave_out, listen, space_out
 
 
 def fingerprint(function: object) -> str:
@@ -140,6 +141,43 @@ async def test_the_next_fetch_does_not_wait_for_records_of_a_paused_partition() 
     assert len(turns) == 1
 
 
+async def test_the_next_fetch_waits_a_while_for_checkpoints_that_are_made() -> None:
+    fetcher, asked = Fetching(), []
+    space_out(fetcher, frozenset, lambda: asked.append(1) is None)
+    await fetcher._proc_fetch_request("assignment", 0, "request")
+
+    assert len(asked) == BUSY_TURNS - 1
+
+
+async def named(fetches: int, *topics: str) -> list[list[str]]:
+    """What each of so many fetches, one at once after the other, named of these topics."""
+    seen: list[list[str]] = []
+
+    async def fetch(assignment: object, node_id: int, request: Any) -> bool:
+        seen.append([topic for topic, _ in request.topics])
+        return False
+
+    fetcher = SimpleNamespace(_proc_fetch_request=fetch)
+    leave_out(fetcher, frozenset({"receipts"}))
+    for _ in range(fetches):
+        await fetcher._proc_fetch_request(None, 0, SimpleNamespace(topics=[(topic, [0]) for topic in topics]))
+    return seen
+
+
+async def test_what_nobody_waits_for_is_fetched_now_and_then() -> None:
+    assert await named(3, "receipts", "events") == [["receipts", "events"], ["events"], ["events"]]
+
+
+async def test_what_nobody_waits_for_is_fetched_if_there_is_nothing_else_to_fetch() -> None:
+    assert await named(2, "receipts") == [["receipts"], ["receipts"]]
+
+
+async def test_what_nobody_waits_for_is_fetched_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overrides, "PATIENT_S", 0.0)
+
+    assert await named(2, "receipts", "events") == [["receipts", "events"]] * 2
+
+
 class Racing(Fetcher):  # type: ignore[misc]
     """aiokafka's own routine, with fetches that end one turn of the loop after records were taken: just before it
     learns that the node is free again, it finds nothing to do and sleeps."""
@@ -212,7 +250,8 @@ class Answering:
 
     async def _proc_fetch_request(self, assignment: object, node_id: int, request: Any) -> bool:
         for tp, end in self.ends.items():
-            self.states[tp].highwater, self.states[tp].timestamp = end, 8
+            self.states[tp].highwater = end
+            self.states[tp].timestamp += 1
         return self.found
 
 
