@@ -69,14 +69,6 @@ async def test_apply_returns_when_the_router_has_taken_it_over(command: Command,
     assert document["in_force"]
 
 
-@pytest.mark.usefixtures("policy_changes")
-async def test_apply_that_nobody_takes_over_in_time_names_who_has_not(command: Command) -> None:
-    late = await command("apply", written(default_policy_text()), "--timeout", "0")
-
-    assert isinstance(late.exception, Refused)
-    assert "not taken over by router/1" in str(late.exception)
-
-
 async def test_apply_of_what_is_refused_tells_why_and_writes_nothing(command: Command, gateway: Caller) -> None:
     before = (await gateway.key("ops")("GET", "/v1/policy")).document["version"]
     refused = await command("apply", written("timezone: UTC\ncategories: {a: {digest: nothing}}"))
