@@ -214,6 +214,8 @@ own_steps = st.lists(
 @relaxed
 @given(st.lists(st.tuples(st.sampled_from(USERS), own_steps), max_size=6))
 def test_users_whose_records_are_interleaved_are_judged_as_if_alone(turns: list[tuple[str, Any]]) -> None:
+    """What ends at one moment, by one command, ends in the order of the ids, which offsets give: that is left open."""
+
     def played(users: list[str]) -> dict[str, list[tuple[Any, ...]]]:
         script: list[Any] = []
         for user, own in turns:
@@ -225,11 +227,11 @@ def test_users_whose_records_are_interleaved_are_judged_as_if_alone(turns: list[
         router = play(script)
         router.at(NOON + 14 * 24 * HOUR)
         return {
-            user: [
-                (e["status"], e["channel"], e["reason"], e["occurred_at"])
+            user: sorted(
+                (e["occurred_at"], e["status"], e["channel"] or "", e["reason"] or "")
                 for e in router.events
                 if e["user_id"] == user
-            ]
+            )
             for user in users
         }
 
