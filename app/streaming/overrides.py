@@ -47,9 +47,7 @@ class Fetched:
 
     __slots__ = ("generation", "heard", "partition", "records", "topic")
 
-    def __init__(
-        self, topic: str, partition: int, records: list[Any], generation: int, heard: Heard | None = None
-    ) -> None:
+    def __init__(self, topic: str, partition: int, records: list[Any], generation: int, heard: Heard | None) -> None:
         """``heard``: what their fetch told of the end of the commands in their partition."""
         self.topic = topic
         self.partition = partition

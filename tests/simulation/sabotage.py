@@ -211,8 +211,8 @@ class _Blind(_Around):
         return 0
 
 
-def _hasty(parts: Parts, process: Process) -> Parts:
-    """A fetch reads where the commands end before it reads the rest."""
+def _short(parts: Parts, process: Process) -> Parts:
+    """Fetches tell an end that lacks three commands, as if it had been read before they came."""
     known = process.commands_end
     process.commands_end = lambda partition: known(partition) - 3
     return parts
@@ -267,7 +267,7 @@ BROKEN: Mapping[str, Sabotage] = {
         replace(parts, performer=_Refreshed(parts.performer)) if _sending(parts) else parts
     ),
     "sends don't wait for the commands before them": _blind,
-    "a fetch tells of an end that lacks the last commands": _hasty,
+    "a fetch tells of an end that lacks the last commands": _short,
     "a sender passes preferences over": lambda parts, _: (
         replace(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
     ),

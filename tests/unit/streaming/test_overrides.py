@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import ssl
+from collections.abc import Mapping
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -241,8 +242,8 @@ async def test_a_fetch_that_is_cancelled_while_it_is_put_off_ends_quietly() -> N
 class Answering:
     """A fetcher whose fetch hears the ends of these partitions, and finds records or not."""
 
-    def __init__(self, ends: dict[TP, int], found: bool = True) -> None:
-        self.ends, self.found = ends, found
+    def __init__(self, ends: dict[TP, int]) -> None:
+        self.ends, self.found = ends, True
         self.states = {tp: SimpleNamespace(timestamp=7, highwater=1) for tp in WANTED}
 
     def state_value(self, tp: TP) -> Any:
@@ -258,20 +259,21 @@ class Answering:
 WANTED = [TP("commands", 0), TP("commands", 1), TP("events", 0), TP("events", 1), TP("events", 2)]
 
 
-async def heard(fetcher: Answering, times: int = 1) -> dict[TP, Heard]:
-    clock = iter(range(100, 200))
-    found = listen(fetcher, "commands", lambda: next(clock))
-    for _ in range(times):
-        topics = [("commands", [(0, 4, 99), (1, 2, 99)]), ("events", [(0, 8, 99), (1, 8, 99), (2, 8, 99)])]
-        await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
-    return {tp: found[tp] for tp in WANTED if tp.topic == "events" and tp in found}
+async def fetch(fetcher: Answering) -> None:
+    topics = [("commands", [(0, 4, 99), (1, 2, 99)]), ("events", [(0, 8, 99), (1, 8, 99), (2, 8, 99)])]
+    await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
+
+
+def of_events(told: Mapping[TP, Heard]) -> dict[TP, Heard]:
+    return {tp: heard for tp, heard in told.items() if tp.topic == "events"}
 
 
 async def test_a_fetch_tells_each_partition_where_the_commands_end_as_of_before_it_was_sent() -> None:
-    assert await heard(Answering({TP("commands", 0): 4, TP("commands", 1): 0})) == {
-        TP("events", 0): Heard(4, 100),
-        TP("events", 1): Heard(0, 100),
-    }
+    fetcher = Answering({TP("commands", 0): 4, TP("commands", 1): 0})
+    told = listen(fetcher, "commands", lambda: 100)
+    await fetch(fetcher)
+
+    assert of_events(told) == {TP("events", 0): Heard(4, 100), TP("events", 1): Heard(0, 100)}
 
 
 async def test_a_fetch_names_the_commands_last_as_brokers_read_in_the_order_of_the_request() -> None:
@@ -284,19 +286,21 @@ async def test_a_fetch_names_the_commands_last_as_brokers_read_in_the_order_of_t
 
 async def test_an_end_that_this_fetch_did_not_tell_is_not_known_whatever_was_told_before() -> None:
     fetcher = Answering({TP("commands", 0): 4, TP("commands", 1): 5})
-    assert len(await heard(fetcher)) == 2
-    fetcher = Answering({TP("commands", 1): -1})
+    told = listen(fetcher, "commands", lambda: 100)
+    await fetch(fetcher)
+    assert len(of_events(told)) == 2
+    fetcher.ends = {TP("commands", 1): -1}
+    await fetch(fetcher)
 
-    assert await heard(fetcher) == {}
+    assert of_events(told) == {}
 
 
 async def test_a_fetch_without_records_leaves_what_was_told_with_those_that_wait() -> None:
-    fetcher = Answering({TP("commands", 0): 4}, found=True)
+    fetcher = Answering({TP("commands", 0): 4})
     told = listen(fetcher, "commands", lambda: 100)
-    topics = [("events", [(0, 8, 99)]), ("commands", [(0, 4, 99)])]
-    await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
+    await fetch(fetcher)
     fetcher.found, fetcher.ends = False, {TP("commands", 0): 6}
-    await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
+    await fetch(fetcher)
 
     assert told[TP("events", 0)] == Heard(4, 100)
 
