@@ -18,6 +18,8 @@ _REPOSITORY = Path(__file__).parents[3]
 _LIMIT_S = 20.0
 #: Long enough to see that nothing comes.
 _NOTHING_S = 0.3
+#: A loop's timers may be early by the grain of its clock.
+_EARLY_S = 0.01
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ async def test_latency_delays_each_direction(wire: Wire) -> None:
     started = time.monotonic()
     await client.said_back(b"late")
 
-    assert time.monotonic() - started >= 0.3
+    assert time.monotonic() - started >= 0.3 - _EARLY_S
 
 
 async def test_bandwidth_limits_what_passes(wire: Wire) -> None:
@@ -116,7 +118,7 @@ async def test_a_slow_close_is_told_later(wire: Wire) -> None:
     client.writer.write_eof()
     await asyncio.wait_for(client.reader.read(), _LIMIT_S)
 
-    assert time.monotonic() - started >= 0.4
+    assert time.monotonic() - started >= 0.4 - _EARLY_S
 
 
 async def test_a_frozen_wire_accepts_and_passes_nothing_until_it_is_healed(wire: Wire) -> None:
