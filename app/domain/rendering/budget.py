@@ -8,6 +8,8 @@ WORK = 2_000_000
 #: The largest value, counted as ``size`` does.
 LARGEST = 256_000
 STEP = 10
+#: How deep lists may lie in lists (a map counts twice). Python's own limit differs from version to version.
+DEEPEST = 200
 _ENTRY = 2
 
 _CONTAINERS = (list, tuple, KeysView, ValuesView, ItemsView)
@@ -33,23 +35,28 @@ def size(value: Any) -> int:
     """Characters that the value would take if written out; whatever is in it twice counts twice. Raises OverLimit."""
     if isinstance(value, str):
         return bounded(len(value))
-    total = 0
-    waiting: list[Any] = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, str | bytes | range):
-            total += len(part)
-        elif isinstance(part, int):
-            total += part.bit_length() // 3 + 1
-        elif isinstance(part, Mapping):
-            total += _ENTRY * len(part)
-            waiting += bounded_entries(part.items())
-        elif isinstance(part, _CONTAINERS):
-            total += _ENTRY * len(part)
-            waiting += bounded_entries(part)
-        else:
-            total += STEP
-        bounded(total)
+    total, depth = 0, 0
+    level: list[Any] = [value]
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise OverLimit("nests lists too deeply")
+        deeper: list[Any] = []
+        for part in level:
+            if isinstance(part, str | bytes | range):
+                total += len(part)
+            elif isinstance(part, int):
+                total += part.bit_length() // 3 + 1
+            elif isinstance(part, Mapping):
+                total += _ENTRY * len(part)
+                deeper += bounded_entries(part.items())
+            elif isinstance(part, _CONTAINERS):
+                total += _ENTRY * len(part)
+                deeper += bounded_entries(part)
+            else:
+                total += STEP
+            bounded(total)
+        level = deeper
     return total
 
 

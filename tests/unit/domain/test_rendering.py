@@ -250,6 +250,15 @@ def test_a_hostile_template_is_refused_before_it_takes_time_or_memory(name: str)
     assert after.ru_maxrss - before.ru_maxrss < 100_000  # KiB
 
 
+@pytest.mark.parametrize(("lists", "is_shown"), [(199, True), (200, False)])
+def test_lists_lie_no_deeper_in_lists_than_the_limit(lists: int, is_shown: bool) -> None:
+    source = "{% set x = 1 %}" + "{% set x = [x] %}" * lists + "{{ x }}"
+    if is_shown:
+        assert body(source) == "[" * lists + "1" + "]" * lists
+    else:
+        assert refusal(source) == "nests lists too deeply"
+
+
 def test_a_long_digest_is_within_the_limits() -> None:
     items = [{"event_type": "comment.created", "data": {"author": f"user {n}", "text": "x" * 100}} for n in range(1000)]
     source = "{% for item in items %}{{ loop.index }}. {{ item.data.author|title }}{% if item.data.text %}: "
