@@ -102,14 +102,24 @@ class RoleWorker:
     # --- life ---
 
     async def start(self) -> None:
+        """Returns when it takes part, or as soon as it is known that it never will: then ``crashed`` says why."""
         self._folder.mkdir(parents=True, exist_ok=True)
         await self._producer.start()
         await self._horizon.start()
-        await self._app.start()
-        duties = [self._committer.run(), self._watch_faust(), self._look_now_and_then()]
+        self._begin(self._committer.run(), self._watch_faust(), self._look_now_and_then())
+        starting: asyncio.Future[None] = asyncio.create_task(self._app.start())
+        some: list[asyncio.Future[Any]] = [starting, self.crashed]
+        await asyncio.wait(some, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # what Faust waits for may never come, as from a thread that has died
+            starting.cancel()
+            await asyncio.wait([starting], timeout=_DRAIN_S)
+            return
+        starting.result()
         if self._standby is not None:
-            duties.append(self._standby.run())
-        self._tasks = [asyncio.create_task(self._on_duty(duty)) for duty in duties]
+            self._begin(self._standby.run())
+
+    def _begin(self, *duties: Coroutine[Any, Any, None]) -> None:
+        self._tasks += [asyncio.create_task(self._on_duty(duty)) for duty in duties]
 
     async def stop(self) -> None:
         """Finishes what is under way, commits, leaves the group. What fails keeps nothing else from being stopped; the

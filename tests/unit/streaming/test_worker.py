@@ -1,5 +1,6 @@
 """A worker's end: a dead thread begins it, and what fails keeps nothing else from being stopped."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from agents.in_app import InAppMachine
 from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
 from app.streaming.journal import Bookmark
+from app.streaming.overrides import CheckpointConsumerThread
 from app.streaming.runner import PartitionRunner
 from app.streaming.store import PartitionStore, block_cache
 from app.streaming.worker import RoleWorker
@@ -86,3 +88,24 @@ async def test_a_consumer_thread_that_died_is_noticed_though_nothing_asks_for_it
 
     with pytest.raises(RuntimeError, match="the consumer's thread has died"):
         await worker._look_now_and_then()
+
+
+async def test_a_consumer_thread_that_dies_while_faust_starts_is_noticed_too(
+    worker: RoleWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once() -> None:
+        return None
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    for part, start in ((worker._producer, at_once), (worker._horizon, at_once), (worker._app, never)):
+        monkeypatch.setattr(part, "start", start)
+    worker._committer.forget(0)
+    assert worker._app.consumer is not None
+    monkeypatch.setattr(CheckpointConsumerThread, "has_died", True)
+
+    await asyncio.wait_for(worker.start(), 60)
+
+    assert str(worker.crashed.result()) == "the consumer's thread has died"
+    await worker._end_duties()
