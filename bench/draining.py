@@ -11,7 +11,7 @@ from bench.figures import Figure
 from bench.ground import Ground, Worker
 
 _EVERY_S = 0.1
-_NOTHING_NEW_S = 300.0
+_NOTHING_NEW_S = 900.0
 
 
 class Sample(Struct, frozen=True):

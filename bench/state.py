@@ -1,5 +1,6 @@
 """What a decision costs with more users: the same requests, at random among all of them."""
 
+import shutil
 from collections.abc import Iterator
 
 from app.domain.partition import partition_of
@@ -13,11 +14,16 @@ from bench.workload import Workload, requests, rows_of_users, unix_ms, user_id
 NAME = "state"
 _PATTERNS = 1_000
 _KEPT = ("profiles", "preferences", "windows")
+_LONG, _SHORT = (10_000, 100_000, 1_000_000, 10_000_000), (1_000, 10_000)
+#: What a user takes on disk at most, changelogs and stores together, while both are being compacted.
+_USER_BYTES = 6_000
 
 
 async def measure(run: Run) -> None:
     base: dict[str, Figure] = {}
-    for users in (10_000, 100_000, 1_000_000) if not run.short else (1_000, 10_000):
+    for users in _SHORT if run.short else _LONG:
+        if not _has_room(run, users):
+            continue
         async with Ground(run, NAME) as ground:
             load = Workload(users=users, events=run.size(60_000, 6_000), partitions=ground.partitions, now_ms=unix_ms())
             await preload_rows(ground, load, (Changelogs("router"),), alike(load), users)
@@ -27,6 +33,17 @@ async def measure(run: Run) -> None:
             told = [compared(figure, base.get(name)) for name, figure in figures.items()]
             base = base or figures
             run.tell(f"state: {case}", told)
+
+
+def _has_room(run: Run, users: int) -> bool:
+    """Whether the disk has room for so many users; says so if it hasn't."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(run.folder).free, users * _USER_BYTES
+    if free < needed:
+        run.console.print(
+            f"state: {users:,} users take {needed / 1e9:.0f} GB of disk, {free / 1e9:.0f} are free: left out"
+        )
+    return free >= needed
 
 
 def alike(load: Workload) -> Iterator[Rows]:
