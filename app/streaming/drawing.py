@@ -19,8 +19,8 @@ from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
 
-#: The most time that a batch is drawn for. What it holds shares half a dozen records to Kafka, and waits of Kafka; but all
-#: partitions of the process have their turns one after the other, and what is urgent waits for those that have begun.
+#: The most time that a batch is drawn for. What it holds shares half a dozen records to Kafka, and waits of Kafka; but
+#: the partitions of a process have their turns one after the other, and what is urgent waits for those that have begun.
 _DRAWING_S = 0.020
 #: The same while something urgent waits in any partition of the process.
 _HURRIED_S = 0.005
