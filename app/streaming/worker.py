@@ -108,8 +108,8 @@ class RoleWorker:
         await self._horizon.start()
         self._begin(self._committer.run(), self._watch_faust(), self._look_now_and_then())
         starting: asyncio.Future[None] = asyncio.create_task(self._app.start())
-        some: list[asyncio.Future[Any]] = [starting, self.crashed]
-        await asyncio.wait(some, return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [starting, self.crashed]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():  # what Faust waits for may never come, as from a thread that has died
             starting.cancel()
             await asyncio.wait([starting], timeout=_DRAIN_S)
