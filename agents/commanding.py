@@ -11,7 +11,7 @@ from agents.waking import end_quiet_holds
 from app.domain.ids import derived_id
 from app.ports import LogRecord
 from schemas.commands import ActivitySeen, DeviceRemove, NotificationCancel, read_command
-from schemas.decode import Invalid
+from schemas.decode import Misplaced
 from schemas.instants import from_ms
 from schemas.words import Status
 from tables.knowledge import Claim
@@ -25,7 +25,7 @@ def take_command(desk: Desk, record: LogRecord) -> None:
     command = read_command(record.value)
     if command.user_id is not None:
         if record.key != command.user_id.encode():
-            raise Invalid("is not the user_id", "key")
+            raise Misplaced("is not the user_id", "key")
         if moved(desk, record, record.key):
             return
     change = desk.state.known.apply(command, position_of(record), desk.now)

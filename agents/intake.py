@@ -17,7 +17,7 @@ from app.domain.policy import EventRule
 from app.domain.rendering import choose_variant
 from app.ports import LogRecord
 from schemas.cloudevents import read_event
-from schemas.decode import Invalid
+from schemas.decode import Invalid, Misplaced
 from schemas.instants import rfc3339, to_ms
 from schemas.requests import Request, check_request, content_hash
 from schemas.topics import EVENTS_BULK
@@ -34,7 +34,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
     check_request(request, record.timestamp)
     user_id = request.user_id
     if record.key != user_id.encode():
-        raise Invalid("is not the user_id", "key")
+        raise Misplaced("is not the user_id", "key")
     if desk.state.known.profile(user_id) is None and moved(desk, record, record.key):
         return  # (whoever has a profile here belongs here)
     origin = origin_of(record)

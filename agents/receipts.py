@@ -17,7 +17,7 @@ from app.domain.merge import merge_diff
 from app.domain.preferences import unsubscribed
 from app.ports import LogRecord
 from schemas.commands import DeviceRemove, PreferencesPatch, SuppressionAdd
-from schemas.decode import Invalid
+from schemas.decode import Invalid, Misplaced
 from schemas.instants import from_ms, rfc3339, to_ms
 from schemas.receipts import IMPLIES, Receipt, read_receipt
 from schemas.words import Channel, Status
@@ -57,7 +57,7 @@ def _lies_elsewhere(desk: Desk, record: LogRecord, receipt: Receipt) -> bool:
     """Moves a receipt to its user's partition: by its key, or by its send id where it lacks key or user."""
     if receipt.user_id is not None and (record.key is not None or receipt.send_id is None):
         if record.key != receipt.user_id.encode():
-            raise Invalid("is not the user_id", "key")
+            raise Misplaced("is not the user_id", "key")
         if desk.state.known.profile(receipt.user_id) is None:
             return moved(desk, record, receipt.user_id.encode())
         return False

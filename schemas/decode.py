@@ -1,7 +1,7 @@
 """Reading records: JSON bytes into a struct, or a refusal that names the field."""
 
 import re
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -26,7 +26,12 @@ RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)
 
 
 class Invalid(Exception):
-    """A record that can't be taken: ``reason`` in words, ``field`` its dotted name (None: the whole record)."""
+    """A record that can't be taken: ``reason`` in words, ``field`` its dotted name (None: the whole record).
+
+    ``code`` is the kind of refusal, as it stands in dead letters and metrics.
+    """
+
+    code: ClassVar[str] = "invalid"
 
     def __init__(self, reason: str, field: str | None = None) -> None:
         super().__init__(f"{field}: {reason}" if field else reason)
@@ -40,6 +45,20 @@ class Malformed(Invalid):
 
 class TooLarge(Invalid):
     """More than a record may hold."""
+
+    code: ClassVar[str] = "too_large"
+
+
+class Undecodable(Invalid):
+    """Not UTF-8, or not JSON."""
+
+    code: ClassVar[str] = "undecodable"
+
+
+class Misplaced(Invalid):
+    """The key isn't the record's ``user_id``."""
+
+    code: ClassVar[str] = "misplaced"
 
 
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
@@ -76,5 +95,5 @@ class Reader(Generic[T]):
             raise Invalid("is nested too deeply") from error
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
             if isinstance(error, UnicodeDecodeError):
-                raise Invalid("is not UTF-8") from error
+                raise Undecodable("is not UTF-8") from error
             raise invalid_from(error) from error
