@@ -13,6 +13,9 @@ LIFECYCLE = "notify_lifecycle"
 DEAD = "notify_dead"
 CONFIG = "notify_config"
 
+#: Who was erased, by a hash of the user id, and until when: what remains to remember an erasure (ours, compacted).
+ERASURES = "tocsin_erasures"
+
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
 
@@ -30,6 +33,17 @@ def send_topic(channel: Channel, lane: Lane) -> str:
 SEND_TOPICS: dict[Channel, tuple[str, str, str]] = {
     channel: (send_topic(channel, "critical"), send_topic(channel, "normal"), send_topic(channel, "bulk"))
     for channel in CHANNELS
+}
+
+
+#: How many days each topic that others read or write is kept, unless ``kafka.retention`` says otherwise.
+KEPT_DAYS: dict[str, int] = {
+    **dict.fromkeys(EVENT_TOPICS, 7),
+    COMMANDS: 30,
+    RECEIPTS: 7,
+    **{name: 7 for lanes in SEND_TOPICS.values() for name in lanes},
+    LIFECYCLE: 90,
+    DEAD: 30,
 }
 
 

@@ -54,7 +54,7 @@ async def _examine() -> list[Finding]:
         return [Finding("settings", False, str(error), "correct this key in the settings file or the environment")]
     where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
     findings = [Finding("settings", True, where)]
-    findings += [await _kafka(settings), await _clickhouse(settings)]
+    findings += [await _kafka(settings), await _log_cleaner(settings), await _clickhouse(settings)]
     findings += [*providers(settings), *[finding async for finding in _roles(settings)], _java()]
     return findings
 
@@ -64,7 +64,7 @@ async def _kafka(settings: Settings) -> Finding:
 
     try:
         async with asyncio.timeout(_LIMIT_S):
-            problems = await topics.check(settings.kafka, internal_tables())
+            problems = await topics.check(settings.kafka, internal_tables(), settings.data.erasure)
     except (KafkaError, OSError, TimeoutError) as error:
         remedy = "start it, or correct kafka.bootstrap"
         return Finding("kafka", False, f"{settings.kafka.bootstrap} doesn't answer ({type(error).__name__})", remedy)
@@ -72,6 +72,18 @@ async def _kafka(settings: Settings) -> Finding:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         return Finding("kafka", False, f"{problems[0]}{more}", "run `tocsin topics apply`")
     return Finding("kafka", True, f"{settings.kafka.bootstrap} answers, all topics are as declared")
+
+
+async def _log_cleaner(settings: Settings) -> Finding:
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            problems = await topics.check_brokers(settings.kafka, settings.data.erasure)
+    except (KafkaError, OSError, TimeoutError):
+        return Finding("log cleaner", None, "not known, as Kafka doesn't answer", "see kafka")
+    if problems:
+        remedy = "correct it on every broker: erasures don't reach the log within data.erase_within else"
+        return Finding("log cleaner", False, "; ".join(problems), remedy)
+    return Finding("log cleaner", True, f"compacts within data.erase_within ({settings.data.erase_within:g} s)")
 
 
 async def _clickhouse(settings: Settings) -> Finding:

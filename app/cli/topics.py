@@ -25,7 +25,7 @@ def apply(as_json: AsJson = False) -> None:
     from app.wiring import internal_tables
 
     settings = load_settings()
-    applied = _asked(settings.kafka.bootstrap, topics.apply(settings.kafka, internal_tables()))
+    applied = _asked(settings.kafka.bootstrap, topics.apply(settings.kafka, internal_tables(), settings.data.erasure))
     rows = [{"topic": name, "change": "created"} for name in applied.created]
     rows += [{"topic": name, "change": "corrected"} for name in applied.corrected]
     if rows or as_json:
@@ -43,7 +43,7 @@ def check(as_json: AsJson = False) -> None:
     from app.wiring import internal_tables
 
     settings = load_settings()
-    problems = _asked(settings.kafka.bootstrap, topics.check(settings.kafka, internal_tables()))
+    problems = _asked(settings.kafka.bootstrap, topics.check(settings.kafka, internal_tables(), settings.data.erasure))
     if problems or as_json:
         print_rows([{"problem": problem} for problem in problems], ("problem",), as_json=as_json)
     else:

@@ -1,14 +1,28 @@
 """The sections of the settings, but for the providers'."""
 
 import ssl
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from app.config.values import Name, PortOrAny, SafeUrl, Section
+from app.config.values import Name, PortOrAny, SafeUrl, Seconds, Section
+from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
+from schemas.topics import KEPT_DAYS
+
+_SHORTEST_RETENTION_S = 3600.0
 
 Scope = Literal["send", "campaign", "read", "admin"]
+
+
+def _topics_with_a_limit(retention: Mapping[str, float]) -> Mapping[str, float]:
+    if unknown := sorted(set(retention) - KEPT_DAYS.keys()):
+        raise ValueError(f"{unknown[0]} is no topic that is kept for a time; those are {', '.join(KEPT_DAYS)}")
+    if short := sorted(topic for topic, kept_s in retention.items() if kept_s < _SHORTEST_RETENTION_S):
+        raise ValueError(f"{short[0]}: at least 1h")
+    return retention
 
 
 def _at_least_one_host(bootstrap: str) -> str:
@@ -31,6 +45,7 @@ class Kafka(Section):
     ssl_cert_file: Path | None = None
     ssl_key_file: Path | None = None
     ssl_key_password: SecretStr | None = None
+    retention: Annotated[Mapping[str, Seconds], AfterValidator(_topics_with_a_limit)] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -69,10 +84,16 @@ class ClickHouse(Section):
 
 
 class Data(Section):
-    """Where roles keep what they remember on this machine. ``standby``: copies of what other workers own, too."""
+    """Where roles keep what they remember on this machine. ``standby``: copies of what other workers own, too.
+    ``erase_within``: in which time the data of an erased user is gone, down to the bytes."""
 
     dir: Path = Path(".tocsin/data")
     standby: bool = False
+    erase_within: Seconds = Field(default=DEFAULT_WITHIN.total_seconds(), ge=60, le=86_400)
+
+    @property
+    def erasure(self) -> ErasureSteps:
+        return ErasureSteps(timedelta(seconds=self.erase_within))
 
 
 class Gateway(Section):

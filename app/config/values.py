@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-_SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def seconds(value: object) -> object:
-    """Seconds of ``15``, ``"15"``, ``"15s"``, ``"500ms"`` or ``"2m"``; raises ValueError for anything else."""
+    """Seconds of ``15``, ``"15"``, ``"15s"``, ``"500ms"``, ``"2m"`` or ``"7d"``; raises ValueError for all else."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", value.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", value.strip())
     if match is None:
         raise ValueError('a duration is a number of seconds, or such as "15s" or "500ms"')
     return float(match[1]) * _SECONDS_PER_UNIT[match[2] or "s"]

@@ -218,7 +218,7 @@ class DevSystem:
     async def _make_topics(self) -> None:
         from app.wiring import internal_tables  # only now, while nothing waits for it
 
-        await topics.apply(self.settings.kafka, internal_tables())
+        await topics.apply(self.settings.kafka, internal_tables(), self.settings.data.erasure)
 
     @property
     def _broker_options(self) -> broker.BrokerOptions:

@@ -11,13 +11,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from app.config import Kafka
+from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas import topics
 
 #: The tables of each role that keeps some.
 Internal = Mapping[str, Sequence[str]]
 
 _MIB = 1 << 20
-_TEN_MINUTES_MS = str(int(timedelta(minutes=10).total_seconds() * 1000))
+_DEFAULT_STEPS = ErasureSteps(DEFAULT_WITHIN)
 _SET_ON_TOPIC = 1  # DescribeConfigs' source of a value that was set on the topic itself
 _TOPIC_EXISTS = 36
 _SEEN_LIMIT_S = 30.0
@@ -44,57 +45,73 @@ class Applied:
     corrected: tuple[str, ...]
 
 
+def _ms(time: timedelta) -> str:
+    return str(int(time.total_seconds() * 1000))
+
+
 def _kept_for(time: timedelta, max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
+    """A record goes with its segment, so segments are short: nothing outlives its time by more than ``segment_of``."""
     return {
         "cleanup.policy": "delete",
-        "retention.ms": str(int(time.total_seconds() * 1000)),
+        "retention.ms": _ms(time),
+        "segment.ms": _ms(segment_of(time)),
         "max.message.bytes": str(max_message_bytes),
     }
 
 
-def _compacted(max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
-    """Compacted soon enough for an erasure to have reached every segment within a day."""
+def segment_of(kept: timedelta) -> timedelta:
+    """The time that a segment of a topic with this retention covers."""
+    return min(timedelta(days=1), kept / 7)
+
+
+def _compacted(steps: ErasureSteps, max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
+    """Rolled, cleaned and deleted in time for an erasure to reach every segment within ``data.erase_within``. A quiet
+    partition isn't rolled by time alone: its owner writes to it (``app/streaming/reclaiming.py``)."""
     return {
         "cleanup.policy": "compact",
         "min.cleanable.dirty.ratio": "0.1",
         "segment.bytes": str(64 * _MIB),
-        "max.compaction.lag.ms": str(int(timedelta(hours=6).total_seconds() * 1000)),
+        "segment.ms": _ms(steps.roll),
+        "min.compaction.lag.ms": "0",
+        "max.compaction.lag.ms": _ms(steps.roll),
+        "file.delete.delay.ms": _ms(steps.linger),
         "max.message.bytes": str(max_message_bytes),
     }
 
 
-def _changelog() -> dict[str, str]:
+def _changelog(steps: ErasureSteps) -> dict[str, str]:
     """A row that came late is the last word on its key until the partition's owner has seen it and said it again: that
     takes seconds (``app/streaming/checkpoints.py``), and compaction may not be faster."""
-    return _compacted(16 * _MIB) | {"min.compaction.lag.ms": _TEN_MINUTES_MS}
+    return _compacted(steps, 16 * _MIB) | {"min.compaction.lag.ms": _ms(steps.settle)}
 
 
-def _journal() -> dict[str, str]:
+def _journal(steps: ErasureSteps) -> dict[str, str]:
     """All entries have one key, so that compaction takes what is surely carried out, and never the last of them."""
-    return _compacted(16 * _MIB) | {"min.compaction.lag.ms": _TEN_MINUTES_MS, "segment.ms": _TEN_MINUTES_MS}
+    return _changelog(steps) | {"segment.ms": _ms(steps.settle)}
 
 
-def declare(kafka: Kafka, internal: Internal) -> tuple[Topic, ...]:
-    """The topics of the contract and those of our own: the owners', and for each role its tables' and its journal."""
-    week, month = timedelta(days=7), timedelta(days=30)
-    keyed = {
-        **dict.fromkeys(topics.EVENT_TOPICS, _kept_for(week)),
-        topics.COMMANDS: _kept_for(month),
-        topics.RECEIPTS: _kept_for(week),
-        **{name: _kept_for(week) for lanes in topics.SEND_TOPICS.values() for name in lanes},
-        topics.LIFECYCLE: _kept_for(timedelta(days=90)),
-        topics.DEAD: _kept_for(month),
-    }
+def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> tuple[Topic, ...]:
+    """The topics of the contract and those of our own: the owners', the erasures', and for each role its tables' and
+    its journal. ``steps``: of ``data.erase_within``."""
+    keyed = {name: _kept_for(kept) for name, kept in retentions(kafka).items()}
     for role, tables in internal.items():
-        keyed |= {topics.changelog_topic(role, table): _changelog() for table in tables}
-        keyed[topics.journal_topic(role)] = _journal()
-    single = {topics.CONFIG: _compacted(), topics.OWNERS: _compacted()}
+        keyed |= {topics.changelog_topic(role, table): _changelog(steps) for table in tables}
+        keyed[topics.journal_topic(role)] = _journal(steps)
+    single = {name: _compacted(steps) for name in (topics.CONFIG, topics.OWNERS, topics.ERASURES)}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(
         Topic(name, partitions, config | durable)
         for configs, partitions in ((keyed, kafka.partitions), (single, 1))
         for name, config in configs.items()
     )
+
+
+def retentions(kafka: Kafka) -> dict[str, timedelta]:
+    """How long each topic is kept that has a time limit."""
+    return {
+        name: timedelta(seconds=kafka.retention[name]) if name in kafka.retention else timedelta(days=days)
+        for name, days in topics.KEPT_DAYS.items()
+    }
 
 
 def wrong_partitions(declared: Sequence[Topic], found: Mapping[str, Topic]) -> list[str]:
@@ -117,9 +134,9 @@ def wrong_config(declared: Sequence[Topic], found: Mapping[str, Topic]) -> list[
     return wrong
 
 
-async def check(kafka: Kafka, internal: Internal) -> list[str]:
+async def check(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> list[str]:
     """What is wrong with the topics, a sentence each; empty when all are as declared. Raises KafkaError."""
-    declared = declare(kafka, internal)
+    declared = declare(kafka, internal, steps)
     admin = AIOKafkaAdminClient(**kafka.client_options())
     await admin.start()
     try:
@@ -136,12 +153,43 @@ async def check(kafka: Kafka, internal: Internal) -> list[str]:
     ]
 
 
-async def apply(kafka: Kafka, internal: Internal) -> Applied:
+async def check_brokers(kafka: Kafka, steps: ErasureSteps = _DEFAULT_STEPS) -> list[str]:
+    """What keeps the brokers' log cleaner from compacting in time, a sentence each. Raises KafkaError."""
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        brokers = (await admin.describe_cluster())["brokers"]
+        named = [ConfigResource(ConfigResourceType.BROKER, str(broker["node_id"])) for broker in brokers]
+        problems = []
+        for response in [await admin.describe_configs([resource]) for resource in named]:
+            for resource in response[0].to_object()["resources"]:
+                _raise_on(resource["error_code"], resource["error_message"])
+                values = {entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]}
+                name = f"broker {resource['resource_name']}"
+                problems += [f"{name}: {problem}" for problem in cleaner_problems(values, steps)]
+        return problems
+    finally:
+        await admin.close()
+
+
+def cleaner_problems(broker: Mapping[str, str | None], steps: ErasureSteps) -> list[str]:
+    """What is wrong with a broker's log cleaner, given all its settings."""
+    problems = []
+    if broker.get("log.cleaner.enable") == "false":
+        problems.append("log.cleaner.enable is false, must be true")
+    most_ms = steps.linger // timedelta(milliseconds=1)
+    backoff = broker.get("log.cleaner.backoff.ms")
+    if backoff is not None and int(backoff) > most_ms:
+        problems.append(f"log.cleaner.backoff.ms is {backoff}, at most {most_ms}")
+    return problems
+
+
+async def apply(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> Applied:
     """Creates what is missing and corrects what is kept differently; doing it again changes nothing.
 
     Raises TopicsError, before anything is changed, where the number of partitions differs; KafkaError otherwise.
     """
-    declared = declare(kafka, internal)
+    declared = declare(kafka, internal, steps)
     admin = AIOKafkaAdminClient(**kafka.client_options())
     await admin.start()
     try:
