@@ -51,8 +51,8 @@ def _reach(profile: Profile, send: Send) -> Reach | None:
                 device.token, platform=device.platform, app_id=device.app_id, locale=device.locale or profile.locale
             )
         case "email" if profile.email:
-            return Reach(profile.email, profile.email_verified, locale=profile.locale)
+            return Reach(profile.email, profile.email_verified, profile.email_claimed, locale=profile.locale)
         case "sms" if profile.phone:
-            return Reach(profile.phone, profile.phone_verified, locale=profile.locale)
+            return Reach(profile.phone, profile.phone_verified, profile.phone_claimed, locale=profile.locale)
         case _:
             return None

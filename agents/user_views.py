@@ -18,8 +18,10 @@ def _profile(known: Knowledge, user_id: str) -> dict[str, Any] | None:
     return {
         "email": profile.email,
         "email_verified": profile.email_verified,
+        "email_claimed": profile.email_claimed,
         "phone": profile.phone,
         "phone_verified": profile.phone_verified,
+        "phone_claimed": profile.phone_claimed,
         "locale": profile.locale,
         "timezone": profile.timezone,
         "name": profile.name,

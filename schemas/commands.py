@@ -31,6 +31,8 @@ class ProfileSet(Command, frozen=True, kw_only=True, tag="profile.set"):
     timezone: str | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
     attributes: dict[str, Any] | UnsetType | None = UNSET
+    #: What the user says by their own token (the gateway sets it): nobody vouches for an address of it.
+    claimed: bool | None = None
 
 
 class DeviceAdd(Command, frozen=True, kw_only=True, tag="device.add"):

@@ -6,7 +6,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from app.domain.addresses import parsed_hash
 from app.domain.policy import Policy
 from app.domain.preferences import Preferences
 from app.ports import Rows
@@ -33,7 +32,7 @@ from tables.cancels import CANCELS, CancelTable
 from tables.erasures import ERASURES, Erasure, certificate_key, erasure_key
 from tables.preferences import NO_WISHES, PREFERENCES, Wishes, with_consent, with_document, with_patch
 from tables.profiles import NOBODY, PROFILES, Device, Profile, checked_zone, device_said, with_device, with_profile
-from tables.suppressions import SUPPRESSIONS, Suppression, suppressed_hash, suppression_key
+from tables.suppressions import SUPPRESSIONS, Suppression, hashes_of, suppressed_hashes, suppression_key
 from tables.table import Table
 from tables.tokens import TOKENS, Holder
 
@@ -123,7 +122,7 @@ class Knowledge:
 
     def is_suppressed(self, channel: Channel, address: str) -> bool:
         """``address`` as it stands in the profile, or a device's token."""
-        return self.is_suppressed_hash(channel, parsed_hash(channel, address.strip()))
+        return any(self.is_suppressed_hash(channel, hashed) for hashed in hashes_of(channel, address))
 
     def is_suppressed_hash(self, channel: Channel, hashed: bytes) -> bool:
         return self._suppressions.get(suppression_key(channel, hashed)) is not None
@@ -178,10 +177,11 @@ class Knowledge:
             case NotificationCancel():
                 self._cancels.add(command, now)
             case SuppressionAdd():
-                key = suppression_key(command.channel, suppressed_hash(command))
-                self._suppressions.put(key, Suppression(command.reason, now))
+                for hashed in suppressed_hashes(command):
+                    self._suppressions.put(suppression_key(command.channel, hashed), Suppression(command.reason, now))
             case SuppressionRemove():
-                self._suppressions.delete(suppression_key(command.channel, suppressed_hash(command)))
+                for hashed in suppressed_hashes(command):
+                    self._suppressions.delete(suppression_key(command.channel, hashed))
             case UserErase(user_id=str(user_id)):
                 self._erase(user_id, now)
                 return Change(erased=True)

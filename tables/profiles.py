@@ -6,7 +6,15 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from app.domain.addresses import address_hash, parse_email, parse_phone
+from app.domain.addresses import (
+    MAX_TOKEN_BYTES,
+    NotASubscription,
+    parse_email,
+    parse_phone,
+    parse_subscription,
+    parse_token,
+    parsed_hash,
+)
 from app.domain.merge import merge_patch
 from app.domain.zones import is_zone
 from schemas.commands import DeviceAdd, ProfileSet
@@ -18,12 +26,12 @@ MAX_ATTRIBUTES_BYTES = 16 * 1024
 
 
 class Device(Struct, frozen=True, array_like=True, gc=False):
-    """One device of a user. ``token``: for web push the subscription's JSON."""
+    """One device of a user. ``token``: as ``addresses.parse_token`` gives it, for web push the subscription's JSON."""
 
     device_id: str
     platform: Platform
     token: str
-    #: What names the token where it must not stand itself (``addresses.address_hash``).
+    #: What names the token where it must not stand itself (``addresses.parsed_hash``).
     token_hash: bytes
     #: When it was said last, Unix ms.
     registered_ms: int
@@ -43,6 +51,9 @@ class Profile(Struct, frozen=True, array_like=True, gc=False):
     name: str | None = None
     attributes: dict[str, Any] = {}
     devices: tuple[Device, ...] = ()
+    #: Only the user says that the address is theirs: until it is verified, nothing goes there.
+    email_claimed: bool = False
+    phone_claimed: bool = False
 
     def device(self, device_id: str) -> Device | None:
         return next((d for d in self.devices if d.device_id == device_id), None)
@@ -56,17 +67,22 @@ PROFILES: TableSpec[Profile] = TableSpec("profiles", Profile, kept=800)
 def with_profile(old: Profile, said: ProfileSet) -> Profile:
     """Merges as RFC 7396; a new address is unverified unless the same command says otherwise. Raises Invalid."""
     email = old.email if said.email is UNSET else checked_email(said.email)
-    phone = old.phone if said.phone is UNSET else checked_phone(said.phone)
+    claimed = bool(said.claimed)
+    phone = old.phone if said.phone is UNSET else checked_phone(said.phone, claimed=claimed)
+    email_verified = _verified(email, old.email, old.email_verified, said.email_verified)
+    phone_verified = _verified(phone, old.phone, old.phone_verified, said.phone_verified)
     return Profile(
         email=email,
-        email_verified=_verified(email, old.email, old.email_verified, said.email_verified),
+        email_verified=email_verified,
         phone=phone,
-        phone_verified=_verified(phone, old.phone, old.phone_verified, said.phone_verified),
+        phone_verified=phone_verified,
         locale=old.locale if said.locale is UNSET else checked_locale(said.locale),
         timezone=old.timezone if said.timezone is UNSET else checked_zone(said.timezone),
         name=old.name if said.name is UNSET else said.name,
         attributes=_attributes(old.attributes, said.attributes),
         devices=old.devices,
+        email_claimed=not email_verified and _claimed(email, old.email, old.email_claimed, said.email, claimed),
+        phone_claimed=not phone_verified and _claimed(phone, old.phone, old.phone_claimed, said.phone, claimed),
     )
 
 
@@ -78,14 +94,12 @@ def with_device(old: Profile, device: Device, timezone: str | None) -> Profile:
 
 def device_said(said: DeviceAdd, registered_ms: int) -> Device:
     """The device of a ``device.add``. Raises Invalid."""
-    token = said.token or ""
-    if said.platform == "web":
-        token = _subscription(said.subscription or {})
+    token = _subscription(said.subscription) if said.platform == "web" else checked_token(said.platform, said.token)
     return Device(
         device_id=said.device_id,
         platform=said.platform,
         token=token,
-        token_hash=address_hash("push", token),
+        token_hash=parsed_hash("push", token),
         registered_ms=registered_ms,
         app_id=said.app_id,
         locale=checked_locale(said.locale),
@@ -95,15 +109,28 @@ def device_said(said: DeviceAdd, registered_ms: int) -> Device:
 def checked_email(text: str | None) -> str | None:
     email = parse_email(text) if text else None
     if text and email is None:
+        if not text.rpartition("@")[0].isascii():
+            raise Invalid("has letters outside ASCII before the @, and mail to such addresses can't be sent", "email")
         raise Invalid("is not a mail address", "email")
     return email
 
 
-def checked_phone(text: str | None) -> str | None:
-    phone = parse_phone(text) if text else None
+def checked_phone(text: str | None, *, claimed: bool = False) -> str | None:
+    """``claimed``: nobody but the user says that it is theirs, so it must be one that its country has assigned."""
+    phone = parse_phone(text, claimed=claimed) if text else None
     if text and phone is None:
+        if parse_phone(text):
+            raise Invalid("is not a number that its country has assigned", "phone")
         raise Invalid("is not a phone number in E.164, such as +442071838750", "phone")
     return phone
+
+
+def checked_token(platform: Platform, text: str | None) -> str:
+    token = parse_token(platform, text) if text else None
+    if token is None:
+        form = "64 to 200 hex digits" if platform == "ios" else f"a token of 1 to {MAX_TOKEN_BYTES} bytes"
+        raise Invalid(f"is not {form}", "token")
+    return token
 
 
 def checked_zone(name: str | None) -> str | None:
@@ -129,6 +156,15 @@ def _verified(address: str | None, old: str | None, was: bool, said: bool | Unse
     return was and address == old
 
 
+def _claimed(address: str | None, old: str | None, was: bool, said: str | UnsetType | None, claimed: bool) -> bool:
+    """An address that a service has vouched for stays so when its user says the same."""
+    if address is None:
+        return False
+    if said is UNSET or (claimed and address == old):
+        return was
+    return claimed
+
+
 def _attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) -> dict[str, Any]:
     if said is UNSET:
         return old
@@ -138,12 +174,8 @@ def _attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) ->
     return merged
 
 
-def _subscription(subscription: dict[str, Any]) -> str:
-    """A web push subscription as one text, the same for the same subscription."""
-    keys = subscription.get("keys")
-    if not isinstance(subscription.get("endpoint"), str):
-        raise Invalid("is required", "subscription.endpoint")
-    for name in ("p256dh", "auth"):
-        if not isinstance(keys, dict) or not isinstance(keys.get(name), str):
-            raise Invalid("is required", f"subscription.keys.{name}")
-    return msgspec.json.encode(subscription, order="sorted").decode()
+def _subscription(subscription: dict[str, Any] | None) -> str:
+    try:
+        return parse_subscription(subscription)
+    except NotASubscription as error:
+        raise Invalid(str(error), f"subscription.{error.field}") from error

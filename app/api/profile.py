@@ -11,8 +11,8 @@ from app.api.state import read, write_and_read
 from schemas.commands import ProfileSet
 
 _PATH = "/v1/users/{id}/profile"
-#: Only a service can vouch for an address.
-_VERIFIED = ("email_verified", "phone_verified")
+#: What a service says of an address, and never its user.
+_VOUCHED = ("email_verified", "phone_verified", "claimed")
 
 
 async def get(call: Call) -> web.Response:
@@ -20,10 +20,10 @@ async def get(call: Call) -> web.Response:
 
 
 async def patch(call: Call) -> web.Response:
-    """Merged as RFC 7396; an address that a user sets starts unverified, whatever he says of it."""
+    """Merged as RFC 7396; an address that a user sets is claimed and unverified, whatever they say of it."""
     fields = await call.fields()
     if not isinstance(call.caller, Service):
-        fields = {name: value for name, value in fields.items() if name not in _VERIFIED}
+        fields = {name: value for name, value in fields.items() if name not in _VOUCHED} | {"claimed": True}
     return answer(await write_and_read(call, "profile.set", fields, "profile") or {})
 
 

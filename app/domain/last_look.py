@@ -16,6 +16,8 @@ class Reach:
 
     value: str
     verified: bool = True
+    #: Only the user says that it is theirs: nothing goes there until it is verified, whatever the policy says.
+    claimed: bool = False
     platform: Platform | None = None
     app_id: str | None = None
     locale: str | None = None
@@ -108,7 +110,8 @@ def _unreachable(send: Send, known: Known, policy: Policy, rule: EventRule) -> O
         return Over("suppressed", "suppression_list")
     if known.reach is None:
         return Over("suppressed", "no_address")
-    if policy.verified_required(rule.category, send.channel) and not known.reach.verified:
+    unverified = not known.reach.verified
+    if unverified and (known.reach.claimed or policy.verified_required(rule.category, send.channel)):
         return Over("suppressed", "unverified")
     return None
 

@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from app.domain.addresses import parsed_hash
+from app.domain.addresses import earlier_hash, parsed_hash
 from app.domain.caps import Over, judge_caps
 from app.domain.digest import DigestRule, key_of
 from app.domain.policy import EventRule, Policy
@@ -42,6 +42,10 @@ class Reachable(Protocol):
     def phone(self) -> str | None: ...
     @property
     def phone_verified(self) -> bool: ...
+    @property
+    def email_claimed(self) -> bool: ...
+    @property
+    def phone_claimed(self) -> bool: ...
     @property
     def devices(self) -> Sequence[Device]: ...
 
@@ -183,7 +187,7 @@ def _targets(
     known = False
     targets: tuple[Target, ...] = ()
     if channel == "push":
-        verified = True
+        verified, claimed = True, False
         known = bool(profile.devices)
         targets = tuple(
             [
@@ -196,10 +200,13 @@ def _targets(
         email = channel == "email"
         address = profile.email if email else profile.phone
         verified = profile.email_verified if email else profile.phone_verified
+        claimed = profile.email_claimed if email else profile.phone_claimed
         if address:
             known = True
             hashed = parsed_hash(channel, address)
-            targets = () if suppressed(channel, hashed) else (Target(None, hashed),)
+            earlier = earlier_hash(channel, address)
+            listed = suppressed(channel, hashed) or (earlier is not None and suppressed(channel, earlier))
+            targets = () if listed else (Target(None, hashed),)
     if known and not targets:
         trail.append(_LISTED)
         return (), "suppression_list"
@@ -207,8 +214,8 @@ def _targets(
     if not targets:
         trail.append(("address", False, "no_address"))
         return (), "no_address"
-    if not verified and policy.verified_required(subject.rule.category, channel):
-        trail.append(("address", False, "unverified"))
+    if not verified and (claimed or policy.verified_required(subject.rule.category, channel)):
+        trail.append(("address", False, "claimed" if claimed else "unverified"))
         return (), "unverified"
     trail.append(_ADDRESS_ONE if len(targets) == 1 else ("address", True, len(targets)))
     return targets, None

@@ -21,7 +21,11 @@ _DND = {
     "critical": "critical: do not disturb is not asked",
     "in_app": "do not disturb doesn't concern the inbox",
 }
-_ADDRESS = {"no_address": "no address is known", "unverified": "the address is not verified"}
+_ADDRESS = {
+    "no_address": "no address is known",
+    "unverified": "the address is not verified",
+    "claimed": "only the user says that the address is theirs, and it is not verified",
+}
 _DIGEST = {"none": "it is not to be gathered", "no_key": "the data has nothing to gather it by"}
 _CAP = {"room": "a place is free", "critical": "critical: never capped", "none": "no cap counts it"}
 _QUIET = {

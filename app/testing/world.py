@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -122,6 +124,8 @@ class World:
             name = said.setdefault("device_id", f"device-{number}")
             if said["platform"] == "web":
                 said.setdefault("subscription", _subscription(user_id, name))
+            elif said["platform"] == "ios":
+                said.setdefault("token", sha256(f"{user_id} {name}".encode()).hexdigest())
             else:
                 said.setdefault("token", f"{user_id} {name}")
             self.command("device.add", user_id, **said)
@@ -308,4 +312,5 @@ def _waiting(event: LifecycleEvent) -> Waiting:
 
 
 def _subscription(user_id: str, device_id: str) -> dict[str, Any]:
-    return {"endpoint": f"https://push.example.com/{user_id}/{device_id}", "keys": {"p256dh": "key", "auth": "secret"}}
+    path = quote(f"{user_id}/{device_id}")
+    return {"endpoint": f"https://push.example.com/{path}", "keys": {"p256dh": "B" + "A" * 86, "auth": "A" * 22}}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from agents.router import RouterMachine
@@ -158,7 +159,10 @@ class Harness:
         self.device(user_id)
 
     def device(self, user_id: str = "ann", device_id: str = "d1", **fields: Any) -> None:
-        said = {"platform": "android", "token": f"token of {user_id} {device_id}"}
+        token = f"token of {user_id} {device_id}"
+        if fields.get("platform") == "ios":
+            token = sha256(token.encode()).hexdigest()
+        said = {"platform": "android", "token": token}
         self.command("device.add", user_id, device_id=device_id, **{**said, **fields})
 
     def feed(

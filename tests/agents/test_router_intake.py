@@ -386,4 +386,4 @@ def test_a_bad_cloud_event_is_refused_by_the_name_of_its_attribute(
 
 
 def _subscription() -> dict[str, Any]:
-    return {"endpoint": "https://push.example.com/1", "keys": {"p256dh": "p", "auth": "a"}}
+    return {"endpoint": "https://push.example.com/1", "keys": {"p256dh": "B" + "A" * 86, "auth": "A" * 22}}

@@ -128,7 +128,7 @@ def test_devices_that_no_provider_serves_are_no_sends() -> None:
     router = Harness()
     router.known()
     router.command("device.remove", device_id="d1")
-    keys = {"p256dh": "key", "auth": "secret"}
+    keys = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}
     subscription = {"endpoint": "https://push.example.com/1", "keys": keys}
     router.device(device_id="d2", platform="web", subscription=subscription, token=None)
     router.request(channels=["push"])

@@ -292,4 +292,4 @@ def test_a_claim_that_comes_late_does_not_take_the_token_from_its_newer_user() -
 
 def _device_record(router: Harness, user: str) -> bytes:
     said = f'"id": "{user}", "at": "{from_ms(router.now).isoformat()}", "user_id": "{user}", "device_id": "d"'
-    return f'{{"type": "device.add", {said}, "platform": "ios", "token": "the same"}}'.encode()
+    return f'{{"type": "device.add", {said}, "platform": "android", "token": "the same"}}'.encode()

@@ -50,6 +50,25 @@ def test_a_channel_under_consent_needs_it_granted() -> None:
     ]
 
 
+@pytest.mark.parametrize("channel", ["email", "sms"])
+@pytest.mark.parametrize("event_type", ["order.shipped", "mail.sent", "login.otp", "comment.created"])
+@pytest.mark.parametrize("priority", ["critical", "normal"])
+def test_an_address_that_only_its_user_claims_gets_nothing_whatever_the_policy_says(
+    channel: str, event_type: str, priority: str
+) -> None:
+    policy = POLICY.replace("sms: {verified: true}", "sms: {verified: false}, email: {verified: false}")
+    router = Harness(policy.replace("channels: [push, sms]}", "channels: [sms], verified: {sms: false}}"))
+    address = {"email": {"email": "ann@example.com"}, "sms": {"phone": "+442071838750"}}[channel]
+    router.command("profile.set", **address, claimed=True)
+    router.request(event_type=event_type, channels=[channel], priority=priority)
+    claimed = router.told()[1:]
+    router.command("profile.set", **{f"{name}_verified": True for name in address})
+    router.request(event_type=event_type, channels=[channel], priority=priority, data={"second": True})
+
+    assert claimed == [("suppressed", channel, "unverified")]
+    assert router.told()[-1] == ("queued", channel, None)
+
+
 def test_an_unverified_number_gets_no_sms_unless_the_category_says_so() -> None:
     policy = POLICY.replace("channels: [push, sms]}", "channels: [sms], verified: {sms: false}}")
     router = known(policy)

@@ -19,6 +19,7 @@ from tests.agents.stage import HOUR, NOON, a_send
         (("suppression.add", {"channel": "sms", "address": PHONE}), ("suppressed", "suppression_list")),
         (("profile.set", {"phone": None}), ("suppressed", "no_address")),
         (("profile.set", {"phone_verified": False}), ("suppressed", "unverified")),
+        (("profile.set", {"phone": "+442071838751", "claimed": True}), ("suppressed", "unverified")),
     ],
     ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
 )

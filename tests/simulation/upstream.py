@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -156,9 +157,10 @@ class Upstream:
     def _device(self, user: str, number: int) -> None:
         self._count += 1
         platform = self._chance.choice(("ios", "android"))
-        self._command(
-            user, "device.add", device_id=f"d{number}", platform=platform, token=f"token {user} {self._count}"
-        )
+        token = f"token {user} {self._count}"
+        if platform == "ios":
+            token = sha256(token.encode()).hexdigest()
+        self._command(user, "device.add", device_id=f"d{number}", platform=platform, token=token)
 
     def _command(self, user: str, kind: str, **fields: Any) -> None:
         self._count += 1

@@ -55,13 +55,27 @@ async def test_preferences_that_can_not_be_name_their_field(
     assert (reply.status, reply.document["field"]) == (status, field)
 
 
-async def test_an_address_that_a_user_sets_is_unverified_whatever_he_says(gateway: Caller) -> None:
+@pytest.mark.parametrize("more", [{}, {"claimed": False}, {"claimed": None}, {"claimed": "no"}])
+async def test_an_address_that_a_user_sets_is_claimed_and_unverified_whatever_they_say(
+    gateway: Caller, more: dict[str, Any]
+) -> None:
     said = {"email": "eve@example.com", "email_verified": True, "phone": "+442071838750", "phone_verified": True}
-    by_user = await gateway.user("eve")("PATCH", "/v1/users/eve/profile", said)
-    by_admin = await gateway.key("ops")("PATCH", "/v1/users/eve/profile", said)
+    user = f"eve-{len(more)}-{more.get('claimed')}"
+    by_user = await gateway.user(user)("PATCH", f"/v1/users/{user}/profile", {**said, **more})
+    by_admin = await gateway.key("ops")("PATCH", f"/v1/users/{user}/profile", said)
 
-    assert (by_user.document["email_verified"], by_user.document["phone_verified"]) == (False, False)
-    assert (by_admin.document["email_verified"], by_admin.document["phone_verified"]) == (True, True)
+    shown = ("email_verified", "phone_verified", "email_claimed", "phone_claimed")
+    assert [by_user.document[name] for name in shown] == [False, False, True, True]
+    assert [by_admin.document[name] for name in shown] == [True, True, False, False]
+
+
+async def test_a_number_that_a_user_claims_must_be_valid(gateway: Caller) -> None:
+    said = {"phone": "+15550001234"}
+    by_user = await gateway.user("eva")("PATCH", "/v1/users/eva/profile", said)
+    by_admin = await gateway.key("ops")("PATCH", "/v1/users/eva/profile", said)
+
+    assert (by_user.status, by_user.document["field"]) == (422, "phone")
+    assert (by_admin.status, by_admin.document["phone"]) == (200, "+15550001234")
 
 
 async def test_a_null_removes_from_a_profile_and_the_rest_stays(gateway: Caller) -> None:

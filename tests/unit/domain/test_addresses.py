@@ -1,8 +1,20 @@
 """Addresses: one form for each, and what isn't one is refused."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.domain.addresses import address_hash, parse_email, parse_phone
+from app.domain.addresses import (
+    NotASubscription,
+    address_hash,
+    earlier_hash,
+    parse_email,
+    parse_phone,
+    parse_subscription,
+    parse_token,
+    parsed_hash,
+    token_hashes,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +84,132 @@ def test_addresses_and_channels_are_told_apart() -> None:
     }
     assert len(hashes) == 4
     assert {len(one) for one in hashes} == {16}
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("anna@straße.example", "anna@xn--strae-oqa.example"),
+        ("anna@STRASSE.example", "anna@strasse.example"),
+        ("anna@xn--strae-oqa.example", "anna@xn--strae-oqa.example"),
+        ("anna@XN--STRAE-OQA.example", "anna@xn--strae-oqa.example"),
+        ("a@βόλος.example", "a@xn--nxasmm1c.example"),
+        ("a@bücher。example", "a@xn--bcher-kva.example"),
+        ("a@BÜCHER.example", "a@xn--bcher-kva.example"),
+        ("a@bu\u0308cher.example", "a@xn--bcher-kva.example"),
+        ("a@xn--zzzzzz.example", None),
+        ("a@☕.example", None),
+        ("a@-ü.example", None),
+        ("a@" + "ü" * 400 + ".example", None),
+        ("änna@example.com", None),
+    ],
+)
+def test_an_international_domain_has_one_form_by_idna_2008(text: str, address: str | None) -> None:
+    assert parse_email(text) == address
+
+
+def test_what_idna_2003_made_of_a_domain_is_known_where_the_two_differ() -> None:
+    assert earlier_hash("email", "anna@xn--strae-oqa.example") == address_hash("email", "anna@strasse.example")
+    assert earlier_hash("email", "a@xn--bcher-kva.example") is None
+    assert earlier_hash("email", "a@example.com") is None
+    assert earlier_hash("sms", "+442071838750") is None
+
+
+def test_a_number_that_is_only_possible_can_not_be_claimed() -> None:
+    assert parse_phone("+44 20 7183 8750", claimed=True) == "+442071838750"
+    assert (parse_phone("+15550001234"), parse_phone("+15550001234", claimed=True)) == ("+15550001234", None)
+
+
+# --- tokens ---
+
+APNS = "740f4707bebcf74f9b7c25d48e3358945f6aa01da5ddb387462c7eaf61bb78ad"
+BLANKS = st.sampled_from(["", " ", "\n", "\t", "  ", "<", ">", "\u00a0"])
+
+
+@given(st.binary(min_size=32, max_size=100), st.data())
+def test_any_spelling_of_a_token_of_apples_is_the_same_token(token: bytes, data: st.DataObject) -> None:
+    plain = token.hex()
+    spelled = "".join(
+        data.draw(BLANKS) + (digit.upper() if data.draw(st.booleans()) else digit) for digit in plain
+    ) + data.draw(BLANKS)
+
+    assert parse_token("ios", spelled) == plain
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "ab" * 31, "ab" * 101, "xy" * 32, APNS + "\0", APNS[:-1] + "\u0665", "0x" + APNS, APNS + "-", f"({APNS})"],
+)
+def test_what_apple_would_not_know_is_refused(text: str) -> None:
+    assert parse_token("ios", text) is None
+
+
+def test_a_token_of_googles_is_as_it_is_written_without_the_blanks_around() -> None:
+    assert parse_token("android", " dK3:APA91b_x-Y \n") == "dK3:APA91b_x-Y"
+    assert parse_token("android", "x" * 4096) == "x" * 4096
+    for text in ("", " \n", "x" * 4097, "ü" * 2049):
+        assert parse_token("android", text) is None
+
+
+P256DH = "BNcRdreALRFXTkOOUHK1EtK2wtaz5Ry4YfYCA_0QTpQtUbVlUls0VJXg7A8u-Ts1XbjhazAkj7I99e8QcYP7DkM"
+AUTH = "tBHItJI5svbpez7KI4CCXg"
+
+
+def subscription(endpoint: object = "https://push.example.com/1", **keys: object) -> dict[str, object]:
+    return {"endpoint": endpoint, "keys": {"p256dh": P256DH, "auth": AUTH, **keys}}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**subscription(), "expirationTime": None},
+        {**subscription(), "expirationTime": 1772600000000, "more": ["x"]},
+        subscription(p256dh=P256DH + "="),
+        subscription(p256dh=P256DH.replace("-", "+").replace("_", "/") + "="),
+        subscription(auth=AUTH + "=="),
+        subscription(" https://push.example.com/1\n"),
+        subscription("HTTPS://PUSH.example.com:443/1"),
+        subscription("https://push.example.com/1#fragment"),
+        {"keys": {"auth": AUTH, "p256dh": P256DH}, "endpoint": "https://push.example.com/1"},
+    ],
+)
+def test_any_spelling_of_a_web_push_subscription_is_the_same_one(other: dict[str, object]) -> None:
+    assert parse_subscription(other) == parse_subscription(subscription())
+
+
+@pytest.mark.parametrize(
+    ("other", "field"),
+    [
+        (None, "endpoint"),
+        ([], "endpoint"),
+        ({}, "endpoint"),
+        (subscription(7), "endpoint"),
+        (subscription("http://push.example.com/1"), "endpoint"),
+        (subscription("https:///1"), "endpoint"),
+        (subscription("https://me:secret@push.example.com/1"), "endpoint"),
+        (subscription("https://push.example.com/a b"), "endpoint"),
+        (subscription("https://push.example.com:99999/"), "endpoint"),
+        (subscription("https://[::1/"), "endpoint"),
+        (subscription("https://push.example.com/" + "x" * 4096), "endpoint"),
+        (subscription("javascript:alert(1)"), "endpoint"),
+        ({"endpoint": "https://push.example.com/1"}, "keys.p256dh"),
+        ({"endpoint": "https://push.example.com/1", "keys": []}, "keys.p256dh"),
+        (subscription(p256dh="B"), "keys.p256dh"),
+        (subscription(p256dh="C" + P256DH[1:]), "keys.p256dh"),
+        (subscription(p256dh=P256DH[:-1] + "*"), "keys.p256dh"),
+        (subscription(auth=None), "keys.auth"),
+        (subscription(auth=AUTH[:-1]), "keys.auth"),
+        (subscription(auth=AUTH + "AA"), "keys.auth"),
+    ],
+)
+def test_what_is_no_web_push_subscription_names_the_field(other: object, field: str) -> None:
+    with pytest.raises(NotASubscription) as refused:
+        parse_subscription(other)
+    assert refused.value.field == field
+
+
+def test_a_token_without_its_platform_counts_as_each_that_it_can_be() -> None:
+    mixed = "Ab" * 32
+    assert set(token_hashes(f" {mixed} ")) == {parsed_hash("push", mixed.lower()), parsed_hash("push", mixed)}
+    assert token_hashes("dK3:APA91b") == (parsed_hash("push", "dK3:APA91b"),)
+    assert token_hashes(" ") == ()

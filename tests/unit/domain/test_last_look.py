@@ -122,6 +122,16 @@ def test_an_address_must_be_verified_where_the_policy_says_so():
     assert looked([unverified], channel="email") == Go()
 
 
+@pytest.mark.parametrize("category", ["orders", "security", "marketing"])
+@pytest.mark.parametrize("channel", ["email", "sms"])
+def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_policy_says(category, channel):
+    claimed = {"reach": Reach("+442071838750", verified=False, claimed=True), "granted": True}
+    verified = {"reach": Reach("+442071838750", verified=True, claimed=True), "granted": True}
+
+    assert looked([claimed], category=category, channel=channel) == Over("suppressed", "unverified")
+    assert looked([verified], category=category, channel=channel) == Go()
+
+
 def test_opt_out_never_overrides_preferences_and_withdrawals_but_not_the_list_or_dnd():
     against = [{"preferences": {"channels": {"sms": False}}}, {"granted": False}]
 

@@ -12,6 +12,8 @@ from tables.knowledge import KNOWLEDGE_TABLES, Change, Knowledge
 from tables.rows import MemoryRows
 
 NOON = parse_ms("2026-03-04T12:00:00Z")
+#: Of a web push subscription.
+KEYS = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}
 
 
 class Known:
@@ -83,7 +85,7 @@ def test_a_new_address_is_unverified_unless_the_same_command_says_otherwise(
         ("profile.set", {"locale": "!"}, "locale"),
         ("profile.set", {"attributes": {"long": "x" * 20_000}}, "attributes"),
         ("activity.seen", {"timezone": "Mars/Olympus"}, "timezone"),
-        ("device.add", {"device_id": "d", "platform": "ios", "token": "t", "timezone": "x"}, "timezone"),
+        ("device.add", {"device_id": "d", "platform": "ios", "token": "ab" * 32, "timezone": "x"}, "timezone"),
         ("device.add", {"device_id": "d", "platform": "web", "subscription": {}}, "subscription.endpoint"),
         (
             "device.add",
@@ -107,7 +109,7 @@ def test_the_time_zone_is_what_was_said_last(known: Known) -> None:
     zones = []
     for kind, fields in (
         ("profile.set", {"timezone": "Europe/Paris"}),
-        ("device.add", {"device_id": "d", "platform": "ios", "token": "t", "timezone": "Asia/Tokyo"}),
+        ("device.add", {"device_id": "d", "platform": "ios", "token": "ab" * 32, "timezone": "Asia/Tokyo"}),
         ("activity.seen", {"timezone": "America/Lima"}),
         ("activity.seen", {}),
     ):
@@ -133,30 +135,30 @@ def test_a_command_that_is_read_again_changes_nothing(known: Known) -> None:
 
 
 def test_a_token_moves_with_the_user_who_added_it_last(known: Known) -> None:
-    known.say("device.add", "ann", device_id="d", platform="ios", token="t")
-    known.say("device.add", "bob", device_id="d", platform="ios", token="t")
+    known.say("device.add", "ann", device_id="d", platform="ios", token="ab" * 32)
+    known.say("device.add", "bob", device_id="d", platform="ios", token="ab" * 32)
 
     assert known.knowledge.devices("ann") == ()
     assert [device.device_id for device in known.knowledge.devices("bob")] == ["d"]
 
 
 def test_a_token_under_another_device_of_the_user_replaces_the_first(known: Known) -> None:
-    known.say("device.add", device_id="old", platform="ios", token="t")
-    known.say("device.add", device_id="new", platform="ios", token="t")
+    known.say("device.add", device_id="old", platform="ios", token="ab" * 32)
+    known.say("device.add", device_id="new", platform="ios", token="ab" * 32)
 
     assert [device.device_id for device in known.knowledge.devices("ann")] == ["new"]
 
 
 def test_only_a_token_that_is_new_for_the_user_is_claimed(known: Known) -> None:
-    first = known.say("device.add", device_id="d", platform="ios", token="t")
-    again = known.say("device.add", device_id="d", platform="ios", token="t")
+    first = known.say("device.add", device_id="d", platform="ios", token="ab" * 32)
+    again = known.say("device.add", device_id="d", platform="ios", token="ab" * 32)
 
     assert first.claim is not None
     assert again.claim is None
 
 
 def test_whoever_keeps_a_token_against_an_older_claim_says_so(known: Known) -> None:
-    mine = known.say("device.add", device_id="d", platform="ios", token="t").claim
+    mine = known.say("device.add", device_id="d", platform="ios", token="ab" * 32).claim
     assert mine is not None
     other = {"token_hash": mine.token_hash.hex(), "unless_user": "bob", "at": rfc3339(NOON - 1)}
 
@@ -223,8 +225,123 @@ def test_an_erased_user_is_skipped_until_a_profile_begins_a_new_one(known: Known
 
 
 def test_erasing_frees_the_users_tokens(known: Known) -> None:
-    known.say("device.add", device_id="d", platform="ios", token="t")
+    known.say("device.add", device_id="d", platform="ios", token="ab" * 32)
     known.say("user.erase")
 
-    assert known.say("device.add", "bob", device_id="d", platform="ios", token="t").applied
+    assert known.say("device.add", "bob", device_id="d", platform="ios", token="ab" * 32).applied
     assert len(known.knowledge.devices("bob")) == 1
+
+
+# --- what a user claims ---
+
+
+@pytest.mark.parametrize(
+    ("then", "claimed", "verified"),
+    [
+        ({}, True, False),
+        ({"name": "Ann"}, True, False),
+        ({"claimed": True, "name": "Ann"}, True, False),
+        ({"email": "ann@example.com"}, False, False),  # a service says the same
+        ({"email_verified": True}, False, True),
+        ({"email": "new@example.com"}, False, False),
+        ({"email": "new@example.com", "claimed": True}, True, False),
+        ({"email": None}, False, False),
+    ],
+)
+def test_a_claimed_address_stays_claimed_until_a_service_says_it_or_it_is_verified(
+    known: Known, then: dict[str, Any], claimed: bool, verified: bool
+) -> None:
+    known.say("profile.set", email="ann@example.com", claimed=True)
+    known.say("profile.set", **then)
+
+    profile = known.knowledge.profile("ann")
+    assert profile is not None
+    assert (profile.email_claimed, profile.email_verified, profile.phone_claimed) == (claimed, verified, False)
+
+
+def test_an_address_that_a_service_vouched_for_stays_so_when_its_user_says_the_same(known: Known) -> None:
+    known.say("profile.set", email="ann@example.com", phone="+442071838750", phone_verified=True)
+    known.say("profile.set", email="ann@EXAMPLE.com", phone="+44 20 7183 8750", claimed=True)
+
+    profile = known.knowledge.profile("ann")
+    assert profile is not None
+    assert (profile.email_claimed, profile.phone_claimed, profile.phone_verified) == (False, False, True)
+
+
+def test_a_number_must_be_valid_where_it_is_claimed_and_possible_where_it_is_vouched_for(known: Known) -> None:
+    known.say("profile.set", phone="+15550001234")
+    with pytest.raises(Invalid) as refused:
+        known.say("profile.set", phone="+15550001235", claimed=True)
+
+    assert refused.value.field == "phone"
+    assert known.knowledge.profile("ann").phone == "+15550001234"  # type: ignore[union-attr]
+
+
+def test_rows_from_before_claims_have_none() -> None:
+    before = msgspec.msgpack.encode(
+        ["ann@example.com", True, "+442071838750", False, None, None, "Ann", {"tier": "gold"}, []]
+    )
+    rows = MemoryRows()
+    rows.write("profiles", {b"ann": b"\x01" + before})
+
+    profile = Knowledge(rows).profile("ann")
+    assert profile is not None
+    assert (profile.email, profile.email_claimed, profile.phone_claimed) == ("ann@example.com", False, False)
+
+
+# --- one owner ---
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"platform": "ios", "token": "ab" * 32}, {"platform": "ios", "token": "AB" * 32}),
+        ({"platform": "ios", "token": "AB" * 32}, {"platform": "ios", "token": f"<{' '.join(['abababab'] * 8)}>"}),
+        ({"platform": "android", "token": "dK3:x"}, {"platform": "android", "token": " dK3:x\n"}),
+        (
+            {"platform": "web", "subscription": {"endpoint": "https://a.example/1", "keys": KEYS}},
+            {"platform": "web", "subscription": {"keys": KEYS, "endpoint": "https://A.example/1", "expirationTime": 1}},
+        ),
+    ],
+)
+def test_any_spelling_of_a_token_has_one_owner(known: Known, first: dict[str, Any], second: dict[str, Any]) -> None:
+    mine = known.say("device.add", "ann", device_id="a", **first).claim
+    theirs = known.say("device.add", "bob", device_id="b", **second).claim
+
+    assert known.knowledge.devices("ann") == ()
+    assert [device.device_id for device in known.knowledge.devices("bob")] == ["b"]
+    assert mine is not None
+    assert theirs is not None
+    assert mine.token_hash == theirs.token_hash
+
+
+def test_tokens_of_googles_that_differ_in_case_are_two(known: Known) -> None:
+    known.say("device.add", "ann", device_id="a", platform="android", token="ab" * 32)
+    known.say("device.add", "bob", device_id="b", platform="android", token="AB" * 32)
+
+    assert (len(known.knowledge.devices("ann")), len(known.knowledge.devices("bob"))) == (1, 1)
+
+
+def test_a_token_is_suppressed_however_it_is_written(known: Known) -> None:
+    known.say("device.add", "ann", device_id="a", platform="ios", token="ab" * 32)
+    (device,) = known.knowledge.devices("ann")
+    known.say("suppression.add", None, channel="push", address="AB" * 32)
+    listed = known.knowledge.is_suppressed("push", device.token)
+    known.say("suppression.remove", None, channel="push", address="<" + "aB" * 32 + ">")
+
+    assert (listed, known.knowledge.is_suppressed("push", device.token)) == (True, False)
+
+
+def test_what_was_suppressed_as_idna_2003_wrote_it_stays_suppressed_until_it_is_removed(known: Known) -> None:
+    known.say("suppression.add", None, channel="email", address="anna@strasse.example")
+    before = known.knowledge.is_suppressed("email", "anna@xn--strae-oqa.example")
+    known.say("suppression.remove", None, channel="email", address="anna@straße.example")
+
+    assert (before, known.knowledge.is_suppressed("email", "anna@xn--strae-oqa.example")) == (True, False)
+
+
+def test_suppressing_an_international_domain_leaves_the_other_spelling_alone(known: Known) -> None:
+    known.say("suppression.add", None, channel="email", address="anna@straße.example")
+
+    assert known.knowledge.is_suppressed("email", "anna@xn--strae-oqa.example")
+    assert not known.knowledge.is_suppressed("email", "anna@strasse.example")

@@ -46,7 +46,9 @@ def test_every_channel_reaches_a_user_unless_said_otherwise() -> None:
     assert channels(made, made.request("bob", "order.shipped")) == ["email", "in_app"]
 
 
-@pytest.mark.parametrize("device", ["android", "ios", "web", {"platform": "ios", "device_id": "mine", "token": "t"}])
+@pytest.mark.parametrize(
+    "device", ["android", "ios", "web", {"platform": "ios", "device_id": "mine", "token": "ab" * 32}]
+)
 def test_devices_are_platforms_or_the_fields_of_the_command(device: object) -> None:
     made = world()
     made.user("bob", devices=[device])  # type: ignore[list-item]
