@@ -1,4 +1,5 @@
-"""One recipient's notification while something is decided about it: its row, changed in one place and written once."""
+"""One recipient's notification while something is decided about it: its row, loaded once for each record or due row
+that is handled, changed in one place, and written once at its end (``Desk.flush``)."""
 
 from collections.abc import Mapping
 from dataclasses import replace as replaced
@@ -30,6 +31,7 @@ class Case:
     """``cause``: see ``app.domain.ids.event_id``. ``trail`` gathers what was asked of the whole."""
 
     __slots__ = (
+        "_is_new",
         "_own_id",
         "_recipient",
         "_row",
@@ -59,19 +61,36 @@ class Case:
         self.scheduled = row.scheduled
         self.trail: list[Entry] = []
         self._row = row
+        self._is_new = False
         self._was_open = row.is_open
         self._rule: EventRule | None = None
         self._recipient: Recipient | None = None
         self._own_id: bytes | None = None
 
     @classmethod
-    def load(cls, desk: Desk, key: bytes, cause: str) -> "Case | None":
-        row = desk.state.notifications.get(key)
-        return cls(desk, key, row, cause) if row is not None else None
+    def new(cls, desk: Desk, key: bytes, row: Notification, cause: str, request: Request | None = None) -> "Case":
+        """A notification that has no row yet."""
+        assert key not in desk.loaded
+        case = desk.loaded[key] = cls(desk, key, row, cause, request)
+        case._is_new = True
+        return case
 
-    def save(self) -> None:
-        """Writes the row; the request is kept only as long as something of it is open, the row as long as receipts of
-        what went out then may come."""
+    @classmethod
+    def load(cls, desk: Desk, key: bytes, cause: str) -> "Case | None":
+        """The one object for the row while this record is handled, however often it is asked for."""
+        case = desk.loaded.get(key)
+        if case is None:
+            row = desk.state.notifications.get(key)
+            if row is None:
+                return None
+            case = desk.loaded[key] = cls(desk, key, row, cause)
+        return case
+
+    def write(self) -> None:
+        """Writes the row if it changed; the request is kept only as long as something of it is open, the row as long
+        as receipts of what went out then may come."""
+        if not self._is_new and not self._has_changed():
+            return
         opened = is_open(self.scheduled, self.parts, self.chain)
         row = self._row
         until_ms = row.until_ms
@@ -96,7 +115,15 @@ class Case:
             facts, pending = self.facts, self.desk.state.pending
             note = pending.add if opened else pending.remove
             note(facts.user_id, self.key, facts.notification_id, facts.campaign_id)
-            self._was_open = opened
+
+    def _has_changed(self) -> bool:
+        row = self._row
+        return (
+            self.facts is not row.facts
+            or self.chain is not row.chain
+            or self.scheduled != row.scheduled
+            or tuple(self.parts) != row.parts
+        )
 
     # --- what is asked of it ---
 

@@ -37,7 +37,6 @@ def _replaced(case: Case, name: bytes, channel: Channel) -> bool:
             _hurry(other, part)
         else:
             withdraw(other, index, "suppressed", "replaced", by)
-    other.save()
     open_elsewhere = any(p.wait or not all(s.end for s in p.sends) for p in other.parts if p.channel != channel)
     return not open_elsewhere and not other.scheduled and not _may_go_on(other)
 

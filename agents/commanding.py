@@ -86,6 +86,7 @@ def _erase(desk: Desk, user_id: str, cause: str) -> None:
         for key, _ in table.scan(start, start[:-1] + b"\1"):
             table.delete(key)
     desk.state.windows.delete(user_id.encode())
+    desk.flush()
     for key, told in desk.state.notifications.scan(start, start[:-1] + b"\1"):
         desk.state.notifications.put(key, forgotten(told))
 
@@ -100,4 +101,3 @@ def _end(case: Case, status: Status, reason: str | None) -> None:
         if part.wait:
             case.end_part(index, status, reason)
     stop_chain(case)
-    case.save()

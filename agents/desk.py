@@ -1,12 +1,16 @@
 """What the router decides with: one batch's tables, outputs and time, and what is in force."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.domain.policy import Policy
 from app.domain.routing import Providers
 from tables.router import RouterState
+
+if TYPE_CHECKING:
+    from agents.case import Case
 
 
 @dataclass(slots=True)
@@ -20,7 +24,15 @@ class Desk:
     out: Out
     now: int
     now_text: str
+    #: The notifications that the record (or due row) in hand has loaded, by their keys: one object for each row.
+    loaded: "dict[bytes, Case]" = field(default_factory=dict)
 
     @property
     def policy(self) -> Policy:
         return self.catalog.policy
+
+    def flush(self) -> None:
+        """Writes what the record changed of notifications: the only place where it is done."""
+        for case in self.loaded.values():
+            case.write()
+        self.loaded.clear()

@@ -42,9 +42,10 @@ def close_digest(desk: Desk, key: bytes, cause: str) -> None:
     for item in outcome.items:
         if (found := alive.get(item.notification_id)) is not None:
             case, index = found
+            if case.parts[index].wait != "digest":
+                continue  # one that went before it replaced it
             case.parts[index] = replace(case.unwait(index), undigested=True)
             judge_again(case, index)
-            case.save()
 
 
 def drop_digests(desk: Desk, user_id: str, cause: str) -> None:
@@ -57,7 +58,6 @@ def drop_digests(desk: Desk, user_id: str, cause: str) -> None:
         forget_digest(desk, key, row)
         for case, index in _waiting(desk, row, cause).values():
             case.end_part(index, "suppressed", "active_in_app")
-            case.save()
 
 
 def time_digests_again(desk: Desk, user_id: str, cause: str) -> None:
@@ -79,7 +79,6 @@ def time_digests_again(desk: Desk, user_id: str, cause: str) -> None:
         for case, index in _waiting(desk, row, cause).values():
             case.parts[index] = replace(case.parts[index], until_ms=due_ms)
             case.tell("held", row.digest.channel, "digest", due=rfc3339(due_ms))
-            case.save()
 
 
 def forget_digest(desk: Desk, key: bytes, row: Gathering) -> None:
@@ -104,7 +103,6 @@ def _still_wanted(case: Case, index: int) -> bool:
     channel = case.parts[index].channel
     if (stop := stop_of(case)) is not None:
         case.end_part(index, *stop)
-        case.save()
         return False
     recipient, category = case.recipient, case.rule.category
     wanted = judge_preference(recipient.preferences, case.rule, case.facts.event_type, channel)
@@ -115,7 +113,6 @@ def _still_wanted(case: Case, index: int) -> bool:
     if wanted.allowed:
         case.trail.append(("consent", False, consented.by))
     case.end_part(index, "suppressed", "no_consent" if wanted.allowed else "opted_out")
-    case.save()
     return False
 
 
@@ -143,9 +140,8 @@ def _say_once(
     cases = [alive[item.notification_id] for item in outcome.items]
     for case, index in cases:
         case.end_part(index, "aggregated", into=name)
-        case.save()
     one = _notification(desk, row, rule, outcome, [case.facts for case, _ in cases], name, due_ms)
-    case = Case(desk, notification_key(row.user_id, name), one, cause)
+    case = Case.new(desk, notification_key(row.user_id, name), one, cause)
     case.tell("accepted")
     channels = desk.catalog.channels_of_template(rule.template)
     if not channels:
@@ -156,7 +152,6 @@ def _say_once(
         case.tell("suppressed", None, "no_channel")
     else:
         begin(case, row.digest.channel, undigested=True)
-    case.save()
 
 
 def _notification(

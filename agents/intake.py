@@ -60,7 +60,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
         request=raw,
         told_until={} if before is None else before.with_told(before.position),
     )
-    _accept(Case(desk, key, row, position, request), origin)
+    _accept(Case.new(desk, key, row, position, request), origin)
 
 
 def judge_whole(case: Case) -> None:
@@ -80,7 +80,6 @@ def _accept(case: Case, origin: str | None) -> None:
         case.tell("suppressed", None, "duplicate", of=first)
     else:
         _judge(case, stop or over(case))
-    case.save()
 
 
 def _judge(case: Case, stop: Stop | None) -> None:

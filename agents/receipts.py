@@ -50,7 +50,6 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
         _settled(case, index, at, receipt)
     else:
         _came_back(case, index, at, receipt)
-    case.save()
 
 
 def _lies_elsewhere(desk: Desk, record: LogRecord, receipt: Receipt) -> bool:

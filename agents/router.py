@@ -52,9 +52,12 @@ class RouterMachine:
                 take_receipt(desk, record)
             case _:
                 take_request(desk, record)
+        desk.flush()
 
     def wake(self, due_key: bytes, due: Due, state: RouterState, out: Out, now: int) -> None:
-        wake(self._at(state, out, now), due_key, due)
+        desk = self._at(state, out, now)
+        wake(desk, due_key, due)
+        desk.flush()
 
     def settle(self, result: Any, state: RouterState, out: Out, now: int) -> None:
         raise AssertionError("the router makes no calls")
@@ -68,10 +71,12 @@ class RouterMachine:
         return answer(state.known, user_id)
 
     def _at(self, state: RouterState, out: Out, now: int) -> Desk:
-        """The batch's desk, made once for all of its records."""
+        """The batch's desk, made once for all of its records. What a record loaded that was rolled back is forgotten."""
         desk = self._desk
         if desk is None or desk.out is not out or desk.now != now or desk.state is not state:
             desk = Desk(self.catalog, self._providers, self._partitions, state, out, now, rfc3339(now))
             self._desk = desk
+        elif desk.loaded:
+            desk.loaded.clear()
         desk.catalog = self.catalog
         return desk

@@ -34,12 +34,13 @@ def wake(desk: Desk, due_key: bytes, due: Due) -> None:
     elif case.scheduled:
         case.scheduled = b""
         judge_whole(case)
-    case.save()
 
 
 def judge_parts_again(case: Case, indexes: list[int]) -> None:
-    """Parts whose waits ended, with what follows for a fallback chain."""
+    """Parts whose waits ended, with what follows for a fallback chain. What follows of one may be the end of another."""
     for index in indexes:
+        if not case.parts[index].wait:
+            continue
         if judge_again(case, index):
             part_judged(case, index)
         else:
@@ -55,7 +56,6 @@ def wake_queue(desk: Desk, user_id: str, cap: str, cause: str) -> None:
             continue
         waiting = [i for i, part in enumerate(case.parts) if part.wait == "rate_cap" and part.waits_for == cap.encode()]
         judge_parts_again(case, waiting)
-        case.save()
         if any(case.parts[i].wait == "rate_cap" for i in waiting):
             return
 
@@ -66,7 +66,6 @@ def end_quiet_holds(desk: Desk, user_id: str, cause: str) -> None:
     held = [case for case in cases if case is not None and any(part.wait == "quiet_hours" for part in case.parts)]
     for case in sorted(held, key=lambda case: case.order):
         judge_parts_again(case, [i for i, part in enumerate(case.parts) if part.wait == "quiet_hours"])
-        case.save()
 
 
 def _end_hold(case: Case, index: int) -> None:
