@@ -71,7 +71,7 @@ class RouterMachine:
         return answer(state.known, user_id)
 
     def _at(self, state: RouterState, out: Out, now: int) -> Desk:
-        """The batch's desk, made once for all of its records. What a record loaded that was rolled back is forgotten."""
+        """The batch's desk, made once for all of its records. What a rolled back record loaded is forgotten."""
         desk = self._desk
         if desk is None or desk.out is not out or desk.now != now or desk.state is not state:
             desk = Desk(self.catalog, self._providers, self._partitions, state, out, now, rfc3339(now))

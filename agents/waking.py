@@ -37,7 +37,7 @@ def wake(desk: Desk, due_key: bytes, due: Due) -> None:
 
 
 def judge_parts_again(case: Case, indexes: list[int]) -> None:
-    """Parts whose waits ended, with what follows for a fallback chain. What follows of one may be the end of another."""
+    """Parts whose waits ended, with what follows for a fallback chain; that may be the end of another of them."""
     for index in indexes:
         if not case.parts[index].wait:
             continue
