@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import structlog
+
 from agents.calls import FRESH_MS, Call, Result
-from app.domain.outcome import LANE_FULL, Outcome
+from app.domain.outcome import LANE_FULL, Outcome, bounded
 from app.ports import Urgency
 from app.providers.gate import GatedClient
+from app.providers.wire import has_left, stays
 from app.streaming.crashing import is_armed, reach
 from schemas.words import Provider
+
+log = structlog.get_logger(__name__)
 
 #: What a client may take beyond its own limit before it is cut off.
 _MARGIN_S = 1.0
@@ -44,6 +49,8 @@ class Performing:
         reserved: how many of them are kept for critical sends.
         clock: Unix milliseconds, the clock that claims are dated with.
         monotonic: seconds, a clock that nobody sets.
+        on_error: called with the provider when its client raised, which is a bug of ours or an answer that nobody
+            foresaw.
     """
 
     def __init__(
@@ -54,12 +61,14 @@ class Performing:
         reserved: int,
         clock: Callable[[], int] = unix_ms,
         monotonic: Callable[[], float] = time.monotonic,
+        on_error: Callable[[Provider], None] = lambda provider: None,
     ) -> None:
         self._clients = clients
         self._limit = limit
         self._reserved = reserved
         self._clock = clock
         self._monotonic = monotonic
+        self._on_error = on_error
         self._in_hand = 0
         self._queues: dict[tuple[str, bool], _Queue] = {}
 
@@ -78,7 +87,7 @@ class Performing:
         return math.floor(soon) - self._in_hand + sum(gate.in_flight for gate in gates)
 
     async def perform(self, call: Call) -> Result:
-        """Makes the call and tells what came of it; raises only what a client raises, which is a bug."""
+        """Makes the call and returns what came of it. Whatever a client raises is that call's outcome."""
         self._in_hand += 1
         try:
             return Result(call, await (self._send(call) if call.purpose == "send" else self._ask(call)))
@@ -111,21 +120,36 @@ class Performing:
         reach("before_call")
         if is_armed("during_call"):
             asyncio.get_running_loop().call_later(_BYTES_ARE_OUT_S, reach, "during_call")
+        stays()
         try:
             async with asyncio.timeout(timeout_s + _MARGIN_S):
-                outcome = await gated.client.send(call.message, call.to, call.handle, timeout_s)
+                outcome = bounded(await gated.client.send(call.message, call.to, call.handle, timeout_s))
                 reach("after_reply")
                 return outcome
         except TimeoutError:
             return Outcome("in_doubt", doubt="timeout")
+        except Exception as error:
+            return self._unforeseen(call, error)
+
+    def _unforeseen(self, call: Call, error: Exception) -> Outcome:
+        """A call that may have reached the provider is in doubt, any other is tried again."""
+        log.exception("a provider's client failed", provider=call.provider, purpose=call.purpose)
+        self._on_error(call.provider)
+        code = type(error).__name__
+        if call.purpose == "ask" or has_left():
+            return bounded(Outcome("in_doubt", code=code, doubt="connection_lost"))
+        return bounded(Outcome("retry", code=code))
 
     async def _ask(self, call: Call) -> Outcome | None:
         timeout_s = call.timeout_ms / 1000
         try:
             async with asyncio.timeout(timeout_s + _MARGIN_S):
-                return await self._clients[call.provider].ask(call.message, call.to, call.handle, timeout_s)
+                found = await self._clients[call.provider].ask(call.message, call.to, call.handle, timeout_s)
+                return None if found is None else bounded(found)
         except TimeoutError:
             return Outcome("in_doubt", doubt="timeout")  # it could not be asked, which is no evidence of absence
+        except Exception as error:
+            return self._unforeseen(call, error)
 
     def _fresh_for(self, call: Call, entered: float) -> float:
         """Milliseconds for which the call's last look still counts, and for which it isn't expired. A wall clock that

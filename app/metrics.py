@@ -50,6 +50,22 @@ class SheddingMetrics:
         self._backlog.labels(self._role, provider).set(count)
 
 
+class ProviderErrors:
+    """Calls whose client raised what nobody foresaw."""
+
+    def __init__(self, registry: CollectorRegistry, role: str) -> None:
+        self._role = role
+        self._errors = Counter(
+            "tocsin_provider_errors",
+            "Calls that failed by an unforeseen error",
+            ["role", "provider"],
+            registry=registry,
+        )
+
+    def count(self, provider: str) -> None:
+        self._errors.labels(self._role, provider).inc()
+
+
 class WorkerHealth(Collector):
     """How far behind a role is, what of it stands still, and how late its loop is, asked for when the metrics are."""
 

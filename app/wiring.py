@@ -211,7 +211,7 @@ async def _build_sender(
     from agents.sender import SenderMachine
     from agents.shedding import Shedding
     from agents.turn import Carrier
-    from app.metrics import SheddingMetrics
+    from app.metrics import ProviderErrors, SheddingMetrics
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
 
@@ -227,9 +227,9 @@ async def _build_sender(
     carrier = Carrier(channel, timeouts_ms, public_url=_public_url(settings), shedding=shedding)
     machine = SenderMachine(catalog, carrier)
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
-    return _Built(
-        machine, Performing(clients, limit=limit, reserved=reserved, clock=clock), limits, _Watched(shedding, metrics)
-    )
+    on_error = ProviderErrors(registry, channel).count
+    performer = Performing(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
+    return _Built(machine, performer, limits, _Watched(shedding, metrics))
 
 
 def _public_url(settings: Settings) -> str:

@@ -1,13 +1,20 @@
 """What a provider's answer means to us: seven outcomes, whatever the vendor's words."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeGuard
 
 OutcomeKind = Literal["ok", "retry", "throttle", "drop", "bad_token", "config", "in_doubt"]
 
 
 #: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.
 LANE_RESTS, LANE_FULL = "lane_rests", "lane_full"
+
+#: The longest that a provider may have us wait: what asks for more is asked again then.
+LONGEST_WAIT_MS = 3_600_000
+#: The lengths at which a provider's words are cut before they enter rows and events.
+MAX_CODE, MAX_MESSAGE_ID = 64, 255
+#: 2200-01-01T00:00:00Z, the end of the instants that records may hold, Unix ms.
+_END_OF_TIME_MS = 7_258_118_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +43,31 @@ class Outcome:
     #: For ``config``: ``lane`` where nothing can be sent until it is put right; ``address`` where it concerns this
     #: destination only (a country that the account may not send to).
     scope: Literal["lane", "address"] = "lane"
+
+
+def bounded(outcome: Outcome) -> Outcome:
+    """The same within our bounds, whatever a provider sent: waits have an end, texts a length, instants a range."""
+    wait_ms, since_ms = outcome.retry_after_ms, outcome.invalid_since_ms
+    return replace(
+        outcome,
+        code=_clipped(outcome.code, MAX_CODE),
+        provider_message_id=_clipped(outcome.provider_message_id, MAX_MESSAGE_ID),
+        retry_after_ms=min(max(wait_ms, 0), LONGEST_WAIT_MS) if _is_number(wait_ms) else None,
+        invalid_since_ms=since_ms if _is_number(since_ms) and 0 <= since_ms < _END_OF_TIME_MS else None,
+    )
+
+
+def _clipped(text: object, length: int) -> str | None:
+    """Printable ASCII passes; of anything else a question mark stands for each character."""
+    if text is None:
+        return None
+    shown = str(text)[:length]
+    return shown if shown.isascii() and shown.isprintable() else "".join(_printable(c) for c in shown)
+
+
+def _printable(character: str) -> str:
+    return character if character.isascii() and character.isprintable() else "?"
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)

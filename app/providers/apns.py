@@ -15,7 +15,7 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers.apns_http2 import Lost, NotSent, Reply
 from app.providers.apns_pool import Pool
-from app.providers.wire import answered, dropped, kind_of_status, lost, not_sent, retry_after_ms, tls_context
+from app.providers.wire import answered, dropped, kind_of_status, leaves, lost, not_sent, retry_after_ms, tls_context
 from schemas.words import Channel, Provider
 
 #: Apple's reasons in our words (developer.apple.com, "Handling notification responses from APNs").
@@ -129,7 +129,9 @@ class Apns:
         if not _TOPIC.fullmatch(topic):
             return dropped("BadTopic")
         deadline = asyncio.get_running_loop().time() + timeout_s
-        match await self._pool.send(self._headers(to, topic, handle), body, deadline):
+        headers = self._headers(to, topic, handle)
+        leaves()
+        match await self._pool.send(headers, body, deadline):
             case NotSent(why):
                 return not_sent(why)
             case Lost(doubt):
@@ -192,7 +194,9 @@ def payload(message: Message, handle: Handle) -> bytes:
 def outcome_of(reply: Reply, send_id: str, own_topic: bool, now_s: float) -> Outcome:
     """What Apple's answer means; ``own_topic`` when the topic sent was that of the settings."""
     if reply.status == 200:
-        return Outcome("ok", provider_message_id=reply.headers.get(b"apns-id", send_id.encode()).decode())
+        return Outcome(
+            "ok", provider_message_id=reply.headers.get(b"apns-id", send_id.encode()).decode("ascii", "replace")
+        )
     told = _told(reply.body)
     reason = told.get("reason")
     code = reason if isinstance(reason, str) and reason else str(reply.status)
@@ -210,6 +214,6 @@ def outcome_of(reply: Reply, send_id: str, own_topic: bool, now_s: float) -> Out
 def _told(body: bytes) -> dict[str, Any]:
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}

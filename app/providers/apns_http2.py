@@ -187,7 +187,7 @@ class Connection(APNsTLSClientProtocol):  # type: ignore[misc]  # aioapns is not
                 if (request := self.open.get(event.stream_id)) and len(request.reply_body) < MAX_BODY:
                     request.reply_body += event.data
             case StreamEnded() if request := self.open.pop(event.stream_id, None):
-                status = int(request.reply_headers.get(b":status", b"0"))
+                status = _status_of(request.reply_headers)
                 self.proven = self.proven or status != 403
                 request.resolve(Reply(status, request.reply_headers, bytes(request.reply_body), self))
             case StreamReset() if request := self.open.pop(event.stream_id, None):
@@ -250,3 +250,9 @@ class Connection(APNsTLSClientProtocol):  # type: ignore[misc]  # aioapns is not
                 timer.cancel()
         while self.open:
             self.open.popitem()[1].resolve(Lost("connection_lost"))
+
+
+def _status_of(headers: dict[bytes, bytes]) -> int:
+    """0 for what is no status: h2 looks at the name only."""
+    status = headers.get(b":status", b"")
+    return int(status) if len(status) == 3 and status.isdigit() else 0

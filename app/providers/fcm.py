@@ -18,6 +18,7 @@ from app.providers.wire import (
     answered,
     dropped,
     kind_of_status,
+    leaves,
     lost,
     not_sent,
     retry_after_ms,
@@ -94,6 +95,7 @@ class Fcm:
             return outcome_without_token(error)
         try:
             async with asyncio.timeout_at(deadline):
+                leaves()
                 batch = await self._service.send_each_async([composed], dry_run=False)
         except TimeoutError:
             return lost("timeout")
@@ -184,7 +186,7 @@ def outcome_of(error: exceptions.FirebaseError | None, now_s: float) -> Outcome:
 def _told(response: Any) -> dict[str, Any]:
     try:
         told = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 

@@ -14,7 +14,7 @@ from firebase_admin import _http_client, credentials
 from google.auth.transport.requests import Request
 
 from app.config.providers import Fcm as Settings
-from app.providers.wire import CONNECT_S, tls_context
+from app.providers.wire import CONNECT_S, Answer, tls_context
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=settings.concurrency, ssl=tls_context(settings.ca_file)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            response_class=Answer,
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

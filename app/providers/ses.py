@@ -10,13 +10,25 @@ from typing import Any
 
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import get_session
 from botocore import exceptions as boto
 
 from app.config.providers import Ses as Settings
 from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
-from app.providers.wire import CONNECT_S, answered, dropped, kind_of_status, lost, not_sent, retry_after_ms, tls_context
+from app.providers.wire import (
+    CONNECT_S,
+    Answer,
+    answered,
+    dropped,
+    kind_of_status,
+    leaves,
+    lost,
+    not_sent,
+    retry_after_ms,
+    tls_context,
+)
 from schemas.words import Channel, Provider
 
 #: SES's error codes in our words (the service model of sesv2, and AWS' common errors).
@@ -53,6 +65,13 @@ _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
 _HEADER_VALUE = re.compile(r"[ -~]{1,870}")
 
 
+class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is not followed by mypy here
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        session._response_class = Answer
+        return session
+
+
 class Ses:
     """One SES account and region; credentials are found the AWS way (environment, files, instance)."""
 
@@ -75,6 +94,7 @@ class Ses:
             raise ValueError("providers.ses.from: holds control characters")
         tls_context(given.ca_file)
         config = AioConfig(
+            http_session_cls=_Session,
             retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=CONNECT_S,
             read_timeout=given.timeout,
@@ -99,6 +119,7 @@ class Ses:
         request = self._request(message, to, handle)
         try:
             async with asyncio.timeout(timeout_s):
+                leaves()
                 answer = await self._client.send_email(**request)
         except Exception as error:
             return outcome_of(error, time.time())

@@ -24,9 +24,11 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers.wire import (
     CONNECT_S,
+    Answer,
     answered,
     dropped,
     kind_of_status,
+    leaves,
     lost,
     not_sent,
     retry_after_ms,
@@ -79,6 +81,7 @@ class OneRequest(AsyncHttpClient):  # type: ignore[misc]  # twilio is not follow
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=settings.concurrency, ssl=tls_context(settings.ca_file)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            response_class=Answer,
         )
 
     async def request(
@@ -93,12 +96,13 @@ class OneRequest(AsyncHttpClient):  # type: ignore[misc]  # twilio is not follow
         allow_redirects: bool = False,
     ) -> Response:
         fields = {**(headers or {}), **({"Authorization": aiohttp.encode_basic_auth(*auth)} if auth else {})}
+        leaves()
         async with self._session.request(
             method, uri, params=params, data=data, headers=fields, allow_redirects=False
         ) as response:
             if response.status == 429:
                 raise Throttled(response.headers.get("Retry-After"))
-            return Response(response.status, await response.text(errors="replace"), response.headers)
+            return Response(response.status, await response.text("utf-8", "replace"), response.headers)
 
     async def close(self) -> None:
         await self._session.close()
@@ -197,7 +201,7 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
         case Throttled():
             return answered("throttle", "20429", retry_after_ms(error.retry_after, now_s))
         case TwilioRestException() | TwilioServiceException():
-            return _refused(error.code, error.status)
+            return _refused(error.code, error.status if isinstance(error.status, int) else 0)
         case TwilioException():  # an answer that the library can't read, or a page of a list refused
             return lost("connection_lost", "unreadable")
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
@@ -212,8 +216,9 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
             raise error
 
 
-def _refused(code: int | None, status: int) -> Outcome:
+def _refused(given: object, status: int) -> Outcome:
     """Twilio's code decides; without a known one the HTTP status (which the library then gives as the code)."""
+    code = given if isinstance(given, int) else None
     kind = CODES.get(code or 0) or ("config" if 300 <= status < 400 else kind_of_status(status))
     told = str(code or status)
     if kind == "config":

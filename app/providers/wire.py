@@ -1,14 +1,24 @@
 """What the vendors' wires have in common: time limits, TLS, Retry-After, and outcomes that need no vendor's words."""
 
 import ssl
+from contextvars import ContextVar
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal
 
-from app.domain.outcome import Outcome, OutcomeKind
+import aiohttp
+
+from app.domain.outcome import LONGEST_WAIT_MS, Outcome, OutcomeKind
 
 #: Seconds until a connection (TCP and TLS) must stand.
 CONNECT_S = 3.0
+
+#: Bytes of an answer that are read: a list of 200 messages has some 400 KB, everything else a few lines.
+MAX_ANSWER = 4 * 1024 * 1024
+
+#: Characters of a ``Retry-After`` that are looked at: the longest date has 33.
+_MAX_RETRY_AFTER = 64
 
 
 def tls_context(ca_file: Path | None, protocol: Literal["http/1.1", "h2"] = "http/1.1") -> ssl.SSLContext:
@@ -26,15 +36,62 @@ def tls_context(ca_file: Path | None, protocol: Literal["http/1.1", "h2"] = "htt
     return context
 
 
+#: Whether a byte of the current task's request may have left.
+_left: ContextVar[bool] = ContextVar("left", default=False)
+
+
+def stays() -> None:
+    """A call begins in this task, and nothing of it has left."""
+    _left.set(False)
+
+
+def leaves() -> None:
+    """From here on bytes of this task's request may leave: an unforeseen error leaves it in doubt."""
+    _left.set(True)
+
+
+def has_left() -> bool:
+    """Whether the latest call of this task may have reached its provider."""
+    return _left.get()
+
+
+class TooLong(aiohttp.ClientPayloadError):
+    """The answer is longer than any that a vendor gives."""
+
+
+class Answer(aiohttp.ClientResponse):
+    """An HTTP answer of which no more is read than any vendor says, however long it goes on."""
+
+    async def read(self) -> bytes:
+        """Raises TooLong."""
+        if self._body is None:
+            body = bytearray()
+            async for chunk in self.content.iter_any():
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    self.close()
+                    raise TooLong
+            self._body = bytes(body)
+        return await super().read()
+
+
 def retry_after_ms(header: str | None, now_s: float) -> int | None:
-    """Milliseconds that a ``Retry-After`` header (seconds or a date) asks to wait; None if absent or nonsense."""
-    if not header:
+    """Milliseconds that a ``Retry-After`` header (RFC 9110: seconds, or a date in any of HTTP's three forms) asks to
+    wait, at most ``LONGEST_WAIT_MS``; None if absent or nonsense."""
+    if not header or len(header) > _MAX_RETRY_AFTER:
         return None
+    text = header.strip()
     try:
-        wait_s = float(header) if header.strip().isdigit() else parsedate_to_datetime(header).timestamp() - now_s
-    except ValueError:
+        wait_s = float(text) if text.isascii() and text.isdigit() else _http_date_s(text) - now_s
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return max(0, round(wait_s * 1000))
+    return round(min(max(wait_s * 1000, 0), LONGEST_WAIT_MS))
+
+
+def _http_date_s(text: str) -> float:
+    """Unix seconds. An HTTP date is UTC, whatever zone the process is in."""
+    date = parsedate_to_datetime(text)
+    return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
 
 
 def not_sent(code: str) -> Outcome:

@@ -12,6 +12,7 @@ from agents.performing import Performing, unix_ms
 from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.ports import Address, Handle, Message, Urgency
 from app.providers.gate import Gate, GatedClient
+from app.providers.wire import leaves
 from schemas.words import Channel, Provider
 from tests.unit.providers.factories import a_device, a_handle, a_message
 
@@ -279,12 +280,31 @@ def test_what_could_bring_another_call_is_put_off():
     assert asked == Result(question, Outcome("in_doubt", doubt="connection_lost"))
 
 
-async def test_a_bug_in_a_client_is_not_hidden():
+@pytest.mark.parametrize(("left", "kind"), [(True, "in_doubt"), (False, "retry")])
+async def test_an_unforeseen_error_of_a_client_is_the_outcome_of_its_call_alone(left: bool, kind: str):
     class Broken(Gatekeeper):
         async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
+            if left:
+                leaves()
             raise ZeroDivisionError
 
     performer, _ = performing(Broken())
-    with pytest.raises(ZeroDivisionError):
-        await performer.perform(a_call("a"))
+    for name in "ab":  # (what left of the first says nothing of the second)
+        outcome = (await performer.perform(a_call(name))).outcome
+        assert outcome is not None
+        assert (outcome.kind, outcome.code) == (kind, "ZeroDivisionError")
     assert performer.room(Urgency.CRITICAL) == 10
+
+
+async def test_an_unforeseen_error_of_a_question_is_no_evidence():
+    class Broken(Gatekeeper):
+        async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
+            raise ZeroDivisionError
+
+    counted: list[str] = []
+    gate = Gate("apns", concurrency=10)
+    performer = Performing({"apns": GatedClient(Broken(), gate)}, limit=10, reserved=2, on_error=counted.append)
+    outcome = (await performer.perform(a_call("a", purpose="ask"))).outcome
+
+    assert outcome == Outcome("in_doubt", code="ZeroDivisionError", doubt="connection_lost")
+    assert counted == ["apns"]

@@ -1,9 +1,13 @@
 """What all vendors' wires share."""
 
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from app.domain.outcome import LONGEST_WAIT_MS
 from app.providers.wire import answered, kind_of_status, retry_after_ms, tls_context
 
 
@@ -22,6 +26,50 @@ from app.providers.wire import answered, kind_of_status, retry_after_ms, tls_con
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, expected: int | None) -> None:
     assert retry_after_ms(header, now_s=10.0) == expected
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Fri, 02 Jan 1970 00:01:40 GMT",
+        "Friday, 02-Jan-70 00:01:40 GMT",
+        "Fri Jan  2 00:01:40 1970",
+        "Fri, 02 Jan 1970 02:01:40 +0200",
+        "Fri, 02 Jan 1970 00:01:40 -0000",
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York"])
+def test_an_http_date_is_utc_whatever_the_process_zone(header: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert retry_after_ms(header, now_s=86_400.0) == 100_000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("9" * 20, "9" * 60, "9" * 10_000, "1e999", "inf", "nan", "-5", "²", "٣", "١٢", "\x00", ",", "0x10", "1_0"),
+        "Fri, 31 Dec 9999 23:59:59 -1200",
+        "Mon, 99 Xxx 0000 99:99:99 GMT",
+        "Fri, 02 Jan 0000 00:00:00 GMT",
+    ],
+)
+def test_no_retry_after_makes_a_wait_without_an_end(header: str) -> None:
+    wait_ms = retry_after_ms(header, now_s=1_700_000_000.0)
+
+    assert wait_ms is None or 0 <= wait_ms <= LONGEST_WAIT_MS
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80), st.floats(0, 4e9))
+def test_whatever_a_retry_after_says_is_a_bounded_wait_or_nothing(header: str, now_s: float) -> None:
+    wait_ms = retry_after_ms(header, now_s)
+
+    assert wait_ms is None or 0 <= wait_ms <= LONGEST_WAIT_MS
 
 
 @pytest.mark.parametrize(
