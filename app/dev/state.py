@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +15,8 @@ from msgspec import Struct
 FOLDER = Path(".tocsin/dev")
 
 _STATE, _LOCK = "state.json", "lock"
+#: Readers of the state are surely done with the lock after so long.
+_READERS_S = 0.5
 
 
 class AlreadyRunning(Exception):
@@ -77,14 +81,27 @@ def sole_system(folder: Path) -> Iterator[None]:
     """Keeps others out of a folder, for as long as this process lives and no longer. Raises AlreadyRunning."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(f"a system is already running in {folder}: stop it first, or use it") from None
+        if not _is_taken(file):
+            raise AlreadyRunning(f"a system is already running in {folder}: stop it first, or use it")
+        (folder / _STATE).unlink(missing_ok=True)  # of a system that was killed: it would be taken for ours
         try:
             yield
         finally:
             (folder / _STATE).unlink(missing_ok=True)
+
+
+def _is_taken(file: IO[str]) -> bool:
+    """Takes the lock. Whoever reads the state holds it for a moment, which is no reason to give up."""
+    deadline = time.monotonic() + _READERS_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
 
 
 def _is_locked(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Other commands find the running system, and only a running one."""
 
+import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,25 @@ def test_the_state_of_a_system_that_was_killed_is_not_believed(tmp_path: Path) -
 def test_a_second_system_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with sole_system(tmp_path), pytest.raises(AlreadyRunning, match="already running"), sole_system(tmp_path):
         pass
+
+
+def test_the_state_of_a_system_that_was_killed_is_not_taken_for_the_one_that_starts(tmp_path: Path) -> None:
+    write_state(tmp_path, STATE)
+
+    with sole_system(tmp_path):
+        assert read_state(tmp_path) is None
+
+
+def test_a_reader_of_the_state_keeps_no_system_from_starting(tmp_path: Path) -> None:
+    with sole_system(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        let_go = threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN))
+        let_go.start()
+
+        with sole_system(tmp_path):
+            let_go.join()
 
 
 def test_only_the_owner_can_read_what_holds_secrets(tmp_path: Path) -> None:
