@@ -17,6 +17,7 @@ from app.store.dead_letters import DeadLetters
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
 from app.store.publisher import KafkaPublisher
+from app.store.queries import Queries
 from schemas.decode import Invalid, Reader
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Deps:
     owners: OwnersFollower
     owner: OwnerClient
     history: History
+    queries: Queries
     dead: DeadLetters
     partitions: int
     clock: Callable[[], int]

@@ -23,6 +23,7 @@ from app.store.dead_letters import DeadLetters
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
 from app.store.publisher import KafkaPublisher
+from app.store.queries import Queries
 from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,8 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
         await owners.start()
         history = History(settings)
         stack.push_async_callback(history.close)
+        queries = Queries(settings)
+        stack.push_async_callback(queries.close)
         partitions = await publisher.partitions(COMMANDS)
         yield Deps(
             callers=callers(settings.auth, session),
@@ -84,6 +87,7 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
             owners=owners,
             owner=OwnerClient(session, owners, partitions),
             history=history,
+            queries=queries,
             dead=DeadLetters(options),
             partitions=partitions,
             clock=unix_ms,

@@ -9,7 +9,7 @@ from app.api.call import Call, answer
 from app.api.callers import ADMIN
 from app.api.problems import Problem
 from app.api.routes import Route
-from app.store.clickhouse import Limits, QueryRefused
+from app.store.queries import Limits, QueryRefused
 
 _MOST = 10_000
 
@@ -28,7 +28,7 @@ async def get(call: Call) -> web.Response:
     if not sql:
         raise Problem(400, "is required", "sql")
     try:
-        found = await call.deps.history.query(sql, Limits(rows=call.integer("limit", 1000, _MOST)))
+        found = await call.deps.queries.run(sql, Limits(rows=call.integer("limit", 1000, _MOST)))
     except QueryRefused as refusal:
         raise Problem(422, str(refusal), "sql") from refusal
     return answer(QueryAnswer(list(found.columns), list(found.types), found.rows, found.truncated))

@@ -87,7 +87,7 @@ async def _log_cleaner(settings: Settings) -> Finding:
 
 
 async def _clickhouse(settings: Settings) -> Finding:
-    from app.store.clickhouse import Unavailable, connect
+    from app.store.clickhouse import EMBEDDED, Unavailable, connect
 
     try:
         async with asyncio.timeout(_LIMIT_S):
@@ -97,6 +97,9 @@ async def _clickhouse(settings: Settings) -> Finding:
     except (Unavailable, TimeoutError) as error:
         found, _, remedy = str(error).rpartition(": ")
         return Finding("clickhouse", False, found or "doesn't answer", remedy or "start it, or correct clickhouse.url")
+    if not settings.clickhouse.url.startswith(EMBEDDED) and settings.clickhouse.query_url is None:
+        remedy = "make a read-only user and set clickhouse.query_url (docs/clickhouse.md)"
+        return Finding("clickhouse", None, f"version {version} answers; queries run as the user who may write", remedy)
     return Finding("clickhouse", True, f"version {version} answers, database notify is there")
 
 

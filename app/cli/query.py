@@ -9,7 +9,7 @@ from app.cli.output import AsJson, Refused, print_rows
 from app.cli.settings import load_settings
 
 if TYPE_CHECKING:
-    from app.store.clickhouse import Answer
+    from app.store.queries import Answer
 
 
 def query(
@@ -23,16 +23,16 @@ def query(
 
     Example: `tocsin query "SELECT channel, status, count() FROM notifications GROUP BY ALL"`
     """
-    from app.store.clickhouse import History, Limits, QueryRefused, Unavailable
+    from app.store.queries import Limits, Queries, QueryRefused, Unavailable
 
     settings = load_settings()
 
     async def ask() -> "Answer":
-        history = History(settings)
+        queries = Queries(settings)
         try:
-            return await history.query(sql, Limits(rows=limit))
+            return await queries.run(sql, Limits(rows=limit))
         finally:
-            await history.close()
+            await queries.close()
 
     try:
         answer = asyncio.run(ask())

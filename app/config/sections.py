@@ -76,10 +76,14 @@ class Kafka(Section):
 
 
 class ClickHouse(Section):
-    """``chdb:///folder`` (embedded) or ``clickhouse://user:password@host:8123/notify``."""
+    """``chdb:///folder`` (embedded) or ``clickhouse://user:password@host:8123/notify``.
+
+    ``query_url``: a server's user who may only read, as ``tocsin query`` and ``GET /v1/query`` use it.
+    """
 
     #: Left out: a folder under ``data.dir`` (see ``Settings``). Not shown, as it may hold a password.
     url: str = Field(default="", repr=False, pattern=r"^(chdb:///.+|clickhouses?://.+)$")
+    query_url: str | None = Field(default=None, repr=False, pattern=r"^clickhouses?://.+$")
     retention_days: int = Field(default=90, ge=1)
 
 

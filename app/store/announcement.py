@@ -7,13 +7,13 @@ from pathlib import Path
 _FILE = "analytics.json"
 
 
-def announce(data_dir: Path, url: str) -> None:
-    """Replaces the file in one step."""
+def announce(data_dir: Path, url: str, query_url: str) -> None:
+    """Replaces the file in one step. ``query_url``: of the user who may only read."""
     data_dir.mkdir(parents=True, exist_ok=True)
     fresh = data_dir / f"{_FILE}.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "pid": os.getpid()}, file)
+        json.dump({"url": url, "query_url": query_url, "pid": os.getpid()}, file)
     fresh.replace(data_dir / _FILE)
 
 
@@ -22,8 +22,17 @@ def announced_url(data_dir: Path) -> str | None:
 
     The role may have stopped since.
     """
+    return _announced(data_dir, "url")
+
+
+def announced_query_url(data_dir: Path) -> str | None:
+    """The same for the user who may only read."""
+    return _announced(data_dir, "query_url")
+
+
+def _announced(data_dir: Path, name: str) -> str | None:
     try:
-        url = json.loads((data_dir / _FILE).read_text())["url"]
+        url = json.loads((data_dir / _FILE).read_text())[name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return url if isinstance(url, str) else None

@@ -2,11 +2,15 @@
 
 Each request gets its own chDB connection, as ``USE`` and ``SET`` last as long as a connection does; opening one takes
 a millisecond.
+
+chDB knows no users, so they are known here: ``USER`` may do everything; ``READER`` runs what people ask, which is
+judged (``reading.py``), limited, and kept apart from everything else.
 """
 
 import asyncio
 import hmac
 import re
+import secrets
 from base64 import b64encode
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +20,10 @@ import cramjam
 from aiohttp import web
 from chdb.state.sqlitelike import Connection
 
+from app.store.reading import DATABASE, QueryRefused, as_parameter, explain, judge, needs_tree, refusal
+
 USER = "tocsin"
+READER = "reader"
 
 #: Keeps the role's memory small; a request may set others.
 _DEFAULTS = {
@@ -28,6 +35,16 @@ _DEFAULTS = {
     "input_format_parallel_parsing": "0",
     "output_format_parallel_formatting": "0",
 }
+#: What one query of a reader may take at most.
+READER_LIMITS = {
+    "max_result_rows": "1000001",
+    "max_result_bytes": str(64 << 20),
+    "max_execution_time": "30",
+    "max_memory_usage": "200000000",
+}
+#: Readers' queries that run at the same time; how long, in seconds, another one waits for its turn, and how much longer
+#: than its time one may take before it is killed.
+_ASKED_AT_ONCE, _PATIENCE_S, _GRACE_S = 2, 5.0, 2.0
 #: What HTTP parameters may say that isn't a setting of the query.
 _NOT_SETTINGS = {
     *("query", "database", "default_format", "query_id", "quota_key", "role", "user", "password"),
@@ -41,6 +58,21 @@ _WITH_DATA = re.compile(
 _MAX_BODY_BYTES = 256 << 20
 #: ClickHouse's own numbers.
 _NOT_IMPLEMENTED, _AUTHENTICATION_FAILED, _UNKNOWN_EXCEPTION = "48", "516", "1002"
+_ACCESS_DENIED, _TIMEOUT_EXCEEDED, _TOO_MANY_QUERIES = "497", "159", "202"
+
+
+def _basic(user: str, password: str) -> bytes:
+    return b"Basic " + b64encode(f"{user}:{password}".encode())
+
+
+def _reader_limits(params: Mapping[str, str]) -> dict[str, str]:
+    """The limits of a reader's query: lower ones may be asked for. Raises ValueError."""
+    limits = dict(READER_LIMITS)
+    for name in limits.keys() & params.keys():
+        if not re.fullmatch(r"[0-9]{1,12}", params[name]) or not 0 < int(params[name]) <= int(limits[name]):
+            raise ValueError(f"{name}: at most {limits[name]}")
+        limits[name] = params[name]
+    return limits | {"result_overflow_mode": "break", "output_format_json_quote_64bit_integers": "0"}
 
 
 def _quoted(text: str, mark: str = "'") -> str:
@@ -48,17 +80,21 @@ def _quoted(text: str, mark: str = "'") -> str:
 
 
 class ChdbFront:
-    """Serves one folder on loopback, as ``aiohttp`` application ``app``. ``password`` is what clients must know."""
+    """Serves one folder on loopback, as ``aiohttp`` application ``app``. The passwords are what clients must know."""
 
-    def __init__(self, folder: Path, password: str) -> None:
+    def __init__(self, folder: Path, password: str, reader_password: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = str(folder.resolve())
-        self._expected = b"Basic " + b64encode(f"{USER}:{password}".encode())
+        self._owner_basic = _basic(USER, password)
+        self._reader_basic = _basic(READER, reader_password)
         #: Keeps the folder open, and other processes out.
         self._owner = Connection(self._path)
         #: Apart, so that somebody's long query doesn't hold up what comes in.
         self._writer = ThreadPoolExecutor(1, "chdb-write")
         self._readers = ThreadPoolExecutor(2, "chdb-read")
+        #: What people ask, so that two queries that hang don't keep anybody's history from being read.
+        self._asked = ThreadPoolExecutor(_ASKED_AT_ONCE, "chdb-asked")
+        self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
         self.app = web.Application(client_max_size=_MAX_BODY_BYTES)
         self.app.router.add_get("/ping", self._ping)
         self.app.router.add_route("*", "/", self._query)
@@ -68,13 +104,16 @@ class ChdbFront:
         self._owner.query("KILL QUERY WHERE true")
         self._writer.shutdown()
         self._readers.shutdown()
+        self._asked.shutdown()
         self._owner.close()
 
     async def _ping(self, _: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
 
     async def _query(self, request: web.Request) -> web.Response:
-        if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), self._expected):
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        is_reader = hmac.compare_digest(given, self._reader_basic)
+        if not is_reader and not hmac.compare_digest(given, self._owner_basic):
             return _failure(
                 403, _AUTHENTICATION_FAILED, f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed"
             )
@@ -84,6 +123,8 @@ class ChdbFront:
         except ValueError as error:
             return _failure(400, _NOT_IMPLEMENTED, f"Code: {_NOT_IMPLEMENTED}. DB::Exception: {error}")
         sql = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
+        if is_reader:
+            return await self._answer_reader(sql, params)
         threads = self._writer if sql.lstrip()[:6].upper() == b"INSERT" else self._readers
         try:
             answer = await asyncio.get_running_loop().run_in_executor(threads, self._run, sql, params)
@@ -92,6 +133,59 @@ class ChdbFront:
             return _failure(500, code[1] if code else _UNKNOWN_EXCEPTION, str(error))
         # Without a format clients take it for a statement that has no result.
         return web.Response(body=answer, headers={"X-ClickHouse-Format": _format(sql, params)} if answer else {})
+
+    # --- what people ask ---
+
+    async def _answer_reader(self, sql: bytes, params: Mapping[str, str]) -> web.Response:
+        """Judged, limited, and broken off when its time is over."""
+        try:
+            limits = _reader_limits(params)
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._asking.acquire()
+        except ValueError as error:
+            return _failure(400, _ACCESS_DENIED, str(error))
+        except TimeoutError:
+            return _failure(503, _TOO_MANY_QUERIES, "too many queries are running: try again later")
+        mark = f"/* {secrets.token_hex(12)} */"
+        running = asyncio.get_running_loop().run_in_executor(self._asked, self._run_judged, sql, limits, mark)
+        running.add_done_callback(lambda _: self._asking.release())
+        try:
+            async with asyncio.timeout(float(limits["max_execution_time"]) + _GRACE_S):
+                answer = await asyncio.shield(running)
+        except TimeoutError:
+            await asyncio.to_thread(self._break_off, mark)
+            return _failure(500, _TIMEOUT_EXCEEDED, "the query took too long")
+        except QueryRefused as refused:
+            return _failure(403, _ACCESS_DENIED, str(refused))
+        return web.Response(body=answer)
+
+    def _run_judged(self, sql: bytes, limits: Mapping[str, str], mark: str) -> bytes:
+        """The answer in JSON. Raises QueryRefused."""
+        text = sql.decode("utf-8", "replace")
+        connection = Connection(self._path)
+        try:
+            wanted = {**_DEFAULTS, **limits, "readonly": "1"}
+            connection.query(f"USE {_quoted(DATABASE, '`')}")
+            connection.query("SET " + ", ".join(f"{_quoted(k, '`')} = {_quoted(v)}" for k, v in wanted.items()))
+            formatted = connection.query(
+                "SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": as_parameter(text)}
+            ).bytes()
+            formatted = formatted.decode()
+            tree = connection.query(explain(formatted), "TabSeparatedRaw").bytes() if needs_tree(formatted) else b""
+            judge(formatted, tree.decode("utf-8", "replace"))
+            answer: bytes = connection.query(f"{mark} {formatted}", "JSONCompact").bytes()
+            return answer
+        except RuntimeError as error:
+            raise refusal(str(error), text) from None
+        finally:
+            connection.close()
+
+    def _break_off(self, mark: str) -> None:
+        connection = Connection(self._path)
+        try:
+            connection.query(f"KILL QUERY WHERE startsWith(query, {_quoted(mark)}) ASYNC")
+        finally:
+            connection.close()
 
     def _run(self, sql: bytes, params: Mapping[str, str]) -> bytes:
         settings = {k: v for k, v in params.items() if k not in _NOT_SETTINGS and not k.startswith("param_")}

@@ -3,7 +3,6 @@
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,10 +14,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from app.config import Settings
 from app.store.announcement import announced_url
 from app.store.lifecycle_rows import EVENT_COLUMNS
-from app.store.reading import QueryRefused, refuse_all_but_reading
 from app.store.sql import statement
-
-__all__ = ["EMBEDDED", "Answer", "History", "Limits", "QueryRefused", "Unavailable", "connect"]
 
 #: How ``clickhouse.url`` begins where chDB is meant; its folder follows.
 EMBEDDED = "chdb://"
@@ -64,25 +60,6 @@ async def connect(settings: Settings, database: str | None = "notify") -> AsyncC
             ) from None
         what = "the embedded ClickHouse" if embedded else f"ClickHouse at {url.hostname}:{url.port or 8123}"
         raise Unavailable(f"{what} can't be reached ({type(error).__name__}): {remedy}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one read-only query may take."""
-
-    rows: int = 10_000
-    seconds: float = 30
-    memory_bytes: int = 200_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A query's result. ``truncated``: there were more rows than the limit allows."""
-
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    rows: list[list[Any]]
-    truncated: bool
 
 
 class History:
@@ -148,33 +125,6 @@ class History:
         page = rows[:limit]
         more = _cursor(page[-1]) if len(rows) > limit else None
         return [_event(row) for row in page], more
-
-    async def query(self, sql: str, limits: Limits | None = None) -> Answer:
-        """Runs one statement that only reads, within limits. Raises QueryRefused."""
-        limits = limits or Limits()
-        try:
-            formatted = await self._raw("SELECT formatQuerySingleLine({sql:String})", {"sql": sql}, fmt="RawBLOB")
-            refuse_all_but_reading(formatted.decode())
-            raw = await self._raw(
-                formatted.decode(),
-                fmt="JSONCompact",
-                settings={
-                    "readonly": 1,
-                    "max_execution_time": limits.seconds,
-                    "max_memory_usage": limits.memory_bytes,
-                    "max_result_rows": limits.rows + 1,
-                    "result_overflow_mode": "break",
-                },
-            )
-        except DatabaseError as error:
-            raise QueryRefused(str(error)) from None
-        answer = msgspec.json.decode(raw)
-        return Answer(
-            columns=tuple(column["name"] for column in answer["meta"]),
-            types=tuple(column["type"] for column in answer["meta"]),
-            rows=answer["data"][: limits.rows],
-            truncated=len(answer["data"]) > limits.rows,
-        )
 
     async def _rows(self, name: str, parameters: Mapping[str, Any], **parts: str) -> list[dict[str, Any]]:
         try:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from app.store.announcement import announce, announced_url
-from app.store.chdb_front import USER, ChdbFront
+from app.store.chdb_front import READER, USER, ChdbFront
+from app.store.reading import DATABASE
 
 #: How long requests in hand may take when the role stops.
 _GRACE_S = 2.0
@@ -21,13 +22,14 @@ async def embedded_clickhouse(folder: Path, data_dir: Path) -> AsyncIterator[Non
 
     Raises RuntimeError when another process has the folder.
     """
-    password = secrets.token_urlsafe(24)
-    front = ChdbFront(folder, password)
+    password, reader_password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    front = ChdbFront(folder, password, reader_password)
     runner = web.AppRunner(front.app, access_log=None, shutdown_timeout=_GRACE_S)
     try:
         await runner.setup()
         port = await _listen(runner, _last_port(data_dir))
-        announce(data_dir, f"clickhouse://{USER}:{password}@127.0.0.1:{port}/notify")
+        at = f"127.0.0.1:{port}/{DATABASE}"
+        announce(data_dir, f"clickhouse://{USER}:{password}@{at}", f"clickhouse://{READER}:{reader_password}@{at}")
         yield
     finally:
         await runner.cleanup()

@@ -122,7 +122,7 @@ async def test_nothing_is_left_behind_when_dev_is_killed_while_it_starts(dev: De
 
     dev.process.kill()
 
-    # The kernel lets go of a killed process's lock when the last of its threads is gone, which may be after its children.
+    # The kernel lets go of a killed process's lock when its last thread is gone, which may be after its children.
     async def nothing_runs() -> bool:
         return not are_running(processes) and read_state(dev.folder) is None
 

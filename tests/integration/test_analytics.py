@@ -24,8 +24,9 @@ from app.config import ClickHouse, Data, Kafka, Settings
 from app.dev.ports import free_port
 from app.store import topics as declared_topics
 from app.store.chdb_front import USER, ChdbFront
-from app.store.clickhouse import History, Unavailable
+from app.store.clickhouse import Unavailable
 from app.store.lifecycle_sink import GROUP
+from app.store.queries import Queries
 from schemas import topics
 from schemas.dead import DeadLetter, read_dead
 from schemas.instants import rfc3339
@@ -123,24 +124,24 @@ async def produce(bootstrap: str, events: Iterable[Event]) -> None:
         await asyncio.gather(*sent)
 
 
-async def rows(history: History, sql: str) -> list[list[Any]]:
+async def rows(queries: Queries, sql: str) -> list[list[Any]]:
     """Nothing while the role isn't there."""
     try:
-        return (await history.query(sql)).rows
+        return (await queries.run(sql)).rows
     except Unavailable:
         return []
 
 
-async def counted(history: History, campaign: str) -> int:
+async def counted(queries: Queries, campaign: str) -> int:
     """Distinct events of the campaign that have arrived."""
-    found = await rows(history, f"SELECT uniqExact(event_id) FROM lifecycle WHERE campaign_id = '{campaign}'")
+    found = await rows(queries, f"SELECT uniqExact(event_id) FROM lifecycle WHERE campaign_id = '{campaign}'")
     return int(found[0][0]) if found else 0
 
 
-async def assert_views_equal_a_count_by_hand(history: History, campaign: str, events: list[Event]) -> None:
+async def assert_views_equal_a_count_by_hand(queries: Queries, campaign: str, events: list[Event]) -> None:
     async def view(name: str, columns: str) -> list[list[Any]]:
         sql = f"SELECT {columns} FROM {name} WHERE campaign_id = '{campaign}' GROUP BY ALL ORDER BY ALL"
-        return await rows(history, sql)
+        return await rows(queries, sql)
 
     by_hand = Counter((each.get("channel") or "", each["status"], each.get("reason") or "") for each in events)
     shown = await view("delivery_hourly", "ifNull(channel, ''), status, ifNull(reason, ''), sum(count)")
@@ -160,19 +161,19 @@ async def assert_views_equal_a_count_by_hand(history: History, campaign: str, ev
 
 async def test_views_equal_a_count_by_hand_of_what_was_produced(settings: Settings, campaign: str) -> None:
     events = [event for number in range(300) for event in journey(campaign, number)]
-    history = History(settings)
+    queries = Queries(settings)
     async with analytics(settings):
         await produce(settings.kafka.bootstrap, twice(events, random.Random(1)))
-        await eventually(lambda: _is(counted(history, campaign), len(events)))
+        await eventually(lambda: _is(counted(queries, campaign), len(events)))
 
-        await assert_views_equal_a_count_by_hand(history, campaign, events)
+        await assert_views_equal_a_count_by_hand(queries, campaign, events)
         latency = await rows(
-            history, "SELECT channel, provider, priority, p50_ms, p99_ms, delivered_p50_ms FROM latency_hourly"
+            queries, "SELECT channel, provider, priority, p50_ms, p99_ms, delivered_p50_ms FROM latency_hourly"
         )
         decisions = await rows(
-            history, "SELECT channel, reason, cap, sum(count) FROM decisions GROUP BY ALL ORDER BY ALL"
+            queries, "SELECT channel, reason, cap, sum(count) FROM decisions GROUP BY ALL ORDER BY ALL"
         )
-    await history.close()
+    await queries.close()
 
     assert sorted(latency) == [["email", "ses", "high", 30, 30, None], ["push", "apns", "high", 100, 100, 800]]
     assert decisions == [["email", "rate_cap", "user-day", 200], ["push", "quiet_hours", None, 300]]
@@ -183,12 +184,12 @@ async def test_an_unreadable_record_becomes_a_dead_letter_and_its_neighbours_arr
 ) -> None:
     before, after = journey(campaign, 1), journey(campaign, 2)
     bad = {**before[0], "event_id": "bad", "status": "vanished"}
-    history = History(settings)
+    queries = Queries(settings)
     async with analytics(settings):
         await produce(settings.kafka.bootstrap, [*before, bad, *after])
-        await eventually(lambda: _is(counted(history, campaign), len(before) + len(after)))
+        await eventually(lambda: _is(counted(queries, campaign), len(before) + len(after)))
         letter = await asyncio.wait_for(dead_letter(settings.kafka.bootstrap, campaign), 60)
-    await history.close()
+    await queries.close()
 
     assert (letter.topic, letter.field, letter.role) == (topics.LIFECYCLE, "status", "analytics")
     assert "vanished" in letter.reason
@@ -201,7 +202,7 @@ async def test_while_clickhouse_is_away_nothing_is_committed_and_afterwards_noth
     url = f"clickhouse://{USER}:secret@127.0.0.1:{port}/notify"
     settings = settings.model_copy(update={"clickhouse": ClickHouse(url=url)})
     events = [event for number in range(50) for event in journey(campaign, number)]
-    history = History(settings)
+    queries = Queries(settings)
 
     async def tried_in_vain() -> bool:
         return (registry.get_sample_value("tocsin_analytics_retries_total") or 0) >= 2
@@ -215,30 +216,30 @@ async def test_while_clickhouse_is_away_nothing_is_committed_and_afterwards_noth
         await eventually(tried_in_vain)
         assert await committed_offsets(settings) == committed
         async with clickhouse(tmp_path / "server", port):
-            await eventually(lambda: _is(counted(history, campaign), len(events)))
+            await eventually(lambda: _is(counted(queries, campaign), len(events)))
             await eventually(lambda: _is(lag(settings), 0))
-            await assert_views_equal_a_count_by_hand(history, campaign, events)
+            await assert_views_equal_a_count_by_hand(queries, campaign, events)
             await running.aclose()
-    await history.close()
+    await queries.close()
 
 
 async def test_a_sink_killed_in_the_middle_of_inserts_loses_and_doubles_nothing(
     settings: Settings, campaign: str
 ) -> None:
     events = [event for number in range(2_000) for event in journey(campaign, number)]
-    history = History(settings)
+    queries = Queries(settings)
     producing = asyncio.create_task(produce(settings.kafka.bootstrap, twice(events, random.Random(2))))
     for part in (1, 2):
         async with worker(settings) as process:
-            await eventually(lambda part=part: _above(counted(history, campaign), part * len(events) // 4))
+            await eventually(lambda part=part: _above(counted(queries, campaign), part * len(events) // 4))
             process.kill()
         assert await process.wait() == -signal.SIGKILL
     await producing
     async with worker(settings):
-        await eventually(lambda: _is(counted(history, campaign), len(events)))
+        await eventually(lambda: _is(counted(queries, campaign), len(events)))
         await eventually(lambda: _is(lag(settings), 0))
-        await assert_views_equal_a_count_by_hand(history, campaign, events)
-    await history.close()
+        await assert_views_equal_a_count_by_hand(queries, campaign, events)
+    await queries.close()
 
 
 @asynccontextmanager

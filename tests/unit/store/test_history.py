@@ -1,14 +1,13 @@
 """What the gateway and the command line are told of the past."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver import AsyncClient
 
 from app.config import Settings
-from app.store.clickhouse import History, Limits, QueryRefused, Unavailable, connect
+from app.store.clickhouse import History, Unavailable, connect
 from app.store.embedded import embedded_clickhouse
 from app.store.migrations import migrate
 from schemas.instants import rfc3339
@@ -99,71 +98,6 @@ async def test_a_cursor_of_somebody_else_is_refused(history: History) -> None:
     for cursor in ("", "nonsense", "W10", "é"):
         with pytest.raises(ValueError, match="cursor"):
             await history.events("n", cursor=cursor)
-
-
-async def test_a_query_answers_with_columns_types_and_rows(history: History, client: AsyncClient) -> None:
-    await store(client, event("accepted"))
-
-    answer = await history.query("SELECT user_id, occurred_at FROM lifecycle -- a comment;\n;")
-
-    assert (answer.columns, answer.types) == (("user_id", "occurred_at"), ("String", "DateTime64(3, 'UTC')"))
-    assert answer.rows == [["u", rfc3339(T0)]]
-    assert not answer.truncated
-
-
-async def test_a_query_is_cut_at_its_limit_and_says_so(history: History) -> None:
-    answer = await history.query("SELECT number FROM numbers(100000)", Limits(rows=10))
-
-    assert len(answer.rows) == 10
-    assert answer.truncated
-
-
-READING = (
-    "SHOW TABLES",
-    "DESCRIBE lifecycle",
-    "EXPLAIN SELECT 1",
-    "EXISTS TABLE lifecycle",
-    "WITH 1 AS x SELECT x",
-    "(SELECT 1) UNION ALL (SELECT 2)",
-    "SELECT 'file(1) INTO OUTFILE' AS `file()`",
-)
-MORE_THAN_READING = (
-    "INSERT INTO lifecycle (event_id) VALUES ('x')",
-    "DROP TABLE lifecycle",
-    "SELECT 1; DROP TABLE lifecycle",
-    "KILL QUERY WHERE 1",
-    "SET readonly = 0",
-    "SELECT 1 SETTINGS max_execution_time = 0",
-    "SELECT file('/etc/passwd')",
-    "SELECT `file`/**/('/etc/passwd')",
-    "SELECT * FROM file('/etc/passwd', 'LineAsString')",
-    "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
-    "SELECT 1 INTO/**/OUTFILE '/tmp/tocsin-must-not-be-there'",
-    "SELECT * FROM eval('SELECT 1')",
-    "SELECT sum(number) FROM numbers(1000000000000)",
-    "nonsense",
-    "",
-)
-
-
-async def allowed(history: History, statements: Sequence[str], limits: Limits) -> list[str]:
-    """Those that are not refused."""
-    passed = []
-    for sql in statements:
-        with suppress(QueryRefused):
-            await history.query(sql, limits)
-            passed.append(sql)
-    return passed
-
-
-async def test_statements_that_only_read_are_allowed(history: History) -> None:
-    assert await allowed(history, READING, Limits()) == list(READING)
-
-
-async def test_statements_that_do_more_or_take_too_much_are_refused(history: History) -> None:
-    assert await allowed(history, MORE_THAN_READING, Limits(seconds=1)) == []
-    assert not Path("/tmp/tocsin-must-not-be-there").exists()
-    assert (await history.query("SELECT count() FROM lifecycle")).rows == [[0]]
 
 
 async def test_reads_go_on_after_the_role_was_restarted(tmp_path: Path) -> None:
