@@ -12,6 +12,11 @@ from app.api.problems import Problem
 from app.config import ApiKey, Jwt
 from app.config.sections import Scope
 
+#: By so much clocks may differ.
+_LEEWAY_S = 60
+#: What verifying a token can raise: PyJWT checks less of what a claim holds than it then relies on.
+_UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -117,7 +122,7 @@ class Callers:
 
     def _service(self, key_id: str, credential: str) -> Service:
         key = self._api_keys.get(key_id)
-        given = hashlib.sha256(credential.encode()).hexdigest()
+        given = hashlib.sha256(credential.encode(errors="surrogateescape")).hexdigest()
         # An unknown id takes the comparison's time too.
         matches = hmac.compare_digest(given, key.sha256 if key else "0" * 64)
         if key is None or not matches:
@@ -134,9 +139,10 @@ class Callers:
                 algorithms=list(self._tokens.algorithms),
                 audience=self._tokens.audience,
                 issuer=self._tokens.issuer,
-                options={"require": ["sub"], "verify_aud": self._tokens.audience is not None},
+                leeway=_LEEWAY_S,
+                options={"require": ["sub", "exp"], "verify_aud": self._tokens.audience is not None},
             )
-        except jwt.PyJWTError as error:
+        except _UNREADABLE as error:
             raise _unauthorized(f"the token is not accepted: {type(error).__name__}") from error
         return User(claims["sub"])
 

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from app.config.values import PerSecond, Port, SafeUrl, Seconds, Section
+from app.config.values import PerSecond, Port, SafeUrl, Seconds, Section, Sender
 from schemas.words import Provider
 
 
@@ -50,7 +50,7 @@ class Ses(ProviderSettings):
 
     endpoint_url: SafeUrl | None = None
     region: str
-    from_: str = Field(alias="from")
+    from_: Sender = Field(alias="from")
     configuration_set: str | None = None
     webhook_topic_arns: tuple[str, ...] = ()
     webhook_cert_hosts: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class SendGrid(ProviderSettings):
     base_url: SafeUrl = "https://api.sendgrid.com"
     api_key: SecretStr
     webhook_public_key: str | None = None
-    from_: str = Field(alias="from")
+    from_: Sender = Field(alias="from")
 
 
 class Twilio(ProviderSettings):

@@ -14,6 +14,9 @@ from schemas.topics import KEPT_DAYS
 
 _SHORTEST_RETENTION_S = 3600.0
 
+#: Of a shared secret (RFC 7518, 3.2: as long as what HS256 makes).
+_LEAST_SECRET_BYTES = 32
+
 Scope = Literal["send", "campaign", "read", "admin"]
 
 
@@ -143,6 +146,10 @@ class Jwt(Section):
             raise ValueError("algorithms: none is not accepted")
         if self.jwks_url and any(name.startswith("HS") for name in self.algorithms):
             raise ValueError("algorithms: HS* needs a secret, not a jwks_url")
+        if self.jwks_url and not self.audience:
+            raise ValueError("audience is required with jwks_url: the issuer makes tokens for others, too")
+        if self.secret is not None and len(self.secret.get_secret_value().encode()) < _LEAST_SECRET_BYTES:
+            raise ValueError(f"secret: must be at least {_LEAST_SECRET_BYTES} bytes long")
         return self
 
 

@@ -2,11 +2,20 @@
 
 import ipaddress
 import re
-from typing import Annotated
+import unicodedata
+from email import policy
+from email.errors import HeaderParseError
+from email.header import Header
+from email.utils import formataddr
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from app.domain.addresses import parse_email
+
+#: The longest encoded word there may be (RFC 2047).
+_ENCODED_WORD = 75
 _SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -49,9 +58,31 @@ def _safe_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def sender(text: str) -> str:
+    """One mailbox as it stands in mail's From: the display name as RFC 2047 has it, the domain in ASCII."""
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
+        raise ValueError("holds a line break or another control character")
+    wrong = ValueError('must be one mail address, such as "shop@example.com" or "The Shop <shop@example.com>"')
+    try:
+        header: Any = policy.default.header_factory("From", text)
+        boxes, groups, defects = header.addresses, header.groups, header.defects
+    except (ValueError, IndexError, AttributeError, RecursionError, HeaderParseError) as error:
+        raise wrong from error
+    if defects or len(boxes) != 1 or groups[0].display_name is not None:
+        raise wrong
+    address, name = parse_email(boxes[0].addr_spec), boxes[0].display_name
+    if address is None or any(unicodedata.category(character) == "Cc" for character in name):
+        raise wrong
+    if name.isascii():
+        return formataddr((name, address))
+    return f"{Header(name, 'utf-8').encode(linesep='', maxlinelen=_ENCODED_WORD)} <{address}>"
+
+
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 PerSecond = Annotated[float, BeforeValidator(per_second), Field(gt=0)]
 SafeUrl = Annotated[str, AfterValidator(_safe_url)]
+#: Whom mail comes from.
+Sender = Annotated[str, AfterValidator(sender)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrAny = Annotated[int, Field(ge=0, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]

@@ -87,11 +87,9 @@ class Ses:
         """Builds the client; nothing is called yet.
 
         Raises:
-            ValueError: the sender holds control characters, or the authorities can't be read.
+            ValueError: the authorities can't be read.
         """
         given = self._settings
-        if _CONTROL.search(given.from_):
-            raise ValueError("providers.ses.from: holds control characters")
         tls_context(given.ca_file)
         config = AioConfig(
             http_session_cls=_Session,

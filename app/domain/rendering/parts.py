@@ -11,7 +11,9 @@ from schemas.config import Parts, Template, TemplateVersion
 from schemas.requests import Content
 from schemas.words import Channel
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: All that some channel, mail client or phone takes for the end of a line (Unicode, "Newline Guidelines").
+_BREAK = re.compile(r"\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 #: Parts that are one line: a header, a heading, an address.
 _ONE_LINE = frozenset(("title", "subject", "url", "image"))
@@ -106,17 +108,16 @@ def choose_variant(template: Template, user_id: str) -> str | None:
 
 
 def best_locale(locales: Mapping[str, Parts], wanted: str | None) -> str:
-    """The locale itself, else its language, else another of that language, else ``default``, else the first."""
+    """By lookup (RFC 4647, 3.4): the locale itself, else what is left of it without its last subtags, one by one, else
+    ``default``, else the first."""
     by_tag = {_tag(name): name for name in reversed(list(locales))}
-    if wanted:
-        tag = _tag(wanted)
-        language = tag.split("-")[0]
-        for candidate in (tag, language):
-            if candidate in by_tag:
-                return by_tag[candidate]
-        for name in locales:
-            if _tag(name).split("-")[0] == language:
-                return name
+    subtags = _tag(wanted).split("-") if wanted else []
+    while subtags:
+        if (found := by_tag.get("-".join(subtags))) is not None:
+            return found
+        subtags.pop()
+        if subtags and len(subtags[-1]) == 1:
+            subtags.pop()  # what it introduces is gone
     return by_tag.get("default") or next(iter(locales))
 
 
@@ -143,7 +144,9 @@ def _sources(template: Template) -> Iterator[tuple[str, str, bool]]:
 
 
 def _cleaned(part: str, text: str) -> str:
-    """Without control characters; what is one line is one line, whatever came with the data."""
+    """Without control characters, and with one kind of line break; what is one line is one line, whatever came with
+    the data."""
+    text = _BREAK.sub("\n", text)
     if part in _ONE_LINE:
         return " ".join(_CONTROLS.sub(" ", text).split())
-    return _CONTROLS.sub(lambda control: control[0] if control[0] in "\n\t" else "", text)
+    return _CONTROLS.sub("", text)

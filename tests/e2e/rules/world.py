@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -179,7 +180,9 @@ class World:
     async def api(self, method: str, path: str, as_user: Person | None = None, key: str = "admin", **body: Any) -> Any:
         """An HTTP call by a service, or by a user's own app; returns the answer's body."""
         state = self.system.state
-        token = jwt.encode({"sub": as_user.user_id}, state.jwt_secret) if as_user else state.api_keys[key]
+        token = state.api_keys[key]
+        if as_user:
+            token = jwt.encode({"sub": as_user.user_id, "exp": time.time() + 3600}, state.jwt_secret)
         headers = {"Authorization": f"Bearer {token}"}
         url = state.gateway_url + path
         async with self._session.request(method, url, headers=headers, json=body or None) as response:

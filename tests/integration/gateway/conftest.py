@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ class Caller:
         return Caller(self.session, self.url, {"Authorization": f"Bearer {KEYS[name][0]}"})
 
     def user(self, user_id: str) -> "Caller":
-        token = jwt.encode({"sub": user_id}, JWT_SECRET, algorithm="HS256")
+        token = jwt.encode({"sub": user_id, "exp": time.time() + 3600}, JWT_SECRET, algorithm="HS256")
         return Caller(self.session, self.url, {"Authorization": f"Bearer {token}"})
 
     async def __call__(

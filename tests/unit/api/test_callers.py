@@ -38,7 +38,9 @@ def callers(**jwt_settings: Any) -> Callers:
 
 
 def token(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
-    return jwt.encode({"sub": "ada", **claims}, secret, algorithm=algorithm)
+    """One that is good for a minute, unless the claims say otherwise; None leaves a claim out."""
+    said = {"sub": "ada", "exp": int(time.time()) + 60, **claims}
+    return jwt.encode({name: value for name, value in said.items() if value is not None}, secret, algorithm=algorithm)
 
 
 async def refusal(who: Callers, credential: str | None, access: Access, user_id: str | None = None) -> int:
@@ -110,15 +112,40 @@ async def test_users_may_not_use_what_is_for_services(access: Access) -> None:
     [
         token("another-secret-that-is-long-enough-too"),
         token(algorithm="HS384"),
-        token(exp=int(time.time()) - 60),
-        jwt.encode({"name": "ada"}, SECRET),
-        jwt.encode({"sub": "ada"}, "", algorithm="none"),
+        token(exp=int(time.time()) - 62),
+        token(exp=None),
+        token(nbf=int(time.time()) + 120),
+        token(iat=int(time.time()) + 120),
+        token(sub=None),
+        jwt.encode({"sub": "ada", "exp": 9**10}, "", algorithm="none"),
         token()[:-2] + "xx",
+        *(
+            token(**{claim: odd})
+            for claim in ("exp", "nbf", "iat")
+            for odd in ("soon", [], {}, float("inf"), True, -1)
+            if not (odd in (True, -1) and claim != "exp")
+        ),
+        *(token(sub=odd) for odd in (7, [], {}, True)),
+        "\udcff.\udcff.\udcff",
+        "e30.e30.e30",
+        "..",
+        "a" * 5000 + "." + "b" * 5000 + ".c",
     ],
-    ids=["another secret", "another algorithm", "expired", "no sub", "unsigned", "tampered"],
+    ids=lambda credential: str(len(credential)),
 )
 async def test_tokens_that_do_not_verify_are_401(credential: str) -> None:
     assert await refusal(callers(), credential, OWN, "ada") == 401
+
+
+@pytest.mark.parametrize("claims", [{"exp": -50}, {"nbf": 50}, {"iat": 50}, {"exp": -50, "nbf": 50, "iat": 50}])
+async def test_clocks_may_differ_by_a_minute(claims: dict[str, int]) -> None:
+    at = {claim: int(time.time()) + off for claim, off in claims.items()}
+    assert await callers().admit(f"Bearer {token(**at)}", OWN, "ada") == User("ada")
+
+
+@pytest.mark.parametrize("credential", ["shop.\udcff", "\udcff", "\udcff.\udcff"])
+async def test_a_key_that_is_no_text_is_401(credential: str) -> None:
+    assert await refusal(callers(), credential, SEND) == 401
 
 
 async def test_audience_and_issuer_are_checked_where_they_are_set() -> None:

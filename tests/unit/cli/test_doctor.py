@@ -10,12 +10,36 @@ from app.cli import build
 from app.cli.doctor import providers
 from app.config import Settings
 from app.dev.ports import free_port
+from app.providers.registry import CLIENTS
+
+#: The least settings of each provider.
+SETTINGS = {
+    "apns": {"key_file": "/dev/null", "key_id": "k", "team_id": "t", "topic": "com.example"},
+    "fcm": {"service_account_file": "/dev/null"},
+    "webpush": {"vapid_private_key": "k", "subject": "mailto:ops@example.com"},
+    "ses": {"region": "x", "from": "shop@example.com"},
+    "sendgrid": {"api_key": "k", "from": "shop@example.com"},
+    "twilio": {"account_sid": "AC1", "auth_token": "t", "from": "+442071838750"},
+    "vonage": {"api_key": "k", "api_secret": "s", "from": "Shop"},
+    "sns": {"region": "x"},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_provider_that_has_settings_is_used_only_if_it_has_a_client(name: str) -> None:
+    settings = Settings.load({f"TOCSIN_PROVIDERS__{name.upper()}": json.dumps(SETTINGS[name])})
+    findings = {finding.check.removeprefix("provider "): finding for finding in providers(settings)}
+    mine = findings.pop(name)
+
+    assert mine.ok is (name in CLIENTS)
+    assert mine.found == ("configured" if name in CLIENTS else "has settings, but this version can't use it")
+    assert bool(mine.remedy) is not mine.ok
+    assert {other.found for other in findings.values()} == {"not used"}
 
 
 def test_a_provider_without_settings_is_not_used_and_not_wrong() -> None:
-    findings = {finding.check: finding for finding in providers(Settings.load({"TOCSIN_PROVIDERS__SNS__REGION": "x"}))}
+    findings = {finding.check: finding for finding in providers(Settings.load({}))}
 
-    assert (findings["provider sns"].ok, findings["provider sns"].found) == (True, "configured")
     assert (findings["provider apns"].ok, findings["provider apns"].found) == (None, "not used")
     assert len(findings) == 8
 

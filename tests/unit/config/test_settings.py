@@ -1,10 +1,16 @@
 """Settings are read from a file and the environment alone, and refused with the name of the key."""
 
+import json
+from email.header import decode_header, make_header
+from email.utils import getaddresses
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.config import ConfigError, Settings
+from app.config.values import sender
 
 TWILIO = """
 [providers.twilio]
@@ -73,6 +79,8 @@ def test_lists_and_tables_come_from_the_environment_as_json() -> None:
         ({"TOCSIN_KAFKA__SECURITY_PROTOCOL": "SASL_SSL"}, "kafka: sasl_username and sasl_password are required"),
         ({"TOCSIN_INSTANCE": "../x"}, "instance: malformed"),
         ({"TOCSIN_AUTH__JWT__AUDIENCE": "x"}, "auth.jwt: exactly one of secret and jwks_url"),
+        ({"TOCSIN_AUTH__JWT__SECRET": "x" * 31}, "auth.jwt: secret: must be at least 32 bytes long"),
+        ({"TOCSIN_AUTH__JWT__JWKS_URL": "https://x.example"}, "auth.jwt: audience is required with jwks_url"),
         ({"TOCSIN_CONFIG": "/no/such.toml"}, "TOCSIN_CONFIG: can't read /no/such.toml"),
     ],
 )
@@ -161,3 +169,58 @@ def test_kafka_clients_get_sasl_only_when_asked_for() -> None:
     assert plain == {"bootstrap_servers": "a:1,b:2", "security_protocol": "PLAINTEXT"}
     assert (sasl["sasl_plain_username"], sasl["sasl_plain_password"]) == ("u", "p")
     assert sasl["ssl_context"].check_hostname
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("shop@example.com", "shop@example.com"),
+        ("<shop@Example.COM>", "shop@example.com"),
+        ("The Shop <shop@example.com>", "The Shop <shop@example.com>"),
+        ('"Shop, Inc." <shop@example.com>', '"Shop, Inc." <shop@example.com>'),
+        ("shop@bücher.example", "shop@xn--bcher-kva.example"),
+        ("Müller <shop@straße.example>", "=?utf-8?q?M=C3=BCller?= <shop@xn--strae-oqa.example>"),
+        ("=?utf-8?q?M=C3=BCller?= <shop@example.com>", "=?utf-8?q?M=C3=BCller?= <shop@example.com>"),
+    ],
+)
+def test_whom_mail_comes_from_is_written_as_mail_needs_it(text: str, said: str) -> None:
+    assert sender(text) == said
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=120))
+def test_any_display_name_is_written_in_ascii_and_read_back(name: str) -> None:
+    quoted = name.replace("\\", "").replace('"', "")
+    said = sender(f'"{quoted}" <shop@example.com>')
+
+    assert said.isascii()
+    assert all(len(word) <= 75 for word in said.split() if word.startswith("=?"))
+    [(shown, address)] = getaddresses([said])
+    assert address == "shop@example.com"
+    if not name.isascii():
+        assert str(make_header(decode_header(shown))).split() == quoted.split()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "shop",
+        "shop@localhost",
+        "The Shop",
+        "The Shop <>",
+        "shop@example.com, other@example.com",
+        "The Shop <shop@example.com>, <other@example.com>",
+        "Team: shop@example.com;",
+        "undisclosed-recipients:;",
+        "shop@example.com\r\nBcc: eve@example.com",
+        "The Shop\n <shop@example.com>",
+        "The\u2028Shop <shop@example.com>",
+        "=?utf-8?q?a=0D=0Ab?= <shop@example.com>",
+        "The Shop <shop@example.com> and more",
+        "shöp@example.com",
+        "Shop <@relay.example:shop@example.com>",
+    ],
+)
+def test_what_is_not_one_sender_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^providers\.ses\.from: "):
+        Settings.load({"TOCSIN_PROVIDERS__SES": json.dumps({"region": "x", "from": text})})

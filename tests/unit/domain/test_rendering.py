@@ -1,10 +1,13 @@
 """Rendering: the right parts in the right language, and no template that hangs, grows or looks where it shouldn't."""
 
 import resource
+import unicodedata
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.rendering import (
     RenderError,
@@ -15,6 +18,7 @@ from app.domain.rendering import (
     render_content,
     variables_of,
 )
+from app.domain.rendering.parts import best_locale
 from schemas.config import Template, TemplateVersion
 from schemas.requests import Content
 from schemas.words import Channel
@@ -107,15 +111,36 @@ def test_only_html_is_escaped() -> None:
         ("de_at", "de-AT"),
         ("de-CH", "de"),
         ("de", "de"),
-        ("pt", "pt-BR"),
-        ("pt-PT", "pt-BR"),
+        ("pt-BR", "pt-BR"),
+        ("pt", "default"),
+        ("pt-PT", "default"),
+        ("zh-Hant-TW", "zh-Hant"),
+        ("ZH_HANT_tw", "zh-Hant"),
+        ("zh-Hant-HK-x-private", "zh-Hant"),
+        ("zh-Hans-CN", "zh-Hans-CN"),
+        ("zh-Hans", "default"),
+        ("zh-TW", "default"),
+        ("zh", "default"),
+        ("de-1996-u-co-phonebk", "de"),
+        ("de-AT-a-b-c", "de-AT"),
+        ("x-de", "default"),
+        ("i-de", "default"),
         ("fr", "default"),
+        ("", "default"),
         (None, "default"),
     ],
 )
-def test_the_locale_is_the_exact_one_else_its_language_else_the_default(wanted: str | None, said: str) -> None:
-    locales = {name: {"body": name} for name in ("en", "de", "de-AT", "pt-BR", "default")}
-    assert shown({"sms": locales}, "sms", locale=wanted) == {"body": said}
+def test_the_locale_is_found_subtag_by_subtag_else_it_is_the_default(wanted: str | None, said: str) -> None:
+    locales = {name: {"body": name} for name in ("en", "de", "de-AT", "pt-BR", "zh-Hans-CN", "zh_Hant", "default")}
+    assert shown({"sms": locales}, "sms", locale=wanted) == {"body": said.replace("zh-Hant", "zh_Hant")}
+
+
+@given(st.lists(st.text("abcXYZ019", min_size=1, max_size=4), min_size=1, max_size=5), st.data())
+def test_a_locale_is_never_shown_to_who_asked_for_another(subtags: list[str], data: st.DataObject) -> None:
+    wanted = "-".join(subtags)
+    others = data.draw(st.lists(st.text("abcXYZ019-", min_size=1, max_size=9), max_size=6))
+    chosen = best_locale({name: {} for name in (*others, "default")}, wanted).lower()
+    assert chosen == "default" or f"{wanted.lower()}-".startswith(f"{chosen}-")
 
 
 def test_without_a_default_the_first_locale_is_shown() -> None:
@@ -141,6 +166,38 @@ def test_headings_are_one_line_and_control_characters_are_gone_whatever_the_data
         "subject": "Hi Ann Bcc: eve@example.com [31m 👩‍🚀",
         "text": "Hi Ann\nBcc: eve@example.com[31m 👩‍🚀",
     }
+
+
+BREAKS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+PARTS: dict[Channel, tuple[str, ...]] = {
+    "push": ("title", "body", "url", "image"),
+    "email": ("subject", "html", "text"),
+    "sms": ("body",),
+    "in_app": ("title", "body", "url", "image"),
+}
+
+
+@pytest.mark.parametrize("line_break", BREAKS, ids=ascii)
+@pytest.mark.parametrize("channel", PARTS)
+def test_every_line_break_is_one_on_every_channel_and_joins_no_words(channel: Channel, line_break: str) -> None:
+    text = f"one{line_break}two"
+    by_template = shown({channel: {"en": dict.fromkeys(PARTS[channel], "{{ x }}")}}, channel, {"x": text})
+    assert isinstance(by_template, dict)
+    content = Content(title=text, body=text, subject=text, html=text, url=text, image=text)
+
+    for parts in (by_template, render_content(content, channel)):
+        one_line = {"title", "subject", "url", "image"}
+        assert parts == {part: "one two" if part in one_line else "one\ntwo" for part in parts}
+
+
+@given(st.text())
+def test_no_part_holds_a_control_character_and_no_line_holds_a_break(text: str) -> None:
+    for channel in PARTS:
+        for part, cleaned in render_content(Content(title=text, body=text, html=text), channel).items():
+            allowed = "" if part in ("title", "subject") else "\n\t"
+            controls = {character for character in cleaned if unicodedata.category(character) in ("Cc", "Zl", "Zp")}
+            assert controls <= set(allowed)
+            assert len(cleaned.splitlines()) <= cleaned.count("\n") + 1
 
 
 def test_a_variable_that_is_not_there_is_an_error_that_names_it() -> None:
