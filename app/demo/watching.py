@@ -6,8 +6,8 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from aiokafka import AIOKafkaConsumer
 
+from app.kafka.consumers import LogConsumer
 from schemas.topics import DEAD, LIFECYCLE
 
 _PAGE = 5_000
@@ -17,9 +17,7 @@ class LogWatch:
     """Collects the lifecycle events and dead letters that are written from now on."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._consumer = AIOKafkaConsumer(
-            LIFECYCLE, DEAD, bootstrap_servers=bootstrap, group_id=None, fetch_max_wait_ms=100
-        )
+        self._consumer = LogConsumer(LIFECYCLE, DEAD, bootstrap_servers=bootstrap, group_id=None, fetch_max_wait_ms=100)
         self._task: asyncio.Task[None] | None = None
         self.events: list[dict[str, Any]] = []
         self.dead: list[dict[str, Any]] = []

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from app.kafka.consumers import LogConsumer
 from app.ports import LogRecord
 from app.simulate.recorded import open_reader
 from schemas.commands import UserErase, read_command
@@ -62,7 +63,7 @@ class ErasuresFollower:
         self.erasures = Erasures()
         self._options = client_options
         self._places = [TopicPartition(COMMANDS, number) for number in range(partitions)]
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: LogConsumer | None = None
 
     async def start(self) -> None:
         self._consumer = await open_reader(self._options)

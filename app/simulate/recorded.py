@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from app.kafka.consumers import LogConsumer
 from schemas.topics import COMMANDS, EVENT_TOPICS, EVENTS, EVENTS_BULK, EVENTS_CRITICAL, RECEIPTS
 
 #: At the same time, what comes first (as a runner draws).
@@ -35,7 +36,7 @@ class Recorded:
     def __init__(self, client_options: Mapping[str, Any], partitions: int, from_ms: int, to_ms: int) -> None:
         self._options = client_options
         self._from_ms, self._to_ms = from_ms, to_ms
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: LogConsumer | None = None
         self._spans: dict[TopicPartition, Span] = {}
         self._partitions = partitions
 
@@ -94,9 +95,9 @@ class Recorded:
             yield now, waiting[place].popleft()
 
 
-async def open_reader(client_options: Mapping[str, Any]) -> AIOKafkaConsumer:
+async def open_reader(client_options: Mapping[str, Any]) -> LogConsumer:
     """A started consumer of no group."""
-    consumer = AIOKafkaConsumer(**client_options, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = LogConsumer(**client_options, group_id=None, auto_offset_reset="earliest")
     try:
         await consumer.start()
     except BaseException:
@@ -106,7 +107,7 @@ async def open_reader(client_options: Mapping[str, Any]) -> AIOKafkaConsumer:
 
 
 async def _fill(
-    consumer: AIOKafkaConsumer,
+    consumer: LogConsumer,
     dry: list[TopicPartition],
     waiting: Mapping[TopicPartition, deque[ConsumerRecord]],
     spans: Mapping[TopicPartition, Span],

@@ -2,12 +2,14 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from sys import maxsize
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from app.kafka.consumers import LogConsumer
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
 from schemas.topics import DEAD
@@ -35,7 +37,7 @@ class DeadLetters:
         Raises ValueError for a cursor that isn't one of ours.
         """
         before = _ends_in(cursor)
-        consumer = AIOKafkaConsumer(DEAD, **self._options, group_id=None, enable_auto_commit=False)
+        consumer = LogConsumer(DEAD, **self._options, group_id=None)
         await consumer.start()
         try:
             return await _page(consumer, limit, before)
@@ -43,26 +45,40 @@ class DeadLetters:
             await consumer.stop()
 
 
-async def _page(
-    consumer: AIOKafkaConsumer, limit: int, before: Mapping[int, int] | None
-) -> tuple[list[Letter], str | None]:
+async def _page(consumer: LogConsumer, limit: int, before: Mapping[int, int] | None) -> tuple[list[Letter], str | None]:
     partitions = sorted(consumer.assignment())
     starts = await consumer.beginning_offsets(partitions)
     ends = await consumer.end_offsets(partitions)
     if before is not None:
         ends = {at: min(end, before.get(at.partition, end)) for at, end in ends.items()}
-    found: list[ConsumerRecord] = []
-    for at in partitions:
-        found += await _last(consumer, at, max(starts[at], ends[at] - limit), ends[at])
-    found.sort(key=lambda record: (record.timestamp, record.partition, record.offset), reverse=True)
-    page = found[:limit]
-    left = {at.partition: end for at, end in ends.items()}
-    left |= {record.partition: record.offset for record in page}
-    more = any(left[at.partition] > start for at, start in starts.items())
-    return [letter for record in page if (letter := _letter(record))], _cursor(left) if more else None
+    more, page = True, list[ConsumerRecord]()
+    while more and not page:  # (offsets need not have records)
+        page, ends = await _newest(consumer, limit, starts, ends)
+        more = any(ends[at] > start for at, start in starts.items())
+    letters = [letter for record in page if (letter := _letter(record))]
+    return letters, _cursor({at.partition: end for at, end in ends.items()}) if more else None
 
 
-async def _last(consumer: AIOKafkaConsumer, at: TopicPartition, start: int, end: int) -> list[ConsumerRecord]:
+async def _newest(
+    consumer: LogConsumer, limit: int, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> tuple[list[ConsumerRecord], dict[TopicPartition, int]]:
+    """The newest records before these ends, and the ends of what is left."""
+    left = {at: max(starts[at], end - limit) for at, end in ends.items()}
+    found: list[tuple[int, int, int, ConsumerRecord]] = []
+    for at, end in ends.items():
+        moment = maxsize  # (a partition's letters stay in its order, whatever their clocks said)
+        for record in reversed(await _last(consumer, at, left[at], end)):
+            moment = min(moment, record.timestamp)
+            found.append((moment, record.partition, record.offset, record))
+    found.sort(key=lambda one: one[:3], reverse=True)
+    page, older = [one[3] for one in found[:limit]], [one[3] for one in found[limit:]]
+    for record in older:
+        at = TopicPartition(record.topic, record.partition)
+        left[at] = max(left[at], record.offset + 1)
+    return page, left
+
+
+async def _last(consumer: LogConsumer, at: TopicPartition, start: int, end: int) -> list[ConsumerRecord]:
     consumer.seek(at, start)
     records: list[ConsumerRecord] = []
     while await consumer.position(at) < end:

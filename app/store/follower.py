@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from app.kafka.consumers import LogConsumer
 from app.ports import LogRecord
 
 log = structlog.get_logger(__name__)
@@ -67,7 +68,7 @@ class TopicFollower:
         async with asyncio.timeout(timeout_s), self._moved:
             await self._moved.wait_for(lambda: self._position > offset)
 
-    async def _caught_up(self) -> AIOKafkaConsumer:
+    async def _caught_up(self) -> LogConsumer:
         consumer = await self._open()
         try:
             end = (await consumer.end_offsets([self._partition]))[self._partition]
@@ -78,10 +79,8 @@ class TopicFollower:
             raise
         return consumer
 
-    async def _open(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
-            **self._options, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+    async def _open(self) -> LogConsumer:
+        consumer = LogConsumer(**self._options, group_id=None, auto_offset_reset="earliest")
         await consumer.start()
         try:
             if self._topic not in await consumer.topics():
@@ -93,7 +92,7 @@ class TopicFollower:
             raise
         return consumer
 
-    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+    async def _poll(self, consumer: LogConsumer) -> None:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)
         for records in fetched.values():
             for record in records:
@@ -104,7 +103,7 @@ class TopicFollower:
             self._position = await consumer.position(self._partition)
             self._moved.notify_all()
 
-    async def _follow(self, consumer: AIOKafkaConsumer | None) -> None:
+    async def _follow(self, consumer: LogConsumer | None) -> None:
         while True:
             try:
                 consumer = consumer or await self._open()

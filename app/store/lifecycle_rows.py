@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from app.kafka.records import Unreadable
 from app.ports import LogRecord
-from schemas.decode import Invalid
+from schemas.decode import Invalid, Undecodable
 from schemas.instants import parse_ms
 from schemas.lifecycle import LifecycleEvent, read_lifecycle
 
@@ -49,6 +50,9 @@ def read_rows(records: Iterable[Record]) -> tuple[list[Row], list[tuple[Record, 
     refused: list[tuple[Record, Invalid]] = []
     empty = 0
     for record in records:
+        if isinstance(record, Unreadable):
+            refused.append((record, Undecodable(record.reason)))
+            continue
         if record.value is None:
             empty += 1
             continue

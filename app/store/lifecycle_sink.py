@@ -9,12 +9,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from app.kafka.consumers import LogConsumer
 from app.ports import Publisher
 from app.store.clickhouse import Unavailable
 from app.store.lifecycle_rows import COLUMNS, Row, batch_token, read_rows
@@ -66,14 +67,13 @@ class LifecycleSink:
         dead_topic: str = topics.DEAD,
         group: str = GROUP,
     ) -> None:
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = LogConsumer(
             topic,
             **consumer_options,
             group_id=group,
             client_id=GROUP,
             # So that a restart takes up its partitions at once, without waiting for the dead member's session to end.
             group_instance_id=f"{ROLE}-{instance}",
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             # ClickHouse may be away for long; the group's heartbeat shows that we are alive.
             max_poll_interval_ms=24 * 3600 * 1000,
@@ -85,6 +85,7 @@ class LifecycleSink:
         self._topic = topic
         self._dead_topic = dead_topic
         self._client: AsyncClient | None = None
+        self._committed: dict[TopicPartition, int] = {}
         #: On the loop's clock.
         self._next_insert_at = 0.0
 
@@ -99,9 +100,8 @@ class LifecycleSink:
             ready()
             while not stop.is_set():
                 batch = await self._gather()
-                if batch and await self._persist("insert", partial(self._settle, batch), stop):
+                if not batch or await self._persist("insert", partial(self._settle, batch), stop):
                     await self._commit(batch)
-                    self._metrics.lag.set(self._lag(batch))
         finally:
             await self._consumer.stop()
             await self._disconnect()
@@ -167,8 +167,19 @@ class LifecycleSink:
             )
 
     async def _commit(self, batch: Batch) -> None:
+        """Up to the positions, which also pass what no record shows: a transaction's marker, say."""
         try:
-            await self._consumer.commit({partition: records[-1].offset + 1 for partition, records in batch.items()})
+            lag, positions = 0, {}
+            for at in self._consumer.assignment():
+                if (end := self._consumer.highwater(at)) is not None:
+                    positions[at] = await self._consumer.position(at)
+                    lag += max(0, end - positions[at])
+            for at, records in batch.items():
+                positions[at] = max(records[-1].offset + 1, positions.get(at, 0))
+            if todo := {at: to for at, to in positions.items() if self._committed.get(at) != to}:
+                await self._consumer.commit(todo)
+                self._committed |= todo
+            self._metrics.lag.set(lag)
         except KafkaError as error:
             # The rows are in; whoever reads these records again writes the same events.
             log.warning("offsets not committed", error=type(error).__name__)
@@ -182,10 +193,6 @@ class LifecycleSink:
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
-
-    def _lag(self, batch: Batch) -> int:
-        still_ours = self._consumer.assignment() & batch.keys()
-        return sum((self._consumer.highwater(at) or 0) - batch[at][-1].offset - 1 for at in still_ours)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

@@ -4,15 +4,15 @@ Completion is judged by the position reached, never by whether the record before
 have taken it.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from app.kafka.consumers import LogConsumer
 from app.streaming.journal import CLAIM, Bookmark, Entry, Fenced, valid_entries
 from app.streaming.producing import MAX_REQUEST_BYTES
 from app.streaming.stamps import Stamp, stamp_of
@@ -21,7 +21,6 @@ from app.streaming.store import PartitionStore, Reached
 log = structlog.get_logger(__name__)
 
 _BATCH_RECORDS = 10_000
-_QUIET_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +120,8 @@ class Restorer:
         """
         late: set[bytes] = set()
         for record in await self._read(self._changelogs[table], partition, start, end):
+            if record.key is None:
+                continue
             says = stamp_of(record)
             if says > stamp:
                 raise Fenced(f"{table}[{partition}] is written by another worker")
@@ -139,12 +140,13 @@ class Restorer:
             return [record async for record in _until(consumer, {tp: end})]
 
     @asynccontextmanager
-    async def _reader(self, tps: Sequence[TopicPartition]) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(
+    async def _reader(self, tps: Sequence[TopicPartition]) -> AsyncIterator[LogConsumer]:
+        consumer = LogConsumer(
             **self._options,
             group_id=None,
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
+            # Our own topics, which nobody else writes to: ours lie there whatever a stranger's transaction does.
+            isolation_level="read_uncommitted",
             max_partition_fetch_bytes=MAX_REQUEST_BYTES,
             fetch_max_wait_ms=50,
         )
@@ -157,7 +159,7 @@ class Restorer:
 
     async def _apply(
         self,
-        consumer: AIOKafkaConsumer,
+        consumer: LogConsumer,
         store: PartitionStore,
         tables: Mapping[TopicPartition, str],
         todo: Mapping[TopicPartition, int],
@@ -187,6 +189,8 @@ class Sieve:
         """What counts of the next records."""
         rows: dict[bytes, bytes | None] = {}
         for record in records:
+            if record.key is None:  # it can't be read: the row stays as it was
+                continue
             says = stamp_of(record)
             if says and says < self.stamp:
                 self.late.setdefault(record.key, record.offset)
@@ -203,55 +207,23 @@ class Sieve:
 
 
 async def _batches(
-    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]
+    consumer: LogConsumer, ends: Mapping[TopicPartition, int]
 ) -> AsyncIterator[tuple[TopicPartition, list[Any], int]]:
     """(partition, its next records, the position after them) until every end is reached."""
     left = dict(ends)
-    now = asyncio.get_running_loop().time
-    silence = Silence(now())
     while left:
         fetched = await consumer.getmany(*left, timeout_ms=200, max_records=_BATCH_RECORDS)
         for tp, records in fetched.items():
             position = await consumer.position(tp)
             yield tp, [r for r in records if r.offset < ends[tp]], min(position, ends[tp])
-            silence = Silence(now())
-        for tp in list(left):
-            if await consumer.position(tp) >= left[tp]:
+        for tp, end in list(left.items()):
+            if await consumer.position(tp) >= end:
                 del left[tp]
-        silence.hear({tp: consumer.last_poll_timestamp(tp) for tp in left})
-        if left and silence.says_that_nothing_is_left(now()):
-            # Everything up to the end has been compacted away: nothing more can come.
-            log.warning("nothing left to read before the end", topics=sorted({tp.topic for tp in left}))
-            for tp, end in left.items():
-                yield tp, [], end
-            return
+                if tp not in fetched:  # (what was left has been compacted away)
+                    yield tp, [], end
 
 
-class Silence:
-    """Time without a record. A broker that is away, slow or cut off says nothing of the log, so only answers count.
-
-    aiokafka tells when the latest answer to a fetch came. It doesn't fetch again before an answer's records were taken:
-    so of three answers without a record in between at least one was empty.
-    """
-
-    ANSWERS = 3
-
-    def __init__(self, since: float) -> None:
-        self._since = since
-        self._answers: dict[TopicPartition, set[int]] = {}
-
-    def hear(self, latest: Mapping[TopicPartition, int | None]) -> None:
-        """When the latest answer for each partition came that is still read."""
-        self._answers = {
-            tp: self._answers.get(tp, set()) | ({at_ms} if at_ms is not None else set()) for tp, at_ms in latest.items()
-        }
-
-    def says_that_nothing_is_left(self, now: float) -> bool:
-        enough = all(len(answers) >= self.ANSWERS for answers in self._answers.values())
-        return now - self._since > _QUIET_S and enough
-
-
-async def _until(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:
+async def _until(consumer: LogConsumer, ends: Mapping[TopicPartition, int]) -> AsyncIterator[Any]:
     async for _, records, _ in _batches(consumer, ends):
         for record in records:
             yield record

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.dev.broker import Broker
 from app.dev.ports import free_port
-from app.streaming import restoring
+from app.kafka.consumers import Silence
 from app.streaming.journal import CLAIM, ENTRY, Entry, encode_entry
 from app.streaming.restoring import Restorer
 from app.streaming.store import PartitionStore, block_cache
@@ -72,7 +72,7 @@ async def fill(bootstrap: str) -> int:
 async def silent_for_long(wire: Wire) -> None:
     """Longer than the silence that would be taken for an empty log; then it speaks again."""
     wire.freeze()
-    await asyncio.sleep(restoring._QUIET_S + 3)
+    await asyncio.sleep(Silence.LEAST_S + 3)
     await wire.heal()
 
 
@@ -108,17 +108,3 @@ async def test_what_is_owed_is_waited_for(wired: Wired, tmp_path: Path) -> None:
 
     assert owed.positions == {"notify_events": 7}
     store.close()
-
-
-async def test_an_end_whose_records_compaction_took_is_reached(wired: Wired) -> None:
-    """The broker answers, and has nothing more before the end."""
-    part = TopicPartition(_JOURNAL, 0)
-    async with AIOKafkaConsumer(**wired.options, fetch_max_wait_ms=50) as consumer:
-        consumer.assign([part])
-        await consumer.seek_to_beginning(part)
-        async with asyncio.timeout(_LIMIT_S):
-            batches = [batch async for batch in restoring._batches(consumer, {part: wired.claim + 5})]
-
-    assert [len(records) for _, records, _ in batches][-1] == 0
-    assert sum(len(records) for _, records, _ in batches) == 2
-    assert batches[-1][2] == wired.claim + 5

@@ -2,7 +2,6 @@
 has it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
@@ -106,9 +105,6 @@ class Reader:
 
     async def position(self, tp: TopicPartition) -> int:
         return self._positions[tp]
-
-    def last_poll_timestamp(self, tp: TopicPartition) -> float:
-        return time.time() * 1000
 
     async def getmany(self, *tps: TopicPartition, timeout_ms: int, max_records: int) -> Mapping[Any, list[Record]]:
         await asyncio.sleep(0.001 + self._chance.random() * 0.01)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from faust.app.base import App
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -57,6 +57,10 @@ RELIED_ON = {
     Fetcher._get_actions_per_node: "1dab2cf937d165d0",
     Fetcher._proc_fetch_request: "59bf948fff47eed5",
     Fetcher.fetched_records: "be4348896b9b66af",
+    # app.kafka: replaced, called, or run with other names for what they call
+    AIOKafkaConsumer.start: "2f1ba70443327538",
+    FetchResult: "d7db13f06de8248c",
+    PartitionRecords: "94aa0da0dbec8d1b",
 }
 
 

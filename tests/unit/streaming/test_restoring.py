@@ -1,7 +1,6 @@
 """Where a partition starts again: the journal's word, the group's commit, and an operator's; and when it has it all."""
 
-import asyncio
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +8,8 @@ from aiokafka import TopicPartition
 
 from app.streaming import restoring
 from app.streaming.journal import Bookmark, Entry
-from app.streaming.restoring import Committed, Owed, Silence, start_positions, within
+from app.streaming.restoring import Committed, Owed, Sieve, start_positions, within
+from app.streaming.stamps import UNSTAMPED
 
 
 def ours(offset: int) -> Committed:
@@ -46,66 +46,44 @@ def test_a_position_beyond_the_topics_end_is_its_beginning(position: int, expect
     assert within({"events": position}, {"events": (3, 10)}) == {"events": expected}
 
 
-class EmptyLog:
-    """A consumer whose partition ends at 5 and gives nothing more. ``answers``: whether the broker says so."""
+class Log:
+    """A consumer of a log that ends at 5; each poll brings the next of these records, and moves the position."""
 
-    def __init__(self, answers: bool) -> None:
-        self.answers = answers
+    def __init__(self, *polls: tuple[list[Any], int]) -> None:
+        self.polls = list(polls)
+        self.at = 0
 
     async def getmany(self, *tps: TopicPartition, timeout_ms: int, max_records: int) -> dict[Any, Any]:
-        await asyncio.sleep(0.001)
-        return {}
+        records, self.at = self.polls.pop(0)
+        return {tps[0]: records} if records else {}
 
     async def position(self, tp: TopicPartition) -> int:
-        return 2
-
-    def last_poll_timestamp(self, tp: TopicPartition) -> int | None:
-        return int(time.time() * 1000) if self.answers else None
+        return self.at
 
 
-async def read_through(log: EmptyLog) -> list[tuple[Any, Any, int]]:
-    return [batch async for batch in restoring._batches(log, {TopicPartition("changelog", 0): 5})]
+TP = TopicPartition("changelog", 0)
 
 
-async def test_what_compaction_took_from_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restoring, "_QUIET_S", 0.05)
-
-    assert await read_through(EmptyLog(answers=True)) == [(TopicPartition("changelog", 0), [], 5)]
-
-
-async def test_a_broker_that_says_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restoring, "_QUIET_S", 0.01)
-
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(read_through(EmptyLog(answers=False)), 0.3)
-
-
-TP, OTHER = TopicPartition("t", 0), TopicPartition("u", 0)
+def row(offset: int, key: bytes | None = b"k") -> Any:
+    return SimpleNamespace(offset=offset, key=key, value=b"v", headers=())
 
 
 @pytest.mark.parametrize(
-    ("answers", "now", "expected"),
+    ("polls", "expected"),
     [
-        pytest.param([1, 2, 3], 6.0, True, id="it was asked again and again, and had nothing"),
-        pytest.param([1, 2, 3], 4.0, False, id="not for long enough"),
-        pytest.param([None, None, None], 60.0, False, id="a broker that is away says nothing"),
-        pytest.param([1, 1, 1], 60.0, False, id="nor does one that has fallen silent"),
-        pytest.param([1, 1, 2], 60.0, False, id="the answer that has just come may hold records"),
+        pytest.param([([], 5)], [([], 5)], id="a hole that is all there is"),
+        pytest.param([([0], 1), ([], 5)], [([0], 1), ([], 5)], id="a hole at the end"),
+        pytest.param([([0], 5)], [([0], 5)], id="a hole that came with the last record"),
+        pytest.param([([], 0), ([], 3), ([4], 5)], [([4], 5)], id="a hole before the last record"),
+        pytest.param([([4, 5, 6], 7)], [([4], 5)], id="more than was there at the start"),
     ],
 )
-def test_only_answers_say_that_a_log_has_no_more(answers: list[int | None], now: float, expected: bool) -> None:
-    silence = Silence(0.0)
-    for at_ms in answers:
-        silence.hear({TP: at_ms})
+async def test_a_log_is_read_to_its_end_by_the_position(polls: Any, expected: Any) -> None:
+    log = Log(*[([row(n) for n in offsets], position) for offsets, position in polls])
+    batches = [(tp, records, at) async for tp, records, at in restoring._batches(log, {TP: 5})]
 
-    assert silence.says_that_nothing_is_left(now) is expected
+    assert [([r.offset for r in records], at) for _, records, at in batches] == expected
 
 
-def test_each_partition_has_to_answer_for_itself() -> None:
-    silence = Silence(0.0)
-    for at_ms in (1, 2, 3):
-        silence.hear({TP: at_ms, OTHER: 1})
-    assert not silence.says_that_nothing_is_left(60.0)
-
-    silence.hear({TP: 4})  # the other has come to its end
-    assert silence.says_that_nothing_is_left(60.0)
+def test_a_row_that_cannot_be_read_stays_as_it_was() -> None:
+    assert Sieve(UNSTAMPED).sift([row(0), row(1, None)]) == {b"k": b"v"}

@@ -1,0 +1,1 @@
+"""Reading from Kafka: whatever a broker may hold, and only what was committed."""

@@ -1,0 +1,139 @@
+"""The records of one partition as a fetch brought them: all that can be read, and in place of what can't be a mark of
+it, as a record without key and value. Whoever owns the topic writes the dead letter; everybody else passes it over, as
+any record without a value."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.structs import ConsumerRecord
+
+from app.kafka.batches import Opened, Piece, Pieces, UnreadableBatch, open_batch, readable
+from app.kafka.parsing import Parsed, parse
+from app.kafka.unpacking import Unpackable
+
+log = structlog.get_logger(__name__)
+
+#: A batch that is larger, unpacked, is read one record at a time, with bounds on each.
+_FAST_BYTES = 8 * 1024 * 1024
+
+
+class Unreadable(ConsumerRecord):  # type: ignore[misc]
+    """Stands for the offsets from ``offset`` up to ``next_offset``, which can't be read; ``reason`` says why not."""
+
+    def __init__(self, topic: str, partition: int, offset: int, next_offset: int, reason: str) -> None:
+        super().__init__(topic, partition, offset, -1, 0, None, None, None, -1, -1, ())
+        self.next_offset = next_offset
+        self.reason = reason
+
+
+class TolerantRecords(PartitionRecords):  # type: ignore[misc]
+    """aiokafka's records of one fetched partition, but no batch can keep it from those behind."""
+
+    _records: Pieces
+    next_fetch_offset: int
+
+    def _unpack_records(self) -> Iterator[ConsumerRecord]:
+        for piece in self._records:
+            yield from self._read(piece)
+
+    def _read(self, piece: Piece) -> Iterator[ConsumerRecord]:
+        try:
+            opened = open_batch(piece)
+        except UnreadableBatch as error:
+            yield from self._pass_over(piece, error)
+            return
+        batch = opened.batch
+        if not self._is_left_out(batch):
+            try:
+                reader, data = readable(opened)
+            except Unpackable as error:
+                yield from self._mark(batch.next_offset, f"a batch that {error}")
+            else:
+                yield from self._records_of(opened, reader, data)
+        # The batch's last offset stays with it when compaction has taken its last record.
+        self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+
+    def _is_left_out(self, batch: Any) -> bool:
+        """Whether it holds no records that count: a marker, or part of a transaction that was aborted."""
+        if self._isolation_level == READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._ends_aborted(batch):
+                self._aborted_producers.discard(batch.producer_id)
+            if batch.is_transactional and batch.producer_id in self._aborted_producers:
+                return True
+        return bool(batch.is_control_batch)
+
+    def _ends_aborted(self, batch: Any) -> bool:
+        try:
+            return bool(self._contains_abort_marker(batch))
+        except Exception as error:
+            log.error("a transaction's marker can't be read, taken for its end", at=str(self._tp), error=repr(error))
+            return True
+
+    def _records_of(self, opened: Opened, reader: Any, data: bytes) -> Iterator[ConsumerRecord]:
+        end, why = opened.batch.next_offset, ""
+        if opened.magic != 2 or len(data) <= _FAST_BYTES:
+            try:
+                for record in reader:
+                    if record.offset < self.next_fetch_offset:
+                        continue
+                    if record.offset >= end:
+                        break
+                    self.next_fetch_offset = record.offset + 1
+                    yield self._consumer_record(self._tp, record)
+                return
+            except Exception as error:  # whatever aiokafka raises for it
+                why = str(error)
+        if opened.magic == 2:
+            yield from self._parse(data, end)
+        else:
+            yield from self._mark(end, f"a batch whose records can't be read: {why}")
+
+    def _parse(self, data: bytes, end: int) -> Iterator[ConsumerRecord]:
+        for found in parse(data):
+            if found.offset < self.next_fetch_offset:
+                continue
+            if isinstance(found, Parsed):
+                self.next_fetch_offset = found.offset + 1
+                yield self._made(found)
+            elif found.offset < end:
+                yield from self._mark(end if found.rest else found.offset + 1, f"not a record: {found.reason}")
+
+    def _made(self, found: Parsed) -> ConsumerRecord:
+        key_size = -1 if found.key is None else len(found.key)
+        value_size = -1 if found.value is None else len(found.value)
+        where = (self._tp.topic, self._tp.partition, found.offset, found.timestamp, 0)
+        return ConsumerRecord(*where, found.key, found.value, None, key_size, value_size, found.headers)
+
+    def _consumer_record(self, tp: Any, record: Any) -> ConsumerRecord:
+        made = super()._consumer_record(tp, record)
+        if made.timestamp is None:  # (the oldest format has none)
+            made.timestamp = -1
+        return made
+
+    def _pass_over(self, piece: Piece, error: UnreadableBatch) -> Iterator[ConsumerRecord]:
+        """Where the batch ends isn't known, unless another one follows. Else it comes again, asked for one offset later
+        each time, and is marked only once."""
+        start, following = self.next_fetch_offset, error.next_offset
+        end = following if following is not None and following > start else start + 1
+        if start <= piece.base:
+            yield from self._mark(end, f"a batch that {error.reason}")
+        else:
+            self.next_fetch_offset = end
+
+    def _mark(self, next_offset: int, reason: str) -> Iterator[Unreadable]:
+        offset = self.next_fetch_offset
+        if offset >= next_offset:
+            return
+        self.next_fetch_offset = next_offset
+        log.error(
+            "passed over what can't be read",
+            topic=self._tp.topic,
+            partition=self._tp.partition,
+            offset=offset,
+            next_offset=next_offset,
+            reason=reason,
+        )
+        yield Unreadable(self._tp.topic, self._tp.partition, offset, next_offset, reason)
