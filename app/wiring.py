@@ -298,6 +298,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             counted=metrics.count,
             on_owned=owned,
             standby=settings.data.standby,
+            erasure=settings.data.erasure,
         )
         registry.register(WaitingRecords(role, worker.waiting))
         registry.register(WorkerHealth(role, worker.behind, lambda: worker.still, lambda: worker.loop_lag_s))

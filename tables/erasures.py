@@ -4,6 +4,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
+from app.domain.erasure import ERASURES_TABLE
 from tables.table import TableSpec
 
 
@@ -11,7 +12,7 @@ class Erasure(Struct, frozen=True, array_like=True):
     at_ms: int
 
 
-ERASURES: TableSpec[Erasure] = TableSpec("erasures", Erasure)
+ERASURES: TableSpec[Erasure] = TableSpec(ERASURES_TABLE, Erasure)
 
 
 def erasure_key(user_id: str) -> bytes:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+#: The table of who was erased, in every role that keeps tables.
+ERASURES_TABLE = "erasures"
+
 _TEN_MINUTES = timedelta(minutes=10)
 
 

@@ -21,6 +21,9 @@ from schemas.topics import changelog_topic, journal_topic
 
 log = structlog.get_logger(__name__)
 
+#: The key of a row that no table has.
+NO_ROW = b""
+
 #: Where a partition of these topics ends. Raises KafkaError.
 Ends = Callable[[Iterable[str], int], Awaitable[Mapping[str, int]]]
 
@@ -91,6 +94,25 @@ class Checkpoints:
         journaled()
         await self._carry_out(entry, bookmark)
         return bookmark
+
+    async def probe(self, positions: dict[str, int], records: int) -> dict[str, int]:
+        """Writes so many records without meaning to each changelog and to the journal: deletions of a row that never
+        was, and entries with nothing in them. Returns where the first of them lies, by topic. Raises Fenced,
+        ProduceFailed."""
+        entries = [(await self._journal.append(positions, {}, []))[0] for _ in range(records)]
+        rows = [row for table in self._topics for _ in range(records) for row in self._rows({table: {NO_ROW: None}})]
+        produced = await self._producer.produce(rows, self._partition)
+        reached: dict[str, Reached] = {}
+        for table, topic in self._topics.items():
+            span = produced[topic, self._partition]
+            if self._is_all(table, span):
+                self._ends[table] = span.end
+                reached[table] = Reached(span.end, self._stamp)
+            else:
+                await self._mend(table, span.end)
+        self._store.write({}, reached, entries[-1])
+        first = {topic: produced[topic, self._partition].first for topic in self._topics.values()}
+        return first | {self._journal.topic: entries[0].entry}
 
     async def look_now_and_then(self) -> None:
         """To be called often, between checkpoints."""

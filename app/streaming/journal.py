@@ -93,14 +93,14 @@ class OwnedJournal:
     def __init__(self, appender: Appender, claimed: Claimed, topic: str, partition: int) -> None:
         self._appender = appender
         self._claimed = claimed
-        self._topic = topic
+        self.topic = topic
         self._partition = partition
         self._claim = -1
         self._next = 0
 
     async def claim(self, owner: str) -> int:
         """Takes the partition over: from here on no entry of an earlier owner counts. Returns the claim's offset."""
-        self._claim = await self._appender.append(self._topic, self._partition, owner.encode(), CLAIM)
+        self._claim = await self._appender.append(self.topic, self._partition, owner.encode(), CLAIM)
         self._next = self._claim + 1
         return self._claim
 
@@ -121,11 +121,11 @@ class OwnedJournal:
     ) -> tuple[Bookmark, Entry]:
         """Raises Fenced where another worker claimed the partition before this entry was appended."""
         entry = Entry(positions, changes, outputs, self._claim)
-        offset = await self._appender.append(self._topic, self._partition, encode_entry(entry))
+        offset = await self._appender.append(self.topic, self._partition, encode_entry(entry))
         if offset != self._next and await self._claimed(self._partition, self._next, offset):
             raise self._fenced()
         self._next = offset + 1
         return Bookmark(offset, self._claim), entry
 
     def _fenced(self) -> Fenced:
-        return Fenced(f"{self._topic}[{self._partition}] was claimed by another worker")
+        return Fenced(f"{self.topic}[{self._partition}] was claimed by another worker")

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.domain.erasure import ErasureSteps
 from app.ports import Machine, Performer
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.journal import Bookmark
@@ -63,5 +65,9 @@ class Parts:
     stopwatch: Callable[[], float] = time.perf_counter
     #: How often a partition's owner looks whether somebody else wrote to its changelogs.
     look_every_s: float = 10.0
+    #: In which steps what was erased leaves log and store; None: it is left to others.
+    erasure: ErasureSteps | None = None
+    #: Where stores are compacted.
+    compactor: Executor | None = None
     coming: Coming = field(default_factory=Coming)
     hurry: Hurry = field(default_factory=Hurry)

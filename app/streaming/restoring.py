@@ -131,6 +131,18 @@ class Restorer:
                 late.add(record.key)
         return late
 
+    async def gone(self, partition: int, records: Mapping[str, int]) -> set[str]:
+        """Of records at these offsets, by topic: the topics that no longer hold theirs, though they go on behind it."""
+        tps = {TopicPartition(topic, partition): offset for topic, offset in records.items()}
+        async with self._reader(list(tps)) as consumer:
+            ends = await consumer.end_offsets(list(tps))
+            for tp, offset in tps.items():
+                consumer.seek(tp, offset)
+            first: dict[TopicPartition, int] = {}
+            async for tp, found, position in _batches(consumer, {tp: min(ends[tp], at + 1) for tp, at in tps.items()}):
+                first.setdefault(tp, found[0].offset if found else position)
+        return {tp.topic for tp, offset in tps.items() if first.get(tp, offset) != offset}
+
     async def _read(self, topic: str, partition: int, start: int, end: int | None) -> list[Any]:
         tp = TopicPartition(topic, partition)
         async with self._reader([tp]) as consumer:

@@ -22,6 +22,7 @@ from app.streaming.horizon import Heard
 from app.streaming.intake import Intakes
 from app.streaming.journal import Fenced
 from app.streaming.parts import Parts
+from app.streaming.reclaiming import Reclaiming
 from app.streaming.restoring import latest, start_positions, within
 from app.streaming.store import PartitionStore
 from app.streaming.sweeping import Sweeper
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 _IDLE_S, _PAUSE_S = 0.25, 0.010
 _TELL_EVERY = 500_000
+#: The view that says how far erasures have reached; every role with tables has it.
+RECLAIMING = "reclaiming"
 _SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
 
 
@@ -60,6 +63,11 @@ class PartitionRunner:
             parts.horizon.ends,
             parts.look_every_s,
         )
+        self._reclaiming: Reclaiming | None = None
+        if parts.erasure is not None:
+            self._reclaiming = Reclaiming(
+                partition, store, self._checkpoints, parts.restorer.gone, parts.erasure, parts.clock, parts.compactor
+            )
         self._waiting: list[tuple[str, Sequence[LogRecord], Heard | None]] = []
         #: None until the partition is open.
         self._drawing: Drawing | None = None
@@ -89,6 +97,8 @@ class PartitionRunner:
         _, late = await asyncio.wait([self._task], timeout=within_s)
         for task in late:
             task.cancel()
+        if self._reclaiming is not None:
+            await self._reclaiming.stop()
         asking = self._drawing.abandon() if self._drawing is not None else []
         await asyncio.gather(*late, *asking, *self._calls.abandon(), return_exceptions=True)
 
@@ -110,6 +120,8 @@ class PartitionRunner:
             while after is not None and self._stored_commands <= after:
                 self._stored.clear()
                 await self._stored.wait()
+        if view == RECLAIMING:
+            return self._reclaiming and self._reclaiming.state(self._parts.owner)
         try:
             return self._machine.read(view, user_id, params, self._readable, self._parts.clock())
         finally:
@@ -153,6 +165,8 @@ class PartitionRunner:
                 await self._sleep(self._drawing)
                 await self._cycle(self._drawing)
                 await self._checkpoints.look_now_and_then()
+                if self._reclaiming is not None:
+                    await self._reclaiming.step(self._drawing.positions)
             with suppress(Fenced):  # somebody has the partition already: there is nothing left to see to
                 await self._checkpoints.look()
         except asyncio.CancelledError:

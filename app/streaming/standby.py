@@ -5,6 +5,7 @@ An option: each copy costs its disk, and reading its changelogs.
 
 import asyncio
 from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 
 import structlog
 
@@ -23,14 +24,22 @@ class Standby:
     """
 
     def __init__(
-        self, restorer: Restorer, store_of: Callable[[int], PartitionStore], partitions: int, clock: Callable[[], int]
+        self,
+        restorer: Restorer,
+        store_of: Callable[[int], PartitionStore],
+        partitions: int,
+        clock: Callable[[], int],
+        compactor: Executor | None = None,
     ) -> None:
         self._restorer = restorer
         self._store_of = store_of
         self._partitions = partitions
         self._clock = clock
+        self._compactor = compactor
         self._owned: Collection[int] = ()
         self._copying: tuple[int, asyncio.Task[Restored]] | None = None
+        #: How many erasures each copy had seen when it was compacted.
+        self._compacted: dict[int, int] = {}
         #: Rows that were applied, by partition.
         self.copied: dict[int, int] = {}
 
@@ -64,6 +73,17 @@ class Standby:
             log.warning("a standby copy is behind, will be tried again", partition=partition, error=repr(error))
         else:
             store.touch(self._clock())
+            await self._reclaim(partition, store)
             self.copied[partition] = self.copied.get(partition, 0) + restored.rows
         finally:
             self._copying = None
+
+    async def _reclaim(self, partition: int, store: PartitionStore) -> None:
+        """What was erased goes from the copy, too; from the log it goes by the partition's owner."""
+        if (seen := store.erasures_seen) != self._compacted.get(partition, 0):
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._compactor, store.compact)
+            except Exception as error:
+                log.warning("a copy is not compacted, will be tried again", partition=partition, error=repr(error))
+            else:
+                self._compacted[partition] = seen

@@ -1,7 +1,10 @@
 """One partition's rows on disk: a RocksDB that is written once a checkpoint and never runs ahead of the log."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
@@ -10,7 +13,9 @@ from rocksdict import (
     AccessType,
     BlockBasedIndexType,
     BlockBasedOptions,
+    BottommostLevelCompaction,
     Cache,
+    CompactOptions,
     DBCompressionType,
     Options,
     Rdict,
@@ -18,6 +23,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from app.domain.erasure import ERASURES_TABLE
 from app.ports import Rows
 from app.streaming.journal import Bookmark
 from app.streaming.stamps import UNSTAMPED, Stamp
@@ -26,13 +32,19 @@ _MEGABYTE = 1024 * 1024
 _OFFSET = b"\0offset\0"
 _JOURNAL = b"\0journal"
 _TOUCHED = b"\0touched"
+_ERASED = b"\0erased"
+_RECLAIMED = b"\0reclaimed"
 _TWO = Struct(">qq")
+_THREE = Struct(">qqq")
 
 
 #: Tombstones leave a changelog after a day (Kafka's delete.retention.ms); a store that missed them must not be kept.
 _TOO_OLD_MS = 12 * 3600 * 1000
 _FLUSH_EVERY_MS = 1800 * 1000
 
+
+#: What is only there to be deleted.
+_ASIDE = ".abandoned"
 
 #: Why a store that is sound can't be opened now: another process has it, or the disk is full.
 _SOUND = ("/LOCK", "No space left")
@@ -54,6 +66,15 @@ class Reached(NamedTuple):
 
     offset: int
     stamp: Stamp = UNSTAMPED
+
+
+class Reclaimed(NamedTuple):
+    """Whoever was erased before ``before_ms`` is gone: the store was compacted at ``store_ms``, and at ``log_ms`` the
+    owner saw that the broker had compacted the changelogs and the journal (Unix ms)."""
+
+    before_ms: int
+    store_ms: int
+    log_ms: int
 
 
 class StoreBroken(Exception):
@@ -109,6 +130,12 @@ class PartitionStore(Rows):
         unlogged.disable_wal = True
         self._db.set_write_options(unlogged)
         self._flushed_ms: int | None = None
+        self._compacting = threading.Lock()
+        self._is_closed = False
+        #: Whether users were erased since the latest round of reclaiming began.
+        self.owes_reclaiming = self._db.get(_ERASED) is not None
+        #: How often users were erased in what was written here; a number, so that copies can tell whether to compact.
+        self.erasures_seen = int(self.owes_reclaiming)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Raises StoreBroken."""
@@ -156,11 +183,49 @@ class PartitionStore(Rows):
                     batch.delete(prefix + key)
                 else:
                     batch.put(prefix + key, value)
+        erases = ERASURES_TABLE in changes and any(changes[ERASURES_TABLE].values())
+        if erases:
+            batch.put(_ERASED, b"1")
         for table, (offset, stamp) in reached.items():
             batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big") + stamp)
         if bookmark is not None:
             batch.put(_JOURNAL, _TWO.pack(bookmark.entry, bookmark.claim))
         self._db.write(batch)
+        if erases:
+            self.owes_reclaiming = True
+            self.erasures_seen += 1
+
+    def reclaim_begins(self) -> None:
+        """Whoever is erased from here on waits for another round."""
+        self.owes_reclaiming = False
+
+    def compact(self) -> None:
+        """Writes the whole store anew without what was deleted or replaced, file by file; for a thread of its own."""
+        options = CompactOptions()
+        options.set_exclusive_manual_compaction(False)
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        with self._compacting:
+            if self._is_closed:
+                return
+            self._db.flush()
+            ends = sorted({file["end_key"] for file in self._db.live_files() if file["level"] > 0})
+            for start, end in pairwise((None, *ends, None)):
+                if self._is_closed:
+                    return
+                self._db.compact_range(start, end, compact_opt=options)
+
+    def note_reclaimed(self, done: Reclaimed, *, is_all: bool) -> None:
+        """A round is done. ``is_all``: no other is under way, or owed."""
+        batch = WriteBatch(raw_mode=True)
+        batch.put(_RECLAIMED, _THREE.pack(*done))
+        if is_all:
+            batch.delete(_ERASED)
+        self._db.write(batch)
+
+    def reclaimed(self) -> Reclaimed | None:
+        """The latest round that was done here."""
+        value: bytes | None = self._db.get(_RECLAIMED)
+        return None if value is None else Reclaimed(*_THREE.unpack(value))
 
     def reached(self, table: str) -> Reached:
         """How far this store has the table's changelog; a new one has nothing. (Before there were stamps, the offset
@@ -200,7 +265,10 @@ class PartitionStore(Rows):
         self._db.flush()
 
     def close(self) -> None:
-        self._db.close()
+        """A compaction that goes on ends with its file."""
+        self._is_closed = True
+        with self._compacting:
+            self._db.close()
 
     def _broken(self, error: Exception) -> StoreBroken:
         """Has the folder rebuilt when it is opened next."""
@@ -234,6 +302,20 @@ def open_store(folder: Path, cache: Cache, now_ms: int) -> tuple[PartitionStore,
     shutil.rmtree(folder, ignore_errors=True)
     mark.unlink(missing_ok=True)
     return PartitionStore(folder, cache), why
+
+
+def set_aside_abandoned(tables: Path, used: Collection[str], now_s: float, abandon_s: float) -> list[Path]:
+    """Renames the stores in a folder that nobody uses and nobody has written to for so long: what was erased since is
+    still in them. Returns what may be deleted."""
+    aside = []
+    for folder in list(tables.iterdir()) if tables.exists() else ():
+        if folder.suffix == _ASIDE:
+            aside.append(folder)
+        elif folder.is_dir() and folder.name not in used:
+            latest = max(file.stat().st_mtime for file in (folder, *folder.iterdir()))
+            if now_s - latest > abandon_s:
+                aside.append(folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}{_ASIDE}")))
+    return aside
 
 
 def _mark(folder: Path) -> Path:

@@ -1,14 +1,17 @@
 """A role's worker: a Faust app whose agents hand what they get to the runners of the partitions that it owns."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import structlog
 from faust.types import TP
 
+from app.domain.erasure import ErasureSteps
 from app.ports import Machine, NotOwned, Performer, Urgency
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
@@ -18,7 +21,7 @@ from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
 from app.streaming.runner import PartitionRunner
 from app.streaming.standby import Standby
-from app.streaming.store import PartitionStore, block_cache, open_store
+from app.streaming.store import PartitionStore, block_cache, open_store, set_aside_abandoned
 from app.streaming.watching import STALLED_S, Progress, Stalled, Watch
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
 
@@ -29,6 +32,7 @@ _DRAIN_S = 2.0
 _COMMIT_S = 1.5
 _LOOK_EVERY_S = 1.0
 _TOUCH_EVERY_S = 60.0
+_LOOK_AT_CHANGELOGS_S = 10.0
 
 
 class RoleWorker:
@@ -48,9 +52,10 @@ class RoleWorker:
         on_owned: Callable[[frozenset[int]], None] = lambda owned: None,
         session_timeout_s: float = 10.0,
         standby: bool = False,
+        erasure: ErasureSteps | None = None,
     ) -> None:
         """``client_options``: aiokafka's options to reach the brokers. ``on_owned`` hears of every change. ``standby``:
-        whether to keep copies of what others own."""
+        whether to keep copies of what others own. ``erasure``: in which steps what was erased leaves log and stores."""
         role = machine.role
         self.machine = machine
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -59,6 +64,8 @@ class RoleWorker:
         self._runners: dict[int, PartitionRunner] = {}
         self._stores: dict[int, PartitionStore] = {}
         self._cache = block_cache()
+        self._erasure = erasure
+        self._compactor = ThreadPoolExecutor(1, f"compact-{role}")
         self._topics = [i.topic for i in machine.intakes]
         self._producer = BatchProducer(client_options, f"tocsin-{role}-{instance}")
         self._horizon = CommandsHorizon(client_options, COMMANDS)
@@ -96,8 +103,12 @@ class RoleWorker:
             owner=f"{role}-{instance}",
             fetch_again=self._fetch_again,
             hurry=self._hurry,
+            look_every_s=_LOOK_AT_CHANGELOGS_S if erasure is None else erasure.look.total_seconds(),
+            erasure=erasure,
+            compactor=self._compactor,
         )
-        self._standby = Standby(self._parts.restorer, self._store, partitions, clock) if standby else None
+        copying = (self._parts.restorer, self._store, partitions, clock, self._compactor)
+        self._standby = Standby(*copying) if standby else None
 
     # --- life ---
 
@@ -117,6 +128,8 @@ class RoleWorker:
         starting.result()
         if self._standby is not None:
             self._begin(self._standby.run())
+        if self._erasure is not None:
+            self._begin(self._remove_abandoned(self._erasure))
 
     def _begin(self, *duties: Coroutine[Any, Any, None]) -> None:
         self._tasks += [asyncio.create_task(self._on_duty(duty)) for duty in duties]
@@ -142,8 +155,9 @@ class RoleWorker:
 
     async def _close(self) -> None:
         for store in self._stores.values():
-            store.close()
+            await asyncio.to_thread(store.close)  # (it may wait for a compaction to end with its file)
         self._stores.clear()
+        self._compactor.shutdown(wait=False, cancel_futures=True)
 
     @property
     def owned(self) -> frozenset[int]:
@@ -219,7 +233,7 @@ class RoleWorker:
             await self._standby.leave(mine)
         else:
             for partition in set(self._stores) - mine:
-                self._stores.pop(partition).close()
+                await asyncio.to_thread(self._stores.pop(partition).close)
         for partition in mine - set(self._runners):
             runner = PartitionRunner(partition, self._store(partition), self._parts)
             self._runners[partition] = runner
@@ -301,6 +315,19 @@ class RoleWorker:
                 for partition, runner in self._runners.items():
                     if runner.ready.is_set():
                         self._stores[partition].touch(self._clock())
+
+    async def _remove_abandoned(self, erasure: ErasureSteps) -> None:
+        """Now and then deletes the stores of partitions that went to others."""
+        while True:
+            await self._remove_abandoned_now(erasure)
+            await asyncio.sleep(erasure.gather.total_seconds())
+
+    async def _remove_abandoned_now(self, erasure: ErasureSteps) -> None:
+        used = {str(partition) for partition in self._stores}
+        aside = set_aside_abandoned(self._folder / "tables", used, time.time(), erasure.abandon.total_seconds())
+        for folder in aside:
+            log.info("a store that nobody keeps up to date is deleted", folder=folder.name)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _progress(self) -> dict[str, Progress]:
         progress = {
