@@ -15,7 +15,7 @@ from app.domain.policy import EventRule
 from app.domain.rendering import choose_variant
 from app.domain.routing import Recipient, Subject
 from app.domain.trail import Entry
-from schemas.requests import Request, read_request
+from schemas.requests import Request, read_accepted
 from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL
 from schemas.words import ENDS, Channel, Status
 from tables.notifications import Chained, Facts, Notification, Part, is_open
@@ -55,7 +55,7 @@ class Case:
         self.facts: Facts = row.facts
         self.cause = cause
         self.raw = row.request
-        self.request = request if request is not None or not row.request else read_request(row.request)
+        self.request = request if request is not None or not row.request else read_accepted(row.request)
         self.parts: list[Part] = list(row.parts)
         self.chain: Chained | None = row.chain
         self.scheduled = row.scheduled

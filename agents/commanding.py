@@ -12,7 +12,7 @@ from app.domain.ids import derived_id
 from app.ports import LogRecord
 from schemas.commands import ActivitySeen, DeviceRemove, NotificationCancel, read_command
 from schemas.decode import Misplaced
-from schemas.instants import from_ms
+from schemas.instants import rfc3339
 from schemas.words import Status
 from tables.knowledge import Claim
 from tables.notifications import forgotten
@@ -50,7 +50,7 @@ def _claim(desk: Desk, claim: Claim) -> None:
     """Takes a device's token from any other user, wherever they are."""
     said = DeviceRemove(
         id=derived_id("claim", claim.user_id, claim.token_hash.hex(), str(claim.since_ms)),
-        at=from_ms(claim.since_ms),
+        at=rfc3339(claim.since_ms),
         token_hash=claim.token_hash.hex(),
         unless_user=claim.user_id,
     )

@@ -18,8 +18,8 @@ from app.domain.rendering import choose_variant
 from app.ports import LogRecord
 from schemas.cloudevents import read_event
 from schemas.decode import Invalid, Misplaced
-from schemas.instants import rfc3339, to_ms
-from schemas.requests import Request, check_request, content_hash
+from schemas.instants import parse_ms, rfc3339
+from schemas.requests import Request, content_hash
 from schemas.topics import EVENTS_BULK
 from schemas.words import CHANNELS, Channel
 from tables.dedup import First, dedup_key
@@ -30,8 +30,7 @@ from tables.routed import RECEIPTS_MS, routed_key
 def take_request(desk: Desk, record: LogRecord) -> None:
     """Takes one record of an event topic. Raises Invalid with the field."""
     assert record.value is not None
-    request, raw = read_event(record.value, record.headers)
-    check_request(request, record.timestamp)
+    request, raw = read_event(record.value, record.headers, record.timestamp)
     user_id = request.user_id
     if record.key != user_id.encode():
         raise Misplaced("is not the user_id", "key")
@@ -191,7 +190,7 @@ def _facts(desk: Desk, request: Request, record: LogRecord, notification_id: str
     if template_id is None and request.content is None:
         raise Invalid("give template_id or content: the policy has no template for the event type", "template_id")
     template = desk.catalog.template(template_id) if template_id is not None else None
-    created_ms = record.timestamp if request.created_at is None else to_ms(request.created_at)
+    created_ms = record.timestamp if request.created_at is None else parse_ms(request.created_at)
     return Facts(
         notification_id=notification_id,
         user_id=request.user_id,
@@ -217,6 +216,6 @@ def _facts(desk: Desk, request: Request, record: LogRecord, notification_id: str
 def _expires_ms(request: Request, rule: EventRule, created_ms: int, recorded_ms: int) -> int:
     """A ``send_at`` that was past when it was asked for means now, also for what counts from it."""
     if request.expires_at is not None:
-        return to_ms(request.expires_at)
-    begins_ms = created_ms if request.send_at is None else max(to_ms(request.send_at), recorded_ms)
+        return parse_ms(request.expires_at)
+    begins_ms = created_ms if request.send_at is None else max(parse_ms(request.send_at), recorded_ms)
     return begins_ms + rule.expires_after_ms

@@ -1,6 +1,10 @@
-"""What every channel's role reads, in the order of its urgency."""
+"""What every channel's role reads, in the order of its urgency; where a record lies, and when it counts as written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.ports import Intake, LogRecord, Urgency
+from schemas.instants import counted_ms
 from schemas.topics import COMMANDS, SEND_TOPICS
 from schemas.words import Channel
 
@@ -19,3 +23,24 @@ def channel_intakes(channel: Channel) -> tuple[Intake, ...]:
 def position_of(record: LogRecord) -> str:
     """Names a record by where it lies."""
     return f"{record.topic}:{record.partition}:{record.offset}"
+
+
+@dataclass(slots=True)
+class _Timed:
+    """A record whose own timestamp can't be."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+def timed(record: LogRecord, now: int) -> LogRecord:
+    """The record with the timestamp that counts."""
+    ms = counted_ms(record.timestamp, now)
+    if ms == record.timestamp:
+        return record
+    return _Timed(record.topic, record.partition, record.offset, ms, record.key, record.value, record.headers)

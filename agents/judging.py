@@ -8,7 +8,7 @@ from agents.gathering import gather, lead_digest, may_lead
 from agents.places import join_queue
 from agents.queueing import queue
 from app.domain.routing import Verdict, judge_channel
-from schemas.instants import rfc3339, to_ms
+from schemas.instants import rfc3339, stored_ms
 from schemas.words import Channel, Status
 from tables.notifications import Part
 from tables.windows import NO_WINDOWS
@@ -44,7 +44,7 @@ def stop_of(case: Case) -> Stop | None:
 def waits_for_its_time(case: Case) -> bool:
     """Whether ``send_at`` is yet to come; then the whole of it waits."""
     send_at = case.request.send_at if case.request is not None else None
-    due_ms = to_ms(send_at) if send_at is not None else 0
+    due_ms = stored_ms(send_at) if send_at is not None else 0
     if due_ms <= case.desk.now:
         case.trail.append(("scheduled", True))
         return False

@@ -18,8 +18,8 @@ from app.domain.preferences import unsubscribed
 from app.ports import LogRecord
 from schemas.commands import DeviceRemove, PreferencesPatch, SuppressionAdd
 from schemas.decode import Invalid, Misplaced
-from schemas.instants import from_ms, rfc3339, to_ms
-from schemas.receipts import IMPLIES, Receipt, read_receipt
+from schemas.instants import FIRST_MS, LAST_MS, rfc3339
+from schemas.receipts import IMPLIES, Receipt, happened_ms, read_receipt
 from schemas.words import Channel, Status
 from tables.notifications import TOLD, Sent, notification_key
 from tables.routed import routed_key
@@ -36,6 +36,7 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
     receipt = read_receipt(record.value)
     if receipt.settled == "sending" or _lies_elsewhere(desk, record, receipt):
         return
+    receipt, claimed_at = _in_time(receipt, record.timestamp)
     found = _find(desk, receipt)
     if found is None:
         if receipt.settled in _MARKED:
@@ -49,7 +50,14 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
     elif receipt.settled is not None:
         _settled(case, index, at, receipt)
     else:
-        _came_back(case, index, at, receipt)
+        _came_back(case, index, at, receipt, claimed_at)
+
+
+def _in_time(receipt: Receipt, recorded_ms: int) -> tuple[Receipt, str | None]:
+    """The receipt with the time that counts, and what it said itself where that couldn't be."""
+    ms = happened_ms(receipt, recorded_ms)
+    counts = replace(receipt, occurred_at=rfc3339(recorded_ms if ms is None else ms))
+    return counts, receipt.occurred_at if ms is None else None
 
 
 def _lies_elsewhere(desk: Desk, record: LogRecord, receipt: Receipt) -> bool:
@@ -124,7 +132,7 @@ def _retire_address(case: Case, channel: Channel, sent: Sent, receipt: Receipt) 
         since = known.get("invalid_since") or known.get("called_at")
         removal = DeviceRemove(
             id=derived_id("invalid token", receipt.id),
-            at=from_ms(since) if isinstance(since, int) else receipt.occurred_at,
+            at=rfc3339(since) if isinstance(since, int) and FIRST_MS <= since <= LAST_MS else receipt.occurred_at,
             user_id=case.facts.user_id,
             device_id=sent.device_id,
             token_hash=hashed,
@@ -147,7 +155,7 @@ def _marked(case: Case, index: int | None, at: int | None, mark: Status) -> None
 # --- what providers and apps say ---
 
 
-def _came_back(case: Case, index: int | None, at: int | None, receipt: Receipt) -> None:
+def _came_back(case: Case, index: int | None, at: int | None, receipt: Receipt, claimed_at: str | None) -> None:
     assert receipt.status is not None
     status: Status = "bounced" if receipt.status == "failed" else receipt.status
     reason = receipt.reason
@@ -156,7 +164,7 @@ def _came_back(case: Case, index: int | None, at: int | None, receipt: Receipt) 
     sent = case.parts[index].sends[at] if index is not None and at is not None else None
     implied = [s for s in reversed(IMPLIES.get(status, ())) if sent is None or not sent.told & TOLD[s]]
     for told in (*implied, status):
-        _tell(case, index, sent, told, receipt, reason if told == status else None)
+        _tell(case, index, sent, told, receipt, reason if told == status else None, claimed_at)
     if sent is None or index is None or at is None:
         send_ended(case, "", status)  # of no send in particular: it reached the user
         return
@@ -172,9 +180,15 @@ def _came_back(case: Case, index: int | None, at: int | None, receipt: Receipt) 
 
 
 def _tell(
-    case: Case, index: int | None, sent: Sent | None, status: Status, receipt: Receipt, reason: str | None
+    case: Case,
+    index: int | None,
+    sent: Sent | None,
+    status: Status,
+    receipt: Receipt,
+    reason: str | None,
+    claimed_at: str | None,
 ) -> None:
-    device_id = sent.device_id if sent is not None else None
+    known = {"device_id": sent.device_id if sent is not None else None, "claimed_at": claimed_at}
     announce(
         case.desk,
         case.facts,
@@ -185,8 +199,8 @@ def _tell(
         reason=reason,
         provider=receipt.provider,
         provider_message_id=receipt.provider_message_id,
-        happened=rfc3339(to_ms(receipt.occurred_at)),
-        detail={"device_id": device_id} if device_id is not None else None,
+        happened=receipt.occurred_at,
+        detail={name: value for name, value in known.items() if value is not None} or None,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from agents.commanding import take_command
 from agents.desk import Desk
 from agents.intake import take_request
+from agents.intakes import timed
 from agents.receipts import take_receipt
 from agents.user_views import VIEWS, certificate
 from agents.waking import wake
@@ -45,6 +46,7 @@ class RouterMachine:
         if record.value is None:
             return
         desk = self._at(state, out, now)
+        record = timed(record, now)
         match record.topic:
             case topics.COMMANDS:
                 take_command(desk, record)

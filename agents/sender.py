@@ -15,6 +15,7 @@ from app.ports import Intake, LogRecord, Rows, Urgency
 from schemas import topics
 from schemas.commands import read_command
 from schemas.decode import Invalid
+from schemas.instants import counted_ms
 from schemas.receipts import read_receipt
 from schemas.sends import Withdraw, read_send
 from tables.attempts import ATTEMPTS, OpenSend, send_key
@@ -115,7 +116,7 @@ class SenderMachine:
         row = turn.state.attempts.get(key)
         if row is not None and row.withdrawn is None:
             return
-        job = Job(key, read, None, OpenSend(value, record.timestamp, offset=record.offset))
+        job = Job(key, read, None, OpenSend(value, counted_ms(record.timestamp, turn.now), offset=record.offset))
         collapse(turn, read)
         if row is not None and row.withdrawn is not None:
             take_back(turn, job, row.withdrawn)

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.domain.ids import derived_id, event_id
 from app.domain.out import Out
-from schemas.instants import from_ms, rfc3339
+from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent, encode_lifecycle
 from schemas.receipts import Receipt, Settled, encode_receipt
 from schemas.sends import Send
@@ -73,7 +73,7 @@ def report(
     """Tells the router that the first call began, or how the send ended: each once."""
     receipt = Receipt(
         id=derived_id("settled", send.send_id, settled),
-        occurred_at=from_ms(now),
+        occurred_at=rfc3339(now),
         settled=settled,
         user_id=send.user_id,
         notification_id=send.notification_id,

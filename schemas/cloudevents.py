@@ -1,13 +1,14 @@
 """CloudEvents 1.0 on the event topics, structured or binary, read as the requests they are (contract, "Topics")."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 from msgspec import Raw, Struct
 
-from schemas.decode import Invalid, Reader
-from schemas.requests import Request, read_request
+from schemas.decode import Invalid, Reader, check_size
+from schemas.links import SCHEMES
+from schemas.requests import MAX_RECORD_BYTES, Request, check_request, read_request
 
 _STRUCTURED = b"application/cloudevents+json"
 _JSON_TYPE = re.compile(rb"[^/;\s]+/(?:[^/;\s]+\+)?json\s*(?:;|$)")
@@ -55,21 +56,27 @@ _FIELDS = {
 _ATTRIBUTES = {field: attribute for attribute, field in _FIELDS.items()}
 
 
-def read_event(value: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[Request, bytes]:
-    """A request and its JSON, whichever of the three forms the record has. Raises Invalid with the field's (or the
-    attribute's) name."""
+def read_event(
+    value: bytes, headers: Sequence[tuple[str, bytes]], recorded_ms: int, schemes: Set[str] = SCHEMES
+) -> tuple[Request, bytes]:
+    """A valid request and its JSON, whichever of the three forms the record has. ``recorded_ms`` and ``schemes`` as in
+    ``check_request``. Raises Invalid with the field's (or the attribute's) name."""
+    beside = sum(len(name) + len(text or b"") for name, text in headers) if headers else 0
+    check_size(value, MAX_RECORD_BYTES, beside)
     if headers:
         named = {name.lower(): text for name, text in headers if text is not None}
         if named.get("content-type", b"").lower().startswith(_STRUCTURED):
-            return _request(_read_structured(value))
+            return _request(_read_structured(value), recorded_ms, schemes)
         if "ce_specversion" in named:
-            return _request(_binary(value, named))
+            return _request(_binary(value, named), recorded_ms, schemes)
     try:
-        return read_request(value), value
+        request = read_request(value)
     except Invalid:
         if b'"specversion"' not in value:
             raise
-        return _request(_read_structured(value))
+        return _request(_read_structured(value), recorded_ms, schemes)
+    check_request(request, recorded_ms, schemes)
+    return request, value
 
 
 def _binary(value: bytes, headers: dict[str, bytes]) -> CloudEvent:
@@ -85,7 +92,7 @@ def _binary(value: bytes, headers: dict[str, bytes]) -> CloudEvent:
     return msgspec.structs.replace(envelope, data=Raw(value))
 
 
-def _request(event: CloudEvent) -> tuple[Request, bytes]:
+def _request(event: CloudEvent, recorded_ms: int, schemes: Set[str]) -> tuple[Request, bytes]:
     if event.specversion != "1.0":
         raise Invalid("is not 1.0", "specversion")
     if event.data_base64 is not None:
@@ -101,6 +108,8 @@ def _request(event: CloudEvent) -> tuple[Request, bytes]:
         fields["data"] = event.data
     try:
         encoded = msgspec.json.encode(fields)
-        return read_request(encoded), encoded
+        request = read_request(encoded)
+        check_request(request, recorded_ms, schemes)
     except Invalid as invalid:
-        raise Invalid(invalid.reason, _ATTRIBUTES.get(invalid.field or "", invalid.field)) from invalid
+        raise type(invalid)(invalid.reason, _ATTRIBUTES.get(invalid.field or "", invalid.field)) from invalid
+    return request, encoded

@@ -1,13 +1,39 @@
 """Commands: what changes what is known of a user (contract, "Commands and receipts")."""
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from schemas.decode import CampaignId, Invalid, Reader, RecordId, Source, UserId
-from schemas.instants import Instant
+from schemas.decode import (
+    AnyId,
+    CampaignId,
+    Category,
+    HashText,
+    Invalid,
+    Reader,
+    Reason,
+    RecordId,
+    Source,
+    TooLarge,
+    UserId,
+    check_size,
+)
+from schemas.instants import Instant, instant_ms
 from schemas.words import Channel, Platform
+
+MAX_COMMAND_BYTES = 64 * 1024
+#: As compact JSON.
+MAX_EVIDENCE_BYTES = 16 * 1024
+#: A device token, or a web push subscription as compact JSON. (Of an iOS token: 64 to 200 hex digits.)
+MAX_TOKEN_BYTES = 4 * 1024
+
+#: A mail address, a phone number or a device token.
+Address = Annotated[str, Meta(max_length=MAX_TOKEN_BYTES)]
+#: What must be a language tag is judged where the profile is made, as an empty one means none.
+LocaleText = Annotated[str, Meta(max_length=35)]
+#: So must an IANA time zone.
+ZoneName = Annotated[str, Meta(max_length=64)]
 
 Mark = Literal["seen", "read", "unread", "archived"]
 
@@ -23,13 +49,13 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults
 class ProfileSet(Command, frozen=True, kw_only=True, tag="profile.set"):
     """Merged as RFC 7396: an explicit null removes, so absent (UNSET) and null differ here."""
 
-    email: str | UnsetType | None = UNSET
+    email: Address | UnsetType | None = UNSET
     email_verified: bool | UnsetType | None = UNSET
-    phone: str | UnsetType | None = UNSET
+    phone: Address | UnsetType | None = UNSET
     phone_verified: bool | UnsetType | None = UNSET
-    locale: str | UnsetType | None = UNSET
-    timezone: str | UnsetType | None = UNSET
-    name: str | UnsetType | None = UNSET
+    locale: LocaleText | UnsetType | None = UNSET
+    timezone: ZoneName | UnsetType | None = UNSET
+    name: Annotated[str, Meta(max_length=200)] | UnsetType | None = UNSET
     attributes: dict[str, Any] | UnsetType | None = UNSET
     #: What the user says by their own token (the gateway sets it): nobody vouches for an address of it.
     claimed: bool | None = None
@@ -38,18 +64,18 @@ class ProfileSet(Command, frozen=True, kw_only=True, tag="profile.set"):
 class DeviceAdd(Command, frozen=True, kw_only=True, tag="device.add"):
     device_id: RecordId
     platform: Platform
-    token: str | None = None
+    token: Address | None = None
     subscription: dict[str, Any] | None = None
-    app_id: str | None = None
-    timezone: str | None = None
-    locale: str | None = None
+    app_id: Annotated[str, Meta(max_length=255)] | None = None
+    timezone: ZoneName | None = None
+    locale: LocaleText | None = None
 
 
 class DeviceRemove(Command, frozen=True, kw_only=True, tag="device.remove"):
     """``token_hash`` (ours) removes whatever device of the user still holds that token."""
 
     device_id: RecordId | None = None
-    token_hash: str | None = None
+    token_hash: HashText | None = None
     #: The user who has the token now and keeps it (ours: broadcast when a token changes hands).
     unless_user: UserId | None = None
 
@@ -64,41 +90,41 @@ class PreferencesPatch(Command, frozen=True, kw_only=True, tag="preferences.patc
 
 class ConsentSet(Command, frozen=True, kw_only=True, tag="consent.set"):
     channel: Channel
-    category: str
+    category: Category
     granted: bool
     evidence: Any = None
 
 
 class NotificationCancel(Command, frozen=True, kw_only=True, tag="notification.cancel"):
-    notification_id: str | None = None
+    notification_id: AnyId | None = None
     campaign_id: CampaignId | None = None
     source: Source | None = None
 
 
 class InboxMark(Command, frozen=True, kw_only=True, tag="inbox.mark"):
-    notification_id: str | None = None
+    notification_id: AnyId | None = None
     all: bool | None = None
     as_: Mark = msgspec.field(name="as")
 
 
 class ActivitySeen(Command, frozen=True, kw_only=True, tag="activity.seen"):
-    timezone: str | None = None
+    timezone: ZoneName | None = None
 
 
 class SuppressionAdd(Command, frozen=True, kw_only=True, tag="suppression.add"):
     channel: Channel
-    address: str | None = None
+    address: Address | None = None
     #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
-    address_hash: str | None = None
-    reason: str | None = None
+    address_hash: HashText | None = None
+    reason: Reason | None = None
 
 
 class SuppressionRemove(Command, frozen=True, kw_only=True, tag="suppression.remove"):
     channel: Channel
-    address: str | None = None
+    address: Address | None = None
     #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
-    address_hash: str | None = None
-    reason: str | None = None
+    address_hash: HashText | None = None
+    reason: Reason | None = None
 
 
 class UserErase(Command, frozen=True, kw_only=True, tag="user.erase"):
@@ -130,11 +156,19 @@ _read: Reader[AnyCommand] = Reader(AnyCommand)
 
 def read_command(value: bytes) -> AnyCommand:
     """A valid command; raises Invalid with the field."""
+    check_size(value, MAX_COMMAND_BYTES)
     command: AnyCommand = _read(value)
+    instant_ms(command.at, "at")
     ours = isinstance(command, DeviceRemove) and command.token_hash is not None
     if command.user_id is None and not (ours or isinstance(command, WITHOUT_USER)):
         raise Invalid("is required", "user_id")
     match command:
+        case DeviceAdd(token=str(token)) if len(token.encode()) > MAX_TOKEN_BYTES:
+            raise TooLarge("is larger than 4 KiB", "token")
+        case DeviceAdd(subscription=dict(subscription)) if len(msgspec.json.encode(subscription)) > MAX_TOKEN_BYTES:
+            raise TooLarge("is larger than 4 KiB as compact JSON", "subscription")
+        case ConsentSet(evidence=evidence) if len(msgspec.json.encode(evidence)) > MAX_EVIDENCE_BYTES:
+            raise TooLarge("is larger than 16 KiB as compact JSON", "evidence")
         case DeviceAdd(platform="web", subscription=None):
             raise Invalid("is required for platform web", "subscription")
         case DeviceAdd(platform="ios" | "android", token=None | ""):

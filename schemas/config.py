@@ -57,7 +57,7 @@ class TemplateVersion(Struct, frozen=True, kw_only=True, tag="template", tag_fie
 
 
 ConfigRecord = PolicyVersion | TemplateVersion
-read_config: Reader[PolicyVersion | TemplateVersion] = Reader(ConfigRecord)
+read_config: Reader[PolicyVersion | TemplateVersion] = Reader(ConfigRecord, own=True)
 encode_config = msgspec.json.Encoder().encode
 
 _PARTS: dict[Channel, tuple[frozenset[str], frozenset[str]]] = {

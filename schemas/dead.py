@@ -27,7 +27,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     at: str
 
 
-read_dead: Reader[DeadLetter] = Reader(DeadLetter)
+read_dead: Reader[DeadLetter] = Reader(DeadLetter, own=True)
 
 
 class Record(Protocol):

@@ -1,10 +1,17 @@
-"""Reading records: JSON bytes into a struct, or a refusal that names the field."""
+"""Reading records: JSON bytes into a struct, or a refusal that names the field.
+
+There is one reading of JSON, whatever door it comes through: what it takes can be decoded and encoded by everybody
+downstream (MessagePack rows, lifecycle events, ClickHouse, templates), fields that are skipped or kept as they came
+included. See ``schemas.values``.
+"""
 
 import re
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
+
+from schemas.values import MAX_DEPTH, BadValue, check_values, field_of, is_suspicious
 
 T = TypeVar("T")
 
@@ -22,6 +29,12 @@ CampaignId = Annotated[str, Meta(max_length=100, pattern=_PRINTABLE)]
 CollapseKey = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
 _BCP_47 = r"^([A-Za-z]{2,8}|[ixIX](?=-))([_-][A-Za-z0-9]{1,8})*" + _END
 Locale = Annotated[str, Meta(min_length=2, max_length=35, pattern=_BCP_47)]
+Category = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
+#: An id that is looked up: what can't be one is not found.
+AnyId = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
+#: Of addresses and tokens, in hex.
+HashText = Annotated[str, Meta(max_length=128)]
+Reason = Annotated[str, Meta(max_length=200)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
 
 
@@ -64,6 +77,8 @@ class Misplaced(Invalid):
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _INDEX = re.compile(r"\[[^\]]*\]$")
 _NAMED = re.compile(r"field `(?P<name>[^`]+)`")
+#: A reason may repeat what was sent: no more of it than shows what is meant.
+_MAX_REASON_CHARS = 300
 
 
 def invalid_from(error: msgspec.ValidationError | msgspec.DecodeError) -> Invalid:
@@ -76,24 +91,67 @@ def invalid_from(error: msgspec.ValidationError | msgspec.DecodeError) -> Invali
     if named and ("missing" in reason or "unknown" in reason):
         path = f"{path}.{named['name']}" if path else named["name"]
         reason = "is required" if "missing" in reason else "is unknown"
-    return Invalid(reason, path or None)
+    if len(reason) > _MAX_REASON_CHARS:
+        reason = reason[:_MAX_REASON_CHARS] + "…"
+    return Malformed(reason, path or None) if isinstance(error, msgspec.ValidationError) else Undecodable(reason)
+
+
+def check_size(raw: bytes, most: int, beside: int = 0) -> None:
+    """Raises TooLarge with the largest member's name where a record has more than ``most`` bytes, with ``beside`` of
+    them elsewhere (in key and headers)."""
+    if len(raw) + beside <= most:
+        return
+    field = "headers" if beside > len(raw) else _largest_member(raw)
+    raise TooLarge(f"is larger than {most // 1024} KiB", field)
+
+
+def _largest_member(raw: bytes) -> str | None:
+    """None where what was sent isn't even an object."""
+    try:
+        members = _decode_members(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _located(raw, TooLarge("")).field
+    return field_of(max(members, key=lambda name: len(bytes(members[name])))) if members else None
+
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Reader(Generic[T]):
-    """Decodes one record type; made once, used for every record."""
+    """Decodes one record type; made once, used for every record.
 
-    def __init__(self, kind: type[T] | Any) -> None:
+    ``own``: only Tocsin writes such records; their values were checked when they came in, maybe by an earlier version.
+    """
+
+    def __init__(self, kind: type[T] | Any, *, own: bool = False) -> None:
         self._decode = msgspec.json.Decoder(kind).decode
+        self._own = own
 
-    def __call__(self, value: bytes | str) -> T:
+    def __call__(self, value: bytes | str | msgspec.Raw) -> T:
         """Raises Invalid with the field's name. An explicit null is an absent field."""
+        raw = value.encode(errors="surrogatepass") if isinstance(value, str) else bytes(value)
         try:
-            if isinstance(value, bytes) and not value.isascii():
-                value.decode()  # what is skipped or kept as it came isn't looked at otherwise
-            return self._decode(value)  # type: ignore[no-any-return]
+            if not raw.isascii():
+                raw.decode()  # what is skipped or kept as it came isn't looked at otherwise
+            if not self._own and is_suspicious(raw):
+                check_values(raw)
+            return self._decode(raw)  # type: ignore[no-any-return]
         except RecursionError as error:
-            raise Invalid("is nested too deeply") from error
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            if isinstance(error, UnicodeDecodeError):
-                raise Undecodable("is not UTF-8") from error
+            raise Malformed(f"is nested more than {MAX_DEPTH} deep") from error
+        except BadValue as bad:
+            raise Malformed(bad.reason, bad.field) from bad
+        except UnicodeError as error:
+            raise _located(raw, Undecodable("is not UTF-8")) from error
+        except msgspec.ValidationError as error:
             raise invalid_from(error) from error
+        except msgspec.DecodeError as error:
+            raise _located(raw, invalid_from(error)) from error
+
+
+def _located(raw: bytes, invalid: Invalid) -> Invalid:
+    """The same with the field, where another decoder sees which one it is: NaN, half a surrogate pair, no UTF-8."""
+    try:
+        check_values(raw)
+    except BadValue as bad:
+        return Undecodable(bad.reason, bad.field)
+    return invalid

@@ -54,8 +54,11 @@ DETAIL_KEYS = frozenset(
         "device_id",
         "trail",
         "origin",
+        "claimed_at",
+        "segments",
+        "machine",
     )
 )
 
-read_lifecycle: Reader[LifecycleEvent] = Reader(LifecycleEvent)
+read_lifecycle: Reader[LifecycleEvent] = Reader(LifecycleEvent, own=True)
 encode_lifecycle = msgspec.json.Encoder().encode

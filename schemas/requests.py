@@ -1,13 +1,15 @@
 """A request: one event that asks to tell one user something (contract, "Requests")."""
 
 import hashlib
-from collections.abc import Iterable
-from typing import Any
+import re
+from collections.abc import Set
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from schemas.decode import (
+    AnyId,
     CampaignId,
     CollapseKey,
     EventType,
@@ -21,12 +23,21 @@ from schemas.decode import (
     TooLarge,
     UserId,
 )
-from schemas.instants import Instant, to_ms
+from schemas.instants import Instant, instant_ms
+from schemas.links import MAX_LINK_CHARS, SCHEMES, check_link, is_link, refusal
+from schemas.values import MAX_INTEGER, MIN_INTEGER
 from schemas.words import Channel, Priority
 
+#: Key, value and headers of a request's record.
+MAX_RECORD_BYTES = 512 * 1024
+#: As compact JSON.
 MAX_DATA_BYTES = 64 * 1024
+MAX_CONTENT_BYTES = 256 * 1024
 MAX_AHEAD_MS = 366 * 24 * 3600 * 1000
-MAX_DEPTH = 100
+
+Link = Annotated[str, Meta(max_length=MAX_LINK_CHARS)]
+
+_ICON_NAME = re.compile(r"[\w.-]{1,100}")
 
 _NO_DATA = Raw(b"")
 
@@ -38,8 +49,24 @@ class Content(Struct, frozen=True, gc=False, omit_defaults=True):
     body: str
     subject: str | None = None
     html: str | None = None
-    url: str | None = None
-    image: str | None = None
+    url: Link | None = None
+    image: Link | None = None
+
+
+class Button(Struct, frozen=True, gc=False):
+    """What an inbox shows below an item."""
+
+    label: Annotated[str, Meta(min_length=1, max_length=100)]
+    url: Link
+
+
+class InboxOptions(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """What concerns the inbox alone. ``icon``: a name that the app knows, or where it lies."""
+
+    icon: Link | None = None
+    actions: Annotated[list[Button], Meta(max_length=3)] | None = None
+    #: When the item leaves the inbox.
+    expires_at: Instant | None = None
 
 
 class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -51,13 +78,13 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     content: Content | None = None
     #: The template's variables, kept as the JSON bytes that came.
     data: Raw = _NO_DATA
-    channels: list[Channel] | None = None
+    channels: Annotated[list[Channel], Meta(max_length=16)] | None = None
     priority: Priority | None = None
     idempotency_key: IdempotencyKey | None = None
-    notification_id: str | None = None
+    notification_id: AnyId | None = None
     #: The id that the gateway answered with where the caller gave neither id nor key: it names the notification, but
     #: doesn't stand in for the key, so that the request is still compared by its content.
-    assigned_id: str | None = None
+    assigned_id: AnyId | None = None
     source: Source | None = None
     send_at: Instant | None = None
     expires_at: Instant | None = None
@@ -65,8 +92,9 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     campaign_id: CampaignId | None = None
     locale: Locale | None = None
     created_at: Instant | None = None
+    inbox: InboxOptions | None = None
     #: Set by a replay: which one, and how it is to be judged.
-    replay_id: str | None = None
+    replay_id: AnyId | None = None
 
     @property
     def data_json(self) -> bytes:
@@ -76,13 +104,20 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
 
 
 read_request: Reader[Request] = Reader(Request)
+#: Of a row, where it was accepted before.
+read_accepted: Reader[Request] = Reader(Request, own=True)
 
 
-def check_request(request: Request, recorded_ms: int) -> None:
-    """What a struct can't say. ``recorded_ms`` is the record's timestamp. Raises Invalid with the field."""
+def check_request(request: Request, recorded_ms: int, schemes: Set[str] = SCHEMES) -> None:
+    """What a struct can't say. ``recorded_ms`` is the record's timestamp; ``schemes`` are those that links may have.
+    Raises Invalid with the field."""
     if request.template_id is not None and request.content is not None:
         raise Invalid("give template_id or content, not both", "content")
     _check_data(request.data_json)
+    if request.content is not None:
+        _check_content(request.content, schemes)
+    if request.inbox is not None:
+        _check_inbox(request.inbox, schemes)
     if request.notification_id is not None:
         check_uuid(request.notification_id, "notification_id")
     if request.assigned_id is not None:
@@ -105,8 +140,25 @@ def _check_data(data: bytes) -> None:
         raise Malformed("is not an object", "data")
     if len(data) > MAX_DATA_BYTES and len(msgspec.json.encode(decoded_data(data))) > MAX_DATA_BYTES:
         raise TooLarge("is larger than 64 KiB as compact JSON", "data")
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-        _check_depth(decoded_data(data))
+
+
+def _check_content(content: Content, schemes: Set[str]) -> None:
+    texts = (content.title, content.body, content.subject, content.html)
+    may_be_large = sum(len(text) for text in texts if text) > MAX_CONTENT_BYTES // 8
+    if may_be_large and len(msgspec.json.encode(content)) > MAX_CONTENT_BYTES:
+        raise TooLarge("is larger than 256 KiB as compact JSON", "content")
+    check_link(content.url, "content.url", schemes)
+    check_link(content.image, "content.image", schemes)
+
+
+def _check_inbox(inbox: InboxOptions, schemes: Set[str]) -> None:
+    if inbox.icon is not None and not _ICON_NAME.fullmatch(inbox.icon):
+        check_link(inbox.icon, "inbox.icon", schemes)
+    for index, button in enumerate(inbox.actions or ()):
+        if not is_link(button.url, schemes):
+            raise Invalid(refusal(button.url), f"inbox.actions[{index}].url")
+    if inbox.expires_at is not None:
+        instant_ms(inbox.expires_at, "inbox.expires_at")
 
 
 def decoded_data(data: bytes) -> Any:
@@ -117,34 +169,21 @@ def decoded_data(data: bytes) -> Any:
         raise Malformed("can't be decoded", "data") from error
 
 
-def _check_depth(value: Any) -> None:
-    """What is accepted is decoded and rendered by others later, deep in their stacks."""
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [part for container in level for part in _parts(container)]
-        if not level:
-            return
-    raise Malformed(f"is nested more than {MAX_DEPTH} deep", "data")
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
 def _check_times(request: Request, recorded_ms: int) -> None:
-    send_at = to_ms(request.send_at) if request.send_at else None
+    if request.created_at is not None:
+        instant_ms(request.created_at, "created_at")
+    send_at = None if request.send_at is None else instant_ms(request.send_at, "send_at")
     if send_at is not None and send_at > recorded_ms + MAX_AHEAD_MS:
         raise Invalid("is more than 366 days ahead", "send_at")
-    if request.expires_at is not None and send_at is not None and to_ms(request.expires_at) <= send_at:
+    expires_at = None if request.expires_at is None else instant_ms(request.expires_at, "expires_at")
+    if expires_at is not None and send_at is not None and expires_at <= send_at:
         raise Invalid("is not after send_at", "expires_at")
 
 
 def _number(text: str) -> int | float:
-    """``1.0`` and ``1e0`` are ``1``."""
+    """``1.0`` and ``1e0`` are ``1``, where an integer may be as large."""
     number = float(text)
-    return int(number) if number.is_integer() else number
+    return int(number) if number.is_integer() and MIN_INTEGER <= number < MAX_INTEGER else number
 
 
 _decode_canonical = msgspec.json.Decoder(float_hook=_number).decode

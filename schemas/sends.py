@@ -65,5 +65,5 @@ class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, 
     by: str | None = None
 
 
-read_send: Reader[Send | Withdraw] = Reader(Send | Withdraw)
+read_send: Reader[Send | Withdraw] = Reader(Send | Withdraw, own=True)
 encode_send = msgspec.json.Encoder().encode

@@ -24,7 +24,7 @@ from schemas.commands import (
     UserErase,
 )
 from schemas.decode import Invalid
-from schemas.instants import to_ms
+from schemas.instants import parse_ms
 from schemas.words import Channel
 from tables.applied import APPLIED, Applied, applied_key
 from tables.applied import REMEMBERED_MS as APPLIED_MS
@@ -163,7 +163,7 @@ class Knowledge:
             case ProfileSet(user_id=str(user_id)):
                 return self._set_profile(user_id, command)
             case DeviceAdd(user_id=str(user_id)):
-                return self._add_device(user_id, command, min(to_ms(command.at), now))
+                return self._add_device(user_id, command, min(parse_ms(command.at), now))
             case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
                 self._drop_device(user_id, device_id)
             case ActivitySeen(user_id=str(user_id), timezone=str(timezone)) if timezone:
@@ -242,7 +242,7 @@ class Knowledge:
         profile = self.profile(holder.user_id) or NOBODY
         device = profile.device(holder.device_id)
         rival = command.unless_user or ""
-        if device is not None and (device.registered_ms, holder.user_id) > (to_ms(command.at), rival):
+        if device is not None and (device.registered_ms, holder.user_id) > (parse_ms(command.at), rival):
             mine = Claim(holder.user_id, token_hash, device.registered_ms)
             return Change(claim=mine if command.unless_user is not None else None)
         self._drop_device(holder.user_id, holder.device_id)

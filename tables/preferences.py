@@ -9,13 +9,16 @@ from msgspec.structs import replace
 from app.domain.merge import merge_patch
 from app.domain.preferences import NO_PREFERENCES, Preferences, parse_preferences
 from schemas.commands import ConsentSet
-from schemas.decode import Invalid
-from schemas.instants import to_ms
+from schemas.decode import TooLarge
+from schemas.instants import parse_ms
 from schemas.words import Channel
 from tables.table import TableSpec
 
-MAX_DOCUMENT_BYTES = 64 * 1024
-MAX_EVIDENCE_BYTES = 16 * 1024
+#: As compact JSON.
+MAX_DOCUMENT_BYTES = 32 * 1024
+#: Consents of one user, and the evidence of all of them. A withdrawal is always taken, if need be without its evidence.
+MAX_CONSENTS = 500
+MAX_ALL_EVIDENCE_BYTES = 256 * 1024
 
 
 class Grant(Struct, frozen=True, array_like=True, gc=False):
@@ -61,7 +64,7 @@ def with_document(old: Wishes, document: dict[str, Any]) -> Wishes:
     """Replaces the whole document. Raises Invalid with the field."""
     encoded = msgspec.json.encode(document)
     if len(encoded) > MAX_DOCUMENT_BYTES:
-        raise Invalid("are larger than 64 KiB as JSON", "preferences")
+        raise TooLarge("is larger than 32 KiB as compact JSON", "preferences")
     return replace(old, preferences=parse_preferences(document), document=encoded)
 
 
@@ -73,12 +76,21 @@ def with_patch(old: Wishes, patch: dict[str, Any]) -> Wishes:
 def with_consent(old: Wishes, said: ConsentSet) -> Wishes:
     """Takes what was said last of the channel and category; a withdrawal keeps the grant's evidence. Raises Invalid."""
     evidence = msgspec.json.encode(said.evidence)
-    if len(evidence) > MAX_EVIDENCE_BYTES:
-        raise Invalid("is larger than 16 KiB as JSON", "evidence")
     before = next((c for c in old.consents if (c.channel, c.category) == (said.channel, said.category)), None)
     grant = None if said.granted or before is None else _grant_of(before)
-    consent = Consent(said.channel, said.category, said.granted, to_ms(said.at), evidence, grant)
-    return replace(old, consents=(*(c for c in old.consents if c is not before), consent))
+    consent = Consent(said.channel, said.category, said.granted, parse_ms(said.at), evidence, grant)
+    others = tuple(c for c in old.consents if c is not before)
+    if len(others) >= MAX_CONSENTS:
+        raise TooLarge(f"is one more than the {MAX_CONSENTS} consents that a user may have", "category")
+    if sum(map(_evidence_bytes, (*others, consent))) > MAX_ALL_EVIDENCE_BYTES:
+        if said.granted:
+            raise TooLarge("is more than 256 KiB with that of the user's other consents", "evidence")
+        consent = replace(consent, evidence=b"null")
+    return replace(old, consents=(*others, consent))
+
+
+def _evidence_bytes(consent: Consent) -> int:
+    return len(consent.evidence) + (len(consent.grant.evidence) if consent.grant is not None else 0)
 
 
 def _grant_of(consent: Consent) -> Grant | None:

@@ -18,7 +18,7 @@ from app.domain.addresses import (
 from app.domain.merge import merge_patch
 from app.domain.zones import is_zone
 from schemas.commands import DeviceAdd, ProfileSet
-from schemas.decode import Invalid, Locale
+from schemas.decode import Invalid, Locale, TooLarge
 from schemas.words import Platform
 from tables.table import TableSpec
 
@@ -170,7 +170,7 @@ def _attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) ->
         return old
     merged = merge_patch(old, said or {}) if said is not None else {}
     if len(msgspec.json.encode(merged)) > MAX_ATTRIBUTES_BYTES:
-        raise Invalid("are larger than 16 KiB as JSON", "attributes")
+        raise TooLarge("is larger than 16 KiB as compact JSON", "attributes")
     return merged
 
 

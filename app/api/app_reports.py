@@ -15,7 +15,7 @@ from app.domain.ids import partition_of_send
 from app.domain.partition import partition_of
 from schemas.commands import ActivitySeen
 from schemas.decode import Invalid, Reader
-from schemas.instants import Instant, from_ms
+from schemas.instants import Instant, rfc3339
 from schemas.receipts import ReceiptStatus, read_receipt
 from schemas.topics import RECEIPTS
 from schemas.words import Channel
@@ -48,7 +48,7 @@ async def post_receipt(call: Call) -> web.Response:
     told = await call.read(_read_receipt)
     _check(told, user_id, deps.partitions)
     said = msgspec.to_builtins(told)
-    given = {"id": deps.new_id(), "user_id": user_id, "occurred_at": told.occurred_at or from_ms(deps.clock())}
+    given = {"id": deps.new_id(), "user_id": user_id, "occurred_at": told.occurred_at or rfc3339(deps.clock())}
     value = msgspec.json.encode({**said, **given})
     try:
         read_receipt(value)

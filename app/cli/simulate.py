@@ -14,7 +14,8 @@ from app.cli.output import AsJson, Refused, print_rows
 from app.cli.settings import load_settings
 from app.domain.catalog import Catalog
 from app.domain.policy import Policy, PolicyError, duration_ms, parse_policy
-from schemas.instants import parse_ms, rfc3339
+from schemas.decode import Invalid
+from schemas.instants import instant_ms, rfc3339
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -64,8 +65,10 @@ def _moment(option: str, text: str, now_ms: int) -> int:
     if _AGO.fullmatch(text):
         return now_ms - duration_ms(text)
     try:
-        return parse_ms(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
-    except ValueError:
+        return instant_ms(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text, option)
+    except Invalid as invalid:
+        if not isinstance(invalid.__cause__, ValueError):
+            raise Refused(str(invalid)) from None
         raise Refused(f"{option}: {text} is neither RFC 3339, nor a day, nor a time ago such as 24h") from None
 
 

@@ -36,7 +36,7 @@ class Owner(Struct, frozen=True, kw_only=True):
         return f"{self.role}/{self.instance}"
 
 
-read_owner: Reader[Owner] = Reader(Owner)
+read_owner: Reader[Owner] = Reader(Owner, own=True)
 
 
 async def announce(publisher: Publisher, describe: Callable[[], Owner], changed: asyncio.Event) -> None:

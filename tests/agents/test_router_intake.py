@@ -387,3 +387,14 @@ def test_a_bad_cloud_event_is_refused_by_the_name_of_its_attribute(
 
 def _subscription() -> dict[str, Any]:
     return {"endpoint": "https://push.example.com/1", "keys": {"p256dh": "B" + "A" * 86, "auth": "A" * 22}}
+
+
+@pytest.mark.parametrize("timestamp", [-1, 2**62])
+def test_a_records_timestamp_that_cannot_be_means_now(router: Harness, timestamp: int) -> None:
+    router.request(timestamp=timestamp, idempotency_key="k")
+    [row] = [row for _, row in router.states[0].notifications.scan(b"", None)]
+
+    assert (row.facts.recorded_ms, row.facts.created_ms) == (router.now, router.now)
+    router.after(HOUR)
+    router.request(timestamp=timestamp, idempotency_key="k")
+    assert router.last()["status"] == "repeated"

@@ -55,6 +55,25 @@ def test_a_receipt_is_told_at_the_time_at_which_it_happened() -> None:
     assert router.last()["occurred_at"] == rfc3339(NOON + 5)
 
 
+@pytest.mark.parametrize("claimed", ["1970-01-02T00:00:00Z", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00Z"])
+def test_a_receipt_from_a_wrong_clock_counts_as_its_records_time_and_is_kept(claimed: str) -> None:
+    router, send = sent()
+    router.receipt(send, "opened", occurred_at=claimed)
+
+    assert [event["status"] for event in router.events] == ["delivered", "opened"]
+    for event in router.events:
+        assert event["occurred_at"] == rfc3339(router.now)
+        assert event["detail"]["claimed_at"] == claimed
+
+
+def test_a_receipt_whose_record_has_no_time_counts_as_of_now() -> None:
+    router, send = sent()
+    value = json.dumps({"id": "r", "occurred_at": rfc3339(5), "send_id": send.send_id, "status": "bounced"}).encode()
+    router.feed(topics.RECEIPTS, None, value, timestamp=-1)
+
+    assert router.last()["occurred_at"] == rfc3339(router.now)
+
+
 def test_a_webhooks_receipt_knows_nothing_but_the_send() -> None:
     router, send = sent(partitions=4)
     router.receipt(send, "opened", bare=True)

@@ -8,7 +8,7 @@ from app.domain.policy import Policy
 from app.domain.preferences.rules import Dnd, OwnHours, Preferences, Refused, Switches, check_digest_choice
 from app.domain.quiet_hours import DAYS, EVERY_DAY, days_mask, minutes_of
 from schemas.decode import Invalid
-from schemas.instants import parse_ms
+from schemas.instants import instant_ms
 from schemas.words import CHANNELS, Channel
 
 Value = TypeVar("Value")
@@ -114,7 +114,9 @@ def _dnd(value: Any) -> Dnd:
     enabled = _flag(dnd, "enabled", "dnd")
     if "until" not in dnd:
         return Dnd(enabled)
-    return Dnd(enabled, _said(parse_ms, dnd["until"], "dnd.until", "is not an RFC 3339 instant"))
+    if not isinstance(dnd["until"], str):
+        raise Invalid("is not an RFC 3339 date-time", "dnd.until")
+    return Dnd(enabled, instant_ms(dnd["until"], "dnd.until"))
 
 
 def _digest(members: Mapping[str, Any]) -> dict[str, Rhythm]:

@@ -97,7 +97,7 @@ def test_data_is_measured_as_compact_json() -> None:
 def test_data_that_others_could_not_decode_is_refused_by_name(data: bytes) -> None:
     with pytest.raises(Invalid) as refusal:
         take(b'{"user_id":"ann","event_type":"a","data":' + data + b"}")
-    assert refusal.value.field in ("data", None)
+    assert refusal.value.field in ("data", "data.x")
 
 
 def test_a_record_that_is_not_utf_8_is_refused_wherever_the_fault_lies() -> None:
@@ -139,16 +139,16 @@ def event(**attributes: Any) -> dict[str, Any]:
     "kind", ["application/json", "text/json", "application/vnd.shop+json; charset=utf-8", "application/JSON"]
 )
 def test_a_cloud_events_data_may_be_any_kind_of_json(kind: str) -> None:
-    said, _ = read_event(json.dumps(event(datacontenttype=kind, data={"n": 1})).encode(), ())
+    said, _ = read_event(json.dumps(event(datacontenttype=kind, data={"n": 1})).encode(), (), NOW)
     headers = [(f"ce_{name}", value.encode()) for name, value in event().items()]
-    binary, _ = read_event(b'{"n":1}', [*headers, ("content-type", kind.encode())])
+    binary, _ = read_event(b'{"n":1}', [*headers, ("content-type", kind.encode())], NOW)
     assert json.loads(said.data_json) == json.loads(binary.data_json) == {"n": 1}
 
 
 @pytest.mark.parametrize("kind", ["application/xml", "text/jsonp", "json"])
 def test_a_cloud_events_data_that_is_not_json_is_refused(kind: str) -> None:
     with pytest.raises(Invalid) as refusal:
-        read_event(json.dumps(event(datacontenttype=kind, data={"n": 1})).encode(), ())
+        read_event(json.dumps(event(datacontenttype=kind, data={"n": 1})).encode(), (), NOW)
     assert refusal.value.field == "datacontenttype"
 
 
@@ -165,7 +165,7 @@ def test_every_attribute_becomes_its_field() -> None:
         "time": rfc3339(NOW),
     }
     headers = [(f"ce_{name}", value.encode()) for name, value in event(**extensions).items()]
-    for request, _ in (read_event(json.dumps(event(**extensions)).encode(), ()), read_event(b"", headers)):
+    for request, _ in (read_event(json.dumps(event(**extensions)).encode(), (), NOW), read_event(b"", headers, NOW)):
         assert (request.user_id, request.event_type, request.source, request.idempotency_key) == (
             "ann",
             "a.b",
@@ -174,9 +174,7 @@ def test_every_attribute_becomes_its_field() -> None:
         )
         assert (request.priority, request.channels, request.template_id) == ("high", ["email", "sms"], "t")
         assert (request.collapse_key, request.campaign_id, request.locale) == ("k", "c", "en")
-        assert [rfc3339(int(t.timestamp() * 1000)) for t in (request.send_at, request.created_at) if t] == [
-            rfc3339(NOW)
-        ] * 2
+        assert [rfc3339(parse_ms(t)) for t in (request.send_at, request.created_at) if t] == [rfc3339(NOW)] * 2
 
 
 # --- commands ---
