@@ -64,7 +64,7 @@ class ProfileSet(Command, frozen=True, kw_only=True, tag="profile.set"):
 class DeviceAdd(Command, frozen=True, kw_only=True, tag="device.add"):
     device_id: RecordId
     platform: Platform
-    token: Address | None = None
+    token: str | None = None
     subscription: dict[str, Any] | None = None
     app_id: Annotated[str, Meta(max_length=255)] | None = None
     timezone: ZoneName | None = None

@@ -7,7 +7,6 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from app.domain.addresses import (
-    MAX_TOKEN_BYTES,
     NotASubscription,
     parse_email,
     parse_phone,
@@ -17,7 +16,7 @@ from app.domain.addresses import (
 )
 from app.domain.merge import merge_patch
 from app.domain.zones import is_zone
-from schemas.commands import DeviceAdd, ProfileSet
+from schemas.commands import MAX_TOKEN_BYTES, DeviceAdd, ProfileSet
 from schemas.decode import Invalid, Locale, TooLarge
 from schemas.words import Platform
 from tables.table import TableSpec

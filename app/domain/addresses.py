@@ -12,6 +12,7 @@ import idna
 import msgspec
 import phonenumbers
 
+from schemas.commands import MAX_TOKEN_BYTES
 from schemas.words import Channel, Platform
 
 #: Longer than any address that mail or a telephone knows: what parses them is spared the rest.
@@ -22,8 +23,6 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HEX = re.compile(r"[0-9a-f]{64,200}")
 #: How Apple's own ``description`` of a token was written for years: ``<740f4707 bebcf74f …>``.
 _WRITTEN_AROUND = re.compile(r"[\s<>]+")
-#: Of a token of FCM, and of a web push subscription as canonical JSON.
-MAX_TOKEN_BYTES = 4096
 #: Of a subscription's keys (RFC 8291): an uncompressed point of P-256, and 16 bytes.
 _KEY_BYTES = {"p256dh": 65, "auth": 16}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
