@@ -16,6 +16,11 @@ def process_registry() -> CollectorRegistry:
     return registry
 
 
+def dead_letters_counter(registry: CollectorRegistry) -> Counter:
+    """``topic``: the record's own; ``code``: why (schemas/dead.py)."""
+    return Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role", "topic", "code"], registry=registry)
+
+
 class StreamingMetrics:
     """What a role with tables counts; children are bound once, so that counting costs next to nothing."""
 
@@ -24,16 +29,25 @@ class StreamingMetrics:
             "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
             "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
             "moved": Counter("tocsin_records_moved", "Records of another partition", ["role"], registry=registry),
-            "dead": Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role"], registry=registry),
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),
+            "due_failed": Counter("tocsin_due_failed", "Due rows put off by an error", ["role"], registry=registry),
+            "results_failed": Counter(
+                "tocsin_results_failed", "Results of calls left to their deadlines", ["role"], registry=registry
+            ),
         }
+        self._role = role
+        self._dead = dead_letters_counter(registry)
         self._bound = {name: counter.labels(role) for name, counter in self._counters.items()}
         self.owned = Gauge("tocsin_partitions_owned", "Partitions owned", ["role"], registry=registry).labels(role)
 
     def count(self, name: str, count: int) -> None:
         if count:
             self._bound[name].inc(count)
+
+    def dead(self, topic: str, code: str) -> None:
+        """A record of that topic was sent to notify_dead."""
+        self._dead.labels(self._role, topic, code).inc()
 
 
 class SheddingMetrics:

@@ -21,7 +21,22 @@ class LogRecord(Protocol):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What stands for a batch of records that can't be read, at its first offset. It is handled as a LogRecord."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    code: str = "undecodable"
+    timestamp: int = -1
+    key: None = None
+    value: None = None
+    headers: tuple[()] = ()
 
 
 class Publisher(Protocol):

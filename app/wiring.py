@@ -296,6 +296,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             performer=built.performer,
             clock=clock,
             counted=metrics.count,
+            on_dead=metrics.dead,
             on_owned=owned,
             standby=settings.data.standby,
             erasure=settings.data.erasure,

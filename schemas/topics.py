@@ -55,3 +55,8 @@ def changelog_topic(role: str, table: str) -> str:
 def journal_topic(role: str) -> str:
     """The topic that holds a role's checkpoints before they take effect (docs/decisions/0002)."""
     return f"tocsin_{role}-journal"
+
+
+def is_changelog_or_journal(topic: str) -> bool:
+    """Whether the topic holds a role's state."""
+    return topic.startswith("tocsin_") and topic.endswith(("-changelog", "-journal"))

@@ -19,6 +19,11 @@ from app.ports import Rows
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 _UNREAD: Any = object()
+#: In place of bytes: a row that was changed and isn't encoded yet, and one that the batch hasn't changed.
+_NOT_ENCODED: Any = object()
+_UNCHANGED: Any = object()
+#: What a changed row has in a journal entry beside its key and value, at most.
+_ROW_BYTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,10 @@ class Table(Generic[Row]):
         self._until = None if spec.until is None else _until_only(spec.row, spec.until)
         #: Rows as the batch left them, those that were only read included: most are asked for more than once.
         self._seen: dict[bytes, Row | None] = {}
-        self._changed: dict[bytes, None] = {}
-        #: What one record changed: each key, its row before, and whether the batch had changed it already.
-        self.undo: list[tuple[bytes, object, bool]] = []
+        #: The bytes of each changed row; None: deleted.
+        self._changed: dict[bytes, Any] = {}
+        #: What one record changed: each key, its row and its bytes before.
+        self.undo: list[tuple[bytes, object, object]] = []
 
     def get(self, key: bytes) -> Row | None:
         row = self._seen.get(key, _UNREAD)
@@ -90,21 +96,39 @@ class Table(Generic[Row]):
 
     def changes(self) -> dict[bytes, bytes | None]:
         """What the batch changed: the new bytes, or None for a deleted row."""
-        version, encode, seen = self._version, self._encode, self._seen
-        return {key: None if (row := seen[key]) is None else version + encode(row) for key in self._changed}
+        return {
+            key: self._encoded(self._seen[key]) if value is _NOT_ENCODED else value
+            for key, value in self._changed.items()
+        }
+
+    def encode(self) -> int:
+        """Encodes the rows that one record changed, so that what can't be encoded is noticed while it can be undone.
+
+        Returns how many bytes they take in a journal entry, at most. Raises what the encoder raises.
+        """
+        changed, seen, size = self._changed, self._seen, 0
+        for key, _, _ in self.undo:
+            value = changed[key]
+            if value is _NOT_ENCODED:
+                value = changed[key] = self._encoded(seen[key])
+                size += len(value)
+            size += len(key) + _ROW_BYTES
+        return size
 
     def begin(self) -> None:
         """From here on, ``rollback`` undoes (one record's changes)."""
         self.undo.clear()
 
     def rollback(self) -> None:
-        for key, previous, changed in reversed(self.undo):
+        for key, previous, value in reversed(self.undo):
             if previous is _UNREAD:
                 del self._seen[key]
             else:
                 self._seen[key] = previous  # type: ignore[assignment]
-            if not changed:
+            if value is _UNCHANGED:
                 del self._changed[key]
+            else:
+                self._changed[key] = value
         self.undo.clear()
 
     def stored(self) -> None:
@@ -127,9 +151,12 @@ class Table(Generic[Row]):
             self.undo.clear()
 
     def _change(self, key: bytes, row: Row | None) -> None:
-        self.undo.append((key, self._seen.get(key, _UNREAD), key in self._changed))
+        self.undo.append((key, self._seen.get(key, _UNREAD), self._changed.get(key, _UNCHANGED)))
         self._seen[key] = row
-        self._changed[key] = None
+        self._changed[key] = None if row is None else _NOT_ENCODED
+
+    def _encoded(self, row: Row | None) -> bytes | None:
+        return None if row is None else self._version + self._encode(row)
 
     def _decoded(self, value: bytes | None) -> Row | None:
         return None if value is None else self._decode(self._body(value))

@@ -1,7 +1,7 @@
 """What a batch of decisions wants done: records to produce and calls to make, carried out by the runner."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -18,13 +18,22 @@ class Produce(Struct, frozen=True, array_like=True, gc=False):
     partition: int = SAME_PARTITION
     #: None: the time at which it is produced.
     timestamp_ms: int | None = None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Mark(NamedTuple):
+    """Where one record's outputs begin."""
+
+    records: int
+    calls: int
+    moved: int
+    size: int
 
 
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "known_at", "moved", "records")
+    __slots__ = ("calls", "known_at", "moved", "records", "size")
 
     def __init__(self, known_at: int | None = None) -> None:
         """``known_at``: up to when this batch knows all commands, Unix ms; None: up to its own time."""
@@ -34,6 +43,8 @@ class Out:
         self.calls: list[Any] = []
         #: Records that lay in the wrong partition.
         self.moved = 0
+        #: How many bytes the batch's rows and records take in its journal entry, at most.
+        self.size = 0
 
     def send(
         self,
@@ -43,18 +54,19 @@ class Out:
         *,
         partition: int = SAME_PARTITION,
         timestamp_ms: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
         self.records.append(Produce(topic, key, value, partition, timestamp_ms, headers))
 
     def call(self, effect: Any) -> None:
         self.calls.append(effect)
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self) -> Mark:
         """Where a record's outputs begin, for ``rollback``."""
-        return len(self.records), len(self.calls)
+        return Mark(len(self.records), len(self.calls), self.moved, self.size)
 
-    def rollback(self, mark: tuple[int, int]) -> None:
+    def rollback(self, mark: Mark) -> None:
         """Takes back what came after the mark."""
-        del self.records[mark[0] :]
-        del self.calls[mark[1] :]
+        del self.records[mark.records :]
+        del self.calls[mark.calls :]
+        self.moved, self.size = mark.moved, mark.size

@@ -7,7 +7,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import msgspec
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -16,12 +15,13 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.kafka.consumers import LogConsumer
+from app.metrics import dead_letters_counter
 from app.ports import Publisher
 from app.store.clickhouse import Unavailable
 from app.store.lifecycle_rows import COLUMNS, Row, batch_token, read_rows
-from app.store.publisher import PublishError, TooLargeError
+from app.store.publisher import PublishError
 from schemas import topics
-from schemas.dead import dead_letter, encode_dead
+from schemas.dead import dead_key, dead_letter, encode_dead
 
 log = structlog.get_logger(__name__)
 
@@ -42,13 +42,16 @@ class SinkMetrics:
     """What an operator wants to see of the sink."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        dead = Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role"], registry=registry)
+        self._dead = dead_letters_counter(registry)
         empty = Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry)
-        self.dead, self.empty = dead.labels(ROLE), empty.labels(ROLE)
+        self.empty = empty.labels(ROLE)
         self.rows = Counter("tocsin_analytics_rows", "Rows inserted into ClickHouse", registry=registry)
         self.retries = Counter("tocsin_analytics_retries", "Attempts at a batch that failed", registry=registry)
         self.insert_seconds = Histogram("tocsin_analytics_insert_seconds", "Duration of an insert", registry=registry)
         self.lag = Gauge("tocsin_analytics_lag", "Records not yet in ClickHouse", registry=registry)
+
+    def dead(self, topic: str, code: str) -> None:
+        self._dead.labels(ROLE, topic, code).inc()
 
 
 class LifecycleSink:
@@ -142,16 +145,11 @@ class LifecycleSink:
             await self._insert(rows, batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()]))
         # Last, as an insert that is tried again is dropped by its token, a second dead letter is not.
         for record, error in refused:
-            letter = dead_letter(record, error.reason, error.field, ROLE, self._now_ms())
-            try:
-                await self._publisher.publish(self._dead_topic, record.key, encode_dead(letter))
-            except TooLargeError:
-                # In base64 it outgrows the topic; where it lies is told all the same.
-                bare = msgspec.structs.replace(letter, value=None)
-                await self._publisher.publish(self._dead_topic, record.key, encode_dead(bare))
+            letter = dead_letter(record, error.code, error.reason, error.field, ROLE, self._now_ms())
+            await self._publisher.publish(self._dead_topic, dead_key(letter), encode_dead(letter))
+            self._metrics.dead(record.topic, error.code)
             log.warning("dead letter", partition=record.partition, offset=record.offset, reason=str(error))
         self._metrics.rows.inc(len(rows))
-        self._metrics.dead.inc(len(refused))
         self._metrics.empty.inc(empty)
 
     async def _insert(self, rows: list[Row], token: str) -> None:

@@ -13,11 +13,11 @@ from aiokafka.errors import KafkaError, for_code
 from app.config import Kafka
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas import topics
+from schemas.sizes import MIB, limit_of
 
 #: The tables of each role that keeps some.
 Internal = Mapping[str, Sequence[str]]
 
-_MIB = 1 << 20
 _DEFAULT_STEPS = ErasureSteps(DEFAULT_WITHIN)
 _SET_ON_TOPIC = 1  # DescribeConfigs' source of a value that was set on the topic itself
 _TOPIC_EXISTS = 36
@@ -49,13 +49,12 @@ def _ms(time: timedelta) -> str:
     return str(int(time.total_seconds() * 1000))
 
 
-def _kept_for(time: timedelta, max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
+def _kept_for(time: timedelta) -> dict[str, str]:
     """A record goes with its segment, so segments are short: nothing outlives its time by more than ``segment_of``."""
     return {
         "cleanup.policy": "delete",
         "retention.ms": _ms(time),
         "segment.ms": _ms(segment_of(time)),
-        "max.message.bytes": str(max_message_bytes),
     }
 
 
@@ -64,25 +63,24 @@ def segment_of(kept: timedelta) -> timedelta:
     return min(timedelta(days=1), kept / 7)
 
 
-def _compacted(steps: ErasureSteps, max_message_bytes: int = 4 * _MIB) -> dict[str, str]:
+def _compacted(steps: ErasureSteps) -> dict[str, str]:
     """Rolled, cleaned and deleted in time for an erasure to reach every segment within ``data.erase_within``. A quiet
     partition isn't rolled by time alone: its owner writes to it (``app/streaming/reclaiming.py``)."""
     return {
         "cleanup.policy": "compact",
         "min.cleanable.dirty.ratio": "0.1",
-        "segment.bytes": str(64 * _MIB),
+        "segment.bytes": str(64 * MIB),
         "segment.ms": _ms(steps.roll),
         "min.compaction.lag.ms": "0",
         "max.compaction.lag.ms": _ms(steps.roll),
         "file.delete.delay.ms": _ms(steps.linger),
-        "max.message.bytes": str(max_message_bytes),
     }
 
 
 def _changelog(steps: ErasureSteps) -> dict[str, str]:
     """A row that came late is the last word on its key until the partition's owner has seen it and said it again: that
     takes seconds (``app/streaming/checkpoints.py``), and compaction may not be faster."""
-    return _compacted(steps, 16 * _MIB) | {"min.compaction.lag.ms": _ms(steps.settle)}
+    return _compacted(steps) | {"min.compaction.lag.ms": _ms(steps.settle)}
 
 
 def _journal(steps: ErasureSteps) -> dict[str, str]:
@@ -100,7 +98,7 @@ def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STE
     single = {name: _compacted(steps) for name in (topics.CONFIG, topics.OWNERS, topics.ERASURES)}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(
-        Topic(name, partitions, config | durable)
+        Topic(name, partitions, config | durable | {"max.message.bytes": str(limit_of(name))})
         for configs, partitions in ((keyed, kafka.partitions), (single, 1))
         for name, config in configs.items()
     )

@@ -1,61 +1,75 @@
-"""Deciding: the machine over one partition's tables, record by record. One that fails is undone alone."""
+"""Deciding: the machine over one partition's tables, record by record. One that fails is undone alone.
+
+Whatever a record leads to is encoded and weighed before the next one is taken, while it can still be undone: so nothing
+that a record holds can keep a checkpoint from being made (docs/decisions/0007-bounded-checkpoints.md).
+"""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import structlog
 
-from app.domain.out import Out
-from app.ports import LogRecord, Machine, Rows
+from app.domain.out import Mark, Out
+from app.ports import LogRecord, Machine, Rows, Unreadable
 from app.streaming.store import StoreBroken
-from schemas.dead import dead_letter, encode_dead
+from schemas.dead import dead_key, dead_letter, encode_dead
 from schemas.decode import Invalid
+from schemas.sizes import OUTCOME_BYTES, limit_of, size_on_wire
 from schemas.topics import DEAD
 
 log = structlog.get_logger(__name__)
 
 _RETRY_DUE_MS = 60_000
-_BAD_IN_A_ROW = 1_000
 
 
-class TooManyBad(Exception):
-    """So many records in a row failed that the fault is more likely ours than theirs."""
+class Oversized(Exception):
+    """What one record leads to is more than Kafka takes."""
 
 
 class Decider:
     """What it decides lies in ``tables`` and in the batch's ``Out``: nothing of it is durable yet."""
 
-    def __init__(self, machine: Machine, rows: Rows, partition: int, counted: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        rows: Rows,
+        partition: int,
+        counted: Callable[[str, int], None],
+        on_dead: Callable[[str, str], None],
+    ) -> None:
         self._machine = machine
         self._state = machine.open(rows, partition)
         self.tables: Sequence[Any] = self._state.tables()
         self._schedule = next(t for t in self.tables if t.spec.name == "schedule")
         self._owned = {i.topic: i.owned for i in machine.intakes}
         self._counted = counted
-        self._bad_in_a_row = 0
+        self._on_dead = on_dead
+        self._failures = Failures()
 
     def handle(self, record: LogRecord, out: Out, now: int) -> None:
-        """Raises StoreBroken, TooManyBad."""
+        """Raises StoreBroken."""
         if record.value is None:
-            self._counted("empty", 1)
+            self._pass_over(record, out, now)
             return
         mark = self._begin(out)
         try:
             self._machine.handle(record, self._state, out, now)
-            self._bad_in_a_row = 0
+            self._weigh(out, mark)
         except Invalid as invalid:
             self._rollback(out, mark)
             if self._owned[record.topic]:
-                self._dead(record, out, now, invalid.reason, invalid.field)
+                self._dead(record, out, now, invalid.code, invalid.reason, invalid.field)
         except StoreBroken:
             raise  # nothing is wrong with the record
-        except Exception as error:
-            log.exception("a record could not be handled", topic=record.topic, offset=record.offset)
+        except Oversized as oversized:
             self._rollback(out, mark)
-            self._dead(record, out, now, f"internal error: {type(error).__name__}", None)
-            self._bad_in_a_row += 1
-            if self._bad_in_a_row > _BAD_IN_A_ROW:
-                raise TooManyBad(f"{_BAD_IN_A_ROW} records in a row") from error
+            self._dead(record, out, now, "too_large", str(oversized), None)
+        except Exception as error:
+            self._rollback(out, mark)
+            self._dead(record, out, now, "internal", f"internal error: {type(error).__name__}", None)
+            self._failures.log("a record could not be handled", error, now, topic=record.topic, offset=record.offset)
 
     def due(self, now: int, most: int) -> list[tuple[bytes, Any]]:
         """The rows of ``schedule`` that fell due, for ``wake``."""
@@ -70,20 +84,33 @@ class Decider:
     def wake(self, key: bytes, due: Any, out: Out, now: int) -> None:
         """Raises StoreBroken."""
         mark = self._begin(out)
-        self._schedule.delete(key)
         try:
+            self._schedule.delete(key)
             self._machine.wake(key, due, self._state, out, now)
+            self._weigh(out, mark)
         except StoreBroken:
             raise
-        except Exception:
+        except Exception as error:
             # It stays scheduled: nothing that waits is ever forgotten.
-            log.exception("what fell due could not be handled", kind=due.kind)
             self._rollback(out, mark)
             self._schedule.delete(key)
             self._schedule.at(now + _RETRY_DUE_MS, due)
+            out.size += self._schedule.encode()
+            self._counted("due_failed", 1)
+            self._failures.log("what fell due could not be handled", error, now, kind=due.kind)
 
     def settle(self, result: Any, out: Out, now: int) -> None:
-        self._machine.settle(result, self._state, out, now)
+        """Raises StoreBroken. A result that can't be settled is left to the deadline of its call."""
+        mark = self._begin(out)
+        try:
+            self._machine.settle(result, self._state, out, now)
+            self._weigh(out, mark)
+        except StoreBroken:
+            raise
+        except Exception as error:
+            self._rollback(out, mark)
+            self._counted("results_failed", 1)
+            self._failures.log("the result of a call could not be settled", error, now)
 
     def changes(self) -> dict[str, dict[bytes, bytes | None]]:
         """The rows that the batch changed, by table."""
@@ -94,18 +121,61 @@ class Decider:
         for table in self.tables:
             table.stored()
 
-    def _begin(self, out: Out) -> tuple[int, int]:
+    def _pass_over(self, record: LogRecord, out: Out, now: int) -> None:
+        if not isinstance(record, Unreadable):
+            self._counted("empty", 1)
+        elif self._owned[record.topic]:
+            self._dead(record, out, now, record.code, record.reason, None)
+
+    def _begin(self, out: Out) -> Mark:
         for table in self.tables:
             if table.undo:  # (most records change few tables, and this is asked for every record)
                 table.begin()
         return out.mark()
 
-    def _rollback(self, out: Out, mark: tuple[int, int]) -> None:
+    def _weigh(self, out: Out, mark: Mark) -> None:
+        """Encodes what has changed since ``mark``. Raises Oversized where Kafka wouldn't take it, and what encoders
+        raise."""
+        size = 0
+        for table in self.tables:
+            if table.undo:
+                size += table.encode()
+        for record in islice(out.records, mark.records, None):
+            on_wire, limit = size_on_wire(record.key, record.value, record.headers), limit_of(record.topic)
+            if on_wire > limit:
+                raise Oversized(f"leads to a record of {on_wire} bytes for {record.topic}, which takes {limit}")
+            size += on_wire
+        if size > OUTCOME_BYTES:
+            raise Oversized(f"leads to changes of {size} bytes, and a checkpoint takes {OUTCOME_BYTES} of one record")
+        out.size += size
+
+    def _rollback(self, out: Out, mark: Mark) -> None:
         for table in self.tables:
             table.rollback()
         out.rollback(mark)
 
-    def _dead(self, record: LogRecord, out: Out, now: int, reason: str, field: str | None) -> None:
-        letter = dead_letter(record, reason, field, self._machine.role, now)
-        out.send(DEAD, record.key, encode_dead(letter))
-        self._counted("dead", 1)
+    def _dead(self, record: LogRecord, out: Out, now: int, code: str, reason: str, field: str | None) -> None:
+        letter = dead_letter(record, code, reason, field, self._machine.role, now)
+        key, value = dead_key(letter), encode_dead(letter)
+        out.send(DEAD, key, value)
+        out.size += size_on_wire(key, value)
+        self._on_dead(record.topic, code)
+
+
+class Failures:
+    """Logs the first of a kind, then one in a while with how many there were since: there may be thousands a second."""
+
+    EVERY_MS = 10_000
+
+    def __init__(self) -> None:
+        self._logged_at: dict[tuple[str, type], int] = {}
+        self._since: dict[tuple[str, type], int] = {}
+
+    def log(self, event: str, error: Exception, now: int, **fields: Any) -> None:
+        """``now``: Unix ms."""
+        kind = (event, type(error))
+        count = self._since[kind] = self._since.get(kind, 0) + 1
+        if not 0 <= now - self._logged_at.get(kind, -self.EVERY_MS) < self.EVERY_MS:
+            self._logged_at[kind], self._since[kind] = now, 0
+            with suppress(Exception):  # (no text of an error may end more than the record does)
+                log.error(event, count=count, exc_info=error, **fields)

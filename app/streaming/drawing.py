@@ -15,6 +15,7 @@ from app.streaming.deciding import Decider
 from app.streaming.horizon import Heard, Known
 from app.streaming.intake import Intakes, Lane
 from app.streaming.parts import Parts
+from schemas.sizes import CHECKPOINT_BYTES
 from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
@@ -144,7 +145,7 @@ class Drawing:
     # --- drawing ---
 
     def draw(self, out: Out, now: int) -> int:
-        """Has decided what may be, for a while. Returns how much that was."""
+        """Has decided what may be, for a while, or until it is enough for a checkpoint. Returns how much that was."""
         drawn, stop_at = 0, self._parts.stopwatch() + _DRAWING_S
         for lane in self._lanes.values():
             if lane.intake.urgency is Urgency.NORMAL or lane.intake.urgency is Urgency.BULK:
@@ -163,7 +164,7 @@ class Drawing:
         drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle
         bounded, hurry, urgency = self._parts.performer is not None, self._parts.hurry, lane.intake.urgency
         hurried_at = stop_at - _DRAWING_S + _HURRIED_S if urgency > Urgency.CRITICAL else stop_at
-        while lane.waiting and not (bounded and not self._room(urgency, out)):
+        while lane.waiting and out.size < CHECKPOINT_BYTES and not (bounded and not self._room(urgency, out)):
             spent = stopwatch()
             if spent >= stop_at or (spent >= hurried_at and hurry.is_on()):
                 break
@@ -179,7 +180,9 @@ class Drawing:
     def _draw_due(self, out: Out, now: int, stop_at: float) -> int:
         drawn = 0
         for key, due in self._decider.due(now, _MOST_DUE) if self.is_informed(now) else ():
-            if self._parts.stopwatch() >= stop_at or not self._room(Urgency.NORMAL, out):
+            if self._parts.stopwatch() >= stop_at or out.size >= CHECKPOINT_BYTES:
+                break
+            if not self._room(Urgency.NORMAL, out):
                 break
             self._decider.wake(key, due, out, now)
             drawn += 1

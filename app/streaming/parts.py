@@ -57,6 +57,8 @@ class Parts:
     pause: Callable[[str, int], None]
     resume: Callable[[str, int], None]
     counted: Callable[[str, int], None]
+    #: Told the topic of each record that becomes a dead letter, and the kind of refusal.
+    on_dead: Callable[[str, str], None] = lambda topic, code: None
     #: The process's name, for whoever reads the journal.
     owner: str = ""
     #: Has a topic's partition fetched from an offset on.

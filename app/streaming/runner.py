@@ -27,6 +27,7 @@ from app.streaming.restoring import latest, start_positions, within
 from app.streaming.store import PartitionStore
 from app.streaming.sweeping import Sweeper
 from app.streaming.watching import Progress
+from schemas.sizes import CHECKPOINT_BYTES
 from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ _IDLE_S, _PAUSE_S = 0.25, 0.010
 _TELL_EVERY = 500_000
 #: The view that says how far erasures have reached; every role with tables has it.
 RECLAIMING = "reclaiming"
-_SWEEP_EVERY_MS, _SWEEP_LEAST = 1_000, 50
+_SWEEP_EVERY_MS, _SWEEP_LEAST, _SWEEP_MOST = 1_000, 50, 1_000
 
 
 class PartitionRunner:
@@ -47,10 +48,11 @@ class PartitionRunner:
         self._parts = parts
         self._machine = parts.machine
         self._store = store
-        self._decider = Decider(parts.machine, store, partition, parts.counted)
+        self._decider = Decider(parts.machine, store, partition, parts.counted, parts.on_dead)
         self._readable = parts.machine.open(store, partition)
         self._sweeper = Sweeper(self._decider.tables)
-        self._written = 0
+        #: Rows written since the last sweep began, and those that it has yet to look at.
+        self._written = self._to_sweep = 0
         self._swept_at = 0
         self._calls = Calls(parts, self._nudge)
         self._checkpoints = Checkpoints(
@@ -273,7 +275,7 @@ class PartitionRunner:
 
     def _settle(self, out: Out, now: int, informed: bool) -> None:
         performer, results = self._parts.performer, self._calls.results
-        while results:
+        while results and out.size < CHECKPOINT_BYTES:
             result = results.popleft()
             if performer is not None and not informed:  # while it stops: commands are no longer fetched
                 result = performer.put_off(result)
@@ -281,10 +283,14 @@ class PartitionRunner:
             self._decided += 1
 
     def _sweep(self, now: int) -> None:
-        """Once a second, as many rows as were written since, and a few more."""
+        """Once a second, as many rows as were written since, and a few more; in parts that fit a checkpoint."""
         if now - self._swept_at >= _SWEEP_EVERY_MS:
-            self._sweeper.step(now, self._written + _SWEEP_LEAST)
+            self._to_sweep += self._written + _SWEEP_LEAST
             self._swept_at, self._written = now, 0
+        if self._to_sweep:
+            most = min(self._to_sweep, _SWEEP_MOST)
+            self._sweeper.step(now, most)
+            self._to_sweep -= most
 
     async def _make_durable(self, out: Out, positions: dict[str, int]) -> None:
         """The batch's checkpoint, then its positions. Its calls begin as soon as their claims lie in the journal:
