@@ -19,7 +19,7 @@ def origin_of(record: LogRecord) -> str | None:
     """Where a moved record lay at first; None for one that wasn't moved."""
     if not record.headers:
         return None
-    return next((value.decode() for name, value in record.headers if name == ORIGIN), None)
+    return next((value.decode() for name, value in record.headers if name == ORIGIN and value is not None), None)
 
 
 def moved(desk: Desk, record: LogRecord, key: bytes) -> bool:
@@ -33,7 +33,7 @@ def moved_to(desk: Desk, record: LogRecord, partition: int) -> bool:
     desk.out.moved += 1
     position = position_of(record)
     log.warning("a record lay in the wrong partition", action="moved", position=position, partition=partition)
-    headers: Sequence[tuple[str, bytes]] = record.headers
+    headers: Sequence[tuple[str, bytes | None]] = record.headers
     if origin_of(record) is None:
         headers = (*headers, (ORIGIN, position.encode()))
     desk.out.send(

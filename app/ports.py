@@ -21,7 +21,11 @@ class LogRecord(Protocol):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """In names, bytes that aren't UTF-8 are as ``surrogateescape`` has them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

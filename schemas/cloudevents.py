@@ -57,7 +57,7 @@ _ATTRIBUTES = {field: attribute for attribute, field in _FIELDS.items()}
 
 
 def read_event(
-    value: bytes, headers: Sequence[tuple[str, bytes]], recorded_ms: int, schemes: Set[str] = SCHEMES
+    value: bytes, headers: Sequence[tuple[str, bytes | None]], recorded_ms: int, schemes: Set[str] = SCHEMES
 ) -> tuple[Request, bytes]:
     """A valid request and its JSON, whichever of the three forms the record has. ``recorded_ms`` and ``schemes`` as in
     ``check_request``. Raises Invalid with the field's (or the attribute's) name."""

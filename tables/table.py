@@ -110,7 +110,7 @@ class Table(Generic[Row]):
         for key, _, _ in self.undo:
             value = changed[key]
             if value is _NOT_ENCODED:
-                value = changed[key] = self._encoded(seen[key])
+                changed[key] = value = self._version + self._encode(seen[key])
                 size += len(value)
             size += len(key) + _ROW_BYTES
         return size

@@ -56,6 +56,9 @@ class Out:
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> None:
+        """Headers whose name isn't UTF-8 (as in a record that is passed on) can't be produced, and are left out."""
+        if headers:
+            headers = [header for header in headers if _is_utf_8(header[0])]
         self.records.append(Produce(topic, key, value, partition, timestamp_ms, headers))
 
     def call(self, effect: Any) -> None:
@@ -70,3 +73,11 @@ class Out:
         del self.records[mark.records :]
         del self.calls[mark.calls :]
         self.moved, self.size = mark.moved, mark.size
+
+
+def _is_utf_8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
