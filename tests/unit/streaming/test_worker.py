@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,8 +83,8 @@ async def test_what_cannot_be_stopped_is_told_and_raised_when_all_else_is_stoppe
 async def test_a_consumer_thread_that_died_is_noticed_though_nothing_asks_for_it(worker: RoleWorker) -> None:
     thread = worker._app.consumer._thread
     assert not thread.has_died
-    with pytest.raises(KafkaConnectionError):
-        await thread.start()  # as there is no broker
+    with suppress(KafkaConnectionError):  # there is no broker; whether mode says so here is its own race
+        await thread.start()
     thread._thread.join(60)
 
     with pytest.raises(RuntimeError, match="the consumer's thread has died"):
