@@ -35,7 +35,7 @@ class _Timed:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 def timed(record: LogRecord, now: int) -> LogRecord:

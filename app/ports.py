@@ -28,21 +28,6 @@ class LogRecord(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """What stands for a batch of records that can't be read, at its first offset. It is handled as a LogRecord."""
-
-    topic: str
-    partition: int
-    offset: int
-    reason: str
-    code: str = "undecodable"
-    timestamp: int = -1
-    key: None = None
-    value: None = None
-    headers: tuple[()] = ()
-
-
 class Publisher(Protocol):
     """Produces and returns when every in-sync replica has the record; raises on any failure, never retries silently
     beyond the producer's own idempotent retries."""

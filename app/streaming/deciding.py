@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from app.domain.out import Mark, Out
-from app.ports import LogRecord, Machine, Rows, Unreadable
+from app.kafka.records import Unreadable
+from app.ports import LogRecord, Machine, Rows
 from app.streaming.store import StoreBroken
 from schemas.dead import dead_key, dead_letter, encode_dead
 from schemas.decode import Invalid
@@ -51,7 +52,7 @@ class Decider:
     def handle(self, record: LogRecord, out: Out, now: int) -> None:
         """Raises StoreBroken."""
         if record.value is None:
-            self._pass_over(record, out, now)
+            self._without_value(record, out, now)
             return
         mark = self._begin(out)
         try:
@@ -121,11 +122,12 @@ class Decider:
         for table in self.tables:
             table.stored()
 
-    def _pass_over(self, record: LogRecord, out: Out, now: int) -> None:
+    def _without_value(self, record: LogRecord, out: Out, now: int) -> None:
         if not isinstance(record, Unreadable):
             self._counted("empty", 1)
-        elif self._owned[record.topic]:
-            self._dead(record, out, now, record.code, record.reason, None)
+            return
+        if self._owned[record.topic]:
+            self._dead(record, out, now, "undecodable", record.reason, None)
 
     def _begin(self, out: Out) -> Mark:
         for table in self.tables:
