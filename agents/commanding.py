@@ -28,7 +28,7 @@ def take_command(desk: Desk, record: LogRecord) -> None:
             raise Misplaced("is not the user_id", "key")
         if moved(desk, record, record.key):
             return
-    change = desk.state.known.apply(command, position_of(record), desk.now)
+    change = desk.state.known.apply(command, position_of(record), desk.now, desk.catalog.bounds.devices)
     if change.claim is not None:
         _claim(desk, change.claim)
     if not change.applied:

@@ -38,4 +38,4 @@ def _parts(send: Send, catalog: Catalog, user: Mapping[str, Any], locale: str | 
         return RenderError("template_id", "there is no such template")
     items = [msgspec.json.decode(msgspec.json.encode(item)) for item in send.items] if send.items else None
     variables = variables_of(msgspec.json.decode(send.data), user, items, len(items) if items else None)
-    return render(compile_template(found), send.channel, locale, variables, send.variant)
+    return render(compile_template(found), send.channel, locale, variables, send.variant, catalog.bounds.link_schemes)

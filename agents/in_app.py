@@ -46,7 +46,7 @@ class InAppMachine:
         if record.value is None:
             return
         if record.topic == topics.COMMANDS:
-            take_command(record.value, position_of(record), state, out, now)
+            take_command(record.value, position_of(record), state, out, now, self.catalog.bounds.devices)
             return
         read = read_send(record.value)
         row = state.attempts.get(send_key(read.send_id))

@@ -38,9 +38,9 @@ class InboxState:
         return (*self.knowledge.tables(), self.attempts, self.inbox.items, self.inbox.counts, self.schedule)
 
 
-def take_command(value: bytes, position: str, state: InboxState, out: Out, now: int) -> None:
+def take_command(value: bytes, position: str, state: InboxState, out: Out, now: int, most_devices: int) -> None:
     command = read_command(value)
-    change = state.knowledge.apply(command, position, now)
+    change = state.knowledge.apply(command, position, now, most_devices)
     if not change.applied or command.user_id is None:
         return
     if change.erased:

@@ -30,7 +30,7 @@ from tables.routed import RECEIPTS_MS, routed_key
 def take_request(desk: Desk, record: LogRecord) -> None:
     """Takes one record of an event topic. Raises Invalid with the field."""
     assert record.value is not None
-    request, raw = read_event(record.value, record.headers, record.timestamp)
+    request, raw = read_event(record.value, record.headers, record.timestamp, desk.catalog.bounds.link_schemes)
     user_id = request.user_id
     if record.key != user_id.encode():
         raise Misplaced("is not the user_id", "key")

@@ -94,7 +94,7 @@ class SenderMachine:
 
     def _command(self, turn: Turn, value: bytes, position: str) -> None:
         command = read_command(value)
-        change = turn.state.knowledge.apply(command, position, turn.now)
+        change = turn.state.knowledge.apply(command, position, turn.now, self.catalog.bounds.devices)
         if change.applied and command.user_id is not None:
             look_again(turn, command.user_id)
 

@@ -273,7 +273,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         return
     async with _closing(watchdog) as stack:
         running: list[_Built] = []
-        config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed))
+        config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed), settings.bounds)
         await config.start()
         stack.push_async_callback(config.close)
         registry = process_registry()

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from app.domain.bounds import DEFAULT_BOUNDS
 from app.domain.policy import Policy
 from app.domain.preferences import Preferences
 from app.ports import Rows
@@ -144,7 +145,7 @@ class Knowledge:
 
     # --- commands ---
 
-    def apply(self, command: AnyCommand, position: str, now: int) -> Change:
+    def apply(self, command: AnyCommand, position: str, now: int, most_devices: int = DEFAULT_BOUNDS.devices) -> Change:
         """Takes one command of notify_commands. ``position``: where it lies. Raises Invalid with the field."""
         if isinstance(command, DeviceRemove) and command.token_hash is not None:
             return self._release(command)  # safe to do again, and each partition gets many
@@ -156,14 +157,14 @@ class Knowledge:
             self._erasures.put(certificate_key(command.id), Erasure(now))
         if command.user_id is not None and not isinstance(command, ProfileSet) and self.erased(command.user_id):
             return _NOTHING
-        return self._change(command, now)
+        return self._change(command, now, most_devices)
 
-    def _change(self, command: AnyCommand, now: int) -> Change:
+    def _change(self, command: AnyCommand, now: int, most_devices: int) -> Change:
         match command:
             case ProfileSet(user_id=str(user_id)):
                 return self._set_profile(user_id, command)
             case DeviceAdd(user_id=str(user_id)):
-                return self._add_device(user_id, command, min(parse_ms(command.at), now))
+                return self._add_device(user_id, command, min(parse_ms(command.at), now), most_devices)
             case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
                 self._drop_device(user_id, device_id)
             case ActivitySeen(user_id=str(user_id), timezone=str(timezone)) if timezone:
@@ -210,8 +211,9 @@ class Knowledge:
         clock = old.quiet_hours != new.quiet_hours or old.dnd != new.dnd
         return Change(clock=clock, rhythm=old.digest != new.digest)
 
-    def _add_device(self, user_id: str, command: DeviceAdd, at_ms: int) -> Change:
-        """Gives the user the token; whoever in this partition held it before gives it up."""
+    def _add_device(self, user_id: str, command: DeviceAdd, at_ms: int, most: int) -> Change:
+        """Gives the user the token; whoever in this partition held it before gives it up. Of more than ``most`` devices
+        those go that were added or renewed longest ago."""
         old = self.profile(user_id) or NOBODY
         device = device_said(command, at_ms)
         holder = self._tokens.get(device.token_hash)
@@ -222,6 +224,9 @@ class Knowledge:
         if (before := old.device(device.device_id)) is not None and before.token_hash != device.token_hash:
             self._tokens.delete(before.token_hash)
         profile = with_device(old, device, command.timezone)
+        for oldest in profile.devices[:-most]:
+            self._tokens.delete(oldest.token_hash)
+        profile = replace(profile, devices=profile.devices[-most:])
         self._profiles.put(user_id.encode(), profile)
         self._tokens.put(device.token_hash, Holder(user_id, device.device_id))
         known = holder is not None and holder.user_id == user_id

@@ -68,7 +68,7 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
         publisher = KafkaPublisher(options, client_id=f"tocsin-gateway-{settings.instance}")
         stack.push_async_callback(publisher.close)
         await publisher.start()
-        config = ConfigFollower(options)
+        config = ConfigFollower(options, bounds=settings.bounds)
         stack.push_async_callback(config.close)
         await config.start()
         owners = OwnersFollower(options, unix_ms)

@@ -109,7 +109,7 @@ def _recipients_of(body: NotificationBody) -> tuple[str, ...]:
 
 def _check(body: NotificationBody, source: str, catalog: Catalog, now_ms: int) -> Lane:
     try:
-        check_request(body, now_ms)
+        check_request(body, now_ms, catalog.bounds.link_schemes)
         decoded_data(body.data_json or b"{}")  # all of it: what was accepted is decoded by others later
     except Invalid as invalid:
         raise problem_of(invalid) from invalid

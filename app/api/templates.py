@@ -112,8 +112,9 @@ async def post_preview(call: Call) -> web.Response:
     variables = variables_of(body.data, body.user, body.items, count)
     compiled = compile_template(msgspec.structs.replace(current, template=template))
     shown: dict[Channel, dict[str, str]] = {}
+    schemes = call.deps.config.catalog.bounds.link_schemes
     for channel in template.channels:
-        parts = render(compiled, channel, body.locale, variables, variant)
+        parts = render(compiled, channel, body.locale, variables, variant, schemes)
         if isinstance(parts, RenderError):
             raise _of_part(parts)
         shown[channel] = parts

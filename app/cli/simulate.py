@@ -84,7 +84,7 @@ def _asked(
     options = settings.kafka.client_options()
 
     async def ask() -> "tuple[Question, Answer]":
-        config = ConfigFollower(options)
+        config = ConfigFollower(options, bounds=settings.bounds)
         try:
             await config.start()
             in_force = config.catalog
@@ -114,7 +114,7 @@ def _asked(
 def _changed(catalog: Catalog, file: Path) -> Catalog:
     """The catalog with the policy of a file. Raises Refused, with the line and path of each problem."""
     templates = frozenset(name for name in catalog.templates if catalog.template(name) is not None)
-    return Catalog(_parsed(file, templates), catalog.policy_version + 1, catalog.templates)
+    return Catalog(_parsed(file, templates), catalog.policy_version + 1, catalog.templates, catalog.bounds)
 
 
 def _parsed(file: Path, templates: Collection[str] | None) -> Policy:

@@ -17,8 +17,10 @@ from pydantic_settings import (
 )
 
 from app.config.providers import Providers, ProviderSettings
-from app.config.sections import ApiKey, Auth, ClickHouse, Data, Gateway, Jwt, Kafka, Operations
+from app.config.sections import ApiKey, Auth, ClickHouse, Data, Gateway, Jwt, Kafka, Operations, Users
 from app.config.values import Name, is_loopback
+from app.domain.bounds import Bounds
+from schemas.links import SCHEMES
 
 PREFIX = "TOCSIN_"
 CONFIG_VARIABLE = "TOCSIN_CONFIG"
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     clickhouse: ClickHouse = ClickHouse()
     data: Data = Data()
+    users: Users = Users()
     gateway: Gateway = Gateway()
     auth: Auth = Auth()
     operations: Operations = Operations()
@@ -91,6 +94,11 @@ class Settings(BaseSettings):
             folder = Path(data.get("dir", Data().dir)).absolute() / "clickhouse"
             return {**raw, "clickhouse": {**section, "url": f"chdb://{folder}"}}
         return raw
+
+    @property
+    def bounds(self) -> Bounds:
+        """What every role is to judge alike: the settings of all must agree here."""
+        return Bounds(self.users.devices, SCHEMES.union(self.gateway.link_schemes))
 
     def data_folder(self, role: str) -> Path:
         """The folder that belongs to this instance of a role alone."""

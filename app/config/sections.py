@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from app.config.values import Name, PortOrAny, SafeUrl, Seconds, Section
+from app.config.values import LinkScheme, Name, PortOrAny, SafeUrl, Seconds, Section
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas.topics import KEPT_DAYS
 
@@ -103,6 +103,12 @@ class Data(Section):
         return ErasureSteps(timedelta(seconds=self.erase_within))
 
 
+class Users(Section):
+    """What one user may have."""
+
+    devices: int = Field(default=20, ge=1, le=100)
+
+
 class Gateway(Section):
     """The public HTTP door. The first signing key signs, all of them verify."""
 
@@ -111,6 +117,8 @@ class Gateway(Section):
     public_url: SafeUrl | None = None
     signing_keys: tuple[SecretStr, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    #: Schemes of links besides https, http, mailto and tel, such as an app's own.
+    link_schemes: tuple[LinkScheme, ...] = ()
 
 
 class ApiKey(Section):

@@ -85,6 +85,20 @@ SafeUrl = Annotated[str, AfterValidator(_safe_url)]
 Sender = Annotated[str, AfterValidator(sender)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrAny = Annotated[int, Field(ge=0, le=65535)]
+#: What a scheme of links must not be: each runs or shows what somebody else wrote, or reads files of the reader's.
+_UNSAFE_SCHEMES = frozenset(("javascript", "data", "file", "vbscript", "blob", "about", "view-source"))
+
+
+def _link_scheme(text: str) -> str:
+    scheme = text.lower()
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]{0,39}", scheme):
+        raise ValueError("is no scheme of links: give it without colon, such as myapp")
+    if scheme in _UNSAFE_SCHEMES:
+        raise ValueError("is never safe in a link")
+    return scheme
+
+
+LinkScheme = Annotated[str, AfterValidator(_link_scheme)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 

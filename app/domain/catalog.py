@@ -1,9 +1,11 @@
-"""What is in force: one policy and the templates, a snapshot that is replaced as a whole between batches."""
+"""What is in force: one policy, the templates, what the settings allow: a snapshot that is replaced as a whole between
+batches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.defaults import default_policy_text, default_templates
+from app.domain.bounds import DEFAULT_BOUNDS, Bounds
 from app.domain.policy import Policy, parse_policy
 from schemas.config import TemplateVersion
 from schemas.words import Channel
@@ -15,6 +17,7 @@ class Catalog:
     policy_version: int
     #: The versions in force, by id.
     templates: Mapping[str, TemplateVersion]
+    bounds: Bounds = DEFAULT_BOUNDS
     _channels: dict[str, frozenset[Channel]] = field(default_factory=dict, compare=False, repr=False)
 
     def template(self, template_id: str) -> TemplateVersion | None:
@@ -35,10 +38,10 @@ class Catalog:
         return channels
 
 
-def default_catalog() -> Catalog:
+def default_catalog(bounds: Bounds = DEFAULT_BOUNDS) -> Catalog:
     """What is in force until somebody applies a policy: version 0 of the policy and of each template."""
     templates = {
         identity: TemplateVersion(version=0, template=template, at="1970-01-01T00:00:00Z")
         for identity, template in default_templates().items()
     }
-    return Catalog(parse_policy(default_policy_text(), templates=templates), 0, templates)
+    return Catalog(parse_policy(default_policy_text(), templates=templates), 0, templates, bounds)

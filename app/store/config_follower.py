@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from app.defaults import default_policy_text
+from app.domain.bounds import DEFAULT_BOUNDS, Bounds
 from app.domain.catalog import Catalog, default_catalog
 from app.domain.policy import Policy, PolicyError, parse_policy
 from app.ports import LogRecord
@@ -25,11 +26,16 @@ class ConfigFollower:
     ``on_change`` is called with each new catalog, but not for what was there at the start.
     """
 
-    def __init__(self, client_options: Mapping[str, Any], on_change: Callable[[Catalog], None] | None = None) -> None:
+    def __init__(
+        self,
+        client_options: Mapping[str, Any],
+        on_change: Callable[[Catalog], None] | None = None,
+        bounds: Bounds = DEFAULT_BOUNDS,
+    ) -> None:
         self._follower = TopicFollower(client_options, CONFIG, self._take, self._settle)
         self._on_change = on_change
         self._started = False
-        self._default = default_catalog()
+        self._default = default_catalog(bounds)
         self._policies: dict[int, PolicyVersion] = {}
         #: By version; None: it can't be used.
         self._compiled: dict[int, Policy | None] = {}
@@ -97,7 +103,7 @@ class ConfigFollower:
     async def _settle(self) -> None:
         policy, version = await self._policy_in_force()
         newest = {name: versions[max(versions)] for name, versions in self._templates.items()}
-        catalog = Catalog(policy, version, {**self._default.templates, **newest})
+        catalog = Catalog(policy, version, {**self._default.templates, **newest}, self._default.bounds)
         if catalog != self._catalog:
             self._catalog = catalog
             if self._started and self._on_change is not None:

@@ -1,9 +1,12 @@
 """The inbox: what comes in, what users say of it, what they are shown."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from agents.in_app import InAppMachine
+from app.domain.bounds import Bounds
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.requests import Content
@@ -374,3 +377,11 @@ def test_items_are_kept_for_their_time_and_no_longer():
     stage.wait(DAY)
     assert ids(shown(stage)) == []
     assert stage.rows_of("schedule") == {}
+
+
+def test_a_user_has_as_many_devices_as_the_settings_say():
+    stage = Stage(InAppMachine(replace(a_catalog(), bounds=Bounds(devices=1))))
+    for number in range(2):
+        stage.command("device.add", device_id=f"d{number}", platform="android", token=f"t{number}")
+
+    assert [device.device_id for device in stage.state.knowledge.devices("u1")] == ["d1"]

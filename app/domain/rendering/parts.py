@@ -1,13 +1,14 @@
 """From a template version to what one channel shows: which variant, which locale, which parts."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from app.domain.rendering.environment import BadTemplate, compiled, rendered
 from schemas.config import Parts, Template, TemplateVersion
+from schemas.links import SCHEMES, is_link, refusal
 from schemas.requests import Content
 from schemas.words import Channel
 
@@ -17,6 +18,9 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 #: Parts that are one line: a header, a heading, an address.
 _ONE_LINE = frozenset(("title", "subject", "url", "image"))
+
+
+_LINKS = frozenset(("url", "image"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,15 @@ def check_syntax(template: Template) -> list[RenderError]:
 
 
 def render(
-    compiled: Compiled, channel: Channel, locale: str | None, variables: Mapping[str, Any], variant: str | None = None
+    compiled: Compiled,
+    channel: Channel,
+    locale: str | None,
+    variables: Mapping[str, Any],
+    variant: str | None = None,
+    schemes: Set[str] = SCHEMES,
 ) -> dict[str, str] | RenderError:
-    """The channel's parts (title, body, subject, html, text, url, image) in the best locale there is."""
+    """The channel's parts (title, body, subject, html, text, url, image) in the best locale there is. ``schemes``: what
+    links may begin with; an empty link is none."""
     locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel)
     if not locales:
         return RenderError(channel, "the template lacks this channel")
@@ -67,6 +77,8 @@ def render(
         except BadTemplate as error:
             return RenderError(f"{channel}.{chosen}.{part}", str(error))
         shown[part] = _cleaned(part, text)
+        if part in _LINKS and shown[part] and not is_link(shown[part], schemes):
+            return RenderError(f"{channel}.{chosen}.{part}", refusal(shown[part]))
     return shown
 
 

@@ -224,3 +224,12 @@ def test_any_display_name_is_written_in_ascii_and_read_back(name: str) -> None:
 def test_what_is_not_one_sender_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^providers\.ses\.from: "):
         Settings.load({"TOCSIN_PROVIDERS__SES": json.dumps({"region": "x", "from": text})})
+
+
+def test_links_may_have_the_apps_own_schemes_but_none_that_runs_what_it_holds() -> None:
+    settings = Settings.load({"TOCSIN_GATEWAY__LINK_SCHEMES": '["MyApp"]', "TOCSIN_USERS__DEVICES": "3"})
+    assert settings.bounds.link_schemes == {"https", "http", "mailto", "tel", "myapp"}
+    assert settings.bounds.devices == 3
+    for unsafe in ("javascript", "DATA", "file", "my app", "myapp:"):
+        with pytest.raises(ConfigError, match="link_schemes"):
+            Settings.load({"TOCSIN_GATEWAY__LINK_SCHEMES": json.dumps([unsafe])})

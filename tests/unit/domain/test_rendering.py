@@ -180,14 +180,14 @@ PARTS: dict[Channel, tuple[str, ...]] = {
 @pytest.mark.parametrize("line_break", BREAKS, ids=ascii)
 @pytest.mark.parametrize("channel", PARTS)
 def test_every_line_break_is_one_on_every_channel_and_joins_no_words(channel: Channel, line_break: str) -> None:
-    text = f"one{line_break}two"
+    text = f"/one{line_break}two"
     by_template = shown({channel: {"en": dict.fromkeys(PARTS[channel], "{{ x }}")}}, channel, {"x": text})
     assert isinstance(by_template, dict)
     content = Content(title=text, body=text, subject=text, html=text, url=text, image=text)
 
     for parts in (by_template, render_content(content, channel)):
         one_line = {"title", "subject", "url", "image"}
-        assert parts == {part: "one two" if part in one_line else "one\ntwo" for part in parts}
+        assert parts == {part: "/one two" if part in one_line else "/one\ntwo" for part in parts}
 
 
 @given(st.text())
@@ -350,3 +350,16 @@ def test_there_is_no_variant_where_none_has_weight(weights: list[int] | None) ->
     channels = {"sms": {"en": {"body": "x"}}}
     variants = [{"name": str(n), "weight": w, "channels": channels} for n, w in enumerate(weights or [])]
     assert choose_variant(template_of(channels, variants if weights is not None else None), "ann") is None
+
+
+@pytest.mark.parametrize("part", ["url", "image"])
+@pytest.mark.parametrize(
+    "link", ["javascript:alert(1)", "java\nscript:x", "//evil.example", "data:x", "/" + "a" * 2_048]
+)
+def test_a_link_that_a_template_makes_leads_nowhere_else_than_one_that_is_written(part: str, link: str) -> None:
+    channels = {"push": {"en": {"title": "t", "body": "b", part: "{{ link }}"}}}
+    parts = shown(channels, "push", {"link": link})
+    assert isinstance(parts, RenderError)
+    assert parts.part == f"push.en.{part}"
+    for good in ("/a", "https://example.com", ""):
+        assert isinstance(shown(channels, "push", {"link": good}), dict)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from schemas.commands import read_command
-from schemas.decode import Invalid
+from schemas.decode import Invalid, TooLarge
 from schemas.instants import parse_ms, rfc3339
 from tables.knowledge import KNOWLEDGE_TABLES, Change, Knowledge
 from tables.rows import MemoryRows
@@ -345,3 +345,44 @@ def test_suppressing_an_international_domain_leaves_the_other_spelling_alone(kno
 
     assert known.knowledge.is_suppressed("email", "anna@xn--strae-oqa.example")
     assert not known.knowledge.is_suppressed("email", "anna@strasse.example")
+
+
+def test_of_too_many_devices_those_go_that_were_renewed_longest_ago(known: Known) -> None:
+    for number in range(20):
+        known.say("device.add", device_id=f"d{number}", platform="android", token=f"t{number}")
+    known.say("device.add", device_id="d0", platform="android", token="t0")
+    known.say("device.add", device_id="new", platform="android", token="new")
+
+    left = [device.device_id for device in known.knowledge.devices("ann")]
+    assert left == [*(f"d{number}" for number in range(2, 20)), "d0", "new"]
+    known.say("device.add", "bob", device_id="d", platform="android", token="t1")  # nobody's any more
+    assert len(known.knowledge.devices("ann")) == 20
+
+
+def test_a_document_and_attributes_are_bounded_after_a_merge_too(known: Known) -> None:
+    half = {f"n{number}": "x" * 100 for number in range(90)}
+    known.say("profile.set", attributes=half)
+    with pytest.raises(TooLarge) as refusal:
+        known.say("profile.set", attributes={f"m{number}": "x" * 100 for number in range(90)})
+    assert refusal.value.field == "attributes"
+
+    def switches(kind: str) -> dict[str, Any]:
+        return {"event_types": {f"{kind * 90}{number}": {"push": False} for number in range(200)}}
+
+    known.say("preferences.patch", preferences=switches("a"))
+    with pytest.raises(TooLarge) as refused:
+        known.say("preferences.patch", preferences=switches("b"))
+    assert refused.value.field == "preferences"
+
+
+def test_a_withdrawal_is_taken_however_much_evidence_there_is(known: Known) -> None:
+    for number in range(18):
+        said = {"channel": "sms", "category": f"c{number}", "granted": True, "evidence": "e" * 15_000}
+        if number < 17:
+            known.say("consent.set", **said)
+        else:
+            with pytest.raises(TooLarge) as refusal:
+                known.say("consent.set", **said)
+            assert refusal.value.field == "evidence"
+    known.say("consent.set", channel="sms", category="c17", granted=False, evidence="e" * 15_000)
+    assert known.knowledge.consent("ann", "sms", "c17") is False

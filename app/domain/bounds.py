@@ -1,0 +1,16 @@
+"""What the settings allow that is judged where records are read, so that every role judges alike."""
+
+from dataclasses import dataclass
+
+from schemas.links import SCHEMES
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    #: Devices of one user; the one that was added or renewed longest ago makes room for the next.
+    devices: int = 20
+    #: What links may begin with, in lower case.
+    link_schemes: frozenset[str] = SCHEMES
+
+
+DEFAULT_BOUNDS = Bounds()
