@@ -8,6 +8,7 @@ from agents.digesting import close_digest
 from agents.fallback import part_judged, stop_chain, wait_over
 from agents.intake import judge_whole
 from agents.judging import judge_again
+from agents.normalizing import normalize_tokens
 from tables.notifications import notification_key
 from tables.schedule import Due, due_ms_of
 
@@ -20,6 +21,9 @@ def wake(desk: Desk, due_key: bytes, due: Due) -> None:
     cause = f"due:{due_ms_of(due_key)}"
     if due.kind == "digest":
         close_digest(desk, due.subject, cause)
+        return
+    if due.kind == "normalize":
+        normalize_tokens(desk, due.subject)
         return
     if due.kind == "place":
         wake_queue(desk, due.user_id, due.detail, cause)

@@ -80,6 +80,12 @@ class DeviceRemove(Command, frozen=True, kw_only=True, tag="device.remove"):
     unless_user: UserId | None = None
 
 
+class DeviceNormalize(Command, frozen=True, kw_only=True, tag="device.normalize"):
+    """Brings a device's token, stored before each had one form, to that form (ours: from the router)."""
+
+    device_id: RecordId
+
+
 class PreferencesSet(Command, frozen=True, kw_only=True, tag="preferences.set"):
     preferences: dict[str, Any]
 
@@ -135,6 +141,7 @@ AnyCommand = (
     ProfileSet
     | DeviceAdd
     | DeviceRemove
+    | DeviceNormalize
     | PreferencesSet
     | PreferencesPatch
     | ConsentSet

@@ -15,6 +15,7 @@ from schemas.commands import (
     AnyCommand,
     ConsentSet,
     DeviceAdd,
+    DeviceNormalize,
     DeviceRemove,
     NotificationCancel,
     PreferencesPatch,
@@ -32,7 +33,17 @@ from tables.applied import REMEMBERED_MS as APPLIED_MS
 from tables.cancels import CANCELS, CancelTable
 from tables.erasures import ERASURES, Erasure, certificate_key, erasure_key
 from tables.preferences import NO_WISHES, PREFERENCES, Wishes, with_consent, with_document, with_patch
-from tables.profiles import NOBODY, PROFILES, Device, Profile, checked_zone, device_said, with_device, with_profile
+from tables.profiles import (
+    NOBODY,
+    PROFILES,
+    Device,
+    Profile,
+    checked_zone,
+    device_said,
+    normalized,
+    with_device,
+    with_profile,
+)
 from tables.suppressions import SUPPRESSIONS, Suppression, hashes_of, suppressed_hashes, suppression_key
 from tables.table import Table
 from tables.tokens import TOKENS, Holder
@@ -143,6 +154,10 @@ class Knowledge:
         """Whether the user was erased and has not begun anew. Whoever has a profile hasn't been."""
         return self.profile(user_id) is None and self._erasures.get(erasure_key(user_id)) is not None
 
+    def profiles_from(self, start: bytes, limit: int) -> list[tuple[bytes, Profile]]:
+        """The next profiles in the order of their keys."""
+        return self._profiles.scan(start, None, limit)
+
     # --- commands ---
 
     def apply(self, command: AnyCommand, position: str, now: int, most_devices: int = DEFAULT_BOUNDS.devices) -> Change:
@@ -167,6 +182,8 @@ class Knowledge:
                 return self._add_device(user_id, command, min(parse_ms(command.at), now), most_devices)
             case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
                 self._drop_device(user_id, device_id)
+            case DeviceNormalize(user_id=str(user_id)):
+                return self._normalize(user_id, command.device_id)
             case ActivitySeen(user_id=str(user_id), timezone=str(timezone)) if timezone:
                 return self._see(user_id, timezone)
             case PreferencesSet(user_id=str(user_id)):
@@ -252,6 +269,25 @@ class Knowledge:
             return Change(claim=mine if command.unless_user is not None else None)
         self._drop_device(holder.user_id, holder.device_id)
         return _DONE
+
+    def _normalize(self, user_id: str, device_id: str) -> Change:
+        """Of two devices whose tokens turn out to be the same, the one that was registered last keeps it."""
+        device = (self.profile(user_id) or NOBODY).device(device_id)
+        if device is None or (new := normalized(device)) is device:
+            return _NOTHING
+        listed = self._suppressions.get(suppression_key("push", device.token_hash))
+        if listed is not None:
+            self._suppressions.put(suppression_key("push", new.token_hash), listed)
+        self._drop_device(user_id, device_id)
+        holder = self._tokens.get(new.token_hash)
+        if holder is not None:
+            rival = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
+            if rival is not None and (rival.registered_ms, holder.user_id) > (new.registered_ms, user_id):
+                return _DONE
+            self._drop_device(holder.user_id, holder.device_id)
+        self._profiles.put(user_id.encode(), with_device(self.profile(user_id) or NOBODY, new, None))
+        self._tokens.put(new.token_hash, Holder(user_id, device_id))
+        return Change(claim=Claim(user_id, new.token_hash, new.registered_ms))
 
     def _drop_device(self, user_id: str, device_id: str) -> Device | None:
         profile = self.profile(user_id) or NOBODY

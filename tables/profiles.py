@@ -105,6 +105,14 @@ def device_said(said: DeviceAdd, registered_ms: int) -> Device:
     )
 
 
+def normalized(device: Device) -> Device:
+    """The device with its token in the one form; the same device if it is so already, or if it can't be."""
+    token = parse_token(device.platform, device.token)
+    if token is None or token == device.token:
+        return device
+    return replace(device, token=token, token_hash=parsed_hash("push", token))
+
+
 def checked_email(text: str | None) -> str | None:
     email = parse_email(text) if text else None
     if text and email is None:

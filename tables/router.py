@@ -11,7 +11,7 @@ from tables.knowledge import KNOWLEDGE_TABLES, Knowledge
 from tables.notifications import NOTIFICATIONS, Notification
 from tables.pending import PENDING, PendingTable
 from tables.routed import ROUTED, Routed
-from tables.schedule import SCHEDULE, Schedule
+from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tables.table import Table
 from tables.windows import WINDOWS, Windows
 
@@ -19,6 +19,18 @@ ROUTER_TABLES: tuple[str, ...] = (
     *KNOWLEDGE_TABLES,
     *(s.name for s in (NOTIFICATIONS, ROUTED, WINDOWS, DEDUP, COLLAPSES, PENDING, DIGESTS, SCHEDULE)),
 )
+
+
+def normalizes_next(start: bytes) -> Due:
+    """The profiles from ``start`` on are to be looked at for tokens of earlier forms."""
+    return Due("normalize", "", start)
+
+
+#: 2200-01-01T00:00:00Z, in Unix ms: no instant that Tocsin knows is later.
+_NEVER_MS = 7_258_118_400_000
+
+#: A row that never falls due: every profile of the partition has been looked at.
+NORMALIZED = due_key(_NEVER_MS, "normalize", b"")
 
 
 class RouterState:
@@ -33,6 +45,8 @@ class RouterState:
         self.digests: Table[Gathering] = Table(DIGESTS, rows)
         self.pending = PendingTable(rows)
         self.schedule = Schedule(SCHEDULE, rows)
+        if self.schedule.get(NORMALIZED) is None and self.known.profiles_from(b"", 1):
+            self.schedule.at(0, normalizes_next(b""))
 
     def tables(self) -> Sequence[Table[Any]]:
         return (

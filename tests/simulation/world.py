@@ -19,6 +19,7 @@ from app.providers.gate import Gate, GatedClient
 from app.streaming.parts import Parts
 from schemas.topics import changelog_topic, journal_topic
 from schemas.words import Channel, Provider
+from tables.router import NORMALIZED
 from tests.agents.harness import NOON, catalog
 from tests.simulation.broker import Broker
 from tests.simulation.clients import Group
@@ -229,7 +230,8 @@ class World:
     # --- parts ---
 
     def _first_due(self, role: Role) -> int | None:
-        keys = (next(role.disk(p).scan("schedule", b"", None), None) for p in range(self._partitions))
+        waits = (role.disk(p).scan("schedule", b"", NORMALIZED) for p in range(self._partitions))
+        keys = (next(rows, None) for rows in waits)
         return min((int.from_bytes(row[0][:8], "big") for row in keys if row is not None), default=None)
 
     def _jump(self, ms: int) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.domain.addresses import parsed_hash
 from schemas.commands import read_command
 from schemas.decode import Invalid, TooLarge
 from schemas.instants import parse_ms, rfc3339
@@ -386,3 +387,67 @@ def test_a_withdrawal_is_taken_however_much_evidence_there_is(known: Known) -> N
             assert refusal.value.field == "evidence"
     known.say("consent.set", channel="sms", category="c17", granted=False, evidence="e" * 15_000)
     assert known.knowledge.consent("ann", "sms", "c17") is False
+
+
+# --- what was stored before tokens had one form ---
+
+
+def stored(rows: MemoryRows, user_id: str, token: str, registered_ms: int, device_id: str = "d") -> None:
+    """A device as the revision before stored it: with its token as it was written."""
+    hashed = parsed_hash("push", token)
+    device = [device_id, "ios", token, hashed, registered_ms, None, None]
+    before = rows.get("profiles", user_id.encode())
+    devices = [*(msgspec.msgpack.decode(before[1:])[8] if before else ()), device]
+    profile = [None, False, None, False, None, None, None, {}, devices]
+    rows.write("profiles", {user_id.encode(): b"\x01" + msgspec.msgpack.encode(profile)})
+    rows.write("tokens", {hashed: b"\x01" + msgspec.msgpack.encode([user_id, device_id])})
+
+
+@pytest.mark.parametrize("order", [("ann", "bob"), ("bob", "ann")])
+@pytest.mark.parametrize("last", ["ann", "bob"])
+def test_of_two_stored_owners_of_one_token_the_one_registered_last_keeps_it(order: tuple[str, str], last: str) -> None:
+    known = Known()
+    rows = MemoryRows()
+    for user, token in (("ann", "ab" * 32), ("bob", "AB" * 32)):
+        stored(rows, user, token, NOON if user == last else NOON - 1)
+    known.knowledge = Knowledge(rows)
+    for user in order:
+        known.say("device.normalize", user, device_id="d")
+
+    owners = {user: [d.token for d in known.knowledge.devices(user)] for user in ("ann", "bob")}
+    assert owners == {"ann": [], "bob": []} | {last: ["ab" * 32]}
+    known.say("device.add", "cy", device_id="new", platform="ios", token="Ab" * 32)
+    assert [known.knowledge.devices(user) for user in ("ann", "bob")] == [(), ()]
+
+
+def test_a_stored_token_that_cannot_be_one_stays_as_it_is() -> None:
+    known = Known()
+    rows = MemoryRows()
+    stored(rows, "ann", "not hex", NOON)
+    known.knowledge = Knowledge(rows)
+
+    assert not known.say("device.normalize", "ann", device_id="d").applied
+    assert [d.token for d in known.knowledge.devices("ann")] == ["not hex"]
+
+
+def test_two_spellings_of_one_users_token_become_one_device() -> None:
+    known = Known()
+    rows = MemoryRows()
+    stored(rows, "ann", "AB" * 32, NOON, "old")
+    stored(rows, "ann", "<" + "ab" * 32 + ">", NOON + 1, "new")
+    known.knowledge = Knowledge(rows)
+    claims = [known.say("device.normalize", "ann", device_id=name).claim for name in ("old", "new")]
+
+    assert [d.device_id for d in known.knowledge.devices("ann")] == ["new"]
+    assert all(claim is not None and claim.token_hash == parsed_hash("push", "ab" * 32) for claim in claims)
+
+
+def test_a_stored_token_that_was_suppressed_stays_suppressed() -> None:
+    known = Known()
+    rows = MemoryRows()
+    stored(rows, "ann", "AB" * 32, NOON)
+    known.knowledge = Knowledge(rows)
+    known.say("suppression.add", None, channel="push", address_hash=parsed_hash("push", "AB" * 32).hex())
+    known.say("device.normalize", "ann", device_id="d")
+
+    assert known.knowledge.is_suppressed("push", "ab" * 32)

@@ -1,0 +1,35 @@
+"""Normalizing: tokens that were stored before each had one form are brought to it, a few profiles at a time.
+
+The router walks through each partition's profiles once, when it first opens tables of a revision before. What it finds
+it does not change itself: it writes a command for each device, so that all roles change the same at the same place in
+the log.
+"""
+
+from agents.broadcasting import command
+from agents.desk import Desk
+from app.domain.ids import derived_id
+from schemas.commands import DeviceNormalize
+from schemas.instants import from_ms
+from tables.profiles import normalized
+from tables.router import NORMALIZED, normalizes_next
+
+_PROFILES = 500
+_PAUSE_MS = 50
+
+
+def normalize_tokens(desk: Desk, start: bytes) -> None:
+    """Takes the next profiles from ``start`` on; those after them follow soon."""
+    rows = desk.state.known.profiles_from(start, _PROFILES)
+    for key, profile in rows:
+        user_id = key.decode()
+        for device in profile.devices:
+            if normalized(device) is not device:
+                name = derived_id("normalize", user_id, device.device_id, device.token_hash.hex())
+                said = DeviceNormalize(
+                    id=name, at=from_ms(device.registered_ms), user_id=user_id, device_id=device.device_id
+                )
+                command(desk, said)
+    if len(rows) < _PROFILES:
+        desk.state.schedule.put(NORMALIZED, normalizes_next(b""))
+    else:
+        desk.state.schedule.at(desk.now + _PAUSE_MS, normalizes_next(rows[-1][0] + b"\0"))
