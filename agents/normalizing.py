@@ -9,7 +9,7 @@ from agents.broadcasting import command
 from agents.desk import Desk
 from app.domain.ids import derived_id
 from schemas.commands import DeviceNormalize
-from schemas.instants import from_ms
+from schemas.instants import rfc3339
 from tables.profiles import normalized
 from tables.router import NORMALIZED, normalizes_next
 
@@ -26,7 +26,7 @@ def normalize_tokens(desk: Desk, start: bytes) -> None:
             if normalized(device) is not device:
                 name = derived_id("normalize", user_id, device.device_id, device.token_hash.hex())
                 said = DeviceNormalize(
-                    id=name, at=from_ms(device.registered_ms), user_id=user_id, device_id=device.device_id
+                    id=name, at=rfc3339(device.registered_ms), user_id=user_id, device_id=device.device_id
                 )
                 command(desk, said)
     if len(rows) < _PROFILES:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.ports import Rows
+from schemas.instants import LAST_MS
 from tables.collapses import COLLAPSES, Collapse
 from tables.dedup import DEDUP, First
 from tables.digests import DIGESTS, Gathering
@@ -26,11 +27,8 @@ def normalizes_next(start: bytes) -> Due:
     return Due("normalize", "", start)
 
 
-#: 2200-01-01T00:00:00Z, in Unix ms: no instant that Tocsin knows is later.
-_NEVER_MS = 7_258_118_400_000
-
 #: A row that never falls due: every profile of the partition has been looked at.
-NORMALIZED = due_key(_NEVER_MS, "normalize", b"")
+NORMALIZED = due_key(LAST_MS, "normalize", b"")
 
 
 class RouterState:
