@@ -3,6 +3,8 @@
 from collections.abc import ItemsView, Iterable, KeysView, Mapping, ValuesView
 from typing import Any
 
+from jinja2.runtime import Undefined
+
 #: All that one rendering may do: characters written, entries walked, ten for each step.
 WORK = 2_000_000
 #: The largest value, counted as ``size`` does.
@@ -12,7 +14,11 @@ STEP = 10
 DEEPEST = 200
 _ENTRY = 2
 
+#: Numbers may have so many bits, about 1,200 digits.
+MOST_BITS = 4096
+
 _CONTAINERS = (list, tuple, KeysView, ValuesView, ItemsView)
+_SINGLE = (float, type(None), Undefined)
 
 
 class OverLimit(Exception):
@@ -32,9 +38,14 @@ class Budget:
 
 
 def size(value: Any) -> int:
-    """Characters that the value would take if written out; whatever is in it twice counts twice. Raises OverLimit."""
+    """Characters that the value would take if written out; whatever is in it twice counts twice. Raises OverLimit, for
+    what isn't data too: a function or a loop would show where it lies in memory."""
     if isinstance(value, str):
         return bounded(len(value))
+    if isinstance(value, int):
+        return bounded_number(value).bit_length() // 3 + 1
+    if value is None:
+        return STEP
     total, depth = 0, 0
     level: list[Any] = [value]
     while level:
@@ -46,15 +57,17 @@ def size(value: Any) -> int:
             if isinstance(part, str | bytes | range):
                 total += len(part)
             elif isinstance(part, int):
-                total += part.bit_length() // 3 + 1
+                total += bounded_number(part).bit_length() // 3 + 1
             elif isinstance(part, Mapping):
                 total += _ENTRY * len(part)
                 deeper += bounded_entries(part.items())
             elif isinstance(part, _CONTAINERS):
                 total += _ENTRY * len(part)
                 deeper += bounded_entries(part)
-            else:
+            elif isinstance(part, _SINGLE):
                 total += STEP
+            else:
+                raise OverLimit("uses what isn't data")
             bounded(total)
         level = deeper
     return total
@@ -65,6 +78,13 @@ def bounded(characters: int) -> int:
     if characters > LARGEST:
         raise OverLimit("makes too large a value")
     return characters
+
+
+def bounded_number(number: int) -> int:
+    """The number itself; raises OverLimit where it is too large."""
+    if number.bit_length() > MOST_BITS:
+        raise OverLimit("makes too large a number")
+    return number
 
 
 def bounded_entries(entries: Iterable[Any]) -> list[Any]:

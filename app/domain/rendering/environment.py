@@ -9,7 +9,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from app.domain.rendering.budget import OverLimit, bounded, size
+from app.domain.rendering.budget import STEP, OverLimit, bounded, size
 from app.domain.rendering.filters import (
     BudgetedContext,
     budget_of,
@@ -19,8 +19,10 @@ from app.domain.rendering.filters import (
     limited_tests,
 )
 from app.domain.rendering.language import restrict
+from app.domain.rendering.nulls import filled
 
 MAX_SOURCE = 64 * 1024
+_MOST_SAID = 200
 
 
 class BadTemplate(Exception):
@@ -33,11 +35,12 @@ def _shown(context: Context, value: Any) -> Any:
     if isinstance(value, Undefined):
         return value
     budget_of(context).spend(size(value))
-    return "" if value is None else value
+    return filled(value)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset(("+", "*", "%", "**"))
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
+    intercepted_unops = frozenset(("+", "-"))
     context_class = BudgetedContext
 
     def __init__(self, *, html: bool) -> None:
@@ -48,14 +51,39 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         result = limited_operator(operator, left, right)
-        budget_of(context).spend(len(result) if isinstance(result, str | list) else 1)
+        budget_of(context).spend(STEP + (len(result) if isinstance(result, str | list) else 0))
         return result
+
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+        budget_of(context).spend(STEP)
+        return None if arg is None else super().call_unop(context, operator, arg)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Data's own members come before the methods of dict (``order.items``)."""
+        if obj is None:
+            return None
         if isinstance(obj, dict) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if obj is None or argument is None:
+            return None
+        if not isinstance(argument, str | int | slice):
+            return self.undefined(obj=obj, name=type(argument).__name__)  # not what it holds
+        return super().getitem(obj, argument)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        if __obj is None:
+            return None
+        if not __self.is_safe_callable(__obj):
+            raise SecurityError("this can't be called in templates")
+        try:
+            return __context.call(__obj, *args, **kwargs)
+        except TypeError:
+            if None in (*args, *kwargs.values()):
+                return None
+            raise
 
     def compiled(self, source: str) -> Template:
         tree = restrict(self.parse(source), frozenset(self.filters), frozenset(self.tests))
@@ -98,7 +126,7 @@ def rendered(source: str, variables: Mapping[str, Any], *, html: bool) -> str:
             written = bounded(written + len(piece))
             pieces.append(piece)
     except (OverLimit, UndefinedError, SecurityError) as error:
-        raise BadTemplate(str(error)) from None
+        raise BadTemplate(str(error)[:_MOST_SAID]) from None
     except Exception as error:  # whatever else an expression raises is the template's or the data's fault
         raise BadTemplate(f"can't be rendered ({type(error).__name__})") from None
     return "".join(pieces)

@@ -1,28 +1,68 @@
 """The filters, tests and operators that templates may use, each within the budget of its rendering."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from itertools import groupby
+from operator import eq, floordiv, ge, gt, le, lt, mod, ne, sub, truediv
 from typing import Any, cast
 
 from jinja2 import pass_context
-from jinja2.filters import FILTERS, do_round, do_sum, do_tojson
+from jinja2.filters import (
+    FILTERS,
+    _GroupTuple,
+    do_round,
+    do_tojson,
+    ignore_case,
+    make_attrgetter,
+    make_multi_attrgetter,
+)
 from jinja2.runtime import Context, Undefined, markup_join, str_join
 from jinja2.tests import TESTS
 
-from app.domain.rendering.budget import STEP, Budget, OverLimit, bounded, bounded_entries, size
+from app.domain.rendering.budget import (
+    MOST_BITS,
+    STEP,
+    Budget,
+    OverLimit,
+    bounded,
+    bounded_entries,
+    bounded_number,
+    size,
+)
+from app.domain.rendering.nulls import Arguments, filled, format_without, holds, nulls_first, with_null
 
 #: Those whose work doesn't grow with what they are given.
 _LIGHT = "count d default first items last length list reject rejectattr reverse safe select selectattr"
 _PLAIN = """
-    abs capitalize dictsort e escape filesizeformat float forceescape groupby int lower map max min sort string
-    striptags title trim truncate unique upper urlencode wordcount
+    abs capitalize e escape filesizeformat float forceescape int lower map string striptags title trim truncate unique
+    upper urlencode wordcount
 """
+#: What they are given becomes a text.
+_TEXTUAL = """
+    capitalize center e escape forceescape lower replace string striptags title trim truncate upper urlencode wordcount
+"""
+#: What they make of null isn't null.
+_OF_NULL: dict[str, Any] = {"count": 0, "length": 0, "wordcount": 0, "sum": 0}
+#: They know what to do with null.
+_NULL_AWARE = "d default float int tojson"
 _LIGHT_TESTS = "boolean defined false mapping none number sequence string true undefined"
 _NO_TESTS = "callable escaped filter sameas test"
 _MOST_WIDTH = 200
 _MOST_PARTS = 1000
-_MOST_BITS = 4096
 _MOST_DIGITS = 20
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {"-": sub, "/": truediv, "//": floordiv, "%": mod}
+#: By the name that Jinja2's compiler gives them.
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": eq,
+    "ne": ne,
+    "gt": gt,
+    "gteq": ge,
+    "lt": lt,
+    "lteq": le,
+    "in": lambda left, right: left in right,
+    "notin": lambda left, right: left not in right,
+}
 
 _DIRECTIVE = re.compile(r"%(?:\([^)]*\))?(?P<form>[^a-zA-Z%]*)")
 
@@ -43,9 +83,10 @@ def budget_of(context: Context) -> Budget:
 
 
 def _join(context: Context, value: Any, d: str = "", attribute: str | int | None = None) -> Any:
-    entries = bounded_entries(value)
+    member = make_attrgetter(context.environment, attribute)
+    entries = [filled(member(entry)) for entry in bounded_entries(value)]
     bounded(size(entries) + len(str(d)) * len(entries))
-    return FILTERS["join"](context.eval_ctx, entries, d, attribute)
+    return FILTERS["join"](context.eval_ctx, entries, d)
 
 
 def _replace(context: Context, s: str, old: str, new: str, count: int | None = None) -> Any:
@@ -67,6 +108,8 @@ def _format(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
 
 def formatted(text: Any, args: Any) -> Any:
     """``text % args`` with widths that a message can need."""
+    text, args = format_without(text, args)
+    args = filled(args)
     places = 0
     for directive in _DIRECTIVE.finditer(str(text)):
         places += 1
@@ -99,7 +142,62 @@ def _round(context: Context, value: float, precision: int = 0, method: Any = "co
 def _sum(context: Context, iterable: Any, attribute: str | int | None = None, start: float = 0) -> Any:
     if not isinstance(start, int | float):
         raise OverLimit("sums what isn't numbers")
-    return do_sum(context.environment, iterable, attribute, start)
+    member = make_attrgetter(context.environment, attribute)
+    return sum([entry for each in iterable if (entry := member(each)) is not None], start)
+
+
+def _fold(case_sensitive: bool) -> Callable[[Any], Any] | None:
+    return None if case_sensitive else ignore_case
+
+
+def _sort(
+    context: Context,
+    value: Any,
+    reverse: bool = False,
+    case_sensitive: bool = False,
+    attribute: str | int | None = None,
+) -> Any:
+    key = make_multi_attrgetter(context.environment, attribute, postprocess=_fold(case_sensitive))
+    return sorted(value, key=lambda entry: nulls_first(key(entry)), reverse=reverse)
+
+
+def _dictsort(
+    context: Context, value: Any, case_sensitive: bool = False, by: str = "key", reverse: bool = False
+) -> Any:
+    if by not in ("key", "value"):
+        raise OverLimit("sorts an object by neither key nor value")
+    place = ("key", "value").index(by)
+    fold = _fold(case_sensitive) or (lambda part: part)
+    return sorted(value.items(), key=lambda member: nulls_first([fold(member[place])]), reverse=reverse)
+
+
+def _min(context: Context, value: Any, case_sensitive: bool = False, attribute: str | int | None = None) -> Any:
+    return _outermost(context, min, value, case_sensitive, attribute)
+
+
+def _max(context: Context, value: Any, case_sensitive: bool = False, attribute: str | int | None = None) -> Any:
+    return _outermost(context, max, value, case_sensitive, attribute)
+
+
+def _outermost(
+    context: Context, choose: Callable[..., Any], value: Any, case_sensitive: bool, attribute: str | int | None
+) -> Any:
+    key = make_attrgetter(context.environment, attribute, postprocess=_fold(case_sensitive))
+    entries = bounded_entries(value)
+    if not entries:
+        return context.environment.undefined("there is neither a least nor a greatest of nothing")
+    known = [entry for entry in entries if key(entry) is not None]
+    return choose(known, key=key) if known else None
+
+
+def _groupby(
+    context: Context, value: Any, attribute: str | int, default: Any = None, case_sensitive: bool = False
+) -> Any:
+    key = make_attrgetter(context.environment, attribute, postprocess=_fold(case_sensitive), default=default)
+    shown = make_attrgetter(context.environment, attribute, default=default)
+    entries = sorted(value, key=lambda entry: nulls_first([key(entry)]))
+    groups = [list(group) for _, group in groupby(entries, key)]
+    return [_GroupTuple(shown(group[0]), group) for group in groups]
 
 
 def _tojson(context: Context, value: Any) -> Any:
@@ -115,6 +213,11 @@ _BOUNDED: dict[str, Callable[..., Any]] = {
     "slice": _slice,
     "round": _round,
     "sum": _sum,
+    "sort": _sort,
+    "dictsort": _dictsort,
+    "min": _min,
+    "max": _max,
+    "groupby": _groupby,
     "tojson": _tojson,
 }
 
@@ -125,13 +228,40 @@ _BOUNDED: dict[str, Callable[..., Any]] = {
 @pass_context
 def _concat(context: Context, values: list[Any]) -> str:
     budget_of(context).spend(STEP + size(values))
+    values = filled(values)
     return (markup_join if context.eval_ctx.autoescape else str_join)(values)
 
 
 @pass_context
 def _weighed(context: Context, value: Any) -> Any:
     budget_of(context).spend(STEP + size(value))
-    return value
+    return list(value) if isinstance(value, KeysView | ValuesView | ItemsView) else value
+
+
+@pass_context
+def _compared(context: Context, left: Any, *steps: Any) -> Any:
+    """``left < right < …``: ``steps`` are operators and what is at their right, in turn."""
+    spend = budget_of(context).spend
+    spend(STEP + size(left))
+    result: Any = True
+    for operator, right in zip(steps[::2], steps[1::2], strict=True):
+        spend(size(right))
+        result = holds(_COMPARISONS[operator], operator, left, right)
+        if not result:
+            return result
+        left = right
+    return result
+
+
+@pass_context
+def _sliceable(context: Context, value: Any) -> Any:
+    return "" if value is None else value
+
+
+@pass_context
+def _spread(context: Context, value: Any, names: int) -> Any:
+    """What is unpacked into so many names: each of them is null if it is."""
+    return (None,) * names if value is None else value
 
 
 @pass_context
@@ -141,22 +271,68 @@ def _made(context: Context, value: Any) -> Any:
 
 
 @pass_context
-def _paced(context: Context, value: Any, body: int) -> Any:
-    """What a loop runs over, paid in advance: ``body`` is the cost of going round once."""
+def _paced(context: Context, value: Any, body: int, names: int) -> Any:
+    """What a loop runs over, paid in advance: ``body`` is the cost of going round once, ``names`` into how many an
+    entry is unpacked."""
+    if value is None:
+        return ()
     if isinstance(value, Undefined):
         return value  # the loop itself says what is undefined
     budget_of(context).spend((1 + len(value)) * body)
-    return value
+    return [_spread(context, entry, names) for entry in value] if names and None in value else value
 
 
 # --- the tables that the environment uses ---------------------------------------------------------------------------
+
+
+def _limited_filter(name: str, function: Callable[..., Any], *, light: bool = False) -> Any:
+    """The filter within the budget, and with a meaning for null."""
+    passed = int(name in _BOUNDED or getattr(function, "jinja_pass_arg", None) is not None)
+    arguments = Arguments(function, passed)
+    within = _within_budget(function, light=light, context_first=name in _BOUNDED)
+    textual, aware, of_null = name in _TEXTUAL.split(), name in _NULL_AWARE.split(), _OF_NULL.get(name)
+
+    @pass_context
+    def limited(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if value is None and not aware:
+            budget_of(context).spend(STEP)
+            return of_null
+        if None in args or None in kwargs.values():
+            if arguments.variadic:
+                if name != "format" and args and args[0] is None:
+                    return value
+            elif (known := arguments.without_null(args, kwargs)) is None:
+                return value
+            else:
+                args, kwargs = (), known
+        if textual and not isinstance(value, str):
+            budget_of(context).spend(size(value))
+            value = filled(value)
+        return within(context, value, *args, **kwargs)
+
+    return limited
+
+
+def _limited_test(function: Callable[..., Any], *, light: bool = False) -> Any:
+    """The test within the budget; one that null can't be asked doesn't hold for it."""
+    within = _within_budget(function, light=light)
+
+    @pass_context
+    def limited(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if value is not None and None not in args and None not in kwargs.values():
+            return within(context, value, *args, **kwargs)
+        try:
+            return within(context, value, *args, **kwargs)
+        except (TypeError, ValueError):
+            return False
+
+    return limited
 
 
 def _within_budget(function: Callable[..., Any], *, light: bool = False, context_first: bool = False) -> Any:
     """The filter or test with its work paid before, and its result after."""
     wanted = getattr(function, "jinja_pass_arg", None)
 
-    @pass_context
     def limited(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         budget = budget_of(context)
         budget.spend(STEP if light else STEP + size((value, args, kwargs)))
@@ -169,6 +345,8 @@ def _within_budget(function: Callable[..., Any], *, light: bool = False, context
             result = function(first[wanted.name], value, *args, **kwargs)
         if isinstance(result, Iterator):
             result = bounded_entries(result)
+        if isinstance(result, int):
+            bounded_number(result)
         budget.spend(len(result) if isinstance(result, str | list | tuple | Mapping) else 1)
         return result
 
@@ -178,17 +356,18 @@ def _within_budget(function: Callable[..., Any], *, light: bool = False, context
 def limited_filters() -> dict[str, Callable[..., Any]]:
     """Every filter that a template may use, by name."""
     return (
-        {name: _within_budget(FILTERS[name], light=True) for name in _LIGHT.split()}
-        | {name: _within_budget(FILTERS[name]) for name in _PLAIN.split()}
-        | {name: _within_budget(function, context_first=True) for name, function in _BOUNDED.items()}
-        | {"_concat": _concat, "_weighed": _weighed, "_made": _made, "_paced": _paced}
+        {name: _limited_filter(name, FILTERS[name], light=True) for name in _LIGHT.split()}
+        | {name: _limited_filter(name, FILTERS[name]) for name in _PLAIN.split()}
+        | {name: _limited_filter(name, function) for name, function in _BOUNDED.items()}
+        | {"_concat": _concat, "_weighed": _weighed, "_made": _made, "_paced": _paced, "_compared": _compared}
+        | {"_sliceable": _sliceable, "_spread": _spread}
     )
 
 
 def limited_tests() -> dict[str, Callable[..., Any]]:
     """Every test that a template may use, by name."""
     tests: dict[str, Any] = {name: test for name, test in TESTS.items() if name not in _NO_TESTS.split()}
-    return {name: _within_budget(test, light=name in _LIGHT_TESTS.split()) for name, test in tests.items()}
+    return {name: _limited_test(test, light=name in _LIGHT_TESTS.split()) for name, test in tests.items()}
 
 
 def limited_range(*args: int) -> range:
@@ -199,15 +378,23 @@ def limited_range(*args: int) -> range:
 
 
 def limited_operator(operator: str, left: Any, right: Any) -> Any:
-    """``+``, ``*``, ``%`` and ``**`` of what can't grow too large."""
+    """An operator of what can't grow too large."""
+    if isinstance(left, Undefined) or isinstance(right, Undefined):
+        return left + right  # says what is undefined
+    if operator == "%" and isinstance(left, str):
+        return formatted(left, right)
+    if left is None or right is None:
+        return with_null(operator, left, right)
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
+    if numbers:
+        _bits(max(_bits_of(left), _bits_of(right)))
     match operator:
         case "+":
             if not numbers:
                 bounded(size(left) + size(right))
             return left + right
-        case "%":
-            return left % right if numbers else formatted(left, right)
+        case "-" | "/" | "//" | "%" if numbers:
+            return _ARITHMETIC[operator](left, right)
         case "*" if numbers:
             _bits(_bits_of(left) + _bits_of(right))
             return left * right
@@ -226,5 +413,5 @@ def _bits_of(number: float) -> int:
 
 
 def _bits(number: int) -> None:
-    if number > _MOST_BITS:
+    if number > MOST_BITS:
         raise OverLimit("makes too large a number")

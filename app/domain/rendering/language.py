@@ -63,6 +63,15 @@ def _counted(node: nodes.Expr, by: str, *args: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(node, by, list(args), [], None, None, lineno=node.lineno, environment=node.environment)
 
 
+def _constant(node: nodes.Node, value: Any) -> nodes.Const:
+    return nodes.Const(value, lineno=node.lineno, environment=node.environment)
+
+
+def _names_of(target: nodes.Node) -> int:
+    """Into how many names a value is unpacked; 0: it isn't."""
+    return len(target.items) if isinstance(target, nodes.Tuple) else 0
+
+
 def _cost(loop: nodes.For) -> int:
     """What going round once costs: steps for its nodes, and the characters that it writes as they stand."""
     written = sum(len(data.data) for data in loop.find_all(nodes.TemplateData))
@@ -90,9 +99,14 @@ class _Restriction(NodeTransformer):
             self._refuse(node, "recursive loops can't be used in templates")
         cost = _cost(node)
         self.generic_visit(node)
-        node.iter = _counted(
-            cast(nodes.Expr, node.iter), "_paced", nodes.Const(cost, lineno=node.lineno, environment=node.environment)
-        )
+        names = _names_of(node.target)
+        node.iter = _counted(cast(nodes.Expr, node.iter), "_paced", _constant(node, cost), _constant(node, names))
+        return node
+
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Node:
+        self.generic_visit(node)
+        if names := _names_of(node.target):
+            node.node = _counted(cast(nodes.Expr, node.node), "_spread", _constant(node, names))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
@@ -118,15 +132,16 @@ class _Restriction(NodeTransformer):
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
-        node.expr = _counted(node.expr, "_weighed")
+        steps: list[nodes.Expr] = []
         for operand in node.ops:
-            operand.expr = _counted(operand.expr, "_weighed")
-        return node
+            steps += [_constant(node, operand.op), operand.expr]
+        return _counted(node.expr, "_compared", *steps)
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         sliced = isinstance(node.arg, nodes.Slice)
         self.generic_visit(node)
         if sliced:
+            node.node = _counted(node.node, "_sliceable")
             return _counted(node, "_weighed")
         node.arg = _counted(node.arg, "_weighed")  # an error would write it out
         return node

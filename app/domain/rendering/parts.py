@@ -85,10 +85,12 @@ def render(
 def variables_of(
     data: Mapping[str, Any], user: Mapping[str, Any], items: list[Any] | None = None, count: int | None = None
 ) -> dict[str, Any]:
-    """What a template sees: data's members at the top, ``user``, and of a digest ``items`` and ``count``."""
+    """What a template sees: data's members at the top, ``user``, and of a digest ``items`` and ``count``. Of an item
+    whose data had no room in the digest all data is null."""
     variables = {**data, "user": user}
     if items is not None:
-        variables |= {"items": items, "count": len(items) if count is None else count}
+        known = [{**item, "data": None} if item.get("truncated") else item for item in items]
+        variables |= {"items": known, "count": len(items) if count is None else count}
     return variables
 
 
