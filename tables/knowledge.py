@@ -278,14 +278,17 @@ class Knowledge:
         listed = self._suppressions.get(suppression_key("push", device.token_hash))
         if listed is not None:
             self._suppressions.put(suppression_key("push", new.token_hash), listed)
-        self._drop_device(user_id, device_id)
         holder = self._tokens.get(new.token_hash)
         if holder is not None:
             rival = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
             if rival is not None and (rival.registered_ms, holder.user_id) > (new.registered_ms, user_id):
+                self._drop_device(user_id, device_id)
                 return _DONE
             self._drop_device(holder.user_id, holder.device_id)
-        self._profiles.put(user_id.encode(), with_device(self.profile(user_id) or NOBODY, new, None))
+        profile = self.profile(user_id) or NOBODY
+        devices = tuple(new if each.device_id == device_id else each for each in profile.devices)
+        self._profiles.put(user_id.encode(), replace(profile, devices=devices))
+        self._tokens.delete(device.token_hash)
         self._tokens.put(new.token_hash, Holder(user_id, device_id))
         return Change(claim=Claim(user_id, new.token_hash, new.registered_ms))
 

@@ -451,3 +451,14 @@ def test_a_stored_token_that_was_suppressed_stays_suppressed() -> None:
     known.say("device.normalize", "ann", device_id="d")
 
     assert known.knowledge.is_suppressed("push", "ab" * 32)
+
+
+def test_a_normalized_device_keeps_its_place_among_the_users_devices() -> None:
+    known = Known()
+    rows = MemoryRows()
+    for name, token in (("first", "AB" * 32), ("second", "cd" * 32)):
+        stored(rows, "ann", token, NOON, name)
+    known.knowledge = Knowledge(rows)
+    known.say("device.normalize", "ann", device_id="first")
+
+    assert [device.device_id for device in known.knowledge.devices("ann")] == ["first", "second"]
