@@ -28,6 +28,7 @@ class StreamingMetrics:
         self._counters: dict[str, Counter] = {
             "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
             "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
+            "unreadable": Counter("tocsin_records_unreadable", "Can't be read", ["role"], registry=registry),
             "moved": Counter("tocsin_records_moved", "Records of another partition", ["role"], registry=registry),
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),
@@ -87,27 +88,34 @@ class WorkerHealth(Collector):
         self,
         role: str,
         behind: Callable[[], Mapping[tuple[str, int], int]],
+        lag_seconds: Callable[[], Mapping[tuple[str, int], float]],
         still: Callable[[], Mapping[str, float]],
         loop_lag_s: Callable[[], float],
     ) -> None:
         self._role = role
         self._behind = behind
+        self._lag_seconds = lag_seconds
         self._still = still
         self._loop_lag_s = loop_lag_s
 
     def collect(self) -> list[GaugeMetricFamily]:
-        behind = GaugeMetricFamily(
-            "tocsin_records_behind", "Records in the log that are not handled", labels=["role", "topic", "partition"]
-        )
+        places = ["role", "topic", "partition"]
+        counted = "Records in the log that are not handled"
+        records = GaugeMetricFamily("tocsin_lag_records", counted, labels=places)
+        behind = GaugeMetricFamily("tocsin_records_behind", f"{counted} (the former name)", labels=places)
         for (topic, partition), count in self._behind().items():
-            behind.add_metric([self._role, topic, str(partition)], count)
+            for family in (records, behind):
+                family.add_metric([self._role, topic, str(partition)], count)
+        seconds = GaugeMetricFamily("tocsin_lag_seconds", "The age of the oldest that is not handled", labels=places)
+        for (topic, partition), age_s in self._lag_seconds().items():
+            seconds.add_metric([self._role, topic, str(partition)], age_s)
         still = GaugeMetricFamily(
             "tocsin_stands_still_seconds", "The longest that anything stood still with work to do", labels=["role"]
         )
         still.add_metric([self._role], max(self._still().values(), default=0.0))
         lag = GaugeMetricFamily("tocsin_loop_lag_seconds", "How late the event loop was", labels=["role"])
         lag.add_metric([self._role], self._loop_lag_s())
-        return [behind, still, lag]
+        return [records, seconds, behind, still, lag]
 
 
 class WaitingRecords(Collector):

@@ -302,7 +302,9 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             erasure=settings.data.erasure,
         )
         registry.register(WaitingRecords(role, worker.waiting))
-        registry.register(WorkerHealth(role, worker.behind, lambda: worker.still, lambda: worker.loop_lag_s))
+        registry.register(
+            WorkerHealth(role, worker.behind, worker.lag_seconds, lambda: worker.still, lambda: worker.loop_lag_s)
+        )
         server = OperationsServer(role=role, problem=worker.problem, registry=registry, state=worker)
         await server.start(settings.operations.host, settings.operations.port, settings.data_folder(role))
         stack.push_async_callback(server.stop)

@@ -126,6 +126,7 @@ class Decider:
         if not isinstance(record, Unreadable):
             self._counted("empty", 1)
             return
+        self._counted("unreadable", 1)
         if self._owned[record.topic]:
             self._dead(record, out, now, "undecodable", record.reason, None)
 

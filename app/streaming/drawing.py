@@ -5,15 +5,15 @@ handled to an end that was read after it was (``horizon.py``); what may bring a 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from app.domain.out import Out
-from app.ports import LogRecord, Urgency
+from app.ports import Urgency
 from app.streaming.deciding import Decider
 from app.streaming.horizon import Heard, Known
-from app.streaming.intake import Intakes, Lane
+from app.streaming.intake import Fetched, Intakes, Lane
 from app.streaming.parts import Parts
 from schemas.sizes import CHECKPOINT_BYTES
 from schemas.topics import COMMANDS
@@ -50,13 +50,16 @@ class Drawing:
 
     # --- what is fetched ---
 
-    def offer(self, topic: str, records: Sequence[LogRecord], heard: Heard | None) -> None:
-        """Takes fetched records, and what their fetch told of the commands; pauses the topic's partition when too many
-        wait."""
-        missing_from = self._intakes.offer(topic, records, self._parts.clock())
+    def offer(self, fetched: Fetched) -> None:
+        """Takes what was fetched, and what its fetch told of the commands; pauses the topic's partition when too many
+        records wait."""
+        topic, heard = fetched.topic, fetched.heard
+        missing_from = self._intakes.offer(fetched, self._parts.clock())
         if missing_from is not None:
             log.info("records are missing, fetched again", topic=topic, partition=self._partition, offset=missing_from)
             self._parts.fetch_again(topic, self._partition, missing_from)
+            return
+        if not fetched.records:
             return
         lane = self._lanes[topic]
         if lane.intake.urgency is Urgency.CRITICAL:
@@ -84,6 +87,10 @@ class Drawing:
     def behind(self) -> int:
         """How many fetched records wait."""
         return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    def waits_since(self, topic: str, end: int | None) -> int | None:
+        """The time of the topic's oldest record that isn't handled, Unix ms; None: all up to its end is."""
+        return self._lanes[topic].waits_since(end, self._parts.clock())
 
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role. ``end``: where a topic's partition ends, if it is
@@ -114,6 +121,14 @@ class Drawing:
             return True
         fresh = self._parts.performer is None or 0 <= now - self._known.since <= _INFORMED_MS
         return fresh and (self._lanes[COMMANDS].position or 0) >= self._known.end
+
+    def waits_for_transaction(self) -> bool:
+        """Whether what is to be judged waits for commands that lie behind an open transaction."""
+        if not self._gated:
+            return False
+        commands = self._lanes[COMMANDS]
+        behind = not commands.waiting and (commands.position or 0) < self._known.end
+        return behind and self._parts.is_held(COMMANDS, self._partition)
 
     def _is_due(self) -> bool:
         return bool(self._decider.due(self._parts.clock(), 1))

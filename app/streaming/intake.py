@@ -4,7 +4,26 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.kafka.records import Unreadable
 from app.ports import Intake, LogRecord, Urgency
+from app.streaming.horizon import Heard
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What was fetched of one partition of a topic: all that the log has from ``start`` up to ``position``, which may
+    be nothing. Offsets without a record are transactions' markers, aborted records, or what compaction took.
+
+    ``heard``: what the fetch told of the end of the commands in their partition; ``generation``: the group's.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[LogRecord]
+    start: int
+    position: int
+    heard: Heard | None = None
+    generation: int = 0
 
 
 @dataclass(slots=True)
@@ -13,15 +32,31 @@ class Lane:
 
     intake: Intake
     waiting: deque[tuple[int, LogRecord]] = field(default_factory=deque)
-    #: The next offset to handle; None until the first record shows it.
+    #: The next offset to handle; None until the first fetch shows it.
     position: int | None = None
-    #: The next offset to be fetched; None until the first record shows it. And the first record of a fetch that left
-    #: something out before it, as long as that is fetched again.
+    #: The next offset to be fetched; None until the first fetch shows it. And where a fetch began that left something
+    #: out before it, as long as that is fetched again.
     expected: int | None = None
     beyond_gap: int | None = None
     paused: bool = False
     #: When the oldest that waits came, Unix ms.
     since: int = 0
+
+    #: A position at which it was seen to be behind the log's end with nothing to handle, and since when, Unix ms.
+    held: tuple[int, int] | None = None
+
+    def waits_since(self, end: int | None, now: int) -> int | None:
+        """The time of the oldest record that isn't handled, Unix ms, or since when there is one; None: all is handled.
+        To be asked now and then."""
+        if self.waiting:
+            time = self.waiting[0][1].timestamp
+            return time if 0 <= time <= now else self.since
+        if end is None or self.position is None or end <= self.position:
+            self.held = None
+            return None
+        if self.held is None or self.held[0] != self.position:
+            self.held = (self.position, now)
+        return self.held[1]
 
     def behind(self, end: int | None) -> int:
         """How many records aren't handled yet. ``end``: the topic's end in this partition, as it was last heard of."""
@@ -48,22 +83,25 @@ class Intakes:
         }
         self._fetches = 0
 
-    def offer(self, topic: str, records: Sequence[LogRecord], now: int) -> int | None:
+    def offer(self, fetched: Fetched, now: int) -> int | None:
         """Takes what was fetched (``now``: Unix ms); what has been handled already is dropped when its turn comes.
 
-        Returns where to fetch from again, if offsets are missing before these records: a client may drop what it
-        fetched around a rebalance. If they are missing again, the log has no records there (a transaction's markers).
+        Returns where to fetch from again, if offsets are missing before it: a client may drop what it fetched around a
+        rebalance. If they are missing again, the log no longer has them (retention took them).
         """
-        lane, first = self.lanes[topic], records[0].offset
-        if lane.expected is not None and first > lane.expected and first != lane.beyond_gap:
-            lane.beyond_gap = first
+        lane, start = self.lanes[fetched.topic], fetched.start
+        if lane.expected is not None and start > lane.expected and start != lane.beyond_gap:
+            lane.beyond_gap = start
             return lane.expected
         lane.beyond_gap = None
-        lane.expected = max(lane.expected or 0, records[-1].offset + 1)
-        self._fetches += 1
-        number = self._fetches
-        lane.since = lane.since if lane.waiting else now
-        lane.waiting.extend((number, record) for record in records)
+        lane.expected = max(lane.expected or 0, fetched.position)
+        if fetched.records:
+            self._fetches += 1
+            number = self._fetches
+            lane.since = lane.since if lane.waiting else now
+            lane.waiting.extend((number, record) for record in fetched.records)
+        elif not lane.waiting:
+            lane.position = lane.expected
         return None
 
     @property
@@ -95,7 +133,15 @@ class Intakes:
             if through_fetch is not None and number > through_fetch:
                 return None
             waiting.popleft()
-            if lane.position is None or record.offset >= lane.position:
-                lane.position = record.offset + 1
+            is_new = lane.position is None or record.offset >= lane.position
+            if not waiting:
+                lane.position = lane.expected  # (what lies between has no records)
+            elif is_new:
+                lane.position = _after(record)
+            if is_new:
                 return record
         return None
+
+
+def _after(record: LogRecord) -> int:
+    return record.next_offset if record.value is None and isinstance(record, Unreadable) else record.offset + 1

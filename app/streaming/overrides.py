@@ -8,6 +8,7 @@ recovery (raw batches, partition by partition), and offsets (committed by the ch
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Set
 from contextlib import suppress
 from math import inf
@@ -22,7 +23,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
+from app.kafka.consumers import adopt
 from app.streaming.horizon import Heard
+from app.streaming.intake import Fetched
 from schemas.topics import COMMANDS
 
 # mode logs the life of each service under the name of the module that defines its class: this one.
@@ -39,21 +42,9 @@ FETCH_TURNS, BUSY_TURNS = 10, 3
 #: Topics that nobody waits for are fetched so often: what comes there wakes nobody, and a fetch costs by the partition.
 PATIENT_S = 0.1
 _SEEK_S = 10.0
+#: A broker's word on a partition counts for so long.
+_HEARD_LATELY_MS = 10_000
 _POLL_S = 0.1
-
-
-class Fetched:
-    """Records of one partition of one topic, as an agent receives them: not an Event, so Faust tracks no acks."""
-
-    __slots__ = ("generation", "heard", "partition", "records", "topic")
-
-    def __init__(self, topic: str, partition: int, records: list[Any], generation: int, heard: Heard | None) -> None:
-        """``heard``: what their fetch told of the end of the commands in their partition."""
-        self.topic = topic
-        self.partition = partition
-        self.records = records
-        self.generation = generation
-        self.heard = heard
 
 
 class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -63,6 +54,9 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     urgent_came = False
     #: See ``listen``.
     heard: Mapping[TP, Heard] = {}
+    #: How far the latest take moved each partition: from where, and to where. Set by this thread, and taken by the loop
+    #: that hands out its records.
+    moved: Mapping[TP, tuple[int, int]] = {}
 
     @property
     def has_died(self) -> bool:
@@ -71,7 +65,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return self._thread is not None and not self._thread.is_alive() and not self._stopped.is_set()
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
+        consumer = adopt(super()._create_worker_consumer(transport))
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
@@ -82,12 +76,47 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         leave_out(fetcher, self.app.patient_topics)
         space_out(fetcher, lambda: self.app.consumer._paused_partitions, self.app.is_busy)
 
-    async def _fetch_records(self, consumer: Any, active_partitions: Any, **options: Any) -> Any:
-        """Those of urgent topics alone where there are any: they don't wait until thousands of others are decoded."""
-        urgent = {tp for tp in consumer._fetcher._records if tp.topic in self.app.urgent_topics}
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        """Returns as soon as there are records, or a position moved past offsets that have none."""
+        records = await self._take(consumer, active_partitions, max_records)
+        if not (records or self.moved) and timeout:
+            waiter = consumer._fetcher._create_fetch_waiter()
+            await asyncio.wait([waiter], timeout=timeout)
+            if waiter.done():
+                waiter.result()  # aiokafka's way to tell of what the group refuses
+            else:
+                waiter.cancel()
+            records = await self._take(consumer, active_partitions, max_records)
+        return records
+
+    async def _take(self, consumer: Any, active_partitions: Any, max_records: int | None) -> Any:
+        """What was fetched: of urgent topics alone where there is any, so that it doesn't wait until thousands of
+        others are decoded."""
+        fetcher = consumer._fetcher
+        if fetcher._subscriptions.reassignment_in_progress:
+            await fetcher._subscriptions.wait_for_assignment()
+        urgent = {tp for tp in fetcher._records if tp.topic in self.app.urgent_topics}
         urgent = urgent if active_partitions is None else urgent & active_partitions
         self.urgent_came = self.urgent_came or bool(urgent)
-        return await super()._fetch_records(consumer, urgent or active_partitions, **options)
+        states = {tp: _state_of(consumer, tp) for tp in fetcher._records}
+        starts = {tp: state.position for tp, state in states.items() if state is not None and state.has_valid_position}
+        records = await super()._fetch_records(
+            consumer, urgent or active_partitions, timeout=0, max_records=max_records
+        )
+        self.moved = {
+            TP(*tp): (start, states[tp].position) for tp, start in starts.items() if states[tp]._position != start
+        }
+        return records
+
+    def is_held(self, tp: TP) -> bool:
+        """Whether all was read there but for what lies behind a transaction that is open: as the broker said lately."""
+        state = _state_of(self._consumer, tp) if self._consumer is not None else None
+        if state is None or state.timestamp is None or time.time() * 1000 - state.timestamp > _HEARD_LATELY_MS:
+            return False
+        position, stable, end = state._position, state.lso, state.highwater
+        return position is not None and position == stable and stable < end
 
     async def commit_positions(self, positions: Mapping[TP, OffsetAndMetadata]) -> None:
         """Commits as the group's member; raises aiokafka's errors (Faust's own commit swallows some)."""
@@ -117,6 +146,13 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         coordinator = self._ensure_consumer()._coordinator
         found = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in tps])
         return {TP(tp.topic, tp.partition): at for tp, at in found.items()}
+
+
+def _state_of(consumer: Any, tp: Any) -> Any:
+    """What aiokafka knows of a partition; None where it isn't assigned."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription is not None else None
+    return assignment.state_value(tp) if assignment is not None else None
 
 
 def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, Heard]:
@@ -211,20 +247,21 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
         while not (stopping() or fetcher._stopped.is_set()):
             generation = self.app.consumer_generation_id
             records, active = await self._wait_next_records(_POLL_S)
-            if not records:
+            moved, self._thread.moved = self._thread.moved, {}
+            if not moved:
                 continue
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 # They may be of the assignment that has just begun: dropped, they would never come again.
                 self._thread.urgent_came = False
-                await self._thread.fetch_again({TP(*tp): fetched[0].offset for tp, fetched in records.items()})
+                await self._thread.fetch_again({tp: start for tp, (start, _) in moved.items()})
                 continue
-            for tp, fetched in records.items():
+            for tp, (start, position) in moved.items():
                 if active is not None and tp not in active and tp not in self._paused_partitions:
-                    await self._thread.fetch_again({TP(*tp): fetched[0].offset})
+                    await self._thread.fetch_again({tp: start})
                     continue
+                heard, found = self._thread.heard.get(tp), records.get(tp, ())
                 for channel in self.app.topics._tp_index.get(tp, ()):
-                    heard = self._thread.heard.get(tp)
-                    channel.queue.put_nowait(Fetched(tp.topic, tp.partition, fetched, generation, heard))
+                    channel.queue.put_nowait(Fetched(tp.topic, tp.partition, found, start, position, heard, generation))
 
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint
@@ -317,7 +354,6 @@ __all__ = [
     "CheckpointConsumerThread",
     "CheckpointTableManager",
     "CheckpointTransport",
-    "Fetched",
     "NoRecovery",
     "credentials_of",
 ]

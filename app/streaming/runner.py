@@ -5,7 +5,7 @@ batches of one partition open at once.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -13,13 +13,11 @@ from typing import Any
 import structlog
 
 from app.domain.out import Out
-from app.ports import LogRecord
 from app.streaming.calling import Calls
 from app.streaming.checkpoints import Checkpoints
 from app.streaming.deciding import Decider
 from app.streaming.drawing import Drawing
-from app.streaming.horizon import Heard
-from app.streaming.intake import Intakes
+from app.streaming.intake import Fetched, Intakes
 from app.streaming.journal import Fenced
 from app.streaming.parts import Parts
 from app.streaming.reclaiming import Reclaiming
@@ -32,6 +30,8 @@ from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
 
+#: Calls that are decided while commands lie behind an open transaction aren't made: their look has aged.
+_UNKNOWN = 0
 _IDLE_S, _PAUSE_S = 0.25, 0.010
 _TELL_EVERY = 500_000
 #: The view that says how far erasures have reached; every role with tables has it.
@@ -70,7 +70,7 @@ class PartitionRunner:
             self._reclaiming = Reclaiming(
                 partition, store, self._checkpoints, parts.restorer.gone, parts.erasure, parts.clock, parts.compactor
             )
-        self._waiting: list[tuple[str, Sequence[LogRecord], Heard | None]] = []
+        self._waiting: list[Fetched] = []
         #: None until the partition is open.
         self._drawing: Drawing | None = None
         self._wake = asyncio.Event()
@@ -104,12 +104,11 @@ class PartitionRunner:
         asking = self._drawing.abandon() if self._drawing is not None else []
         await asyncio.gather(*late, *asking, *self._calls.abandon(), return_exceptions=True)
 
-    def offer(self, topic: str, records: Sequence[LogRecord], heard: Heard | None = None) -> None:
-        """Takes fetched records. ``heard``: what their fetch told of the commands' end."""
+    def offer(self, fetched: Fetched) -> None:
         if self._drawing is None:
-            self._waiting.append((topic, records, heard))
+            self._waiting.append(fetched)
         else:
-            self._drawing.offer(topic, records, heard)
+            self._drawing.offer(fetched)
             self._nudge()
 
     async def read(self, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float) -> Any:
@@ -143,11 +142,18 @@ class PartitionRunner:
         """The next offset of the topic to handle; None as long as it isn't known."""
         return self._drawing.position(topic) if self._drawing is not None else None
 
+    def waits_since(self, topic: str, end: int | None) -> int | None:
+        """The time of the topic's oldest record that isn't handled, Unix ms; None where there is none. ``end``: the
+        topic's, as far as it is known."""
+        return self._drawing.waits_since(topic, end) if self._drawing is not None else None
+
     def progress(self) -> dict[str, Progress]:
-        """What has to get on here: restoring, then deciding what waits."""
+        """What has to get on here: restoring, then deciding what waits; unless it waits for commands behind an open
+        transaction, which nobody here can end."""
         if not self.ready.is_set():
             return {"restoring": Progress(self._restored, True)}
-        return {"deciding": Progress(self._decided, self.is_busy or self.behind() > 0)}
+        waits = self.behind() > 0 and not (self._drawing is not None and self._drawing.waits_for_transaction())
+        return {"deciding": Progress(self._decided, self.is_busy or waits)}
 
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a
@@ -186,8 +192,8 @@ class PartitionRunner:
         drawing = Drawing(self.partition, Intakes(self._machine.intakes, positions), self._decider, self._parts)
         for topic, position in positions.items():  # (the client began at the group's commit, and may have dropped)
             self._parts.fetch_again(topic, self.partition, position)
-        for topic, records, heard in self._waiting:
-            drawing.offer(topic, records, heard)
+        for fetched in self._waiting:
+            drawing.offer(fetched)
         self._waiting.clear()
         log.info(
             "partition ready",
@@ -253,9 +259,9 @@ class PartitionRunner:
         if not self._stopping:
             await drawing.learn(bool(self._calls.results))
         now = self._parts.clock()
-        out = Out(drawing.known_at())
-        informed = drawing.is_informed(now)
-        if self._stopping or informed:
+        informed, held = drawing.is_informed(now), drawing.waits_for_transaction()
+        out = Out(_UNKNOWN if held and self._parts.performer is not None else drawing.known_at())
+        if self._stopping or informed or held:
             self._settle(out, now, informed)
         if not self._stopping:
             drawn = drawing.draw(out, now)
@@ -277,7 +283,7 @@ class PartitionRunner:
         performer, results = self._parts.performer, self._calls.results
         while results and out.size < CHECKPOINT_BYTES:
             result = results.popleft()
-            if performer is not None and not informed:  # while it stops: commands are no longer fetched
+            if performer is not None and not informed:  # commands aren't fetched while it stops, or can't be read
                 result = performer.put_off(result)
             self._decider.settle(result, out, now)
             self._decided += 1

@@ -15,7 +15,8 @@ from app.domain.erasure import ErasureSteps
 from app.ports import Machine, NotOwned, Performer, Urgency
 from app.streaming.committing import Committer
 from app.streaming.horizon import CommandsHorizon
-from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Fetched, credentials_of
+from app.streaming.intake import Fetched
+from app.streaming.overrides import CheckpointApp, CheckpointTableManager, credentials_of
 from app.streaming.parts import Hurry, Parts
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
@@ -104,6 +105,7 @@ class RoleWorker:
             on_dead=on_dead,
             owner=f"{role}-{instance}",
             fetch_again=self._fetch_again,
+            is_held=self._is_held,
             hurry=self._hurry,
             look_every_s=_LOOK_AT_CHANGELOGS_S if erasure is None else erasure.look.total_seconds(),
             erasure=erasure,
@@ -195,6 +197,17 @@ class RoleWorker:
             if (position := runner.position(topic)) is not None and (end := self._end(topic, partition)) is not None
         }
 
+    def lag_seconds(self) -> dict[tuple[str, int], float]:
+        """The age of the oldest record of each topic's partition that isn't handled."""
+        now = self._clock()
+        return {
+            (topic, partition): 0.0 if since is None else max(0, now - since) / 1000
+            for partition, runner in self._runners.items()
+            for topic in self._topics
+            if runner.ready.is_set()
+            for since in [runner.waits_since(topic, self._end(topic, partition))]
+        }
+
     def waiting(self) -> dict[int, int]:
         """Fetched records that wait, by partition."""
         return {p: runner.behind() for p, runner in self._runners.items()}
@@ -209,6 +222,10 @@ class RoleWorker:
             return consumer.highwater(at) if at in consumer.assignment() else None
         except AssertionError:
             return None  # it was taken away this very moment: the consumer has a thread of its own
+
+    def _is_held(self, topic: str, partition: int) -> bool:
+        consumer = self._app._consumer
+        return consumer is not None and consumer._thread.is_held(TP(topic, partition))
 
     # --- partitions ---
 
@@ -261,9 +278,9 @@ class RoleWorker:
         if runner is None:
             return  # (whoever opens it has all fetched from where it stands)
         if fetched.generation == self._app.consumer_generation_id:
-            runner.offer(fetched.topic, fetched.records, fetched.heard)
+            runner.offer(fetched)
         else:
-            self._fetch_again(fetched.topic, fetched.partition, fetched.records[0].offset)
+            self._fetch_again(fetched.topic, fetched.partition, fetched.start)
 
     def _fetch_again(self, topic: str, partition: int, offset: int) -> None:
         asking = asyncio.create_task(
@@ -309,6 +326,7 @@ class RoleWorker:
             if self._app._consumer is not None and self._app._consumer._thread.has_died:
                 raise RuntimeError("the consumer's thread has died")
             self.still = self._watch.look(self._progress())
+            self.lag_seconds()  # it tells since when what can't be read yet waits, so it is asked often
             longest = max(self.still, key=self.still.__getitem__, default=None)
             if longest is not None and self.still[longest] > STALLED_S:
                 raise Stalled(f"{longest} for {self.still[longest]:.0f} s")

@@ -37,6 +37,8 @@ class Broker:
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self.everything: list[Record] = []
         self.listeners: list[Callable[[str, int], None]] = []
+        #: Whether a transaction's marker follows what was appended to a topic: an offset without a record.
+        self.ends_transaction: Callable[[str], bool] = lambda topic: False
 
     def append(self, partition: int, record: Produce) -> int:
         held = self._partitions.setdefault((record.topic, partition), _Partition())
@@ -45,7 +47,7 @@ class Broker:
             record.topic, partition, held.end, stamp, record.key, record.value, record.headers, self._loop_time()
         )
         held.records.append(kept)
-        held.end += 1
+        held.end += 2 if self.ends_transaction(record.topic) else 1
         self.everything.append(kept)
         for listener in self.listeners:
             listener(record.topic, partition)

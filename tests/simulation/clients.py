@@ -115,6 +115,8 @@ class Reader:
             if records:
                 found[tp] = records
                 self._positions[tp] = records[-1].offset + 1
+            else:
+                self._positions[tp] = self._broker.end(tp.topic, tp.partition)
         if not found:
             await asyncio.sleep(timeout_ms / 1000)
         return found

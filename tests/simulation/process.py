@@ -8,6 +8,7 @@ from typing import Any
 from app.ports import Urgency
 from app.streaming.committing import Committer
 from app.streaming.horizon import Heard
+from app.streaming.intake import Fetched
 from app.streaming.journal import Bookmark, Fenced
 from app.streaming.parts import Parts
 from app.streaming.producing import ProduceFailed
@@ -169,11 +170,12 @@ class Process:
                     self._news.set()
                     continue
                 records = self.broker.read(topic, partition, position, self._chance.choice((1, 3, 1000)))
+                reached = records[-1].offset + 1 if records else end
                 told = self._chance.random() < 0.7
                 heard = Heard(self.commands_end(partition), since) if told else None
-                self.runners[partition].offer(topic, records, heard)
-                self._fetched[topic, partition] = records[-1].offset + 1
-                if records[-1].offset + 1 < end:
+                self.runners[partition].offer(Fetched(topic, partition, records, position, reached, heard))
+                self._fetched[topic, partition] = reached
+                if reached < end:
                     self._news.set()
 
     async def _commit(self) -> None:

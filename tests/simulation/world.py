@@ -114,6 +114,8 @@ class World:
         self._loop = VirtualLoop(chance)
         self._jumped_ms = chance.choice((0, 0, 9 * 3_600_000 + 50 * 60_000))  # noon, or ten minutes before the night
         self._broker = Broker(self.wall, self._loop.time)
+        markers = Random(seed)
+        self._broker.ends_transaction = lambda topic: topic.startswith("notify_") and markers.random() < 0.1
         self._partitions = chance.choice((1, 1, 2))
         channels = chance.choice((("push",), ("sms",), ("push", "sms"), ("email", "push"), ("push", "sms", "email")))
         self._channels: tuple[Channel, ...] = channels

@@ -1,15 +1,27 @@
 """What waits for a partition's runner: urgency, positions, and what a question about the commands covers."""
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from app.kafka.records import Unreadable
 from app.ports import Intake, Urgency
-from app.streaming.intake import Intakes
+from app.streaming.intake import Fetched, Intakes, Lane
 
 
 @dataclass
 class Read:
     offset: int
     topic: str = "events"
+    timestamp: int = 0
+    value: bytes | None = b"x"
+
+
+def fetched(topic: str, records: Sequence[Any], start: int | None = None, position: int | None = None) -> Fetched:
+    """What a fetch brought; no offset without a record before or after them unless it is said."""
+    begin = records[0].offset if start is None else start
+    return Fetched(topic, 0, records, begin, records[-1].offset + 1 if position is None else position)
 
 
 EVENTS = Intake("events", Urgency.NORMAL)
@@ -31,7 +43,7 @@ def test_the_most_urgent_lane_comes_first() -> None:
 
 def test_what_lies_before_the_start_position_is_dropped() -> None:
     intakes = Intakes([EVENTS], {"events": 5})
-    intakes.offer("events", [Read(n) for n in range(3, 8)], now=0)
+    intakes.offer(fetched("events", [Read(n) for n in range(3, 8)]), now=0)
 
     assert offsets_taken(intakes, "events") == [5, 6, 7]
     assert intakes.positions() == {"events": 8}
@@ -39,15 +51,15 @@ def test_what_lies_before_the_start_position_is_dropped() -> None:
 
 def test_records_fetched_twice_are_taken_once() -> None:
     intakes = Intakes([EVENTS], {})
-    intakes.offer("events", [Read(0), Read(1)], now=0)
-    intakes.offer("events", [Read(0), Read(1), Read(2)], now=0)
+    intakes.offer(fetched("events", [Read(0), Read(1)]), now=0)
+    intakes.offer(fetched("events", [Read(0), Read(1), Read(2)]), now=0)
 
     assert offsets_taken(intakes, "events") == [0, 1, 2]
 
 
 def test_gaps_in_the_offsets_are_passed_over() -> None:
     intakes = Intakes([EVENTS], {"events": 4})
-    intakes.offer("events", [Read(4), Read(9)], now=0)
+    intakes.offer(fetched("events", [Read(4), Read(9)]), now=0)
 
     assert offsets_taken(intakes, "events") == [4, 9]
     assert intakes.positions() == {"events": 10}
@@ -55,9 +67,9 @@ def test_gaps_in_the_offsets_are_passed_over() -> None:
 
 def test_a_record_fetched_after_the_question_waits_for_the_next_one() -> None:
     intakes = Intakes([EVENTS], {})
-    intakes.offer("events", [Read(0)], now=0)
+    intakes.offer(fetched("events", [Read(0)]), now=0)
     asked_after = intakes.fetches
-    intakes.offer("events", [Read(1)], now=0)
+    intakes.offer(fetched("events", [Read(1)]), now=0)
 
     assert offsets_taken(intakes, "events", asked_after) == [0]
     assert offsets_taken(intakes, "events", intakes.fetches) == [1]
@@ -70,33 +82,33 @@ def test_a_lane_without_records_has_no_position_to_commit() -> None:
 def test_records_that_are_missing_before_what_was_fetched_are_fetched_again() -> None:
     intakes = Intakes([EVENTS], {"events": 5})
 
-    assert intakes.offer("events", [Read(8), Read(9)], now=0) == 5
-    assert intakes.offer("events", [Read(10)], now=0) == 5
-    assert intakes.offer("events", [Read(n) for n in range(5, 11)], now=0) is None
+    assert intakes.offer(fetched("events", [Read(8), Read(9)]), now=0) == 5
+    assert intakes.offer(fetched("events", [Read(10)]), now=0) == 5
+    assert intakes.offer(fetched("events", [Read(n) for n in range(5, 11)]), now=0) is None
     assert offsets_taken(intakes, "events") == [5, 6, 7, 8, 9, 10]
 
 
 def test_offsets_that_the_log_does_not_have_are_not_waited_for() -> None:
     intakes = Intakes([EVENTS], {"events": 5})
 
-    assert intakes.offer("events", [Read(7)], now=0) == 5
-    assert intakes.offer("events", [Read(7)], now=0) is None
+    assert intakes.offer(fetched("events", [Read(7)]), now=0) == 5
+    assert intakes.offer(fetched("events", [Read(7)]), now=0) is None
     assert offsets_taken(intakes, "events") == [7]
 
 
 def test_what_is_missing_between_two_fetches_is_fetched_again() -> None:
     intakes = Intakes([EVENTS], {"events": 0})
 
-    assert intakes.offer("events", [Read(0)], now=0) is None
-    assert intakes.offer("events", [Read(2)], now=0) == 1
-    assert intakes.offer("events", [Read(1), Read(2)], now=0) is None
+    assert intakes.offer(fetched("events", [Read(0)]), now=0) is None
+    assert intakes.offer(fetched("events", [Read(2)]), now=0) == 1
+    assert intakes.offer(fetched("events", [Read(1), Read(2)]), now=0) is None
     assert offsets_taken(intakes, "events") == [0, 1, 2]
 
 
 def test_a_lane_whose_position_is_unknown_begins_where_the_first_fetch_does() -> None:
     intakes = Intakes([EVENTS], {})
 
-    assert intakes.offer("events", [Read(7)], now=0) is None
+    assert intakes.offer(fetched("events", [Read(7)]), now=0) is None
     assert offsets_taken(intakes, "events") == [7]
 
 
@@ -104,16 +116,96 @@ def test_receipts_wait_a_moment_for_what_comes_next_and_nothing_else_does() -> N
     intakes = Intakes([EVENTS, Intake("receipts", Urgency.RECEIPTS)], {})
     assert intakes.due_ms(now=1_000) is None
 
-    intakes.offer("receipts", [Read(0)], now=1_000)
-    intakes.offer("receipts", [Read(1)], now=1_040)
+    intakes.offer(fetched("receipts", [Read(0)]), now=1_000)
+    intakes.offer(fetched("receipts", [Read(1)]), now=1_040)
     assert intakes.due_ms(now=1_040) == 1_000 + Intakes.PATIENCE_MS
 
-    intakes.offer("events", [Read(0)], now=1_041)
+    intakes.offer(fetched("events", [Read(0)]), now=1_041)
     assert intakes.due_ms(now=1_041) == 0
 
 
 def test_receipts_dont_wait_for_a_clock_that_was_set_back() -> None:
     intakes = Intakes([Intake("receipts", Urgency.RECEIPTS)], {})
-    intakes.offer("receipts", [Read(0)], now=9_000_000)
+    intakes.offer(fetched("receipts", [Read(0)]), now=9_000_000)
 
     assert intakes.due_ms(now=1_000) == 0
+
+
+def test_a_hole_is_passed_though_it_is_all_that_was_fetched() -> None:
+    intakes = Intakes([EVENTS], {"events": 4})
+
+    assert intakes.offer(fetched("events", [], 4, 9), now=0) is None
+    assert intakes.positions() == {"events": 9}
+
+
+def test_a_hole_after_records_is_passed_when_the_last_of_them_is_taken() -> None:
+    intakes = Intakes([EVENTS], {"events": 4})
+    intakes.offer(fetched("events", [Read(4), Read(6)], 4, 9), now=0)
+    intakes.offer(fetched("events", [], 9, 12), now=0)
+    assert intakes.positions() == {"events": 4}
+
+    assert intakes.take(intakes.lanes["events"], None) == Read(4)
+    assert intakes.positions() == {"events": 5}
+    assert intakes.take(intakes.lanes["events"], None) == Read(6)
+    assert intakes.positions() == {"events": 12}
+
+
+def test_a_hole_between_two_fetches_is_no_gap() -> None:
+    """A transaction's marker, as every transaction leaves one."""
+    intakes = Intakes([EVENTS], {"events": 0})
+
+    assert intakes.offer(fetched("events", [Read(0)], 0, 2), now=0) is None
+    assert intakes.offer(fetched("events", [Read(7)], 2, 9), now=0) is None
+    assert intakes.offer(fetched("events", [Read(9)], 9, 10), now=0) is None
+    assert offsets_taken(intakes, "events") == [0, 7, 9]
+
+
+def test_a_hole_beyond_a_gap_is_not_passed_before_what_is_missing_came() -> None:
+    intakes = Intakes([EVENTS], {"events": 0})
+
+    assert intakes.offer(fetched("events", [], 3, 9), now=0) == 0
+    assert intakes.positions() == {"events": 0}
+    assert intakes.offer(fetched("events", [Read(1)], 0, 9), now=0) is None
+    assert offsets_taken(intakes, "events") == [1]
+    assert intakes.positions() == {"events": 9}
+
+
+def test_what_was_fetched_and_handled_before_leaves_the_position_at_its_end() -> None:
+    intakes = Intakes([EVENTS], {"events": 3})
+    intakes.offer(fetched("events", [Read(1), Read(2)], 0, 5), now=0)
+
+    assert offsets_taken(intakes, "events") == []
+    assert intakes.positions() == {"events": 5}
+
+
+def test_what_cannot_be_read_is_handled_once_as_a_whole() -> None:
+    """A restart from within it would write a second letter."""
+    intakes = Intakes([EVENTS], {"events": 0})
+    unreadable = Unreadable("events", 0, 0, 7, "a batch that has a wrong checksum")
+    intakes.offer(fetched("events", [unreadable, Read(7)], 0, 8), now=0)
+
+    assert intakes.take(intakes.lanes["events"], None) is unreadable
+    assert intakes.positions() == {"events": 7}
+
+
+def lane(*times: int, position: int | None = 5, since: int = 700) -> Lane:
+    waiting = [(1, Read(5 + n, timestamp=time)) for n, time in enumerate(times)]
+    return Lane(EVENTS, deque(waiting), position, since=since)  # type: ignore[arg-type]
+
+
+def test_the_oldest_that_waits_is_as_old_as_it_says_unless_that_cannot_be() -> None:
+    assert lane(400, 100).waits_since(7, now=1_000) == 400
+    assert lane(-1).waits_since(6, now=1_000) == 700
+    assert lane(99_999).waits_since(6, now=1_000) == 700
+
+
+def test_what_cannot_be_read_yet_is_as_old_as_the_position_has_stood_before_the_end() -> None:
+    behind = lane()
+    assert behind.waits_since(None, now=1_000) is None
+    assert behind.waits_since(5, now=1_000) is None
+    assert behind.waits_since(9, now=2_000) == 2_000
+    assert behind.waits_since(9, now=3_000) == 2_000
+    behind.position = 6
+    assert behind.waits_since(9, now=4_000) == 4_000
+    behind.position = 9
+    assert behind.waits_since(9, now=5_000) is None

@@ -11,6 +11,7 @@ import pytest
 
 from app.domain.out import Produce
 from app.ports import Intake, Urgency
+from app.streaming.intake import Fetched
 from app.streaming.journal import Bookmark
 from app.streaming.parts import Hurry, Parts
 from app.streaming.producing import Span
@@ -266,7 +267,7 @@ async def read_all(hurry: Hurry) -> list[int]:
     """The sizes of the batches in which 200 records are read, each of which takes a millisecond."""
     machine, ticks = Reading(), count()
     runner, crashed = runner_of(machine, None, 0, hurry=hurry, stopwatch=lambda: next(ticks) / 1000)
-    runner.offer("events", [Read(n) for n in range(200)])  # type: ignore[list-item]
+    runner.offer(Fetched("events", 0, [Read(n) for n in range(200)], 0, 200))  # type: ignore[list-item]
     runner.start()
     async with asyncio.timeout(60):
         while machine.batches.total() < 200:
