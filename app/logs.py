@@ -3,7 +3,11 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
 from typing import Any, TextIO
 
 import structlog
@@ -11,6 +15,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 #: Libraries that say too much at INFO; twilio and python_http_client even log what they send.
 _CHATTY = ("faust", "aiokafka", "mode", "twilio", "python_http_client", "aiobotocore", "botocore", "urllib3")
+
+#: Fields of an entry that say nothing of what happened.
+_NOT_TELLING = ("timestamp", "_record", "_from_structlog")
+#: Some libraries format their messages themselves.
+_NUMBER = re.compile(r"[\d.]+")
 
 _SECRET_NAMES = re.compile(r"password|secret|token|authorization|credential|api_key|private_key|signing_key", re.I)
 
@@ -56,6 +65,96 @@ def mask_entry(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
     return {**_masked(entry), **kept}
 
 
+@dataclass(slots=True)
+class _Window:
+    """Entries of one kind from the first on. ``left_out``: how many were not written; ``latest``: the last of those."""
+
+    until: float
+    written: int = 0
+    left_out: int = 0
+    latest: logging.LogRecord | None = None
+
+
+class RepeatLimiter(logging.StreamHandler[TextIO]):
+    """Writes a warning or an error once, and the same again only once in a while, with ``repeated``: how often it came
+    since. Of entries that differ only in their fields, or arguments, it writes a few. Everything else is written.
+
+    A broker that is away is reported by every client for each of its attempts, thousands of times a minute.
+    """
+
+    EVERY_S = 30.0
+    #: Of entries that differ only in details.
+    ALIKE = 10
+    _LOOK_EVERY_S = 1.0
+    _MOST_KINDS = 2_000
+
+    def __init__(self, stream: TextIO, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream)
+        self._monotonic = monotonic
+        self._windows: dict[Hashable, _Window] = {}
+        self._look_at = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            now = self._monotonic()
+            kind, same = _kinds_of(record)
+            may = self._admits(same, 1, record, now) and self._admits(kind, self.ALIKE, record, now)
+            self._write_overdue(now)
+            if not may:
+                return
+        super().emit(record)
+
+    def close(self) -> None:
+        with suppress(ValueError):  # the stream may be closed already
+            self._write_overdue(inf)
+        super().close()
+
+    def _admits(self, kind: Hashable, most: int, record: logging.LogRecord, now: float) -> bool:
+        window = self._windows.get(kind)
+        if window is None or now >= window.until:
+            if window is not None and window.left_out:
+                _say_repeated(record, window.left_out)
+            elif window is None and len(self._windows) >= self._MOST_KINDS:
+                return True
+            self._windows[kind] = _Window(now + self.EVERY_S, written=1)
+            return True
+        if window.written < most:
+            window.written += 1
+            return True
+        window.left_out += 1
+        window.latest = record
+        return False
+
+    def _write_overdue(self, now: float) -> None:
+        """What was left out, and hasn't come again since."""
+        if now < self._look_at:
+            return
+        self._look_at = now + self._LOOK_EVERY_S
+        for kind, window in [(kind, window) for kind, window in self._windows.items() if now >= window.until]:
+            del self._windows[kind]
+            if window.latest is not None:
+                _say_repeated(window.latest, window.left_out)
+                super().emit(window.latest)
+
+
+def _kinds_of(record: logging.LogRecord) -> tuple[Hashable, Hashable]:
+    """What entries have in common that differ only in details, and that are the same."""
+    place = (record.name, record.levelno)
+    if isinstance(record.msg, dict):
+        fields = sorted((name, repr(value)) for name, value in record.msg.items() if name not in _NOT_TELLING)
+        return (*place, record.msg.get("event")), (*place, *fields)
+    error = repr(record.exc_info[1]) if record.exc_info else ""
+    return (*place, _NUMBER.sub("#", str(record.msg))), (*place, record.getMessage(), error)
+
+
+def _say_repeated(record: logging.LogRecord, count: int) -> None:
+    if isinstance(record.msg, dict):
+        count += record.msg.get("repeated", 0)
+        record.msg = {**record.msg, "repeated": count}
+    else:
+        record.repeated = getattr(record, "repeated", 0) + count
+
+
 def configure(*, console: bool, level: int = logging.INFO, stream: TextIO = sys.stderr) -> None:
     """Sends every log entry of this process, ours and the libraries', to one stream: as JSON lines, or for people."""
     shared: list[Processor] = [
@@ -77,7 +176,7 @@ def configure(*, console: bool, level: int = logging.INFO, stream: TextIO = sys.
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = RepeatLimiter(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

@@ -3,7 +3,8 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -85,3 +86,99 @@ def test_what_twilio_logs_of_its_requests_is_dropped(stream: io.StringIO) -> Non
     logging.getLogger("twilio.http_client").info("POST Request: https://x?To=1")
 
     assert stream.getvalue() == ""
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limiter() -> logs.RepeatLimiter:
+    (handler,) = (h for h in logging.getLogger().handlers if isinstance(h, logs.RepeatLimiter))
+    return handler
+
+
+@pytest.fixture
+def clock(stream: io.StringIO) -> Clock:
+    """The handler's own."""
+    limiter()._monotonic = clock = Clock()
+    return clock
+
+
+def entries(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+LOGGERS: dict[str, Callable[[str], None]] = {
+    "ours": lambda error: structlog.get_logger("ours").warning("commit failed", error=error),
+    "aiokafka": lambda error: logging.getLogger("aiokafka.consumer.fetcher").error(
+        "Failed fetch from %s: %s", 0, error
+    ),
+    "mode": lambda error: logging.getLogger("mode.timers").warning(f"late: {error}"),
+    "faust": lambda error: logging.getLogger("faust.transport.consumer").error("Committed: %r", error),
+}
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_what_is_logged_again_and_again_is_written_once_in_a_while_with_a_count(
+    stream: io.StringIO, clock: Clock, logger: str
+) -> None:
+    for _ in range(500):  # ten a second
+        LOGGERS[logger]("no broker")
+        clock.now += 0.1
+
+    assert [entry.get("repeated", 0) for entry in entries(stream)] == [0, 299]  # at once, and after 30 s
+
+
+def test_of_entries_that_differ_in_details_a_few_are_written_and_the_others_are_counted(
+    stream: io.StringIO, clock: Clock
+) -> None:
+    for attempt in range(100):
+        LOGGERS["aiokafka"](f"correlation {attempt}")
+    assert len(entries(stream)) == logs.RepeatLimiter.ALIKE
+    clock.now += logs.RepeatLimiter.EVERY_S
+    LOGGERS["aiokafka"]("correlation 100")
+
+    assert [entry.get("repeated", 0) for entry in entries(stream)] == [0] * 10 + [90]
+
+
+def test_what_does_not_come_again_is_counted_with_the_next_entry_of_any_kind(stream: io.StringIO, clock: Clock) -> None:
+    for _ in range(5):
+        LOGGERS["ours"]("no broker")
+    clock.now += logs.RepeatLimiter.EVERY_S
+    LOGGERS["mode"]("something else")
+
+    assert [(entry["event"], entry.get("repeated", 0)) for entry in entries(stream)] == [
+        ("commit failed", 0),
+        ("commit failed", 4),
+        ("late: something else", 0),
+    ]
+
+
+def test_what_was_left_out_is_counted_at_the_end_at_the_latest(stream: io.StringIO, clock: Clock) -> None:
+    for _ in range(5):
+        LOGGERS["ours"]("no broker")
+    limiter().close()
+
+    assert [entry.get("repeated", 0) for entry in entries(stream)] == [0, 4]
+
+
+def test_different_errors_and_all_that_is_no_warning_are_written(stream: io.StringIO, clock: Clock) -> None:
+    for name, say in LOGGERS.items():
+        say(f"by {name}")
+    for _ in range(50):
+        structlog.get_logger("ours").info("partition ready", partition=3)
+
+    assert len(entries(stream)) == len(LOGGERS) + 50
+    assert not any("repeated" in entry for entry in entries(stream))
+
+
+def test_kinds_without_end_take_no_memory_without_end(stream: io.StringIO, clock: Clock) -> None:
+    handler = limiter()
+    for number in range(handler._MOST_KINDS * 2):
+        structlog.get_logger("ours").warning(f"event {number}")
+
+    assert len(handler._windows) <= handler._MOST_KINDS
+    assert len(entries(stream)) == handler._MOST_KINDS * 2
