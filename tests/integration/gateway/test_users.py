@@ -129,7 +129,7 @@ async def test_consent_is_granted_with_evidence_only(gateway: Caller) -> None:
     [consent] = read.document["consents"]
     assert (consent["category"], consent["evidence"]) == ("marketing", {"form": "signup"})
     assert other.status == 403
-    assert (long.status, long.document["field"]) == (422, "evidence")
+    assert (long.status, long.document["field"]) == (413, "evidence")
 
 
 async def test_what_the_app_saw_is_a_receipt_of_this_user(gateway: Caller, settings: Settings) -> None:
