@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from agents.calls import FRESH_MS, Call, Purpose
 from agents.composing import compose
 from agents.known import known_of, user_shown
-from agents.telling import report
 from agents.turn import Job, Turn
 from app.domain.attempts import candidates, provider_for
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
@@ -128,8 +127,6 @@ def _claim(turn: Turn, job: Job, reach: Reach) -> None:
     turn.rest(job, "calling", claimed.open, Timer("deadline", turn.now + FRESH_MS + timeout_ms + _GRACE_MS))
     if job.state != "calling":  # else it was claimed and said already, but its look was no longer fresh
         turn.tell(claimed, "sending")
-    if not job.open.begun:
-        report(turn.out, job.send, "sending", turn.now, provider=provider)
     turn.out.call(call_of(turn, claimed, reach, message, "send", timeout_ms))
 
 

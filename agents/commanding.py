@@ -1,20 +1,17 @@
 """Commanding: what a command changes of what is known, and of what waits at the router."""
 
-from agents.broadcasting import to_all
+from agents.broadcasting import claim_token
 from agents.case import Case
 from agents.desk import Desk
 from agents.digesting import drop_digests, forget_digest, time_digests_again
 from agents.fallback import stop_chain
 from agents.intakes import position_of
 from agents.moving import moved
+from agents.placement import check_key, check_keyless
 from agents.waking import end_quiet_holds
-from app.domain.ids import derived_id
 from app.ports import LogRecord
-from schemas.commands import ActivitySeen, DeviceRemove, NotificationCancel, read_command
-from schemas.decode import Misplaced
-from schemas.instants import rfc3339
+from schemas.commands import ActivitySeen, NotificationCancel, read_command
 from schemas.words import Status
-from tables.knowledge import Claim
 from tables.notifications import forgotten
 from tables.pending import Pending
 
@@ -23,14 +20,15 @@ def take_command(desk: Desk, record: LogRecord) -> None:
     """Takes one record of notify_commands. Raises Invalid with the field."""
     assert record.value is not None
     command = read_command(record.value)
-    if command.user_id is not None:
-        if record.key != command.user_id.encode():
-            raise Misplaced("is not the user_id", "key")
-        if moved(desk, record, record.key):
-            return
-    change = desk.state.known.apply(command, position_of(record), desk.now, desk.catalog.bounds.devices)
+    if command.user_id is None:
+        check_keyless(record)
+    elif moved(desk, record, check_key(record, command.user_id)):
+        return
+    change = desk.state.known.apply(
+        command, position_of(record), desk.now, desk.catalog.bounds.devices, record.timestamp
+    )
     if change.claim is not None:
-        _claim(desk, change.claim)
+        claim_token(desk, change.claim)
     if not change.applied:
         return
     if isinstance(command, NotificationCancel):
@@ -44,17 +42,6 @@ def take_command(desk: Desk, record: LogRecord) -> None:
             time_digests_again(desk, command.user_id, command.id)
         if isinstance(command, ActivitySeen):
             drop_digests(desk, command.user_id, command.id)
-
-
-def _claim(desk: Desk, claim: Claim) -> None:
-    """Takes a device's token from any other user, wherever they are."""
-    said = DeviceRemove(
-        id=derived_id("claim", claim.user_id, claim.token_hash.hex(), str(claim.since_ms)),
-        at=rfc3339(claim.since_ms),
-        token_hash=claim.token_hash.hex(),
-        unless_user=claim.user_id,
-    )
-    to_all(desk, said)
 
 
 def _cancel(desk: Desk, command: NotificationCancel) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Desk:
-    """``now``: Unix ms, ``now_text`` the same as RFC 3339. ``partitions``: how many the topics have."""
+    """``now``: Unix ms, ``now_text`` the same as RFC 3339. ``partitions``: how many the topics have. ``secret``: the
+    installation's, which signs what only its own roles may write."""
 
     catalog: Catalog
     providers: Providers
@@ -24,6 +25,7 @@ class Desk:
     out: Out
     now: int
     now_text: str
+    secret: bytes
     #: The notifications that the record (or due row) in hand has loaded, by their keys: one object for each row.
     loaded: "dict[bytes, Case]" = field(default_factory=dict)
 

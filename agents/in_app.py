@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from agents.broadcasting import broadcast_in
 from agents.composing import compose
 from agents.in_app_marks import InboxState, take_command
 from agents.in_app_page import page_of
-from agents.intakes import channel_intakes, position_of
+from agents.intakes import CHANNEL_OUTPUTS, channel_intakes, position_of
 from agents.known import known_of, user_shown
+from agents.placement import check_place
 from agents.telling import report, tell
 from app.domain.catalog import Catalog
 from app.domain.last_look import Over, look
@@ -19,7 +21,7 @@ from app.domain.rendering import RenderError
 from app.ports import LogRecord, Message, Rows
 from schemas import topics
 from schemas.decode import Invalid
-from schemas.receipts import Settled
+from schemas.results import ResultStatus
 from schemas.sends import Send, Withdraw, encode_send, read_send
 from tables.attempts import ATTEMPTS, send_key
 from tables.inbox import COUNTS, INBOX, Inbox, Item
@@ -30,14 +32,17 @@ _NO_DATA = msgspec.Raw(b"{}")
 
 
 class InAppMachine:
-    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls."""
+    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls. ``partitions``: how many
+    the topics have."""
 
     role = "in_app"
     intakes = channel_intakes("in_app")
+    outputs = CHANNEL_OUTPUTS
     tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, SCHEDULE.name)
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, partitions: int = 1) -> None:
         self.catalog = catalog
+        self._partitions = partitions
 
     def open(self, rows: Rows, partition: int) -> InboxState:
         return InboxState(rows)
@@ -46,9 +51,13 @@ class InAppMachine:
         if record.value is None:
             return
         if record.topic == topics.COMMANDS:
-            take_command(record.value, position_of(record), state, out, now, self.catalog.bounds.devices)
+            take_command(record, self._partitions, state, out, now, self.catalog.bounds.devices)
+            return
+        if record.topic == topics.BROADCASTS:
+            state.knowledge.learn(broadcast_in(record, self._partitions))
             return
         read = read_send(record.value)
+        check_place(record, read.user_id, self._partitions)
         row = state.attempts.get(send_key(read.send_id))
         if isinstance(read, Withdraw):
             if row is None:
@@ -99,7 +108,7 @@ class InAppMachine:
 
 def _end(
     send: Send,
-    status: Settled,
+    status: ResultStatus,
     reason: str | None,
     state: InboxState,
     out: Out,

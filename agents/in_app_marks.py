@@ -5,10 +5,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agents.intakes import position_of
+from agents.placement import check_command
 from agents.telling import report, tell
 from app.domain.out import Out
-from app.ports import Rows
+from app.ports import LogRecord, Rows
 from schemas.commands import InboxMark, Mark, read_command
+from schemas.instants import counted_ms
 from schemas.receipts import IMPLIES
 from schemas.sends import Send, read_send
 from schemas.words import Status
@@ -38,9 +41,12 @@ class InboxState:
         return (*self.knowledge.tables(), self.attempts, self.inbox.items, self.inbox.counts, self.schedule)
 
 
-def take_command(value: bytes, position: str, state: InboxState, out: Out, now: int, most_devices: int) -> None:
-    command = read_command(value)
-    change = state.knowledge.apply(command, position, now, most_devices)
+def take_command(record: LogRecord, partitions: int, state: InboxState, out: Out, now: int, most_devices: int) -> None:
+    """``partitions``: how many the topics have. Raises Invalid with the field."""
+    assert record.value is not None
+    command = read_command(record.value)
+    check_command(record, command, partitions)
+    change = state.knowledge.apply(command, position_of(record), now, most_devices, counted_ms(record.timestamp, now))
     if not change.applied or command.user_id is None:
         return
     if change.erased:

@@ -12,12 +12,13 @@ from agents.fallback import begin_chain
 from agents.intakes import position_of
 from agents.judging import Stop, begin, erased, over, stop_of, waits_for_its_time
 from agents.moving import moved, origin_of
+from agents.placement import check_key
 from app.domain.ids import keyed_notification_id, positioned_notification_id
 from app.domain.policy import EventRule
 from app.domain.rendering import choose_variant
 from app.ports import LogRecord
 from schemas.cloudevents import read_event
-from schemas.decode import Invalid, Misplaced
+from schemas.decode import Invalid
 from schemas.instants import parse_ms, rfc3339
 from schemas.requests import Request, content_hash
 from schemas.topics import EVENTS_BULK
@@ -32,13 +33,12 @@ def take_request(desk: Desk, record: LogRecord) -> None:
     assert record.value is not None
     request, raw = read_event(record.value, record.headers, record.timestamp, desk.catalog.bounds.link_schemes)
     user_id = request.user_id
-    if record.key != user_id.encode():
-        raise Misplaced("is not the user_id", "key")
-    if desk.state.known.profile(user_id) is None and moved(desk, record, record.key):
+    record_key = check_key(record, user_id)
+    if desk.state.known.profile(user_id) is None and moved(desk, record, record_key):
         return  # (whoever has a profile here belongs here)
-    origin = origin_of(record)
+    origin = origin_of(desk, record)
     notification_id = _notification_id(request, record, origin)
-    key = notification_key(user_id, notification_id, request.replay_id)
+    key = notification_key(user_id, notification_id)
     position = origin or position_of(record)
     before = desk.state.notifications.get(key)
     if before is not None and (before.position == position or before.was_told(position)):
@@ -131,7 +131,7 @@ def _first_that_said_it(case: Case) -> str | None:
     """For a request without key or id: the one that said the same to the user within the window before it."""
     request, facts, window_ms = case.request, case.facts, case.desk.policy.dedup_content_ms
     assert request is not None
-    if request.idempotency_key is not None or request.notification_id is not None or request.replay_id is not None:
+    if request.idempotency_key is not None or request.notification_id is not None:
         return None
     if not window_ms or (request.content is None and not case.data()):
         return None
@@ -204,7 +204,7 @@ def _facts(desk: Desk, request: Request, record: LogRecord, notification_id: str
         variant=choose_variant(template.template, request.user_id) if template is not None else None,
         policy_version=desk.catalog.policy_version,
         collapse_key=request.collapse_key or None,
-        replay_id=request.replay_id,
+        replay_id=None,
         bulk=record.topic == EVENTS_BULK,
         created_ms=created_ms,
         accepted_ms=desk.now,

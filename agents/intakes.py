@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from app.ports import Intake, LogRecord, Urgency
 from schemas.instants import counted_ms
-from schemas.topics import COMMANDS, SEND_TOPICS
+from schemas.topics import BROADCASTS, COMMANDS, LIFECYCLE, RECEIPTS, RESULTS, SEND_TOPICS
 from schemas.words import Channel
+
+#: What every channel's role produces to.
+CHANNEL_OUTPUTS = (LIFECYCLE, RESULTS)
 
 
 def channel_intakes(channel: Channel) -> tuple[Intake, ...]:
@@ -14,9 +17,19 @@ def channel_intakes(channel: Channel) -> tuple[Intake, ...]:
     critical, normal, bulk = SEND_TOPICS[channel]
     return (
         Intake(COMMANDS, Urgency.COMMANDS, gated=False, owned=False),
+        Intake(BROADCASTS, Urgency.COMMANDS, gated=False, owned=False, patient=True),
         Intake(critical, Urgency.CRITICAL),
         Intake(normal, Urgency.NORMAL),
         Intake(bulk, Urgency.BULK),
+    )
+
+
+def sender_intakes(channel: Channel) -> tuple[Intake, ...]:
+    """The same for a channel that calls providers: what comes back of a send is evidence that it was sent."""
+    return (
+        *channel_intakes(channel),
+        Intake(RESULTS, Urgency.RECEIPTS, gated=False, owned=False, patient=True),
+        Intake(RECEIPTS, Urgency.RECEIPTS, gated=False, owned=False, patient=True),
     )
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from agents.broadcasting import take_broadcast
 from agents.commanding import take_command
 from agents.desk import Desk
 from agents.intake import take_request
 from agents.intakes import timed
 from agents.receipts import take_receipt
+from agents.results import take_result
 from agents.user_views import VIEWS, certificate
 from agents.waking import wake
 from app.domain.catalog import Catalog
@@ -21,22 +23,36 @@ from tables.schedule import Due
 
 
 class RouterMachine:
-    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. ``providers``: those that have settings."""
+    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. ``providers``: those that have settings.
+    ``secret``: the installation's."""
 
     role = "router"
     tables = ROUTER_TABLES
     intakes = (
         Intake(topics.COMMANDS, Urgency.COMMANDS, gated=False),
         Intake(topics.EVENTS_CRITICAL, Urgency.CRITICAL),
-        Intake(topics.RECEIPTS, Urgency.RECEIPTS),
+        Intake(topics.BROADCASTS, Urgency.COMMANDS, gated=False, patient=True),
+        Intake(topics.RESULTS, Urgency.RECEIPTS, patient=True),
+        Intake(topics.RECEIPTS, Urgency.RECEIPTS, patient=True),
         Intake(topics.EVENTS, Urgency.NORMAL),
         Intake(topics.EVENTS_BULK, Urgency.BULK),
     )
 
-    def __init__(self, catalog: Catalog, *, partitions: int, providers: Providers) -> None:
+    outputs = (
+        *(topic for lanes in topics.SEND_TOPICS.values() for topic in lanes),
+        topics.LIFECYCLE,
+        topics.COMMANDS,
+        topics.BROADCASTS,
+        # What lay in the wrong partition:
+        *topics.EVENT_TOPICS,
+        topics.RECEIPTS,
+    )
+
+    def __init__(self, catalog: Catalog, *, partitions: int, providers: Providers, secret: bytes) -> None:
         self.catalog = catalog
         self._partitions = partitions
         self._providers = providers
+        self._secret = secret
         self._desk: Desk | None = None
 
     def open(self, rows: Rows, partition: int) -> RouterState:
@@ -50,8 +66,12 @@ class RouterMachine:
         match record.topic:
             case topics.COMMANDS:
                 take_command(desk, record)
+            case topics.RESULTS:
+                take_result(desk, record)
             case topics.RECEIPTS:
                 take_receipt(desk, record)
+            case topics.BROADCASTS:
+                take_broadcast(desk, record)
             case _:
                 take_request(desk, record)
         desk.flush()
@@ -76,7 +96,7 @@ class RouterMachine:
         """The batch's desk, made once for all of its records. What a rolled back record loaded is forgotten."""
         desk = self._desk
         if desk is None or desk.out is not out or desk.now != now or desk.state is not state:
-            desk = Desk(self.catalog, self._providers, self._partitions, state, out, now, rfc3339(now))
+            desk = Desk(self.catalog, self._providers, self._partitions, state, out, now, rfc3339(now), self._secret)
             self._desk = desk
         elif desk.loaded:
             desk.loaded.clear()

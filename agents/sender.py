@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
+from agents.broadcasting import broadcast_in
 from agents.calls import Result
 from agents.claiming import proceed
-from agents.intakes import channel_intakes, position_of
+from agents.intakes import CHANNEL_OUTPUTS, position_of, sender_intakes
+from agents.placement import check_command, check_place, check_receipt
 from agents.recalling import collapse, end_holds, job_of, look_again, take_back, withdraw
 from agents.settling import ask, begin_doubt, found_nothing, prove, settle_question, settle_send
 from agents.turn import Carrier, Job, SenderState, Turn
 from app.domain.catalog import Catalog
 from app.domain.out import Out
-from app.ports import Intake, LogRecord, Rows, Urgency
+from app.ports import LogRecord, Rows
 from schemas import topics
+from schemas.broadcasts import TokenDead
 from schemas.commands import read_command
 from schemas.decode import Invalid
 from schemas.instants import counted_ms
-from schemas.receipts import read_receipt
+from schemas.receipts import Receipt, read_receipt
+from schemas.results import SendResult, read_result
 from schemas.sends import Withdraw, read_send
 from tables.attempts import ATTEMPTS, OpenSend, send_key
 from tables.backlog import BACKLOG
@@ -30,14 +34,13 @@ class SenderMachine:
 
     tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, PAUSES.name, BACKLOG.name, SCHEDULE.name)
 
+    outputs = CHANNEL_OUTPUTS
+
     def __init__(self, catalog: Catalog, carrier: Carrier) -> None:
         self.catalog = catalog
         self.carrier = carrier
         self.role: str = carrier.channel
-        self.intakes = (
-            *channel_intakes(carrier.channel),
-            Intake(topics.RECEIPTS, Urgency.RECEIPTS, gated=False, owned=False),
-        )
+        self.intakes = sender_intakes(carrier.channel)
 
     def open(self, rows: Rows, partition: int) -> SenderState:
         return SenderState(rows)
@@ -48,9 +51,13 @@ class SenderMachine:
         turn = self._turn(state, out, now, position_of(record))
         match record.topic:
             case topics.COMMANDS:
-                self._command(turn, record.value, position_of(record))
+                self._command(turn, record.value, record)
+            case topics.BROADCASTS:
+                self._broadcast(turn, record)
+            case topics.RESULTS:
+                self._result(turn, record.value, record)
             case topics.RECEIPTS:
-                self._receipt(turn, record.value)
+                self._receipt(turn, record.value, record)
             case _:
                 self._send(turn, record.value, record)
 
@@ -92,21 +99,40 @@ class SenderMachine:
     def _turn(self, state: SenderState, out: Out, now: int, cause: str) -> Turn:
         return Turn(self.carrier, self.catalog, state, out, now, cause)
 
-    def _command(self, turn: Turn, value: bytes, position: str) -> None:
+    def _command(self, turn: Turn, value: bytes, record: LogRecord) -> None:
         command = read_command(value)
-        change = turn.state.knowledge.apply(command, position, turn.now, self.catalog.bounds.devices)
+        check_command(record, command, self.carrier.partitions)
+        most, recorded = self.catalog.bounds.devices, counted_ms(record.timestamp, turn.now)
+        change = turn.state.knowledge.apply(command, position_of(record), turn.now, most, recorded)
         if change.applied and command.user_id is not None:
             look_again(turn, command.user_id)
 
-    def _receipt(self, turn: Turn, value: bytes) -> None:
+    def _broadcast(self, turn: Turn, record: LogRecord) -> None:
+        said = broadcast_in(record, self.carrier.partitions)
+        change = turn.state.knowledge.learn(said)
+        if change.applied and isinstance(said, TokenDead):
+            look_again(turn, said.user_id)
+
+    def _result(self, turn: Turn, value: bytes, record: LogRecord) -> None:
+        """A role that lost the partition without knowing may have had an answer that this one waits for."""
+        result = read_result(value)
+        check_place(record, result.user_id, self.carrier.partitions)
+        if result.status == "sent":
+            self._prove(turn, result)
+
+    def _receipt(self, turn: Turn, value: bytes, record: LogRecord) -> None:
         receipt = read_receipt(value)
-        came_back = receipt.status is not None or receipt.settled == "sent"
-        job = job_of(turn, send_key(receipt.send_id)) if came_back and receipt.send_id is not None else None
-        if job is not None:
-            prove(turn, job, receipt)
+        check_receipt(record, receipt, self.carrier.partitions)
+        self._prove(turn, receipt)
+
+    def _prove(self, turn: Turn, came_back: Receipt | SendResult) -> None:
+        job = job_of(turn, send_key(came_back.send_id)) if came_back.send_id is not None else None
+        if job is not None and came_back.user_id in (None, job.send.user_id):
+            prove(turn, job, came_back)
 
     def _send(self, turn: Turn, value: bytes, record: LogRecord) -> None:
         read = read_send(value)
+        check_place(record, read.user_id, self.carrier.partitions)
         if isinstance(read, Withdraw):
             withdraw(turn, read)
             return

@@ -1,7 +1,6 @@
 """What a call came to: the end, another try, or a doubt that evidence settles, never a blind second call."""
 
 from dataclasses import replace as replaced
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from app.domain.outcome import Outcome
 from app.ports import Message
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt
+from schemas.results import CalledAddress, SendResult
 from tables.attempts import Timer
 
 #: The answer to a question that nobody answered comes no later than this after its time limit.
@@ -53,8 +53,7 @@ def _take(turn: Turn, job: Job, call: Call, outcome: Outcome) -> None:
         case End("sent"):
             _accepted(turn, job, outcome.provider_message_id)
         case End(status, reason):
-            known = _known_of_address(job, call, outcome)
-            turn.end(job, status, reason, detail=_error(outcome.code), known=known)
+            turn.end(job, status, reason, detail=_error(outcome.code), address=_address_to_retire(call, outcome))
 
 
 def _accepted(turn: Turn, job: Job, provider_message_id: str | None) -> None:
@@ -75,19 +74,17 @@ def _retry(turn: Turn, job: Job, again: Again, outcome: Outcome) -> None:
     turn.rest(job, "held" if again.outage else "retrying", replace(job.open, tries=again.tries), timer)
 
 
-def _known_of_address(job: Job, call: Call, outcome: Outcome) -> dict[str, Any] | None:
+def _address_to_retire(call: Call, outcome: Outcome) -> CalledAddress | None:
     """What the router needs to retire or suppress the address that was called, and no newer one."""
     opted_out = outcome.why == "opted_out"
     if outcome.kind != "bad_token" and not opted_out:
         return None
-    known: dict[str, Any] = {
-        "device_id": job.send.device_id,
-        "address_hash": address_hash(call.to.channel, call.to.value).hex(),
-        "invalid_since": outcome.invalid_since_ms,
-        "called_at": call.claimed_at,
-        "opted_out": opted_out or None,
-    }
-    return {name: value for name, value in known.items() if value is not None}
+    return CalledAddress(
+        address_hash=address_hash(call.to.channel, call.to.value).hex(),
+        called_at=call.claimed_at,
+        invalid_since=outcome.invalid_since_ms,
+        opted_out=opted_out,
+    )
 
 
 def _error(code: str | None) -> dict[str, str]:
@@ -149,7 +146,7 @@ def found_nothing(turn: Turn, job: Job, *, answered: bool) -> None:
         turn.end(job, "unknown")
 
 
-def prove(turn: Turn, job: Job, receipt: Receipt) -> None:
+def prove(turn: Turn, job: Job, receipt: Receipt | SendResult) -> None:
     """Something came back of the send, so a provider has accepted it."""
     if job.state == "calling":
         proven = replace(job.open, proven=receipt.provider_message_id or "")

@@ -7,9 +7,9 @@ from app.domain.ids import derived_id, event_id
 from app.domain.out import Out
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent, encode_lifecycle
-from schemas.receipts import Receipt, Settled, encode_receipt
+from schemas.results import CalledAddress, ResultStatus, SendResult, encode_result
 from schemas.sends import Send
-from schemas.topics import LIFECYCLE, RECEIPTS
+from schemas.topics import LIFECYCLE, RESULTS
 from schemas.words import Provider, Status
 
 
@@ -62,26 +62,26 @@ def tell(
 def report(
     out: Out,
     send: Send,
-    settled: Settled,
+    status: ResultStatus,
     now: int,
     *,
     reason: str | None = None,
     provider: Provider | None = None,
     provider_message_id: str | None = None,
-    detail: dict[str, Any] | None = None,
+    address: CalledAddress | None = None,
 ) -> None:
-    """Tells the router that the first call began, or how the send ended: each once."""
-    receipt = Receipt(
-        id=derived_id("settled", send.send_id, settled),
-        occurred_at=rfc3339(now),
-        settled=settled,
+    """Reports to the router how the send ended, once. ``address``: the one that was called, where it is to go."""
+    result = SendResult(
+        id=derived_id("settled", send.send_id, status),
+        at=now,
+        status=status,
         user_id=send.user_id,
         notification_id=send.notification_id,
         send_id=send.send_id,
-        reason=reason,
         channel=send.channel,
+        reason=reason,
         provider=provider,
         provider_message_id=provider_message_id,
-        detail=detail,
+        address=address,
     )
-    out.send(RECEIPTS, send.user_id.encode(), encode_receipt(receipt))
+    out.send(RESULTS, send.user_id.encode(), encode_result(result))

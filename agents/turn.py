@@ -11,7 +11,7 @@ from agents.telling import report, tell
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.ports import Rows
-from schemas.receipts import Settled
+from schemas.results import CalledAddress, ResultStatus
 from schemas.sends import Send
 from schemas.words import Channel, Provider, Status
 from tables.attempts import ATTEMPTS, Attempts, OpenSend, SendState, Timer
@@ -32,7 +32,7 @@ class Carrier:
 
     ``timeouts_ms``: the providers that have settings, each with its time limit. ``public_url``: where providers reach
     the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
-    what is given up while too much waits for a provider.
+    what is given up while too much waits for a provider. ``partitions``: how many the topics have.
     """
 
     channel: Channel
@@ -40,6 +40,7 @@ class Carrier:
     public_url: str | None = None
     unsubscribe_url: Callable[[Send], str | None] | None = None
     shedding: Shedding = field(default_factory=Shedding)
+    partitions: int = 1
 
 
 class SenderState:
@@ -108,14 +109,15 @@ class Turn:
     def end(
         self,
         job: Job,
-        status: Settled,
+        status: ResultStatus,
         reason: str | None = None,
         *,
         provider_message_id: str | None = None,
         detail: Mapping[str, Any] | None = None,
-        known: dict[str, Any] | None = None,
+        address: CalledAddress | None = None,
     ) -> None:
-        """The send's one end, told to everyone. ``known``: what only the router is told."""
+        """The send's one end, told to everyone. ``address``: the one that was called, where the router is to
+        let it go."""
         self._untimed(job)
         if job.state in _WAITING:
             self.state.pauses.delete(_place_of(job))
@@ -129,7 +131,7 @@ class Turn:
             reason=reason,
             provider=job.provider,
             provider_message_id=provider_message_id,
-            detail=known,
+            address=address,
         )
 
     def tell(

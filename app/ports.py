@@ -146,12 +146,14 @@ class Urgency(IntEnum):
 class Intake:
     """A topic that a role reads. ``gated``: its records are handled only when the partition's commands that were
     acknowledged before they were fetched have been handled. ``owned``: this role answers for the topic's bad records
-    (one role a topic: the others pass them over)."""
+    (one role a topic: the others pass them over). ``patient``: nobody waits for its records, so that a fetch or a batch
+    for them alone may come a tenth of a second later."""
 
     topic: str
     urgency: Urgency
     gated: bool = True
     owned: bool = True
+    patient: bool = False
 
 
 class State(Protocol):
@@ -172,6 +174,11 @@ class Machine(Protocol):
 
     @property
     def intakes(self) -> Sequence[Intake]: ...
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The topics that it produces to (``Out.send``)."""
+        ...
 
     @property
     def tables(self) -> Sequence[str]:

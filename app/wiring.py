@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from app.config import Settings
+from app.config import Settings, installation_secret
 from app.domain.catalog import Catalog
 from app.watchdog import END_WITHIN_S, Watchdog
 from schemas.topics import COMMANDS, CONFIG, DEAD, LIFECYCLE, OWNERS, journal_topic
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from app.metrics import SheddingMetrics
     from app.ports import Performer
     from app.providers.limits import Limits
+    from app.store.rights import Access
     from app.streaming.worker import RoleWorker
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,30 @@ def internal_tables() -> dict[str, Sequence[str]]:
 
     sending: dict[str, Sequence[str]] = dict.fromkeys(SENDING, SenderMachine.tables)
     return {"router": RouterMachine.tables, "in_app": InAppMachine.tables, **sending}
+
+
+def kafka_accesses() -> dict[str, "Access"]:
+    """What every process does in Kafka, by its principal."""
+    from agents.in_app import InAppMachine
+    from agents.intakes import sender_intakes
+    from agents.router import RouterMachine
+    from agents.sender import SenderMachine
+    from app.store.rights import ANALYTICS, CLI, COMMAND_LINE, GATEWAY, PRODUCER, SERVICES, keeping
+
+    reads = {"router": RouterMachine.intakes, "in_app": InAppMachine.intakes}
+    reads |= {channel: sender_intakes(channel) for channel in SENDING}
+    writes = {"router": RouterMachine.outputs, "in_app": InAppMachine.outputs}
+    writes |= dict.fromkeys(SENDING, SenderMachine.outputs)
+    return {
+        PRODUCER: SERVICES,
+        "tocsin-gateway": GATEWAY,
+        "tocsin-analytics": ANALYTICS,
+        CLI: COMMAND_LINE,
+        **{
+            f"tocsin-{role}": keeping(role, tables, [intake.topic for intake in reads[role]], writes[role])
+            for role, tables in internal_tables().items()
+        },
+    }
 
 
 def run_gateway(settings: Settings) -> None:
@@ -190,12 +215,17 @@ async def _build(
         from agents.router import RouterMachine
 
         return _Built(
-            RouterMachine(catalog, partitions=settings.kafka.partitions, providers=providers_by_channel(settings))
+            RouterMachine(
+                catalog,
+                partitions=settings.kafka.partitions,
+                providers=providers_by_channel(settings),
+                secret=installation_secret(settings),
+            )
         )
     if role == "in_app":
         from agents.in_app import InAppMachine
 
-        return _Built(InAppMachine(catalog))
+        return _Built(InAppMachine(catalog, partitions=settings.kafka.partitions))
     return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, registry, stack)
 
 
@@ -224,7 +254,13 @@ async def _build_sender(
     limit, reserved = IN_HAND[channel]
     metrics = SheddingMetrics(registry, channel)
     shedding = Shedding(_shedding_changed, metrics.shed)
-    carrier = Carrier(channel, timeouts_ms, public_url=_public_url(settings), shedding=shedding)
+    carrier = Carrier(
+        channel,
+        timeouts_ms,
+        public_url=_public_url(settings),
+        shedding=shedding,
+        partitions=settings.kafka.partitions,
+    )
     machine = SenderMachine(catalog, carrier)
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
     on_error = ProviderErrors(registry, channel).count

@@ -29,7 +29,9 @@ class MemoryRouter:
     """The router's machine over dicts, all partitions in one process."""
 
     def __init__(self, load: Workload) -> None:
-        self._machine = RouterMachine(catalog(load.now_ms), partitions=load.partitions, providers=PROVIDERS)
+        self._machine = RouterMachine(
+            catalog(load.now_ms), partitions=load.partitions, providers=PROVIDERS, secret=b"secret"
+        )
         self._states: dict[int, RouterState] = {}
         for partition, tables in rows_of_users(load, 0, load.users).items():
             rows = MemoryRows()

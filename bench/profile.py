@@ -38,7 +38,9 @@ class _Path:
 
     def __init__(self, load: Workload) -> None:
         self._load = load
-        self._machine = RouterMachine(catalog(load.now_ms), partitions=load.partitions, providers=PROVIDERS)
+        self._machine = RouterMachine(
+            catalog(load.now_ms), partitions=load.partitions, providers=PROVIDERS, secret=b"secret"
+        )
         self._rows = {p: MemoryRows() for p in range(load.partitions)}
         self._states = {p: self._machine.open(rows, p) for p, rows in self._rows.items()}
         self._waiting: dict[int, list[Fed]] = {p: [] for p in self._rows}

@@ -76,7 +76,9 @@ def build(given: Rival) -> faust.App:
     as_bytes: dict[str, Any] = {"key_type": bytes, "value_type": bytes, "partitions": given.load.partitions}
     tables = {name: app.Table(name, options=dict(_STORE), **as_bytes) for name in ROUTER_TABLES}
     outputs: dict[str, Any] = {}
-    machine = RouterMachine(catalog(given.load.now_ms), partitions=given.load.partitions, providers=PROVIDERS)
+    machine = RouterMachine(
+        catalog(given.load.now_ms), partitions=given.load.partitions, providers=PROVIDERS, secret=b"secret"
+    )
     rows = FaustRows(tables)
     states = {p: machine.open(rows, p) for p in range(given.load.partitions)}
 

@@ -160,7 +160,7 @@ def rows_of_users(load: Workload, first: int, last: int) -> dict[int, dict[str, 
     The machine itself makes them of the users' commands; only the places in the caps are put in directly.
     """
     policy = catalog(load.now_ms)
-    machine = RouterMachine(policy, partitions=load.partitions, providers=PROVIDERS)
+    machine = RouterMachine(policy, partitions=load.partitions, providers=PROVIDERS, secret=b"secret")
     stores = {p: MemoryRows() for p in range(load.partitions)}
     states = {p: machine.open(rows, p) for p, rows in stores.items()}
     chance = random.Random(f"{load.seed}-{first}")

@@ -9,7 +9,6 @@ from schemas.decode import (
     AnyId,
     CampaignId,
     Category,
-    HashText,
     Invalid,
     Reader,
     Reason,
@@ -72,12 +71,7 @@ class DeviceAdd(Command, frozen=True, kw_only=True, tag="device.add"):
 
 
 class DeviceRemove(Command, frozen=True, kw_only=True, tag="device.remove"):
-    """``token_hash`` (ours) removes whatever device of the user still holds that token."""
-
-    device_id: RecordId | None = None
-    token_hash: HashText | None = None
-    #: The user who has the token now and keeps it (ours: broadcast when a token changes hands).
-    unless_user: UserId | None = None
+    device_id: RecordId
 
 
 class DeviceNormalize(Command, frozen=True, kw_only=True, tag="device.normalize"):
@@ -120,16 +114,12 @@ class ActivitySeen(Command, frozen=True, kw_only=True, tag="activity.seen"):
 class SuppressionAdd(Command, frozen=True, kw_only=True, tag="suppression.add"):
     channel: Channel
     address: Address | None = None
-    #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
-    address_hash: HashText | None = None
     reason: Reason | None = None
 
 
 class SuppressionRemove(Command, frozen=True, kw_only=True, tag="suppression.remove"):
     channel: Channel
     address: Address | None = None
-    #: In place of the address, in hex (ours: what is known of an address whose user may be gone).
-    address_hash: HashText | None = None
     reason: Reason | None = None
 
 
@@ -166,8 +156,7 @@ def read_command(value: bytes) -> AnyCommand:
     check_size(value, MAX_COMMAND_BYTES)
     command: AnyCommand = _read(value)
     instant_ms(command.at, "at")
-    ours = isinstance(command, DeviceRemove) and command.token_hash is not None
-    if command.user_id is None and not (ours or isinstance(command, WITHOUT_USER)):
+    if command.user_id is None and not isinstance(command, WITHOUT_USER):
         raise Invalid("is required", "user_id")
     match command:
         case DeviceAdd(token=str(token)) if len(token.encode()) > MAX_TOKEN_BYTES:
@@ -186,12 +175,7 @@ def read_command(value: bytes) -> AnyCommand:
             raise Invalid("give notification_id or campaign_id", "notification_id")
         case InboxMark(notification_id=None | "", all=None | False):
             raise Invalid("give notification_id or all", "notification_id")
-        case (
-            SuppressionAdd(address=None | "", address_hash=None)
-            | SuppressionRemove(address=None | "", address_hash=None)
-        ):
+        case SuppressionAdd(address=None | "") | SuppressionRemove(address=None | ""):
             raise Invalid("is required", "address")
-        case DeviceRemove(device_id=None, token_hash=None):
-            raise Invalid("is required", "device_id")
         case _:
             return command

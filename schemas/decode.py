@@ -32,8 +32,6 @@ Locale = Annotated[str, Meta(min_length=2, max_length=35, pattern=_BCP_47)]
 Category = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
 #: An id that is looked up: what can't be one is not found.
 AnyId = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
-#: Of addresses and tokens, in hex.
-HashText = Annotated[str, Meta(max_length=128)]
 Reason = Annotated[str, Meta(max_length=200)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
 

@@ -13,10 +13,6 @@ ReceiptStatus = Literal[
     "delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed", "failed"
 ]
 
-#: What a channel's role tells the router of a send (ours): it began to call, the send ended, or the inbox's item was
-#: marked (which the inbox has told already).
-Settled = Literal["sending", "sent", "failed", "suppressed", "expired", "cancelled", "unknown", "seen", "read"]
-
 #: What a receipt says besides itself.
 IMPLIES: dict[Status, tuple[Status, ...]] = {
     "clicked": ("opened", "delivered"),
@@ -32,9 +28,7 @@ MAX_RECEIPT_BYTES = 64 * 1024
 class Receipt(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     id: RecordId
     occurred_at: Instant
-    status: ReceiptStatus | None = None
-    #: Written by the channels' roles only, in place of ``status``.
-    settled: Settled | None = None
+    status: ReceiptStatus
     user_id: UserId | None = None
     notification_id: AnyId | None = None
     send_id: AnyId | None = None
@@ -56,8 +50,6 @@ def read_receipt(value: bytes) -> Receipt:
         parse_ms(receipt.occurred_at)
     except ValueError as error:
         raise Malformed("is not an RFC 3339 date-time, such as 2026-11-29T10:00:00Z", "occurred_at") from error
-    if receipt.status is None and receipt.settled is None:
-        raise Invalid("is required", "status")
     if receipt.send_id is None and receipt.notification_id is None:
         raise Invalid("give send_id or notification_id", "send_id")
     if receipt.user_id is None and receipt.send_id is None:

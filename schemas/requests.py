@@ -93,8 +93,6 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     locale: Locale | None = None
     created_at: Instant | None = None
     inbox: InboxOptions | None = None
-    #: Set by a replay: which one, and how it is to be judged.
-    replay_id: AnyId | None = None
 
     @property
     def data_json(self) -> bytes:

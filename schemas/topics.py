@@ -16,6 +16,11 @@ CONFIG = "notify_config"
 #: Who was erased, by a hash of the user id, and until when: what remains to remember an erasure (ours, compacted).
 ERASURES = "tocsin_erasures"
 
+#: Our own: nobody else may write there. How sends ended, from the channels' roles to the router; and what the router
+#: learnt of tokens and addresses, to every role that keeps them.
+RESULTS = "tocsin_results"
+BROADCASTS = "tocsin_broadcasts"
+
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
 
@@ -36,7 +41,7 @@ SEND_TOPICS: dict[Channel, tuple[str, str, str]] = {
 }
 
 
-#: How many days each topic that others read or write is kept, unless ``kafka.retention`` says otherwise.
+#: How many days each topic with a time limit is kept, unless ``kafka.retention`` says otherwise.
 KEPT_DAYS: dict[str, int] = {
     **dict.fromkeys(EVENT_TOPICS, 7),
     COMMANDS: 30,
@@ -44,6 +49,8 @@ KEPT_DAYS: dict[str, int] = {
     **{name: 7 for lanes in SEND_TOPICS.values() for name in lanes},
     LIFECYCLE: 90,
     DEAD: 30,
+    RESULTS: 7,
+    BROADCASTS: 30,
 }
 
 

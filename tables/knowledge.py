@@ -1,4 +1,5 @@
-"""What is known of users, as notify_commands said it: kept alike by the router and by every channel's role."""
+"""What is known of users, from notify_commands and the router's broadcasts: kept alike by the router and by every
+channel's role."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from app.domain.bounds import DEFAULT_BOUNDS
 from app.domain.policy import Policy
 from app.domain.preferences import Preferences
 from app.ports import Rows
+from schemas.broadcasts import AddressSuppressed, Broadcast, TokenDead, TokenTaken
 from schemas.commands import (
     ActivitySeen,
     AnyCommand,
@@ -25,7 +27,6 @@ from schemas.commands import (
     SuppressionRemove,
     UserErase,
 )
-from schemas.decode import Invalid
 from schemas.instants import parse_ms
 from schemas.words import Channel
 from tables.applied import APPLIED, Applied, applied_key
@@ -44,7 +45,15 @@ from tables.profiles import (
     with_device,
     with_profile,
 )
-from tables.suppressions import SUPPRESSIONS, Suppression, hashes_of, suppressed_hashes, suppression_key
+from tables.suppressions import (
+    SUPPRESSIONS,
+    Suppression,
+    hashes_of,
+    listed,
+    suppressed_hashes,
+    suppression_key,
+    unlisted,
+)
 from tables.table import Table
 from tables.tokens import TOKENS, Holder
 
@@ -137,7 +146,8 @@ class Knowledge:
         return any(self.is_suppressed_hash(channel, hashed) for hashed in hashes_of(channel, address))
 
     def is_suppressed_hash(self, channel: Channel, hashed: bytes) -> bool:
-        return self._suppressions.get(suppression_key(channel, hashed)) is not None
+        suppression = self._suppressions.get(suppression_key(channel, hashed))
+        return suppression is not None and not suppression.removed
 
     def cancelled(
         self, user_id: str, notification_id: str, campaign_id: str | None, source: str, recorded_ms: int
@@ -160,10 +170,16 @@ class Knowledge:
 
     # --- commands ---
 
-    def apply(self, command: AnyCommand, position: str, now: int, most_devices: int = DEFAULT_BOUNDS.devices) -> Change:
-        """Takes one command of notify_commands. ``position``: where it lies. Raises Invalid with the field."""
-        if isinstance(command, DeviceRemove) and command.token_hash is not None:
-            return self._release(command)  # safe to do again, and each partition gets many
+    def apply(
+        self,
+        command: AnyCommand,
+        position: str,
+        now: int,
+        most_devices: int = DEFAULT_BOUNDS.devices,
+        recorded_ms: int | None = None,
+    ) -> Change:
+        """Takes one command of notify_commands. ``position``: where it lies. ``recorded_ms``: its record's timestamp
+        (None: now). Raises Invalid with the field."""
         key = applied_key(command.user_id, command.id)
         if self._applied.get(key) is not None:
             return _NOTHING
@@ -172,9 +188,19 @@ class Knowledge:
             self._erasures.put(certificate_key(command.id), Erasure(now))
         if command.user_id is not None and not isinstance(command, ProfileSet) and self.erased(command.user_id):
             return _NOTHING
-        return self._change(command, now, most_devices)
+        return self._change(command, now, most_devices, now if recorded_ms is None else recorded_ms)
 
-    def _change(self, command: AnyCommand, now: int, most_devices: int) -> Change:
+    def learn(self, said: Broadcast) -> Change:
+        """Takes one broadcast of the router's. The same one again changes nothing."""
+        match said:
+            case TokenTaken():
+                return self._take_token(said)
+            case TokenDead():
+                return self._bury_token(said)
+            case AddressSuppressed():
+                return self._list_address(said)
+
+    def _change(self, command: AnyCommand, now: int, most_devices: int, recorded_ms: int) -> Change:
         match command:
             case ProfileSet(user_id=str(user_id)):
                 return self._set_profile(user_id, command)
@@ -199,7 +225,9 @@ class Knowledge:
                     self._suppressions.put(suppression_key(command.channel, hashed), Suppression(command.reason, now))
             case SuppressionRemove():
                 for hashed in suppressed_hashes(command):
-                    self._suppressions.delete(suppression_key(command.channel, hashed))
+                    key = suppression_key(command.channel, hashed)
+                    if (after := unlisted(self._suppressions.get(key), recorded_ms)) is not None:
+                        self._suppressions.put(key, after)
             case UserErase(user_id=str(user_id)):
                 self._erase(user_id, now)
                 return Change(erased=True)
@@ -250,23 +278,15 @@ class Knowledge:
         claim = None if known else Claim(user_id, device.token_hash, device.registered_ms)
         return Change(clock=profile.timezone != old.timezone, claim=claim)
 
-    def _release(self, command: DeviceRemove) -> Change:
-        """Takes a token from whoever holds it, unless it was registered after ``at``; who keeps it says so anew."""
-        try:
-            token_hash = bytes.fromhex(command.token_hash or "")
-        except ValueError as error:
-            raise Invalid("is not in hex", "token_hash") from error
+    def _take_token(self, said: TokenTaken) -> Change:
+        """Takes a token from whoever holds it, unless it was registered later; who keeps it says so anew."""
+        token_hash = bytes.fromhex(said.token_hash)
         holder = self._tokens.get(token_hash)
-        if holder is None or holder.user_id == command.unless_user:
+        if holder is None or holder.user_id == said.user_id:
             return _NOTHING
-        if command.user_id is not None and holder.user_id != command.user_id:
-            return _NOTHING
-        profile = self.profile(holder.user_id) or NOBODY
-        device = profile.device(holder.device_id)
-        rival = command.unless_user or ""
-        if device is not None and (device.registered_ms, holder.user_id) > (parse_ms(command.at), rival):
-            mine = Claim(holder.user_id, token_hash, device.registered_ms)
-            return Change(claim=mine if command.unless_user is not None else None)
+        device = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
+        if device is not None and (device.registered_ms, holder.user_id) > (said.since, said.user_id):
+            return Change(claim=Claim(holder.user_id, token_hash, device.registered_ms))
         self._drop_device(holder.user_id, holder.device_id)
         return _DONE
 
@@ -291,6 +311,25 @@ class Knowledge:
         self._tokens.delete(device.token_hash)
         self._tokens.put(new.token_hash, Holder(user_id, device_id))
         return Change(claim=Claim(user_id, new.token_hash, new.registered_ms))
+
+    def _bury_token(self, said: TokenDead) -> Change:
+        """Takes a dead token from its user, unless it was registered since."""
+        holder = self._tokens.get(bytes.fromhex(said.token_hash))
+        if holder is None or holder.user_id != said.user_id:
+            return _NOTHING
+        device = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
+        if device is not None and device.registered_ms > said.since:
+            return _NOTHING
+        self._drop_device(holder.user_id, holder.device_id)
+        return _DONE
+
+    def _list_address(self, said: AddressSuppressed) -> Change:
+        key = suppression_key(said.channel, bytes.fromhex(said.address_hash))
+        after = listed(self._suppressions.get(key), said)
+        if after is None:
+            return _NOTHING
+        self._suppressions.put(key, after)
+        return _DONE
 
     def _drop_device(self, user_id: str, device_id: str) -> Device | None:
         profile = self.profile(user_id) or NOBODY

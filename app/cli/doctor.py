@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from app.cli.output import AsJson, print_rows
 from app.cli.settings import environment
-from app.config import ConfigError, Settings
+from app.config import ConfigError, NoSecret, Settings, installation_secret, is_loopback
 from app.dev.java import NoJava, find_java
 from app.providers.registry import CLIENTS
 from app.store import topics
@@ -54,10 +54,28 @@ async def _examine() -> list[Finding]:
     except ConfigError as error:
         return [Finding("settings", False, str(error), "correct this key in the settings file or the environment")]
     where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
-    findings = [Finding("settings", True, where)]
+    findings = [Finding("settings", True, where), secret(settings)]
     findings += [await _kafka(settings), await _log_cleaner(settings), await _clickhouse(settings)]
     findings += [*providers(settings), *[finding async for finding in _roles(settings)], _java()]
     return findings
+
+
+def secret(settings: Settings) -> Finding:
+    """Whether all processes of the installation can have the same secret."""
+    if settings.installation.secret is not None:
+        return Finding("secret", True, "set by installation.secret")
+    try:
+        installation_secret(settings)
+    except NoSecret as error:
+        return Finding("secret", False, str(error), "correct it, or set installation.secret")
+    where = f"in {settings.data.dir}"
+    if all(is_loopback(_host_of(broker)) for broker in settings.kafka.bootstrap.split(",")):
+        return Finding("secret", True, where)
+    return Finding("secret", None, where, "if roles run on several hosts, set installation.secret to the same on all")
+
+
+def _host_of(broker: str) -> str:
+    return broker.strip().rpartition(":")[0].strip("[]") or broker.strip()
 
 
 async def _kafka(settings: Settings) -> Finding:

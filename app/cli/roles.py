@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import logs
-from app.cli.settings import load_settings
+from app.cli.settings import load_secret, load_settings
 
 
 class Role(StrEnum):
@@ -42,4 +42,6 @@ def worker(role: Annotated[Role, typer.Argument(help="Which part of the work to 
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_worker
 
+    if role is Role.router:
+        load_secret(settings)
     run_worker(role.value, settings)

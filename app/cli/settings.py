@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from app.cli.output import Refused
-from app.config import CONFIG_VARIABLE, ConfigError, Settings
+from app.config import CONFIG_VARIABLE, ConfigError, NoSecret, Settings, installation_secret
 from app.dev.state import dev_environment, read_state
 
 
@@ -19,6 +19,14 @@ def load_settings() -> Settings:
     try:
         return Settings.load(environment())
     except ConfigError as error:
+        raise Refused(str(error)) from None
+
+
+def load_secret(settings: Settings) -> bytes:
+    """The installation's secret. Raises Refused where it can't be read."""
+    try:
+        return installation_secret(settings)
+    except NoSecret as error:
         raise Refused(str(error)) from None
 
 

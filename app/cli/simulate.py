@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.output import AsJson, Refused, print_rows
-from app.cli.settings import load_settings
+from app.cli.settings import load_secret, load_settings
 from app.domain.catalog import Catalog
 from app.domain.policy import Policy, PolicyError, duration_ms, parse_policy
 from schemas.decode import Invalid
@@ -81,7 +81,7 @@ def _asked(
     from app.store.config_follower import ConfigFollower
     from app.wiring import providers_by_channel
 
-    options = settings.kafka.client_options()
+    options, secret = settings.kafka.client_options(), load_secret(settings)
 
     async def ask() -> "tuple[Question, Answer]":
         config = ConfigFollower(options, bounds=settings.bounds)
@@ -93,7 +93,7 @@ def _asked(
         now = in_force if against is None else _changed(in_force, against)
         new = _changed(in_force, policy)
         providers, partitions = providers_by_channel(settings), settings.kafka.partitions
-        question = Question(now, new, providers, partitions, from_ms, to_ms, users)
+        question = Question(now, new, providers, partitions, from_ms, to_ms, secret, users)
         with _Progress() as progress:
             return question, await simulate(options, question, progress)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from aiokafka.errors import KafkaError
@@ -50,6 +50,26 @@ def check(as_json: AsJson = False) -> None:
         print("All topics are as declared.")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command()
+def acl(
+    bootstrap: Annotated[str, typer.Option(help="Brokers for the printed commands; default: kafka.bootstrap.")] = "",
+) -> None:
+    """Print one `kafka-acls.sh --add` line for each right that Tocsin's roles and its producers need in Kafka.
+
+    Roles are `User:tocsin-ROLE`, the commands `User:tocsin-cli`, services `User:producer`. Add what your clients log in
+    with: `kafka-acls.sh` takes it in a file, `--command-config admin.properties`.
+
+    Example: `tocsin topics acl --bootstrap kafka-1:9092 > acls.sh`
+    """
+    from app.store.rights import acl_command, rights
+    from app.wiring import internal_tables, kafka_accesses
+
+    settings = load_settings()
+    declared = [topic.name for topic in topics.declare(settings.kafka, internal_tables())]
+    for right in rights(kafka_accesses(), declared):
+        print(acl_command(right, bootstrap or settings.kafka.bootstrap))
 
 
 def _asked(bootstrap: str, question: Coroutine[Any, Any, Answer]) -> Answer:

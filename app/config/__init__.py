@@ -17,7 +17,8 @@ from pydantic_settings import (
 )
 
 from app.config.providers import Providers, ProviderSettings
-from app.config.sections import ApiKey, Auth, ClickHouse, Data, Gateway, Jwt, Kafka, Operations, Users
+from app.config.secret import NoSecret, installation_secret
+from app.config.sections import ApiKey, Auth, ClickHouse, Data, Gateway, Installation, Jwt, Kafka, Operations, Users
 from app.config.values import Name, is_loopback
 from app.domain.bounds import Bounds
 from schemas.links import SCHEMES
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse = ClickHouse()
     data: Data = Data()
     users: Users = Users()
+    installation: Installation = Installation()
     gateway: Gateway = Gateway()
     auth: Auth = Auth()
     operations: Operations = Operations()
@@ -153,11 +155,14 @@ __all__ = [
     "ConfigError",
     "Data",
     "Gateway",
+    "Installation",
     "Jwt",
     "Kafka",
+    "NoSecret",
     "Operations",
     "ProviderSettings",
     "Providers",
     "Settings",
+    "installation_secret",
     "is_loopback",
 ]

@@ -109,6 +109,12 @@ class Users(Section):
     devices: int = Field(default=20, ge=1, le=100)
 
 
+class Installation(Section):
+    """What all processes of an installation share. ``secret`` left out: a file in ``data.dir``."""
+
+    secret: SecretStr | None = Field(default=None, min_length=32)
+
+
 class Gateway(Section):
     """The public HTTP door. The first signing key signs, all of them verify."""
 

@@ -9,10 +9,21 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from app.kafka.consumers import LogConsumer
-from schemas.topics import COMMANDS, EVENT_TOPICS, EVENTS, EVENTS_BULK, EVENTS_CRITICAL, RECEIPTS
+from schemas.topics import (
+    BROADCASTS,
+    COMMANDS,
+    EVENT_TOPICS,
+    EVENTS,
+    EVENTS_BULK,
+    EVENTS_CRITICAL,
+    RECEIPTS,
+    RESULTS,
+)
 
 #: At the same time, what comes first (as a runner draws).
-_ORDER = {COMMANDS: 0, EVENTS_CRITICAL: 1, RECEIPTS: 2, EVENTS: 3, EVENTS_BULK: 4}
+_ORDER = {COMMANDS: 0, BROADCASTS: 1, EVENTS_CRITICAL: 2, RESULTS: 3, RECEIPTS: 4, EVENTS: 5, EVENTS_BULK: 6}
+#: Read from their beginning, for what was known at the start of the range.
+_KNOWN = (COMMANDS, BROADCASTS)
 
 _POLL_MS = 500
 _AT_ONCE = 2_000
@@ -29,7 +40,7 @@ class Span:
 class Recorded:
     """Reads without a group, and writes nothing. Raises KafkaError, LookupError where a topic is missing.
 
-    Commands are read from their beginning, for what was known at the range's start; requests and receipts from its
+    Commands and broadcasts are read from their beginning, for what was known at the range's start; all others from its
     start. Records that were appended before the first one of a later time belong to the range.
     """
 
@@ -55,7 +66,7 @@ class Recorded:
         for place in places:
             end = min(after[place].offset, ends[place]) if after[place] else ends[place]
             start = first[place].offset if first[place] else ends[place]
-            self._spans[place] = Span(begins[place] if place.topic == COMMANDS else min(start, end), end)
+            self._spans[place] = Span(begins[place] if place.topic in _KNOWN else min(start, end), end)
 
     async def close(self) -> None:
         if self._consumer is not None:

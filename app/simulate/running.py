@@ -31,8 +31,8 @@ class NothingRecorded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Which policies to compare, over what. ``partitions``: how many each topic has. Times are Unix ms; ``to_ms`` isn't
-    in the range."""
+    """Which policies to compare, over what. ``partitions``: how many each topic has. ``secret``: the installation's.
+    Times are Unix ms; ``to_ms`` isn't in the range."""
 
     now: Catalog
     new: Catalog
@@ -40,6 +40,7 @@ class Question:
     partitions: int
     from_ms: int
     to_ms: int
+    secret: bytes = field(repr=False)
     examples: int = 10
 
 
@@ -110,7 +111,8 @@ class Simulation:
         return self._answer
 
     def _side(self, catalog: Catalog, partition: int, folder: Path) -> Side:
-        return Side(catalog, self._question.providers, self._question.partitions, partition, folder)
+        asked = self._question
+        return Side(catalog, asked.providers, asked.partitions, partition, folder, asked.secret)
 
     async def _partition(self, partition: int, now: Side, new: Side) -> None:
         sides = (now, new)

@@ -17,8 +17,8 @@ from app.streaming.store import PartitionStore, block_cache
 from app.virtual import VirtualPartition, WritableRows
 from schemas.decode import Invalid
 from schemas.lifecycle import LifecycleEvent, read_lifecycle
-from schemas.receipts import Receipt, read_receipt
-from schemas.topics import LIFECYCLE, RECEIPTS
+from schemas.results import SendResult, read_result
+from schemas.topics import LIFECYCLE, RESULTS
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +54,20 @@ class TemporaryRows(WritableRows):
 class Side:
     """What a policy makes of the partition's records. Nothing that the machine says goes anywhere but into fates.
 
-    Commands that it says are dropped: those that the recorded run said lie among the records.
+    Commands and broadcasts that it writes are dropped: those of the recorded run lie among the records.
     """
 
-    def __init__(self, catalog: Catalog, providers: Providers, partitions: int, partition: int, folder: Path) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        providers: Providers,
+        partitions: int,
+        partition: int,
+        folder: Path,
+        secret: bytes,
+    ) -> None:
         self._rows = TemporaryRows(folder)
-        machine = RouterMachine(catalog, partitions=partitions, providers=providers)
+        machine = RouterMachine(catalog, partitions=partitions, providers=providers, secret=secret)
         self._virtual = VirtualPartition(machine, self._rows, partition, batch=_BATCH)
         self._changed: dict[bytes, Fate | None] = {}
         self._now = 0
@@ -86,8 +94,8 @@ class Side:
             log.exception("a record could not be handled", topic=record.topic, offset=record.offset)
             self.refused[record.topic] += 1
             return
-        if record.topic == RECEIPTS and record.value is not None:
-            self._end(read_receipt(record.value))
+        if record.topic == RESULTS and record.value is not None:
+            self._end(read_result(record.value))
 
     def forget(self, user_id: str) -> None:
         """Drops what became of a user who was erased meanwhile."""
@@ -130,14 +138,14 @@ class Side:
         if event.channel is not None and self._fate(of_all) is not None:
             self._changed[of_all] = None  # (there is no longer anything to say of all channels)
 
-    def _end(self, receipt: Receipt) -> None:
+    def _end(self, result: SendResult) -> None:
         """A send that failed in the recorded run is taken to fail here too, where it is the same send."""
-        if receipt.settled not in _UNSENT or receipt.user_id is None or receipt.notification_id is None:
+        if result.status not in _UNSENT:
             return
-        key = _key(receipt.user_id, receipt.notification_id, receipt.channel or "")
+        key = _key(result.user_id, result.notification_id, result.channel)
         before = self._fate(key)
-        if before is not None and receipt.send_id is not None:
-            self._changed[key] = after_end(before, receipt.send_id, receipt.settled, receipt.reason)  # type: ignore[arg-type]
+        if before is not None:
+            self._changed[key] = after_end(before, result.send_id, result.status, result.reason)  # type: ignore[arg-type]
 
     def _fate(self, key: bytes) -> Fate | None:
         if key in self._changed:

@@ -65,7 +65,7 @@ class Drawing:
         if lane.intake.urgency is Urgency.CRITICAL:
             self._parts.hurry.partitions.add(self._partition)
         self._known.tell(self._intakes.fetches, heard)
-        if heard is None and lane.intake.gated and lane.intake.urgency is not Urgency.RECEIPTS:
+        if heard is None and lane.intake.gated and not lane.intake.patient:
             self._ask()  # while the checkpoint in hand is made durable
         if not lane.paused and len(lane.waiting) > Intakes.HIGH:
             lane.paused = True

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.kafka.records import Unreadable
-from app.ports import Intake, LogRecord, Urgency
+from app.ports import Intake, LogRecord
 from app.streaming.horizon import Heard
 
 
@@ -72,8 +72,8 @@ class Intakes:
     #: A lane that holds more is paused, and resumed when half of it is gone.
     HIGH = 8_000
     LOW = 4_000
-    #: Nobody waits for what receipts say: they are taken with what comes next, or when they are so old, in ms. A
-    #: checkpoint for each alone would cost as much as the one for its notification.
+    #: What is patient is taken with what comes next, or when it is so old, in ms: a checkpoint for each receipt alone
+    #: would cost as much as the one for its notification.
     PATIENCE_MS = 50
 
     def __init__(self, intakes: Sequence[Intake], positions: Mapping[str, int]) -> None:
@@ -114,7 +114,7 @@ class Intakes:
         due: int | None = None
         for lane in self.lanes.values():
             if lane.waiting:
-                if lane.intake.urgency is not Urgency.RECEIPTS:
+                if not lane.intake.patient:
                     return 0
                 due = lane.since + self.PATIENCE_MS if lane.since <= now else 0  # (0: the clock was set back)
         return due

@@ -83,7 +83,7 @@ class RoleWorker:
         self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
         self._app.drain_partitions = self.drain
         self._app.urgent_topics = frozenset(i.topic for i in machine.intakes if i.urgency is Urgency.CRITICAL)
-        self._app.patient_topics = frozenset(i.topic for i in machine.intakes if i.urgency is Urgency.RECEIPTS)
+        self._app.patient_topics = frozenset(i.topic for i in machine.intakes if i.patient)
         self._app.is_busy = lambda: any(runner.is_busy for runner in list(self._runners.values()))
         self._app.clock = clock
         self._hurry = Hurry(came=self._urgent_came)

@@ -25,6 +25,9 @@ from tables.rows import MemoryRows
 #: A Wednesday noon.
 NOON = parse_ms("2026-03-04T12:00:00Z")
 
+#: The installation's.
+SECRET = b"a secret of the installation"
+
 HOUR = 3_600_000
 MINUTE = 60_000
 
@@ -98,7 +101,7 @@ class Harness:
 
     def __post_init__(self) -> None:
         self.machine = RouterMachine(
-            catalog(self.policy, self.templates), partitions=self.partitions, providers=self.providers
+            catalog(self.policy, self.templates), partitions=self.partitions, providers=self.providers, secret=SECRET
         )
         self.rows = [MemoryRows() for _ in range(self.partitions)]
         self._virtual = [VirtualPartition(self.machine, rows, p) for p, rows in enumerate(self.rows)]
@@ -107,6 +110,7 @@ class Harness:
         self.sends: list[Send] = []
         self.withdrawals: list[Withdraw] = []
         self.commands: list[dict[str, Any]] = []
+        self.broadcasts: list[dict[str, Any]] = []
         self.moved: list[Produce] = []
         #: How many it counted as such.
         self.counted_moved = 0
@@ -135,12 +139,11 @@ class Harness:
         for partition in range(self.partitions):
             self.feed(topics.COMMANDS, None, json.dumps(said).encode(), partition=partition)
 
-    def receipt(self, send: Send, status: str | None = None, *, bare: bool = False, **fields: Any) -> None:
+    def receipt(self, send: Send, status: str, *, bare: bool = False, **fields: Any) -> None:
         """Feeds one receipt of a send; ``bare``: as a webhook's, which knows nothing but the send."""
         self._ids += 1
-        said = {"id": f"r{self._ids}", "occurred_at": rfc3339(self.now), "send_id": send.send_id, **fields}
-        if status is not None:
-            said["status"] = status
+        said = {"id": f"r{self._ids}", "occurred_at": rfc3339(self.now), "send_id": send.send_id, "status": status}
+        said |= fields
         if not bare:
             known = {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
             said = known | said
@@ -149,8 +152,11 @@ class Harness:
         self.feed(topics.RECEIPTS, key, json.dumps(said).encode(), partition=partition)
 
     def settled(self, send: Send, end: str, **fields: Any) -> None:
-        """Feeds what the channel's role says of a send."""
-        self.receipt(send, None, settled=end, **fields)
+        """Feeds the result that the channel's role reports of a send."""
+        self._ids += 1
+        known = {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
+        said = {"id": f"r{self._ids}", "at": self.now, "send_id": send.send_id, "status": end, **known, **fields}
+        self.feed(topics.RESULTS, send.user_id.encode(), json.dumps(said).encode())
 
     def known(self, user_id: str = "ann", **profile: Any) -> None:
         """A user with a verified address of each kind and one Android phone."""
@@ -223,6 +229,7 @@ class Harness:
 
     def _produced(self, partition: int, record: Produce) -> None:
         assert record.value is not None
+        assert record.topic in self.machine.outputs
         to = partition if record.partition == SAME_PARTITION else record.partition
         if record.topic == topics.LIFECYCLE:
             self.events.append(json.loads(record.value))
@@ -231,6 +238,9 @@ class Harness:
             (self.sends if isinstance(said, Send) else self.withdrawals).append(said)  # type: ignore[attr-defined]
         elif record.topic == topics.COMMANDS:
             self.commands.append(json.loads(record.value))
+            self.feed(record.topic, record.key, record.value, partition=to)
+        elif record.topic == topics.BROADCASTS:
+            self.broadcasts.append(json.loads(record.value))
             self.feed(record.topic, record.key, record.value, partition=to)
         else:
             self.moved.append(record)
@@ -256,3 +266,4 @@ class Harness:
         self.sends.clear()
         self.withdrawals.clear()
         self.commands.clear()
+        self.broadcasts.clear()

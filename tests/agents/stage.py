@@ -14,9 +14,9 @@ from app.virtual import VirtualPartition
 from schemas.config import Template, TemplateVersion
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent, read_lifecycle
-from schemas.receipts import Receipt, read_receipt
+from schemas.results import SendResult, read_result
 from schemas.sends import Send, encode_send
-from schemas.topics import COMMANDS, LIFECYCLE, RECEIPTS, send_topic
+from schemas.topics import COMMANDS, LIFECYCLE, RECEIPTS, RESULTS, send_topic
 from tables.rows import MemoryRows
 from tables.schedule import due_ms_of
 
@@ -64,7 +64,7 @@ def a_catalog(**changes: Any) -> Catalog:
 def a_send(number: int = 1, **changes: Any) -> Send:
     """An order's SMS to u1; ``number`` tells sends and their notifications apart."""
     given: dict[str, Any] = {
-        "send_id": f"5f1c9a52-0d57-8b0e-9a39-{number:012x}",
+        "send_id": f"5f1c9a52-0d57-8b0e-9a39-{number:08x}0000",
         "notification_id": f"00000000-0000-4000-8000-{number:012x}",
         "user_id": "u1",
         "channel": "sms",
@@ -105,7 +105,8 @@ class Stage:
         self._virtual = VirtualPartition(machine, self.rows)
         self.state = self._virtual.state
         self.events: list[LifecycleEvent] = []
-        self.receipts: list[Receipt] = []
+        #: What the router was told.
+        self.results: list[SendResult] = []
         #: Calls that were begun and not answered yet.
         self.calls: list[Call] = []
         self._offset = 0
@@ -115,21 +116,31 @@ class Stage:
     def take(self, send: Any, *, offset: int | None = None, recorded: int | None = None) -> None:
         """A record of a send topic: a Send or a Withdraw. ``recorded``: its time, else now."""
         channel = getattr(send, "channel", self.machine.role)
-        self.read(send_topic(channel, "normal"), encode_send(send), offset=offset, recorded=recorded)
+        key = send.user_id.encode()
+        self.read(send_topic(channel, "normal"), encode_send(send), key=key, offset=offset, recorded=recorded)
 
     def command(self, kind: str, user_id: str | None = "u1", **fields: Any) -> None:
         self._offset += 1
         said = {"type": kind, "id": f"command-{self._offset}", "at": rfc3339(self.now), **fields}
-        self.read(COMMANDS, msgspec.json.encode({**said, "user_id": user_id} if user_id else said))
+        key = user_id.encode() if user_id else None
+        self.read(COMMANDS, msgspec.json.encode({**said, "user_id": user_id} if user_id else said), key=key)
 
     def receipt(self, **fields: Any) -> None:
         self._offset += 1
         said = {"id": f"receipt-{self._offset}", "occurred_at": rfc3339(self.now), **fields}
-        self.read(RECEIPTS, msgspec.json.encode(said))
+        self.read(RECEIPTS, msgspec.json.encode(said), key=said.get("user_id", "").encode() or None)
 
-    def read(self, topic: str, value: bytes | None, *, offset: int | None = None, recorded: int | None = None) -> None:
+    def read(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = b"u1",
+        offset: int | None = None,
+        recorded: int | None = None,
+    ) -> None:
         self._offset += 1
-        record = Record(topic, value, self._offset if offset is None else offset, recorded or self.now)
+        record = Record(topic, value, self._offset if offset is None else offset, recorded or self.now, key=key)
         self._decided(self._virtual.handle(record, self.now))
 
     def answer(self, kind: Any, call: Call | None = None, **outcome: Any) -> None:
@@ -180,10 +191,11 @@ class Stage:
         assert out is not None
         for record in out.records:
             assert record.value is not None
+            assert record.topic in self.machine.outputs
             if record.topic == LIFECYCLE:
                 self.events.append(read_lifecycle(record.value))
-            elif record.topic == RECEIPTS:
-                self.receipts.append(read_receipt(record.value))
+            elif record.topic == RESULTS:
+                self.results.append(read_result(record.value))
         self.calls.extend(out.calls)
 
     # --- what came out ---
@@ -195,7 +207,7 @@ class Stage:
 
     def told(self) -> list[tuple[str | None, str | None]]:
         """What the router was told."""
-        return [(r.settled, r.reason) for r in self.receipts]
+        return [(r.status, r.reason) for r in self.results]
 
     def rows_of(self, table: str) -> dict[bytes, bytes]:
         return self.rows.tables.get(table, {})

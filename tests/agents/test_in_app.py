@@ -214,7 +214,7 @@ def test_the_router_learns_of_each_mark_once():
         mark(stage, each)
 
     assert stage.told() == [("sent", None), ("seen", None), ("read", None)]
-    assert {(r.send_id, r.user_id, r.channel) for r in stage.receipts} == {(an_item().send_id, "u1", "in_app")}
+    assert {(r.send_id, r.user_id, r.channel) for r in stage.results} == {(an_item().send_id, "u1", "in_app")}
 
 
 def test_seen_and_then_read_says_each_once():

@@ -314,6 +314,6 @@ def test_word_of_an_app_that_names_no_channel_ends_a_chain_too() -> None:
 def test_a_mark_of_what_is_not_known_any_more_is_no_bad_record() -> None:
     router = chained(ESCALATING)
     router.request(event_type="bill.due")
-    router.receipt(router.sends[0], settled="seen", send_id="5f1c9a52-0d57-8b0e-9a39-000000000000")
+    router.settled(router.sends[0], "seen", send_id="5f1c9a52-0d57-8b0e-9a39-000000000000")
 
     assert router.dead == []

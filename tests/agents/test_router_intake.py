@@ -175,7 +175,7 @@ def test_what_comes_back_of_the_first_is_told_though_the_same_key_began_anew(rou
         ("delivered", first.send_id),
         ("opened", first.send_id),
     ]
-    assert [command["type"] for command in router.commands] == ["suppression.add"]
+    assert [said["type"] for said in router.broadcasts] == ["address.suppressed"]
     assert router.dead == []
 
 

@@ -5,12 +5,19 @@ from typing import Any
 
 import pytest
 
+from app.domain.addresses import address_hash
 from schemas import topics
 from schemas.instants import from_ms, rfc3339
 from schemas.sends import Send
 from tests.agents.harness import HOUR, NOON, POLICY, Harness, catalog
 
 CAPPED = POLICY + "caps:\n  - {name: mails, channel: email, limit: 1, window: 24h}\n"
+
+
+def dead_since(send: Send, moment: int) -> dict[str, Any]:
+    """What the push role reports of an address that its provider calls dead."""
+    token = f"token of {send.user_id} {send.device_id}"
+    return {"address_hash": address_hash("push", token).hex(), "called_at": NOON, "invalid_since": moment}
 
 
 def sent(policy: str = POLICY, partitions: int = 1, **fields: Any) -> tuple[Harness, Send]:
@@ -193,7 +200,7 @@ def test_a_dead_token_takes_its_device_away() -> None:
     router = Harness()
     router.known()
     router.request(channels=["push"])
-    router.settled(router.sends[0], "failed", reason="invalid_token", detail={"invalid_since": NOON + 1})
+    router.settled(router.sends[0], "failed", reason="invalid_token", address=dead_since(router.sends[0], NOON + 1))
 
     assert router.states[0].known.devices("ann") == ()
 
@@ -204,7 +211,7 @@ def test_a_device_that_was_registered_since_stays() -> None:
     router.request(channels=["push"])
     router.after(HOUR)
     router.device()
-    router.settled(router.sends[0], "failed", reason="invalid_token", detail={"invalid_since": NOON + 1})
+    router.settled(router.sends[0], "failed", reason="invalid_token", address=dead_since(router.sends[0], NOON + 1))
 
     assert [device.device_id for device in router.states[0].known.devices("ann")] == ["d1"]
 

@@ -18,7 +18,7 @@ def test_a_send_is_claimed_called_and_ends_as_sent():
     stage.answer("ok", provider_message_id="SM1")
 
     assert stage.story() == [("sending", None), ("sent", None)]
-    assert stage.told() == [("sending", None), ("sent", None)]
+    assert stage.told() == [("sent", None)]
     assert stage.events[1].provider_message_id == "SM1"
     assert stage.events[1].detail == {"latency_ms": 1119}
     assert {(e.provider, e.attempt) for e in stage.events} == {("twilio", 1)}

@@ -17,7 +17,7 @@ def test_a_refusal_is_tried_again_after_a_wait_and_counts():
     assert stage.story() == [("sending", None), ("retrying", "503"), ("sending", None), ("sent", None)]
     assert [e.attempt for e in stage.events] == [1, 1, 2, 2]
     assert set(stage.events[1].detail or {}) == {"retry_at", "error"}
-    assert stage.told() == [("sending", None), ("sent", None)]
+    assert stage.told() == [("sent", None)]
 
 
 def test_attempts_that_are_used_up_fail_the_send():
@@ -101,15 +101,13 @@ def test_a_dead_token_fails_the_send_and_tells_the_router_what_to_retire():
     stage = push()
     stage.take(a_push())
     stage.answer("bad_token", code="Unregistered", invalid_since_ms=NOON - 5)
-    told = stage.receipts[-1]
+    told = stage.results[-1]
 
     assert stage.story()[-1] == ("failed", "invalid_token")
     assert stage.events[-1].detail == {"error": "Unregistered", "device_id": "d1"}
-    assert told.detail is not None
-    assert told.detail["device_id"] == "d1"
-    assert told.detail["invalid_since"] == NOON - 5
-    assert told.detail["called_at"] == NOON
-    assert bytes.fromhex(told.detail["address_hash"]) == stage.state.knowledge.devices("u1")[0].token_hash
+    assert told.address is not None
+    assert (told.address.invalid_since, told.address.called_at) == (NOON - 5, NOON)
+    assert bytes.fromhex(told.address.address_hash) == stage.state.knowledge.devices("u1")[0].token_hash
 
 
 def test_a_number_that_said_stop_to_the_provider_is_told_to_the_router():
@@ -118,16 +116,17 @@ def test_a_number_that_said_stop_to_the_provider_is_told_to_the_router():
     stage.answer("drop", code="21610", why="opted_out")
 
     assert stage.story()[-1] == ("failed", "permanent")
-    assert stage.receipts[-1].detail is not None
-    assert stage.receipts[-1].detail["opted_out"] is True
+    address = stage.results[-1].address
+    assert address is not None
+    assert address.opted_out
 
 
-def test_no_address_is_in_any_event_or_receipt():
+def test_no_address_is_in_any_event_or_result():
     stage = sms()
     stage.take(a_send())
     stage.answer("bad_token", code="21211")
 
-    assert PHONE not in repr(stage.events) + repr(stage.receipts)
+    assert PHONE not in repr(stage.events) + repr(stage.results)
 
 
 def test_a_call_that_was_not_made_is_looked_at_again_with_the_same_attempt():

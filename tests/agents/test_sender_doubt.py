@@ -1,10 +1,12 @@
 """Sends whose call nobody answered: evidence moves them, never a blind second call."""
 
+import msgspec
 import pytest
 
 from agents.calls import Result
 from app.domain.outcome import Outcome
 from schemas.sends import Withdraw
+from schemas.topics import RESULTS
 from tests.agents.senders import sms
 from tests.agents.stage import DAY, HOUR, MINUTE, NOON, Stage, a_send
 
@@ -36,7 +38,7 @@ def test_a_lost_answer_puts_the_send_in_doubt(doubt):
     stage.answer("in_doubt", doubt=doubt)
 
     assert stage.story() == [("sending", None), ("in_doubt", doubt)]
-    assert stage.told() == [("sending", None)]
+    assert stage.told() == []
     assert stage.calls == []
 
 
@@ -143,11 +145,20 @@ def test_a_receipt_of_an_unknown_or_ended_send_changes_nothing():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
-def test_what_we_tell_the_router_ourselves_proves_nothing():
+def test_another_users_receipt_proves_nothing():
     stage = in_doubt()
-    stage.receipt(send_id=a_send().send_id, user_id="u1", settled="sending")
+    stage.receipt(send_id=a_send().send_id, user_id="u2", status="delivered")
 
     assert stage.story()[-1] == ("in_doubt", "timeout")
+
+
+def test_a_result_of_the_roles_own_proves_that_it_was_sent():
+    """A process that lost the partition without knowing had the answer."""
+    stage = in_doubt()
+    result = {"id": "r", "at": NOON, "status": "sent", "user_id": "u1", "notification_id": a_send().notification_id}
+    stage.read(RESULTS, msgspec.json.encode({**result, "send_id": a_send().send_id, "channel": "sms"}))
+
+    assert stage.story()[-1] == ("sent", None)
 
 
 # --- once more

@@ -26,7 +26,7 @@ from app.simulate.running import Question, Simulation
 from app.store import topics as declared_topics
 from app.wiring import internal_tables
 from schemas.instants import rfc3339
-from schemas.topics import COMMANDS, EVENTS, RECEIPTS
+from schemas.topics import COMMANDS, EVENTS, RECEIPTS, RESULTS
 from tests.conftest import broker_options
 
 PARTITIONS = 2
@@ -62,6 +62,13 @@ NEW = (
 )
 
 
+def _push_of(user_id: str, key: str, asked_at: int) -> dict[str, Any]:
+    name = keyed_notification_id("shop", key)
+    partition = partition_of(user_id.encode(), PARTITIONS)
+    send = send_id(name, user_id, asked_at, "push", "d1", 0, partition)
+    return {"send_id": send, "notification_id": name, "user_id": user_id, "channel": "push"}
+
+
 @dataclass
 class Recording:
     """What services, apps and roles said, each at its time."""
@@ -85,11 +92,13 @@ class Recording:
 
     def receipt(self, user_id: str, key: str, asked_at: int, at: int, **fields: Any) -> None:
         """Of the push of the request that was asked for at ``asked_at``."""
-        name = keyed_notification_id("shop", key)
-        partition = partition_of(user_id.encode(), PARTITIONS)
-        ids = {"send_id": send_id(name, user_id, asked_at, "push", "d1", 0, partition), "notification_id": name}
-        said = {"id": f"r{len(self._said)}", "occurred_at": rfc3339(at), "user_id": user_id, "channel": "push"}
-        self._said.append((RECEIPTS, user_id.encode(), {**said, **ids, **fields}, at))
+        said = {"id": f"r{len(self._said)}", "occurred_at": rfc3339(at), **_push_of(user_id, key, asked_at)}
+        self._said.append((RECEIPTS, user_id.encode(), {**said, **fields}, at))
+
+    def failed(self, user_id: str, key: str, asked_at: int, at: int) -> None:
+        """What the push role reports of the push of the request that was asked for at ``asked_at``."""
+        said = {"id": f"r{len(self._said)}", "at": at, "status": "failed", "reason": "retries_exhausted"}
+        self._said.append((RESULTS, user_id.encode(), {**said, **_push_of(user_id, key, asked_at)}, at))
 
     def forget(self) -> None:
         """Begins a new page: what was said so far is produced."""
@@ -132,8 +141,7 @@ def a_day(recording: Recording) -> None:
     for hour, key in ((14, "p1"), (16, "p2"), (18, "p3")):
         recording.request("dora", "payment.failed", D + hour * HOUR, key)
     recording.receipt("dora", "p1", D + 14 * HOUR, D + 14 * HOUR + MINUTE, status="opened")
-    failed = {"settled": "failed", "reason": "retries_exhausted"}
-    recording.receipt("dora", "p3", D + 18 * HOUR, D + 18 * HOUR + MINUTE, **failed)
+    recording.failed("dora", "p3", D + 18 * HOUR, D + 18 * HOUR + MINUTE)
     recording.request("eve", "order.shipped", D + 9 * HOUR, "o6")
     recording.request("ann", "order.shipped", D + 34 * HOUR, "after the range")
     recording.command("user.erase", "eve", D + 30 * HOUR)
@@ -287,7 +295,7 @@ async def test_who_is_erased_while_it_runs_is_left_out(recording: Recording) -> 
     options = {"bootstrap_servers": recording.bootstrap}
     catalog = default_catalog()
     begin, end = D - 41 * HOUR, D - 39 * HOUR
-    question = Question(catalog, catalog, {}, PARTITIONS, begin, end)
+    question = Question(catalog, catalog, {}, PARTITIONS, begin, end, b"secret")
     recorded, following = Recorded(options, PARTITIONS, begin, end), ErasuresFollower(options, PARTITIONS)
     await recorded.start()
     await following.start()

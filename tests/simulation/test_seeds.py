@@ -17,7 +17,7 @@ from tests.simulation.world import World
 SEEDS = int(os.environ.get("TOCSIN_SEEDS", "2000"))
 _AT_ONCE = 500
 #: Within so many seeds each sabotage has to be noticed.
-_ENOUGH = 150
+_ENOUGH = 300
 
 
 def told(seed: int) -> list[str]:

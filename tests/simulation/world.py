@@ -277,13 +277,14 @@ class World:
             providers["in_app"] = frozenset(("inbox",) if self._in_app else ())
             for channel in _SENDING:
                 providers.setdefault(channel, frozenset())
-            return RouterMachine(known, partitions=self._partitions, providers=providers), None
+            return RouterMachine(known, partitions=self._partitions, providers=providers, secret=b"secret"), None
         if name == "in_app":
-            return InAppMachine(known), None
+            return InAppMachine(known, partitions=self._partitions), None
         channel = next(c for c in self._channels if c == name)
         clients = {
             vendor.name: GatedClient(vendor, Gate(vendor.name, concurrency=4, clock=self._loop.time))
             for vendor in self._vendors[channel]
         }
         performer = Performing(clients, limit=CALLS_AT_ONCE, reserved=2, clock=self.wall, monotonic=self._loop.time)
-        return SenderMachine(known, Carrier(channel, dict.fromkeys(clients, TIMEOUT_MS))), performer
+        carrier = Carrier(channel, dict.fromkeys(clients, TIMEOUT_MS), partitions=self._partitions)
+        return SenderMachine(known, carrier), performer

@@ -20,6 +20,9 @@ COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").rea
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "tocsin"}
 
+#: In place of what is chosen when it is started.
+PASSWORD = "x" * 32
+
 #: What the compose specification says of the keys that we use.
 STRINGS = {"type": "array", "items": {"type": "string"}}
 SERVICE_SCHEMA = {
@@ -82,13 +85,13 @@ def test_every_service_has_the_shape_that_compose_wants(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_setting_that_is_passed_exists(name: str) -> None:
-    environ = {key: re.sub(r"\$\{\w+[^}]*\}", "x", value) for key, value in OURS[name]["environment"].items()}
+    environ = {key: re.sub(r"\$\{\w+[^}]*\}", PASSWORD, value) for key, value in OURS[name]["environment"].items()}
 
     settings = Settings.load(environ)
 
     assert all(key.startswith("TOCSIN_") for key in environ)
     assert settings.kafka.bootstrap == "kafka:9092"
-    assert settings.clickhouse.url == "clickhouse://tocsin:x@clickhouse:8123/notify"
+    assert settings.clickhouse.url == f"clickhouse://tocsin:{PASSWORD}@clickhouse:8123/notify"
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

@@ -21,7 +21,7 @@ def decide(number: int) -> Out:
     record = request(LOAD, number)
     rows = MemoryRows()
     rows.tables = rows_of_users(LOAD, 0, LOAD.users)[record.partition]
-    machine = RouterMachine(catalog(LOAD.now_ms), partitions=LOAD.partitions, providers=PROVIDERS)
+    machine = RouterMachine(catalog(LOAD.now_ms), partitions=LOAD.partitions, providers=PROVIDERS, secret=b"secret")
     out = Out()
     assert record.key is not None
     assert record.value is not None
@@ -54,7 +54,7 @@ def test_every_cap_has_its_places_taken() -> None:
     partition = partition_of(name, LOAD.partitions)
     rows.tables = rows_of_users(LOAD, 0, LOAD.users)[partition]
     policy = catalog(LOAD.now_ms)
-    state = RouterMachine(policy, partitions=2, providers=PROVIDERS).open(rows, partition)
+    state = RouterMachine(policy, partitions=2, providers=PROVIDERS, secret=b"secret").open(rows, partition)
 
     windows = state.windows.get(name)
 

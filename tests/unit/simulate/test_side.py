@@ -39,7 +39,7 @@ class Told:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[Told]:
-    side = Side(catalog(), PROVIDERS, 1, 0, tmp_path / "side")
+    side = Side(catalog(), PROVIDERS, 1, 0, tmp_path / "side", b"secret")
     made = Told(side)
     for user in ("ann", "bob"):
         made.command("profile.set", user, email=f"{user}@example.com", email_verified=True)

@@ -113,7 +113,7 @@ def test_a_lane_whose_position_is_unknown_begins_where_the_first_fetch_does() ->
 
 
 def test_receipts_wait_a_moment_for_what_comes_next_and_nothing_else_does() -> None:
-    intakes = Intakes([EVENTS, Intake("receipts", Urgency.RECEIPTS)], {})
+    intakes = Intakes([EVENTS, Intake("receipts", Urgency.RECEIPTS, patient=True)], {})
     assert intakes.due_ms(now=1_000) is None
 
     intakes.offer(fetched("receipts", [Read(0)]), now=1_000)
@@ -125,7 +125,7 @@ def test_receipts_wait_a_moment_for_what_comes_next_and_nothing_else_does() -> N
 
 
 def test_receipts_dont_wait_for_a_clock_that_was_set_back() -> None:
-    intakes = Intakes([Intake("receipts", Urgency.RECEIPTS)], {})
+    intakes = Intakes([Intake("receipts", Urgency.RECEIPTS, patient=True)], {})
     intakes.offer(fetched("receipts", [Read(0)]), now=9_000_000)
 
     assert intakes.due_ms(now=1_000) == 0

@@ -1,0 +1,49 @@
+"""Where a record that was moved lay first: signed, so that nobody else can give a record another one's place."""
+
+import hmac
+from collections.abc import Sequence
+from hashlib import sha256
+
+#: The header that says it, as ``topic:partition:offset:signature``.
+ORIGIN = "tocsin-origin"
+
+#: Tells this use of the installation's secret from others.
+_USE = b"tocsin record origin 1"
+_LONGEST = 400
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+def signed_origin(secret: bytes, place: str, key: bytes | None, value: bytes | None, headers: Headers) -> bytes:
+    """The header's value. ``place``: ``topic:partition:offset``. ``headers``: all others of the record."""
+    return f"{place}:{_signature(secret, place, key, value, headers)}".encode()
+
+
+def origin_of(secret: bytes, key: bytes | None, value: bytes | None, headers: Headers) -> str | None:
+    """Where the record lay first, as ``topic:partition:offset``; None unless it has one such header, and a true one."""
+    given = [said for name, said in headers if name == ORIGIN]
+    if len(given) != 1 or given[0] is None or len(given[0]) > _LONGEST:
+        return None
+    place, _, signature = given[0].rpartition(b":")
+    try:
+        written = place.decode()
+    except UnicodeDecodeError:
+        return None
+    expected = _signature(secret, written, key, value, without_origin(headers))
+    return written if hmac.compare_digest(expected.encode(), signature) else None
+
+
+def without_origin(headers: Headers) -> list[tuple[str, bytes | None]]:
+    return [header for header in headers if header[0] != ORIGIN]
+
+
+def _signature(secret: bytes, place: str, key: bytes | None, value: bytes | None, headers: Headers) -> str:
+    named: list[bytes | None] = []
+    for name, said in headers:
+        named += (name.encode("utf-8", "surrogatepass"), said)
+    signed = hmac.new(secret, digestmod=sha256)
+    for part in (_USE, place.encode(), key, value, *named):
+        # Lengths tell where a part ends; null isn't empty.
+        signed.update((-1 if part is None else len(part)).to_bytes(8, "big", signed=True))
+        signed.update(part or b"")
+    return signed.hexdigest()

@@ -1,0 +1,93 @@
+"""Who may do what in Kafka, by least privilege, from the same declarations as the topics; and the commands for it."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from schemas import topics
+
+Operation = Literal["Read", "Write", "Describe", "Create", "DescribeConfigs", "AlterConfigs"]
+Resource = Literal["topic", "group", "cluster"]
+
+#: What services do.
+PRODUCER = "producer"
+#: The commands that set up and look into an installation.
+CLI = "tocsin-cli"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The topics that a process reads and writes, and its consumer groups."""
+
+    reads: Sequence[str] = ()
+    writes: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+class Right(NamedTuple):
+    """``principal`` without ``User:``. Reading or writing a topic includes describing it."""
+
+    principal: str
+    operation: Operation
+    resource: Resource
+    name: str
+
+
+#: What services may do: to ask for notifications, and to say what they know of users and of sends.
+SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS))
+
+#: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
+GATEWAY = Access(
+    reads=(topics.CONFIG, topics.OWNERS, topics.DEAD),
+    writes=(*SERVICES.writes, topics.CONFIG),
+)
+
+ANALYTICS = Access(reads=(topics.LIFECYCLE,), writes=(topics.DEAD,), groups=("tocsin_analytics",))
+
+#: Follows the configuration, and reads what is recorded (``simulate``).
+COMMAND_LINE = Access(
+    reads=(topics.CONFIG, *topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS, topics.RESULTS, topics.BROADCASTS)
+)
+
+
+def keeping(role: str, tables: Sequence[str], reads: Sequence[str], writes: Sequence[str]) -> Access:
+    """A role with tables, whose machine reads and writes these topics."""
+    own = (*(topics.changelog_topic(role, table) for table in tables), topics.journal_topic(role))
+    return Access(
+        reads=(*reads, *own, topics.CONFIG),
+        writes=(*writes, *own, topics.DEAD, topics.OWNERS),
+        groups=(f"tocsin_{role}",),
+    )
+
+
+def rights(accesses: Mapping[str, Access], declared: Sequence[str]) -> tuple[Right, ...]:
+    """Every right, each once. ``accesses``: by principal. ``declared``: the topics that ``topics apply`` makes."""
+    found = [right for principal, access in accesses.items() for right in _rights_of(principal, access)]
+    return tuple(dict.fromkeys([*found, *_setting_up(declared)]))
+
+
+def acl_command(right: Right, bootstrap: str) -> str:
+    """The command that gives the right."""
+    where = ["--cluster"] if right.resource == "cluster" else [f"--{right.resource}", right.name]
+    given = ["--allow-principal", f"User:{right.principal}", "--operation", right.operation, *where]
+    return shlex.join(["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", *given])
+
+
+def _rights_of(principal: str, access: Access) -> Iterator[Right]:
+    for name in access.reads:
+        yield Right(principal, "Read", "topic", name)
+    for name in access.writes:
+        yield Right(principal, "Write", "topic", name)
+    for name in access.groups:
+        yield Right(principal, "Read", "group", name)
+
+
+def _setting_up(declared: Sequence[str]) -> Iterator[Right]:
+    for name in declared:
+        for operation in _SETS_UP:
+            yield Right(CLI, operation, "topic", name)
+    yield Right(CLI, "DescribeConfigs", "cluster", "")  # `doctor` looks at the brokers' log cleaner
+
+
+_SETS_UP: tuple[Operation, ...] = ("Create", "Describe", "DescribeConfigs", "AlterConfigs")
