@@ -295,9 +295,9 @@ class Knowledge:
         device = (self.profile(user_id) or NOBODY).device(device_id)
         if device is None or (new := normalized(device)) is device:
             return _NOTHING
-        listed = self._suppressions.get(suppression_key("push", device.token_hash))
-        if listed is not None:
-            self._suppressions.put(suppression_key("push", new.token_hash), listed)
+        suppression = self._suppressions.get(suppression_key("push", device.token_hash))
+        if suppression is not None and not suppression.removed:
+            self._suppressions.put(suppression_key("push", new.token_hash), suppression)
         holder = self._tokens.get(new.token_hash)
         if holder is not None:
             rival = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)

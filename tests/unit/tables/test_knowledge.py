@@ -504,7 +504,8 @@ def test_a_stored_token_that_was_suppressed_stays_suppressed() -> None:
     rows = MemoryRows()
     stored(rows, "ann", "AB" * 32, NOON)
     known.knowledge = Knowledge(rows)
-    known.say("suppression.add", None, channel="push", address_hash=parsed_hash("push", "AB" * 32).hex())
+    hashed = parsed_hash("push", "AB" * 32).hex()
+    known.knowledge.learn(AddressSuppressed(channel="push", address_hash=hashed, reason="complaint", at=NOON))
     known.say("device.normalize", "ann", device_id="d")
 
     assert known.knowledge.is_suppressed("push", "ab" * 32)
