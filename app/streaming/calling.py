@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.domain.out import Out
+from app.streaming.failures import Failures
 from app.streaming.parts import Parts
 
 #: What calls came to is settled with what comes next, or when it is so old, in ms.
@@ -23,6 +24,7 @@ class Calls:
         #: What ended calls brought and nobody has settled yet.
         self.results: deque[Any] = deque()
         self._oldest_ms = 0
+        self._failures = Failures()
 
     def begin(self, out: Out) -> None:
         """Begins a batch's calls, which are none of its any more."""
@@ -59,6 +61,10 @@ class Calls:
             self.results.append(result)
         except asyncio.CancelledError:
             raise
+        except Exception as error:
+            # The call is left to its deadline, as if this process had died with it: its send is in doubt then.
+            self._parts.counted("results_failed", 1)
+            self._failures.log("a call failed by an error of ours", error, self._parts.clock())
         except BaseException as error:
             self._parts.crash(error)
         finally:

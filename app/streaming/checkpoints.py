@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import structlog
 from aiokafka.errors import KafkaError
+from msgspec import structs
 
 from app.domain.out import SAME_PARTITION, Produce
 from app.streaming.crashing import reach
 from app.streaming.journal import Bookmark, Entry, OwnedJournal
-from app.streaming.producing import BatchProducer, Span
+from app.streaming.mending import instead_of, mended
+from app.streaming.producing import BatchProducer, RecordRefused, Span
 from app.streaming.restoring import Owed, Restorer
 from app.streaming.stamps import UNSTAMPED, headers_of
 from app.streaming.store import PartitionStore, Reached
@@ -41,7 +43,11 @@ class Checkpoints:
         restorer: Restorer,
         ends: Ends,
         look_every_s: float,
+        clock: Callable[[], int],
     ) -> None:
+        """``clock``: Unix ms."""
+        self._role = role
+        self._clock = clock
         self._partition = partition
         self._store = store
         self._topics = {table: changelog_topic(role, table) for table in tables}
@@ -70,8 +76,7 @@ class Checkpoints:
         self._ends, self._late = restored.ends, restored.late
         owed = await self._restorer.owed(self._store, self._partition, committed, claim)
         if owed.entry is not None:
-            bookmark, entry = owed.entry
-            await self._carry_out(entry, bookmark)
+            await self._carry_out_owed(*owed.entry)
         for table in list(self._late):
             await self._mend(table, self._ends[table])
         self.looked_at = looked_at
@@ -131,6 +136,19 @@ class Checkpoints:
                 if ends[topic] > self._ends[table]:
                     await self._mend(table, ends[topic])
         self.looked_at = looked_at
+
+    async def _carry_out_owed(self, bookmark: Bookmark, entry: Entry) -> None:
+        """An entry may be of a version that didn't know what topics take, and a topic may take less than it should."""
+        outputs = mended(entry.outputs, self._partition, self._role, self._clock())
+        try:
+            await self._carry_out(structs.replace(entry, outputs=outputs), bookmark)
+        except RecordRefused as refused:
+            log.error("a topic takes less than it should: run tocsin topics apply", error=str(refused))
+            for output in await self._producer.produce_what_fits(outputs, self._partition):
+                letter = instead_of(output, self._partition, self._role, self._clock())
+                if await self._producer.produce_what_fits([letter], self._partition):
+                    raise
+            await self._carry_out(structs.replace(entry, outputs=[]), bookmark)
 
     async def _carry_out(self, entry: Entry, bookmark: Bookmark) -> None:
         produced = await self._producer.produce([*self._rows(entry.changes), *entry.outputs], self._partition)

@@ -5,22 +5,18 @@ that a record holds can keep a checkpoint from being made (docs/decisions/0007-b
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import islice
 from typing import Any
-
-import structlog
 
 from app.domain.out import Mark, Out
 from app.kafka.records import Unreadable
 from app.ports import LogRecord, Machine, Rows
+from app.streaming.failures import Failures
 from app.streaming.store import StoreBroken
 from schemas.dead import dead_key, dead_letter, encode_dead
 from schemas.decode import Invalid
 from schemas.sizes import OUTCOME_BYTES, limit_of, size_on_wire
 from schemas.topics import DEAD
-
-log = structlog.get_logger(__name__)
 
 _RETRY_DUE_MS = 60_000
 
@@ -163,22 +159,3 @@ class Decider:
         out.send(DEAD, key, value)
         out.size += size_on_wire(key, value)
         self._on_dead(record.topic, code)
-
-
-class Failures:
-    """Logs the first of a kind, then one in a while with how many there were since: there may be thousands a second."""
-
-    EVERY_MS = 10_000
-
-    def __init__(self) -> None:
-        self._logged_at: dict[tuple[str, type], int] = {}
-        self._since: dict[tuple[str, type], int] = {}
-
-    def log(self, event: str, error: Exception, now: int, **fields: Any) -> None:
-        """``now``: Unix ms."""
-        kind = (event, type(error))
-        count = self._since[kind] = self._since.get(kind, 0) + 1
-        if not 0 <= now - self._logged_at.get(kind, -self.EVERY_MS) < self.EVERY_MS:
-            self._logged_at[kind], self._since[kind] = now, 0
-            with suppress(Exception):  # (no text of an error may end more than the record does)
-                log.error(event, count=count, exc_info=error, **fields)

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from app.domain.out import Produce
 from app.streaming.stamps import Stamp, make_stamp, read_stamp
+from schemas.sizes import STATE_BYTES, size_on_wire
 
 #: Keys, so that compaction leaves the last entry and the last claim.
 ENTRY, CLAIM = b"", b"claim"
@@ -47,6 +48,10 @@ class Bookmark:
 
 class Fenced(Exception):
     """Another worker has taken the partition over: this one must stop before it does anything more."""
+
+
+class EntryTooLarge(Exception):
+    """A checkpoint that the journal's topic wouldn't take. Nothing of it was written."""
 
 
 class Appender(Protocol):
@@ -119,9 +124,12 @@ class OwnedJournal:
     async def append(
         self, positions: dict[str, int], changes: dict[str, dict[bytes, bytes | None]], outputs: list[Produce]
     ) -> tuple[Bookmark, Entry]:
-        """Raises Fenced where another worker claimed the partition before this entry was appended."""
+        """Raises Fenced where another worker claimed the partition before this entry was appended, EntryTooLarge."""
         entry = Entry(positions, changes, outputs, self._claim)
-        offset = await self._appender.append(self.topic, self._partition, encode_entry(entry))
+        value = encode_entry(entry)
+        if size_on_wire(ENTRY, value) > STATE_BYTES:  # (batches are bounded so that this can't be)
+            raise EntryTooLarge(f"{self.topic}[{self._partition}]: {len(value)} bytes")
+        offset = await self._appender.append(self.topic, self._partition, value)
         if offset != self._next and await self._claimed(self._partition, self._next, offset):
             raise self._fenced()
         self._next = offset + 1

@@ -9,17 +9,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from app.domain.out import SAME_PARTITION, Produce
 from app.streaming.crashing import reach
+from schemas.sizes import STATE_BYTES
 
 _NO_HEADERS: list[tuple[str, bytes]] = []  # (aiokafka takes nothing but lists)
 _BATCH_BYTES = 512 * 1024
-MAX_REQUEST_BYTES = 16 * 1024 * 1024
+MAX_REQUEST_BYTES = STATE_BYTES
 
 
 class ProduceFailed(Exception):
     """Kafka did not acknowledge a record: the worker has to stop before it acknowledges anything itself."""
+
+
+class RecordRefused(ProduceFailed):
+    """Kafka refuses a record as too large for its topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,33 @@ class BatchProducer:
             reach("amid_outputs")
         return spans
 
+    async def produce_what_fits(self, records: Iterable[Produce], partition: int) -> list[Produce]:
+        """Produces each record that its topic takes, and returns the others. It takes a producer of its own: once a
+        record was refused, an idempotent one writes nothing more to that partition. Raises ProduceFailed."""
+        producer = AIOKafkaProducer(
+            **self._options, client_id=self._client_id, acks="all", max_request_size=MAX_REQUEST_BYTES
+        )
+        refused: list[Produce] = []
+        await producer.start()
+        try:
+            for record in records:
+                try:
+                    await producer.send_and_wait(
+                        record.topic,
+                        record.value,
+                        key=record.key,
+                        partition=partition if record.partition == SAME_PARTITION else record.partition,
+                        timestamp_ms=record.timestamp_ms,
+                        headers=list(record.headers),
+                    )
+                except MessageSizeTooLargeError:
+                    refused.append(record)
+        except Exception as error:
+            raise ProduceFailed(repr(error)) from error
+        finally:
+            await producer.stop()
+        return refused
+
     async def _send(self, where: tuple[str, int], records: list[Produce]) -> list[tuple[asyncio.Future[Any], int]]:
         assert self._producer is not None
         producer, (topic, partition) = self._producer, where
@@ -118,6 +151,8 @@ async def _span(where: tuple[str, int], futures: list[tuple[asyncio.Future[Any],
     for future, count in futures:
         try:
             metadata = await future
+        except MessageSizeTooLargeError as error:
+            raise RecordRefused(f"{where[0]}[{where[1]}]: a record is too large") from error
         except Exception as error:
             raise ProduceFailed(f"{where[0]}[{where[1]}]: {error!r}") from error
         first = metadata.offset if first < 0 else first

@@ -64,6 +64,7 @@ class PartitionRunner:
             parts.restorer,
             parts.horizon.ends,
             parts.look_every_s,
+            parts.clock,
         )
         self._reclaiming: Reclaiming | None = None
         if parts.erasure is not None:

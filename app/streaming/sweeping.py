@@ -3,6 +3,11 @@
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
+import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+
 
 class Sweeper:
     """Walks the tables whose rows expire, round and round."""
@@ -21,7 +26,12 @@ class Sweeper:
         if not self._tables:
             return 0
         table = self._tables[self._turn]
-        expired, after = table.expired(self._after, most, now)
+        try:
+            expired, after = table.expired(self._after, most, now)
+        except msgspec.DecodeError as error:
+            # A row that can't be read is no reason to stop: whoever asks for it finds out. The others' turn comes.
+            log.error("a row could not be swept", table=table.spec.name, error=repr(error))
+            expired, after = [], None
         for key in expired:
             table.delete(key)
         if after is None:

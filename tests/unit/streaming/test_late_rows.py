@@ -64,7 +64,7 @@ class Kafka:
         return self.broker.folded(_CHANGELOG, 0)
 
     def checkpoints(self, store: PartitionStore) -> Checkpoints:
-        return Checkpoints(0, store, "router", ["rows"], self, self.restorer, self.ends, 10.0)  # type: ignore[arg-type]
+        return Checkpoints(0, store, "router", ["rows"], self, self.restorer, self.ends, 10.0, lambda: 0)  # type: ignore[arg-type]
 
     async def owner(self, store: PartitionStore, committed: Bookmark | None = None) -> Checkpoints:
         checkpoints = self.checkpoints(store)
