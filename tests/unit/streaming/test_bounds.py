@@ -14,6 +14,7 @@ from msgspec import Struct
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.kafka.records import Unreadable
 from app.ports import Intake, Urgency
+from app.streaming.intake import Fetched
 from app.streaming.journal import Bookmark, decode_entry
 from app.streaming.parts import Parts
 from app.streaming.producing import Span
@@ -244,7 +245,7 @@ class Partition:
     async def run(self, records: Sequence[Any]) -> None:
         """Until all was handled that was there."""
         if records:
-            self.runner.offer("notify_events", records)
+            self.runner.offer(Fetched("notify_events", 0, records, records[0].offset, records[-1].offset + 1))
         self.runner.start()
         async with asyncio.timeout(60):
             while not self.crashed and not self._is_done(records):
