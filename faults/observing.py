@@ -30,7 +30,12 @@ class Observer:
         self._bootstrap = bootstrap
         self._record = record
         self._consumer = AIOKafkaConsumer(
-            LIFECYCLE, DEAD, bootstrap_servers=bootstrap, group_id=None, fetch_max_wait_ms=100
+            LIFECYCLE,
+            DEAD,
+            bootstrap_servers=bootstrap,
+            group_id=None,
+            fetch_max_wait_ms=100,
+            isolation_level="read_committed",
         )
         self._ends = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None)
         self._tasks: list[asyncio.Task[None]] = []

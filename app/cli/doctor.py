@@ -55,7 +55,7 @@ async def _examine() -> list[Finding]:
         return [Finding("settings", False, str(error), "correct this key in the settings file or the environment")]
     where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
     findings = [Finding("settings", True, where), secret(settings)]
-    findings += [await _kafka(settings), await _log_cleaner(settings), await _clickhouse(settings)]
+    findings += [await _kafka(settings), *await _brokers(settings), await _clickhouse(settings)]
     findings += [*providers(settings), *[finding async for finding in _roles(settings)], _java()]
     return findings
 
@@ -93,16 +93,22 @@ async def _kafka(settings: Settings) -> Finding:
     return Finding("kafka", True, f"{settings.kafka.bootstrap} answers, all topics are as declared")
 
 
-async def _log_cleaner(settings: Settings) -> Finding:
+async def _brokers(settings: Settings) -> list[Finding]:
     try:
         async with asyncio.timeout(_LIMIT_S):
             problems = await topics.check_brokers(settings.kafka, settings.data.erasure)
     except (KafkaError, OSError, TimeoutError):
-        return Finding("log cleaner", None, "not known, as Kafka doesn't answer", "see kafka")
-    if problems:
+        unknown = ("not known, as Kafka doesn't answer", "see kafka")
+        return [Finding("log cleaner", None, *unknown), Finding("transactions", None, *unknown)]
+    within = f"compacts within data.erase_within ({settings.data.erase_within:g} s)"
+    cleaner, transactions = Finding("log cleaner", True, within), Finding("transactions", True, "end within a minute")
+    if problems.cleaner:
         remedy = "correct it on every broker: erasures don't reach the log within data.erase_within else"
-        return Finding("log cleaner", False, "; ".join(problems), remedy)
-    return Finding("log cleaner", True, f"compacts within data.erase_within ({settings.data.erase_within:g} s)")
+        cleaner = Finding("log cleaner", False, "; ".join(problems.cleaner), remedy)
+    if problems.transactions:
+        remedy = "lower it on every broker: what lies behind an open transaction waits for its end"
+        transactions = Finding("transactions", None, "; ".join(problems.transactions), remedy)
+    return [cleaner, transactions]
 
 
 async def _clickhouse(settings: Settings) -> Finding:

@@ -84,6 +84,7 @@ def server_properties(options: BrokerOptions) -> str:
         "group.initial.rebalance.delay.ms": 0,
         "log.cleaner.dedupe.buffer.size": 32 << 20,
         "log.cleaner.backoff.ms": 2_000,
+        "transaction.max.timeout.ms": 60_000,
         "log.segment.bytes": 256 << 20,
         "log.index.size.max.bytes": 1 << 20,
     }

@@ -151,23 +151,37 @@ async def check(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT
     ]
 
 
-async def check_brokers(kafka: Kafka, steps: ErasureSteps = _DEFAULT_STEPS) -> list[str]:
-    """What keeps the brokers' log cleaner from compacting in time, a sentence each. Raises KafkaError."""
+@dataclass(frozen=True, slots=True)
+class BrokerProblems:
+    """What of the brokers' settings is in the way, a sentence each: of the log cleaner's, and of transactions'."""
+
+    cleaner: list[str]
+    transactions: list[str]
+
+
+async def check_brokers(kafka: Kafka, steps: ErasureSteps = _DEFAULT_STEPS) -> BrokerProblems:
+    """Raises KafkaError."""
     admin = AIOKafkaAdminClient(**kafka.client_options())
     await admin.start()
     try:
         brokers = (await admin.describe_cluster())["brokers"]
         named = [ConfigResource(ConfigResourceType.BROKER, str(broker["node_id"])) for broker in brokers]
-        problems = []
+        problems = BrokerProblems([], [])
         for response in [await admin.describe_configs([resource]) for resource in named]:
             for resource in response[0].to_object()["resources"]:
                 _raise_on(resource["error_code"], resource["error_message"])
                 values = {entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]}
                 name = f"broker {resource['resource_name']}"
-                problems += [f"{name}: {problem}" for problem in cleaner_problems(values, steps)]
+                problems.cleaner.extend(f"{name}: {problem}" for problem in cleaner_problems(values, steps))
+                problems.transactions.extend(f"{name}: {problem}" for problem in transaction_problems(values))
         return problems
     finally:
         await admin.close()
+
+
+#: What lies behind an open transaction waits; a producer that has died keeps it open for as long as it asked for.
+MOST_TRANSACTION_MS = 60_000
+_TRANSACTION_TIMEOUT = "transaction.max.timeout.ms"
 
 
 def cleaner_problems(broker: Mapping[str, str | None], steps: ErasureSteps) -> list[str]:
@@ -180,6 +194,14 @@ def cleaner_problems(broker: Mapping[str, str | None], steps: ErasureSteps) -> l
     if backoff is not None and int(backoff) > most_ms:
         problems.append(f"log.cleaner.backoff.ms is {backoff}, at most {most_ms}")
     return problems
+
+
+def transaction_problems(broker: Mapping[str, str | None]) -> list[str]:
+    """What is wrong with how long a broker lets a transaction stay open, given all its settings."""
+    longest = broker.get(_TRANSACTION_TIMEOUT)
+    if longest is not None and int(longest) > MOST_TRANSACTION_MS:
+        return [f"{_TRANSACTION_TIMEOUT} is {longest}, better at most {MOST_TRANSACTION_MS}"]
+    return []
 
 
 async def apply(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> Applied:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.config import ConfigError, Kafka, Settings
 from app.domain.erasure import ErasureSteps
-from app.store.topics import Topic, cleaner_problems, declare
+from app.store.topics import Topic, cleaner_problems, declare, transaction_problems
 from schemas import topics
 from schemas.topics import KEPT_DAYS
 
@@ -79,3 +79,11 @@ def test_what_remembers_erasures_is_compacted_and_has_one_partition() -> None:
     [topic] = [topic for topic in declare(Kafka(), TABLES) if topic.name == topics.ERASURES]
 
     assert (topic.partitions, topic.config["cleanup.policy"]) == (1, "compact")
+
+
+@pytest.mark.parametrize(("ms", "is_named"), [("60000", False), ("60001", True), ("900000", True)])
+def test_a_broker_that_lets_transactions_stay_open_for_more_than_a_minute_is_named(ms: str, is_named: bool) -> None:
+    problems = transaction_problems({"transaction.max.timeout.ms": ms})
+
+    assert problems == ([f"transaction.max.timeout.ms is {ms}, better at most 60000"] if is_named else [])
+    assert transaction_problems({}) == []
