@@ -133,6 +133,7 @@ class RepeatLimiter(logging.StreamHandler[TextIO]):
         for kind, window in [(kind, window) for kind, window in self._windows.items() if now >= window.until]:
             del self._windows[kind]
             if window.latest is not None:
+                self._windows[kind] = _Window(now + self.EVERY_S, written=1)
                 _say_repeated(window.latest, window.left_out)
                 super().emit(window.latest)
 

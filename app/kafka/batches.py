@@ -88,8 +88,12 @@ def open_batch(piece: Piece) -> Opened:
         raise UnreadableBatch(f"has the unknown format {magic}", piece.following)
     if least is None or _end_of(data, 0) != len(data) or len(data) < least:
         raise UnreadableBatch("is cut off", piece.following)
-    batch = DefaultRecordBatch(data) if magic == 2 else LegacyRecordBatch(data, magic)
-    if not batch.validate_crc():
+    try:
+        batch = DefaultRecordBatch(data) if magic == 2 else LegacyRecordBatch(data, magic)
+        valid = batch.validate_crc()
+    except Exception as error:  # whatever aiokafka raises where sizes don't fit
+        raise UnreadableBatch(f"is broken: {error}", piece.following) from error
+    if not valid:
         raise UnreadableBatch("has a wrong checksum", piece.following)
     if magic == 2:
         return Opened(batch, piece, batch.compression_type, magic)

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from aiokafka.codec import snappy_encode
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.structs import TopicPartition
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.kafka import parsing, records, unpacking
@@ -238,7 +239,25 @@ def test_an_old_format_that_unpacks_to_more_than_it_may_is_marked(monkeypatch: p
     assert position == 2
 
 
+def legacy(content: bytes, magic: int) -> bytes:
+    """Of an old format, with the right checksum and anything in it."""
+    checked = bytes([magic]) + content
+    return struct.pack(">qiI", 0, len(checked) + 4, zlib.crc32(checked)) + checked
+
+
+def checked(attributes: int, last_delta: int, count: int, content: bytes) -> bytes:
+    """Of the format of today, with the right checksum and anything in it; the fields that the broker checks fit."""
+    return batch(0, [content], attributes=attributes, last_delta=last_delta, count=count)
+
+
 PIECES = st.one_of(
+    st.tuples(st.binary(min_size=46, max_size=90), st.integers(0, 1)).map(lambda p: legacy(*p)),
+    st.tuples(
+        st.integers(0, 7) | st.sampled_from([0x10, 0x20, 0x30]),
+        st.integers(0, 9),
+        st.integers(-(2**31), 2**31 - 1),
+        st.binary(max_size=80),
+    ).map(lambda p: checked(*p)),
     st.binary(max_size=80).map(lambda value: plain(0, value)),
     st.binary(max_size=80).map(lambda content: batch(0, [content])),
     st.tuples(st.integers(0, 7), st.binary(max_size=80)).map(lambda p: batch(0, [p[1]], codec=p[0])),
@@ -247,6 +266,8 @@ PIECES = st.one_of(
 )
 
 
+@example(struct.pack(">qi", 0, 61) + bytes(14) + b"\x80" + bytes(46), 0)
+@example(struct.pack(">qi", 0, 61) + bytes(13) + b"\1" + bytes(47), 0)
 @given(PIECES, st.integers(0, 3))
 def test_no_bytes_raise_or_keep_the_position_where_it_was_or_hide_the_batch_behind(piece: bytes, start: int) -> None:
     data = piece + plain(40, b"after") if len(piece) > 60 else piece
