@@ -44,20 +44,22 @@ class Pieces:
 
     def __iter__(self) -> Iterator[Piece]:
         data, at = self._data, 0
-        while (end := _end_of(data, at)) is not None:
-            following = _PREFIX.unpack_from(data, end)[0] if _end_of(data, end) is not None else None
-            yield Piece(data[at:end], _PREFIX.unpack_from(data, at)[0], following)
-            at = end
-        if not at and data:
-            yield Piece(data, _PREFIX.unpack_from(data)[0], None)
+        base, end = _extent(data, 0)
+        if end is None and data:
+            yield Piece(data, base, None)
+        while end is not None:
+            following, next_end = _extent(data, end)
+            yield Piece(data[at:end], base, following if next_end is not None else None)
+            at, base, end = end, following, next_end
 
 
-def _end_of(data: bytes, at: int) -> int | None:
+def _extent(data: bytes, at: int) -> tuple[int, int | None]:
+    """A batch's first offset, and where its bytes end; None: not here."""
     if len(data) - at < _PREFIX.size:
-        return None
-    length = _PREFIX.unpack_from(data, at)[1]
-    end: int = at + _PREFIX.size + length
-    return end if length >= 0 and end <= len(data) else None
+        return -1, None
+    base, length = _PREFIX.unpack_from(data, at)
+    end = at + _PREFIX.size + length
+    return base, end if length >= 0 and end <= len(data) else None
 
 
 class UnreadableBatch(Exception):
@@ -86,7 +88,7 @@ def open_batch(piece: Piece) -> Opened:
     least = _LEAST_BYTES.get(magic)
     if least is None and magic > 2:
         raise UnreadableBatch(f"has the unknown format {magic}", piece.following)
-    if least is None or _end_of(data, 0) != len(data) or len(data) < least:
+    if least is None or _extent(data, 0)[1] != len(data) or len(data) < least:
         raise UnreadableBatch("is cut off", piece.following)
     try:
         batch = DefaultRecordBatch(data) if magic == 2 else LegacyRecordBatch(data, magic)

@@ -9,7 +9,7 @@ import structlog
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.structs import ConsumerRecord
 
-from app.kafka.batches import Opened, Piece, Pieces, UnreadableBatch, open_batch, readable
+from app.kafka.batches import Piece, Pieces, UnreadableBatch, open_batch, readable
 from app.kafka.parsing import Parsed, parse
 from app.kafka.unpacking import Unpackable
 
@@ -28,6 +28,10 @@ class Unreadable(ConsumerRecord):  # type: ignore[misc]
         self.reason = reason
 
 
+class _OneByOne(Exception):
+    """A batch that is too large for aiokafka's reader, which has no bounds."""
+
+
 class TolerantRecords(PartitionRecords):  # type: ignore[misc]
     """aiokafka's records of one fetched partition, but no batch can keep it from those behind."""
 
@@ -35,29 +39,51 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[ConsumerRecord]:
+        (topic, partition), committed = self._tp, self._isolation_level == READ_COMMITTED
         for piece in self._records:
-            yield from self._read(piece)
-
-    def _read(self, piece: Piece) -> Iterator[ConsumerRecord]:
-        try:
-            opened = open_batch(piece)
-        except UnreadableBatch as error:
-            yield from self._pass_over(piece, error)
-            return
-        batch = opened.batch
-        if not self._is_left_out(batch):
             try:
-                reader, data = readable(opened)
-            except Unpackable as error:
-                yield from self._mark(batch.next_offset, f"a batch that {error}")
-            else:
-                yield from self._records_of(opened, reader, data)
-        # The batch's last offset stays with it when compaction has taken its last record.
-        self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+                opened = open_batch(piece)
+            except UnreadableBatch as error:
+                yield from self._pass_over(piece, error)
+                continue
+            batch = opened.batch
+            end = batch.next_offset
+            if not self._is_left_out(batch, committed):
+                try:
+                    reader, data = readable(opened)
+                    if opened.magic == 2 and len(data) > _FAST_BYTES:
+                        raise _OneByOne
+                    for record in reader:
+                        offset = record.offset
+                        if self.next_fetch_offset <= offset < end:
+                            key, value, time = record.key, record.value, record.timestamp
+                            self.next_fetch_offset = offset + 1
+                            yield ConsumerRecord(
+                                topic,
+                                partition,
+                                offset,
+                                -1 if time is None else time,  # (the oldest format has none)
+                                record.timestamp_type,
+                                key,
+                                value,
+                                record.checksum,
+                                -1 if key is None else len(key),
+                                -1 if value is None else len(value),
+                                tuple(record.headers),
+                            )
+                except Unpackable as error:
+                    yield from self._mark(end, f"a batch that {error}")
+                except Exception as error:  # whatever aiokafka raises for what it doesn't take
+                    if opened.magic == 2:
+                        yield from self._parse(data, end)
+                    else:
+                        yield from self._mark(end, f"a batch whose records can't be read: {error}")
+            # The batch's last offset stays with it when compaction has taken its last record.
+            self.next_fetch_offset = max(self.next_fetch_offset, end)
 
-    def _is_left_out(self, batch: Any) -> bool:
+    def _is_left_out(self, batch: Any, committed: bool) -> bool:
         """Whether it holds no records that count: a marker, or part of a transaction that was aborted."""
-        if self._isolation_level == READ_COMMITTED and batch.producer_id is not None:
+        if committed and batch.producer_id is not None:
             self._consume_aborted_up_to(batch.base_offset)
             if batch.is_control_batch and self._ends_aborted(batch):
                 self._aborted_producers.discard(batch.producer_id)
@@ -71,25 +97,6 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
         except Exception as error:
             log.error("a transaction's marker can't be read, taken for its end", at=str(self._tp), error=repr(error))
             return True
-
-    def _records_of(self, opened: Opened, reader: Any, data: bytes) -> Iterator[ConsumerRecord]:
-        end, why = opened.batch.next_offset, ""
-        if opened.magic != 2 or len(data) <= _FAST_BYTES:
-            try:
-                for record in reader:
-                    if record.offset < self.next_fetch_offset:
-                        continue
-                    if record.offset >= end:
-                        break
-                    self.next_fetch_offset = record.offset + 1
-                    yield self._consumer_record(self._tp, record)
-                return
-            except Exception as error:  # whatever aiokafka raises for it
-                why = str(error)
-        if opened.magic == 2:
-            yield from self._parse(data, end)
-        else:
-            yield from self._mark(end, f"a batch whose records can't be read: {why}")
 
     def _parse(self, data: bytes, end: int) -> Iterator[ConsumerRecord]:
         for found in parse(data):
@@ -106,12 +113,6 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
         value_size = -1 if found.value is None else len(found.value)
         where = (self._tp.topic, self._tp.partition, found.offset, found.timestamp, 0)
         return ConsumerRecord(*where, found.key, found.value, None, key_size, value_size, found.headers)
-
-    def _consumer_record(self, tp: Any, record: Any) -> ConsumerRecord:
-        made = super()._consumer_record(tp, record)
-        if made.timestamp is None:  # (the oldest format has none)
-            made.timestamp = -1
-        return made
 
     def _pass_over(self, piece: Piece, error: UnreadableBatch) -> Iterator[ConsumerRecord]:
         """Where the batch ends isn't known, unless another one follows. Else it comes again, asked for one offset later

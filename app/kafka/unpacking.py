@@ -30,7 +30,9 @@ def unpack(codec: int, packed: bytes, most: int = MOST_BYTES) -> bytes:
     name, unpacked = reader
     try:
         return unpacked(packed, most)
-    except (cramjam.DecompressionError, zlib.error, struct.error, ValueError) as error:
+    except (Unpackable, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # also what the library calls a panic
         raise Unpackable(f"is not valid {name}: {error}") from error
 
 

@@ -4,6 +4,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import cramjam
@@ -128,6 +129,27 @@ def test_what_unpacks_to_the_limit_is_unpacked(codec: int, size: int) -> None:
     assert unpacking.unpack(codec, PACKERS[codec](bytes(size)), most=1_000) == bytes(size)
     with pytest.raises(unpacking.Unpackable, match="more than 1000 bytes"):
         unpacking.unpack(codec, PACKERS[codec](bytes(1_001)), most=1_000)
+
+
+class Panic(BaseException):
+    """As a library in Rust raises it."""
+
+
+def test_a_codec_that_panics_harms_its_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(packed: bytes, most: int) -> bytes:
+        raise Panic("index out of range")
+
+    monkeypatch.setattr(unpacking, "_CODECS", {3: ("lz4", panic)})
+    found, position = read(built(0, 3, b"a" * 900) + plain(1, b"b"))
+
+    assert found == [(0, 1, "a batch that is not valid lz4: index out of range"), (1, b"b")]
+    assert position == 2
+
+
+@given(st.integers(1, 4), st.binary(max_size=200))
+def test_any_bytes_unpack_or_are_refused(codec: int, packed: bytes) -> None:
+    with suppress(unpacking.Unpackable):
+        assert len(unpacking.unpack(codec, packed, most=10_000)) <= 10_000
 
 
 def test_a_snappy_block_that_says_it_is_huge_is_not_believed() -> None:
