@@ -33,6 +33,8 @@ class Call:
     timeout_ms: int
     #: Up to when the look knew all commands, Unix ms; None: up to the claim.
     known_at: int | None = None
+    #: The address's latest call was silent: if this one is, too, that says nothing of the provider.
+    suspect: bool = False
 
     @property
     def urgent(self) -> bool:
@@ -42,7 +44,8 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Result:
     """``outcome`` None: of a send that it was not made because its last look was no longer fresh; of a question that
-    nothing was found."""
+    nothing was found. ``calls``: whether what follows may bring calls at once."""
 
     call: Call
     outcome: Outcome | None
+    calls: bool = True

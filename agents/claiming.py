@@ -1,4 +1,9 @@
-"""The last look at a send, and what follows: the claim of a call, a hold, or the end."""
+"""The last look at a send, and what follows: the claim of a call that is about to begin, a wait, or the end.
+
+A call is claimed when it may begin: when no earlier call of its line is in flight, its address answers, and its
+provider has a slot and a token. Until then it waits in the table, in order, and takes no room
+(docs/decisions/0011-dispatch-when-the-call-begins.md).
+"""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -10,19 +15,25 @@ from agents.calls import FRESH_MS, Call, Purpose
 from agents.composing import compose
 from agents.known import known_of, user_shown
 from agents.turn import Job, Turn
-from app.domain.attempts import candidates, provider_for
+from app.domain.attempts import Again, Tries, after, candidates, provider_for
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
+from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.domain.rendering import RenderError
 from app.ports import Address, Handle, Message
 from schemas.instants import rfc3339
 from schemas.sends import Send
 from schemas.words import Provider
 from tables.attempts import OpenSend, Timer
+from tables.pauses import Pause
 from tables.schedule import Due
 
 #: A call may begin ``FRESH_MS`` after its claim and take its provider's time limit; nothing is heard of it later than
 #: this many milliseconds after that.
 _GRACE_MS = 5_000
+#: A call that takes longer no longer holds up its line, of which so many may be under way.
+SLOW_MS, SLOW_AT_ONCE = 2_000, 3
+#: How often a provider's queue is looked at while nothing else does.
+DRAIN_MS = 100
 
 
 def look_at(turn: Turn, job: Job) -> Look:
@@ -30,7 +41,7 @@ def look_at(turn: Turn, job: Job) -> Look:
 
 
 def proceed(turn: Turn, job: Job) -> None:
-    """Takes the last look, then claims the next call, holds the send or ends it."""
+    """Takes the last look, then claims the next call or has it wait for its turn, holds the send or ends it."""
     known = _known(turn, job)
     match _look(turn, job, known):
         case Over(status, reason):
@@ -39,7 +50,7 @@ def proceed(turn: Turn, job: Job) -> None:
             hold(turn, job, held)
         case _:
             assert known.reach is not None
-            _claim(turn, job, known.reach)
+            _begin(turn, job, known.reach)
 
 
 def give_up(turn: Turn, job: Job, over: Over) -> None:
@@ -67,7 +78,9 @@ def providers_for(turn: Turn, reach: Reach) -> tuple[Provider, ...]:
     return candidates(choice.order if choice else (), frozenset(turn.carrier.timeouts_ms), reach.platform)
 
 
-def call_of(turn: Turn, job: Job, reach: Reach, message: Message, purpose: Purpose, timeout_ms: int) -> Call:
+def call_of(
+    turn: Turn, job: Job, reach: Reach, message: Message, purpose: Purpose, timeout_ms: int, *, suspect: bool = False
+) -> Call:
     """The call of the job's current claim."""
     send, tries = job.send, job.open.tries
     assert tries.provider is not None
@@ -95,6 +108,7 @@ def call_of(turn: Turn, job: Job, reach: Reach, message: Message, purpose: Purpo
         claimed_at=turn.now,
         timeout_ms=timeout_ms,
         known_at=turn.out.known_at,
+        suspect=suspect,
     )
 
 
@@ -110,24 +124,175 @@ def _look(turn: Turn, job: Job, known: Known) -> Look:
     return look(job.send, known, turn.catalog.policy, turn.now, queued_at)
 
 
-def _claim(turn: Turn, job: Job, reach: Reach) -> None:
-    provider = provider_for(job.open.tries, providers_for(turn, reach))
-    if provider is None:
-        give_up(turn, job, Over("failed", "no_provider"))
-        return
-    if _may_be_shed(job) and turn.carrier.shedding.take(provider):
-        give_up(turn, job, Over("suppressed", "shed"))
-        return
-    message = compose_for(turn, job.send, reach)
-    if isinstance(message, RenderError):
-        give_up(turn, job, Over("failed", "bad_template"))
-        return
-    claimed = Job(job.key, job.send, "calling", _claimed(turn, job, provider))
-    timeout_ms = turn.carrier.timeouts_ms[provider]
+def _begin(turn: Turn, job: Job, reach: Reach) -> None:
+    able = providers_for(turn, reach)
+    tries = job.open.tries
+    while (provider := provider_for(tries, able)) is not None:
+        if _may_be_shed(job) and turn.carrier.shedding.take(provider):
+            give_up(turn, job, Over("suppressed", "shed"))
+            return
+        tries = replace(tries, provider=provider)
+        if not _has_its_turn(turn, job, reach):
+            wait_in_line(turn, job, tries)
+            return
+        if (until := _rests_until(turn, job, reach)) is not None:
+            _wait_for_address(turn, job, tries, until)
+            return
+        if isinstance(message := compose_for(turn, job.send, reach), RenderError):
+            give_up(turn, job, Over("failed", "bad_template"))
+            return
+        claim = (job.key, job.open.call + 1)
+        refusal = turn.carrier.slots.take(provider, claim, urgent=job.urgent)
+        if refusal is None:
+            _claim(turn, job, tries, reach, message)
+            return
+        if refusal.code != LANE_RESTS:
+            _wait_for_slot(turn, job, tries, provider)
+            return
+        rule = turn.catalog.policy.retries[turn.carrier.channel]
+        again = after(refusal, tries, rule, able, job.send.send_id, turn.now)
+        assert isinstance(again, Again)
+        if again.outage:
+            try_again(turn, job, again, refusal)
+            return
+        tries = again.tries  # the next in order may be called at once
+    give_up(turn, job, Over("failed", "no_provider"))
+
+
+def _claim(turn: Turn, job: Job, tries: Tries, reach: Reach, message: Message) -> None:
+    assert tries.provider is not None
+    claimed = Job(job.key, job.send, "calling", _claimed(turn, job, tries))
+    timeout_ms = turn.carrier.timeouts_ms[tries.provider]
+    if flights_of(turn, job.line, besides=job.key):
+        turn.carrier.silences.watch(reach.value)  # an earlier call takes long
+    suspect = turn.carrier.silences.is_suspect(reach.value)
+    turn.carrier.silences.begin(reach.value, turn.now)
     turn.rest(job, "calling", claimed.open, Timer("deadline", turn.now + FRESH_MS + timeout_ms + _GRACE_MS))
     if job.state != "calling":  # else it was claimed and said already, but its look was no longer fresh
         turn.tell(claimed, "sending")
-    turn.out.call(call_of(turn, claimed, reach, message, "send", timeout_ms))
+    turn.out.call(call_of(turn, claimed, reach, message, "send", timeout_ms, suspect=suspect))
+
+
+def try_again(turn: Turn, job: Job, again: Again, outcome: Outcome) -> None:
+    """Later, by the send's own timer."""
+    if job.open.withdrawn is not None:
+        give_up(turn, job, Over(job.open.withdrawn.status, job.open.withdrawn.reason))
+        return
+    if again.outage:
+        turn.tell(job, "held", "provider_outage", detail={"until": rfc3339(again.at)})
+    else:
+        code = {} if outcome.code is None else {"error": outcome.code}
+        turn.tell(job, "retrying", outcome.code or outcome.kind, detail={"retry_at": rfc3339(again.at), **code})
+    timer = Timer("retry", min(again.at, job.send.expires_at))
+    turn.rest(job, "held" if again.outage else "retrying", replace(job.open, tries=again.tries), timer)
+
+
+# --- waiting for one's turn ---------------------------------------------------------------------------------------
+
+
+def wait_in_line(turn: Turn, job: Job, tries: Tries) -> None:
+    """For an earlier call of its line."""
+    if job.state == "calling":  # it was said to be about to call
+        _put_off(turn, job, tries)
+        return
+    _queue(turn, job, tries, job.open.until)
+    watch_line(turn, job.line, job.send.user_id)
+
+
+def _wait_for_slot(turn: Turn, job: Job, tries: Tries, provider: Provider) -> None:
+    if job.state == "calling":
+        _put_off(turn, job, tries)
+        return
+    _queue(turn, job, tries, job.open.until, slot_of=provider)
+    place = job.place_for(provider)
+    if turn.state.pauses.get(place) is None:
+        turn.state.pauses.put(place, Pause(job.open.begun, job.send.notification_id, job.send.collapse_key))
+    watch(turn, provider.encode(), Due("drain", "", provider.encode()), turn.now + DRAIN_MS)
+
+
+def _wait_for_address(turn: Turn, job: Job, tries: Tries, until: int) -> None:
+    """At the head of its line, which waits with it; attempts aren't used up."""
+    if job.state == "calling":
+        _put_off(turn, job, tries)
+        return
+    until = min(until, job.send.expires_at)
+    if job.open.until != until:
+        turn.tell(job, "held", "provider_outage", detail={"until": rfc3339(until)})
+    _queue(turn, job, tries, until)
+    turn.state.schedule.at(until, Due("dispatch", job.send.user_id, job.line))
+
+
+def _put_off(turn: Turn, job: Job, tries: Tries) -> None:
+    refusal = Outcome("throttle", code=LANE_FULL)
+    rule = turn.catalog.policy.retries[turn.carrier.channel]
+    again = after(refusal, tries, rule, (), job.send.send_id, turn.now)
+    assert isinstance(again, Again)
+    try_again(turn, job, again, refusal)
+
+
+def _queue(turn: Turn, job: Job, tries: Tries, until: int | None, slot_of: Provider | None = None) -> None:
+    before = job.open.tries.provider
+    if job.state == "queued" and before is not None and before != slot_of:
+        turn.state.pauses.delete(job.place_for(before))
+    timer = Timer("expire", max(_over_at(turn, job), turn.now + 1))
+    queued = replace(job.open, tries=tries, until=until, timer=timer)
+    if job.state != "queued" or queued != job.open:
+        turn.rest(job, "queued", queued, timer)
+
+
+def _over_at(turn: Turn, job: Job) -> int:
+    """When the send would be over while it waits."""
+    shed_ms = turn.catalog.policy.shed_ms(job.send.priority)
+    if shed_ms is None or job.open.begun or job.urgent:
+        return job.send.expires_at
+    return min(job.send.expires_at, job.open.queued_at + shed_ms)
+
+
+def _has_its_turn(turn: Turn, job: Job, reach: Reach) -> bool:
+    """Whether none of its line goes before it. An address that was silent is called one call after the other."""
+    first = turn.state.pauses.first_in(job.line)
+    if first is not None and first < job.place:
+        return False
+    if turn.carrier.silences.is_suspect(reach.value) and flights_of(turn, job.line, besides=job.key):
+        return False
+    return may_begin(turn, job.line, besides=job.key)
+
+
+def may_begin(turn: Turn, line: bytes, besides: bytes = b"") -> bool:
+    """One call of a line at a time. One that takes long no longer counts: a few of them may be under way at once.
+
+    ``besides``: the send that asks, whose own call may have been claimed before.
+    """
+    calls = flights_of(turn, line, besides=besides)
+    return len(calls) < SLOW_AT_ONCE and all(turn.now - at >= SLOW_MS for at in calls)
+
+
+def flights_of(turn: Turn, line: bytes, besides: bytes = b"") -> list[int]:
+    """When the calls were claimed that this process has under way for the line."""
+    flights = turn.state.flights.get(line)
+    if not flights:
+        return []
+    rows = ((turn.state.attempts.get(key), at) for key, at in flights.items() if key != besides)
+    return [at for row, at in rows if row is not None and row.state == "calling"]
+
+
+def watch_line(turn: Turn, line: bytes, user_id: str) -> None:
+    """Sees to it that the line goes on while its calls take long, and after a crash."""
+    youngest = max(flights_of(turn, line), default=turn.now)
+    due = youngest + SLOW_MS if youngest + SLOW_MS > turn.now else turn.now + SLOW_MS
+    watch(turn, line, Due("dispatch", user_id, line), due)
+
+
+def watch(turn: Turn, name: bytes, due: Due, at: int) -> None:
+    """Schedules a look at a line or a provider's queue, unless there is one already."""
+    row = turn.state.watches.get(name)
+    if row is None or turn.state.schedule.get(row) is None:
+        turn.state.watches[name] = turn.state.schedule.at(at, due)
+
+
+def _rests_until(turn: Turn, job: Job, reach: Reach) -> int | None:
+    """Until when the address is left alone. What is critical tries it."""
+    return None if job.urgent else turn.carrier.silences.rests_until(reach.value, turn.now)
 
 
 def _may_be_shed(job: Job) -> bool:
@@ -136,10 +301,10 @@ def _may_be_shed(job: Job) -> bool:
     return job.send.priority == "low" and not tries.used and not tries.doubted
 
 
-def _claimed(turn: Turn, job: Job, provider: Provider) -> OpenSend:
+def _claimed(turn: Turn, job: Job, tries: Tries) -> OpenSend:
     return replace(
         job.open,
-        tries=replace(job.open.tries, provider=provider),
+        tries=tries,
         call=job.open.call + 1,
         begun=True,
         first_called_at=job.open.first_called_at or turn.now,

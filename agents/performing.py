@@ -1,16 +1,16 @@
-"""Carries out a channel's calls: many at a time, a user's one after the other, and none on a look that has aged."""
+"""Carries out a channel's calls, and says for which there is room: many at a time, and none on a look that has aged."""
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import structlog
 
 from agents.calls import FRESH_MS, Call, Result
-from app.domain.outcome import LANE_FULL, Outcome, bounded
+from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome, bounded
 from app.ports import Urgency
 from app.providers.gate import GatedClient
 from app.providers.wire import has_left, stays
@@ -21,9 +21,14 @@ log = structlog.get_logger(__name__)
 
 #: What a client may take beyond its own limit before it is cut off.
 _MARGIN_S = 1.0
-#: Of what a rate holds back, no more is taken in hand than may begin so soon: what waits in hand for longer than its
-#: look is fresh would be claimed again and again. (The rest of that time is the claim's own way through a checkpoint.)
-_SOON_S = 0.3
+#: A call for which a rate will have a token so soon may be claimed: that long its claim takes to become durable.
+_SOON_S = 0.05
+#: After so long the preparation of a call is over, and it costs no more than its provider's slot.
+_PREPARED_S = 0.25
+#: A slot is kept so long for a call whose claim isn't durable yet. (A claim may be rolled back.)
+_KEPT_S = 10.0
+#: The part of a provider's slots that is kept for critical sends.
+_RESERVED_SLOTS = 0.2
 #: Into a call, for the crash point ``during_call``; the provider that a test runs against answers later than that.
 _BYTES_ARE_OUT_S = 0.1
 
@@ -32,20 +37,13 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(slots=True)
-class _Queue:
-    """The calls of one user in one lane, in order."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    length: int = 0
-
-
 class Performing:
     """The Performer of a channel's role.
 
     Args:
         clients: the channel's providers, each behind its gate.
-        limit: calls in hand at most.
+        limit: calls in preparation at most: the client's CPU bounds how many can begin while their look is fresh. Those
+            that wait for their answers are bounded by their provider's concurrency alone.
         reserved: how many of them are kept for critical sends.
         clock: Unix milliseconds, the clock that claims are dated with.
         monotonic: seconds, a clock that nobody sets.
@@ -69,51 +67,96 @@ class Performing:
         self._clock = clock
         self._monotonic = monotonic
         self._on_error = on_error
-        self._in_hand = 0
-        self._queues: dict[tuple[str, bool], _Queue] = {}
+        self._preparing = 0
+        #: The slots that are kept: by claim, the provider and until when.
+        self._kept: OrderedDict[tuple[bytes, int], tuple[Provider, float]] = OrderedDict()
+        self._kept_by: Counter[Provider] = Counter()
 
     def room(self, urgency: Urgency) -> int:
-        """How many more calls may be begun now; critical ones whatever the providers' rates say, as they go first."""
+        """For how many more calls, to one provider or another, there is room now; of critical ones those are counted
+        that a rate holds back, as they go first."""
+        self._let_go()
         if urgency <= Urgency.CRITICAL:
-            return max(0, self._limit - self._in_hand)
-        return max(0, min(self._limit - self._reserved - self._in_hand, self._may_begin_soon()))
+            return max(0, self._limit - self._preparing - len(self._kept))
+        return max((self._room(provider, urgent=False) for provider in self._clients), default=0)
 
-    def _may_begin_soon(self) -> int:
-        """How many calls beside those in hand the providers' rates let begin."""
-        gates = [gated.gate for gated in self._clients.values()]
-        soon = sum(gate.may_begin(_SOON_S) for gate in gates)
-        if soon == math.inf:
-            return self._limit
-        return math.floor(soon) - self._in_hand + sum(gate.in_flight for gate in gates)
+    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+        """See ``agents.turn.Slots``."""
+        wait_ms = self._clients[provider].gate.rests_ms()
+        if wait_ms is not None:
+            return Outcome("throttle", code=LANE_RESTS, retry_after_ms=wait_ms)
+        self._let_go()
+        self._release(claim)
+        if self._room(provider, urgent=urgent) <= 0:
+            return Outcome("throttle", code=LANE_FULL)
+        self._kept[claim] = (provider, self._monotonic() + _KEPT_S)
+        self._kept_by[provider] += 1
+        return None
+
+    def _room(self, provider: Provider, *, urgent: bool) -> int:
+        gate, kept = self._clients[provider].gate, self._kept_by[provider]
+        prepared = self._limit - self._preparing - len(self._kept) - (0 if urgent else self._reserved)
+        slots = gate.room - gate.taken - kept - (0 if urgent else math.floor(gate.room * _RESERVED_SLOTS))
+        tokens = gate.may_begin(_SOON_S) - kept - (gate.taken - gate.in_flight)
+        return max(0, math.floor(min(prepared, slots, tokens)))
+
+    def _let_go(self) -> None:
+        """Of slots that were kept for calls that don't come."""
+        now = self._monotonic()
+        while self._kept and next(iter(self._kept.values()))[1] <= now:
+            self._release(next(iter(self._kept)))
+
+    def _release(self, claim: tuple[bytes, int]) -> None:
+        kept = self._kept.pop(claim, None)
+        if kept is not None:
+            self._kept_by[kept[0]] -= 1
 
     async def perform(self, call: Call) -> Result:
         """Makes the call and returns what came of it. Whatever a client raises is that call's outcome."""
-        self._in_hand += 1
-        try:
+        self._release((call.key, call.number))
+        with self._preparation():
             return Result(call, await (self._send(call) if call.purpose == "send" else self._ask(call)))
+
+    @contextmanager
+    def _preparation(self) -> Iterator[None]:
+        """For a while after its begin a call counts as being prepared."""
+        waits = {True}
+
+        def over() -> None:
+            if waits:
+                waits.clear()
+                self._preparing -= 1
+
+        self._preparing += 1
+        timer = asyncio.get_running_loop().call_later(_PREPARED_S, over)
+        try:
+            yield
         finally:
-            self._in_hand -= 1
+            timer.cancel()
+            over()
 
     def put_off(self, result: Result) -> Result:
-        """A call that was not made is tried again later, and what was not found is asked after again."""
-        if result.outcome is not None:
-            return result
-        if result.call.purpose == "ask":
-            return Result(result.call, Outcome("in_doubt", doubt="connection_lost"))
-        return Result(result.call, Outcome("throttle", code=LANE_FULL))
+        """A call that was not made is tried again later, what was not found is asked after again, and nothing more is
+        dispatched."""
+        outcome = result.outcome
+        if outcome is None:
+            asked = result.call.purpose == "ask"
+            outcome = Outcome("in_doubt", doubt="connection_lost") if asked else Outcome("throttle", code=LANE_FULL)
+        return Result(result.call, outcome, calls=False)
 
     async def _send(self, call: Call) -> Outcome | None:
-        entered = self._monotonic()
-        async with self._in_order(call):
-            left_ms = self._fresh_for(call, entered)
-            if left_ms <= 0:
-                return None
-            gated = self._clients[call.provider]
-            async with gated.gate.slot(left_ms / 1000) as refusal:
-                if refusal is not None:
-                    # A lane that is merely full called nobody: the send looks again and stays where it is.
-                    return None if refusal.code == LANE_FULL else refusal
-                return gated.gate.record(await self._within(gated, call))
+        left_ms = self._fresh_for(call, self._monotonic())
+        if left_ms <= 0:
+            return None
+        gated = self._clients[call.provider]
+        async with gated.gate.slot(left_ms / 1000) as refusal:
+            if refusal is not None:
+                # A lane that is merely full called nobody: the send looks again and stays where it is.
+                return None if refusal.code == LANE_FULL else refusal
+            outcome = await self._within(gated, call)
+            if call.suspect and outcome.kind == "in_doubt":
+                return outcome  # it is its address that is silent
+            return gated.gate.record(outcome)
 
     async def _within(self, gated: GatedClient, call: Call) -> Outcome:
         timeout_s = call.timeout_ms / 1000
@@ -158,17 +201,3 @@ class Performing:
         known_at = call.claimed_at if call.known_at is None else call.known_at
         age_ms = max(now - known_at, (self._monotonic() - entered) * 1000)
         return min(FRESH_MS - age_ms, call.handle.expires_at_ms - now)
-
-    @asynccontextmanager
-    async def _in_order(self, call: Call) -> AsyncIterator[None]:
-        """Pauses for the user's earlier calls; critical ones wait only for their like."""
-        name = (call.user_id, call.urgent)
-        queue = self._queues.setdefault(name, _Queue())
-        queue.length += 1
-        try:
-            async with queue.lock:
-                yield
-        finally:
-            queue.length -= 1
-            if not queue.length:
-                del self._queues[name]

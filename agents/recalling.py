@@ -1,27 +1,20 @@
 """Sends that are taken back or looked at again before their time: withdrawn, replaced, after a command of the user."""
 
+from collections.abc import Callable
 from dataclasses import replace as replaced
 
 from msgspec.structs import replace
 
 from agents.claiming import give_up, look_at, proceed
-from agents.turn import Job, Turn
+from agents.turn import Job, Turn, job_in, job_of
 from app.domain.last_look import Over
-from schemas.sends import Send, Withdraw, read_send
-from tables.attempts import SendRow, send_key
+from schemas.sends import Send, Withdraw
+from tables.attempts import send_key
+from tables.pauses import send_key_of
+from tables.schedule import Due
 
-
-def job_of(turn: Turn, key: bytes) -> Job | None:
-    """The open send of a key; None where there is none, or where it has ended."""
-    return job_in(key, turn.state.attempts.get(key))
-
-
-def job_in(key: bytes, row: SendRow | None) -> Job | None:
-    if row is None or row.open is None:
-        return None
-    send = read_send(row.open.send)
-    assert isinstance(send, Send)
-    return Job(key, send, row.state, row.open)
+#: Sends of one user that are looked at in one go: what else waits in the partition is never held up for long.
+AT_ONCE = 200
 
 
 def withdraw(turn: Turn, asked: Withdraw) -> None:
@@ -64,23 +57,59 @@ def collapse(turn: Turn, newer: Send) -> None:
 
 def look_again(turn: Turn, user_id: str) -> None:
     """A command changed what is known of the user: quiet-hours holds are judged again at once, in the order of
-    acceptance; what waits for another call goes on waiting unless it is over."""
-    for key, _ in turn.state.pauses.of(user_id):
-        job = job_of(turn, key)
-        if job is None:
-            continue
-        if is_quiet(job):
-            proceed(turn, job)
-        elif isinstance(seen := look_at(turn, job), Over):
-            give_up(turn, job, seen)
+    acceptance; what waits for another call goes on waiting unless it is over. Of very many only a part at a time: the
+    others' last look, before any call of theirs, is all that the command needs."""
+    going_on = turn.state.looks.get(user_id)
+    if going_on is not None and turn.state.schedule.get(going_on[0]) is not None:
+        turn.state.looks[user_id] = (going_on[0], True)
+        return
+    _look_on(turn, user_id, b"", again=False)
 
 
-def end_holds(turn: Turn, user_id: str) -> None:
+def go_on_looking(turn: Turn, user_id: str, after: bytes) -> None:
+    """The next part; from the first again if a command has come meanwhile."""
+    _, again = turn.state.looks.pop(user_id, (b"", False))
+    _look_on(turn, user_id, after, again=again)
+
+
+def _look_on(turn: Turn, user_id: str, after: bytes, *, again: bool) -> None:
+    last = _each(turn, user_id, after, _look)
+    if last is None and not again:
+        return
+    detail = "" if last is None else last.hex()
+    row = turn.state.schedule.at(turn.now, Due("look", user_id, user_id.encode(), detail))
+    turn.state.looks[user_id] = (row, again and last is not None)
+
+
+def _look(turn: Turn, job: Job) -> None:
+    if is_quiet(job):
+        proceed(turn, job)
+    elif isinstance(seen := look_at(turn, job), Over):
+        give_up(turn, job, seen)
+    elif job.state == "queued":
+        turn.freed[job.line] = job.send.user_id  # it may have another address now
+
+
+def end_holds(turn: Turn, user_id: str, after: bytes = b"") -> None:
     """The night is over: what it held is judged again in the order of acceptance, and counts from now."""
-    for key, _ in turn.state.pauses.of(user_id):
-        job = job_of(turn, key)
-        if job is not None and is_quiet(job):
-            proceed(turn, replaced(job, open=replace(job.open, queued_at=turn.now)))
+    last = _each(turn, user_id, after, _end_hold)
+    if last is not None:
+        turn.state.schedule.at(turn.now, Due("judge", user_id, user_id.encode(), last.hex()))
+
+
+def _end_hold(turn: Turn, job: Job) -> None:
+    if is_quiet(job):
+        proceed(turn, replaced(job, open=replace(job.open, queued_at=turn.now)))
+
+
+def _each(turn: Turn, user_id: str, after: bytes, act: Callable[[Turn, Job], None]) -> bytes | None:
+    """Acts on the user's next sends that wait. Returns where to go on, None where those were the last."""
+    keys = turn.state.pauses.some_of(user_id, after, AT_ONCE)
+    for key in keys:
+        job = job_of(turn, send_key_of(key))
+        if job is not None:
+            act(turn, job)
+    return keys[-1] if len(keys) == AT_ONCE else None
 
 
 def is_quiet(job: Job) -> bool:

@@ -1,16 +1,17 @@
 """The role of one sending channel (push, email or sms): makes each send that the router queued, once."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from agents.broadcasting import broadcast_in
 from agents.calls import Result
 from agents.claiming import proceed
+from agents.dispatching import dispatch, drain
 from agents.intakes import CHANNEL_OUTPUTS, position_of, sender_intakes
 from agents.placement import check_command, check_place, check_receipt
-from agents.recalling import collapse, end_holds, job_of, look_again, take_back, withdraw
-from agents.settling import ask, begin_doubt, found_nothing, prove, settle_question, settle_send
-from agents.turn import Carrier, Job, SenderState, Turn
+from agents.recalling import collapse, end_holds, go_on_looking, look_again, take_back, withdraw
+from agents.settling import ask, begin_doubt, found_nothing, note_answer, prove, settle_question, settle_send
+from agents.turn import Carrier, Job, SenderState, Turn, job_of
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.ports import LogRecord, Rows
@@ -22,6 +23,7 @@ from schemas.instants import counted_ms
 from schemas.receipts import Receipt, read_receipt
 from schemas.results import SendResult, read_result
 from schemas.sends import Withdraw, read_send
+from schemas.words import Provider
 from tables.attempts import ATTEMPTS, OpenSend, send_key
 from tables.backlog import BACKLOG
 from tables.knowledge import KNOWLEDGE_TABLES
@@ -40,6 +42,7 @@ class SenderMachine:
         self.catalog = catalog
         self.carrier = carrier
         self.role: str = carrier.channel
+        self._send_topics = frozenset(topics.SEND_TOPICS[carrier.channel])
         self.intakes = sender_intakes(carrier.channel)
 
     def open(self, rows: Rows, partition: int) -> SenderState:
@@ -60,18 +63,31 @@ class SenderMachine:
                 self._receipt(turn, record.value, record)
             case _:
                 self._send(turn, record.value, record)
+        # Only sends wait for the commands up to now: what anything else lets begin is dispatched with the next of them.
+        dispatch(turn, calls=record.topic in self._send_topics)
 
     def wake(self, due_key: bytes, due: Due, state: SenderState, out: Out, now: int) -> None:
         turn = self._turn(state, out, now, f"due:{due_ms_of(due_key)}")
-        if due.kind == "judge":
-            end_holds(turn, due.user_id)
-            return
+        match due.kind:
+            case "judge":
+                end_holds(turn, due.user_id, bytes.fromhex(due.detail))
+            case "look":
+                go_on_looking(turn, due.user_id, bytes.fromhex(due.detail))
+            case "dispatch":
+                turn.freed[due.subject] = due.user_id
+            case "drain":
+                drain(turn, cast(Provider, due.subject.decode()))
+            case _:
+                self._wake_send(turn, due_key, due)
+        dispatch(turn)
+
+    def _wake_send(self, turn: Turn, due_key: bytes, due: Due) -> None:
         job = job_of(turn, due.subject)
         timer = job.open.timer if job is not None else None
         if job is None or timer is None or timer.kind != due.kind or timer.due_ms > due_ms_of(due_key):
             return  # it has moved on: what woke it was put off by the runner meanwhile
         match due.kind, job.state:
-            case "retry", _:
+            case ("retry", _) | ("expire", "queued"):
                 proceed(turn, job)
             case "deadline", "calling":
                 begin_doubt(turn, job, "crash")
@@ -83,13 +99,15 @@ class SenderMachine:
     def settle(self, result: Result, state: SenderState, out: Out, now: int) -> None:
         call = result.call
         turn = self._turn(state, out, now, f"call:{call.number}:{call.claimed_at}")
+        note_answer(turn, result)
         job = job_of(turn, call.key)
-        if job is None:
-            return
-        if call.purpose == "send":
+        if job is not None and call.purpose == "send":
             settle_send(turn, job, result)
-        else:
+        elif job is not None:
             settle_question(turn, job, result)
+        if result.calls:
+            drain(turn, call.provider)
+        dispatch(turn, calls=result.calls)
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: SenderState, now: int) -> Any:
         if view != "backlog":

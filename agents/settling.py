@@ -5,13 +5,13 @@ from dataclasses import replace as replaced
 from msgspec.structs import replace
 
 from agents.calls import Call, Result
-from agents.claiming import call_of, compose_for, give_up, proceed, providers_for
+from agents.claiming import call_of, compose_for, give_up, proceed, providers_for, try_again
 from agents.known import known_of
 from agents.turn import Job, Turn
 from app.domain.addresses import address_hash
 from app.domain.attempts import Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
 from app.domain.last_look import Over, Reach
-from app.domain.outcome import Outcome
+from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.ports import Message
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt
@@ -20,6 +20,17 @@ from tables.attempts import Timer
 
 #: The answer to a question that nobody answered comes no later than this after its time limit.
 _GRACE_MS = 5_000
+
+
+def note_answer(turn: Turn, result: Result) -> None:
+    """What a call says of the address that it went to."""
+    call, outcome = result.call, result.outcome
+    if outcome is None or call.purpose != "send" or outcome.code in (LANE_RESTS, LANE_FULL):
+        return
+    if outcome.kind == "in_doubt" and outcome.doubt == "timeout":
+        turn.carrier.silences.note_silent(call.to.value, call.claimed_at, turn.now)
+    elif outcome.kind not in ("in_doubt", "retry"):
+        turn.carrier.silences.note_answered(call.to.value, turn.now)
 
 
 def settle_send(turn: Turn, job: Job, result: Result) -> None:
@@ -49,7 +60,7 @@ def _take(turn: Turn, job: Job, call: Call, outcome: Outcome) -> None:
             if job.state != "in_doubt":
                 begin_doubt(turn, job, reason, outcome.code)
         case Again():
-            _retry(turn, job, following, outcome)
+            try_again(turn, job, following, outcome)
         case End("sent"):
             _accepted(turn, job, outcome.provider_message_id)
         case End(status, reason):
@@ -59,19 +70,6 @@ def _take(turn: Turn, job: Job, call: Call, outcome: Outcome) -> None:
 def _accepted(turn: Turn, job: Job, provider_message_id: str | None) -> None:
     latency_ms = turn.now - job.send.accepted_at
     turn.end(job, "sent", provider_message_id=provider_message_id, detail={"latency_ms": latency_ms})
-
-
-def _retry(turn: Turn, job: Job, again: Again, outcome: Outcome) -> None:
-    if job.open.withdrawn is not None:
-        give_up(turn, job, Over(job.open.withdrawn.status, job.open.withdrawn.reason))
-        return
-    if again.outage:
-        turn.tell(job, "held", "provider_outage", detail={"until": rfc3339(again.at)})
-    else:
-        detail = {"retry_at": rfc3339(again.at), **_error(outcome.code)}
-        turn.tell(job, "retrying", outcome.code or outcome.kind, detail=detail)
-    timer = Timer("retry", min(again.at, job.send.expires_at))
-    turn.rest(job, "held" if again.outage else "retrying", replace(job.open, tries=again.tries), timer)
 
 
 def _address_to_retire(call: Call, outcome: Outcome) -> CalledAddress | None:

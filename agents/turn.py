@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -10,20 +10,38 @@ from agents.shedding import Shedding
 from agents.telling import report, tell
 from app.domain.catalog import Catalog
 from app.domain.out import Out
+from app.domain.outcome import Outcome
+from app.domain.silence import Silences
 from app.ports import Rows
 from schemas.results import CalledAddress, ResultStatus
-from schemas.sends import Send
+from schemas.sends import Send, read_send
 from schemas.words import Channel, Provider, Status
 from tables.attempts import ATTEMPTS, Attempts, OpenSend, SendState, Timer
 from tables.attempts import SendRow as Row
 from tables.backlog import BACKLOG, Backlog
 from tables.knowledge import Knowledge
-from tables.pauses import PAUSES, Pause, Pauses, pause_key
+from tables.pauses import PAUSES, Pause, Pauses, line_key, line_of, pause_key, slot_key
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tables.table import Table
 
 #: The states in which a send waits for its next call.
-_WAITING: frozenset[SendState] = frozenset(("held", "retrying"))
+_WAITING: frozenset[SendState] = frozenset(("queued", "held", "retrying"))
+
+
+class Slots(Protocol):
+    """What a provider has room for now."""
+
+    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+        """Keeps a slot for a call that begins as soon as its claim is durable, or says why there is none: a
+        ``throttle`` of the gate's. ``claim``: the send's key and the number of the claim."""
+        ...
+
+
+class Unlimited:
+    """Always room, as in virtual time."""
+
+    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +50,8 @@ class Carrier:
 
     ``timeouts_ms``: the providers that have settings, each with its time limit. ``public_url``: where providers reach
     the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
-    what is given up while too much waits for a provider. ``partitions``: how many the topics have.
+    what is given up while too much waits for a provider. ``partitions``: how many the topics have. ``slots``: when a
+    call may begin. ``silences``: which addresses don't answer.
     """
 
     channel: Channel
@@ -41,10 +60,13 @@ class Carrier:
     unsubscribe_url: Callable[[Send], str | None] | None = None
     shedding: Shedding = field(default_factory=Shedding)
     partitions: int = 1
+    slots: Slots = field(default_factory=Unlimited)
+    silences: Silences = field(default_factory=Silences)
 
 
 class SenderState:
-    """One partition's tables of a sending role."""
+    """One partition's tables of a sending role. What isn't a table is a hint: it is checked against the rows before it
+    counts, and a new owner begins without it."""
 
     def __init__(self, rows: Rows) -> None:
         self.knowledge = Knowledge(rows)
@@ -52,6 +74,12 @@ class SenderState:
         self.pauses = Pauses(PAUSES, rows)
         self.backlog = Backlog(BACKLOG, rows)
         self.schedule = Schedule(SCHEDULE, rows)
+        #: The calls of each line that are under way: the send's key, and when it was claimed (Unix ms).
+        self.flights: dict[bytes, dict[bytes, int]] = {}
+        #: The row of ``schedule`` by which each line, and each provider's queue, is looked at next.
+        self.watches: dict[bytes, bytes] = {}
+        #: The users of whom many sends are being looked at again: the row that goes on, and whether to begin anew.
+        self.looks: dict[str, tuple[bytes, bool]] = {}
 
     def tables(self) -> Sequence[Table[Any]]:
         return (*self.knowledge.tables(), self.attempts, self.pauses, self.backlog, self.schedule)
@@ -81,6 +109,36 @@ class Job:
     def in_call(self) -> bool:
         return self.state in ("calling", "in_doubt")
 
+    @property
+    def urgent(self) -> bool:
+        return self.send.priority == "critical"
+
+    @property
+    def line(self) -> bytes:
+        """Of the calls that are made one after the other: see ``tables.pauses``."""
+        return line_of(self.send.user_id, self.send.device_id, urgent=self.urgent)
+
+    @property
+    def place(self) -> bytes:
+        """In its line."""
+        return line_key(self.line, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+
+    def place_for(self, provider: Provider) -> bytes:
+        """Among all that wait for a slot of the provider."""
+        return slot_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+
+    def pause_in(self, state: SendState | None) -> bytes | None:
+        """Where it lies among the sends of its user that wait, in that state."""
+        if state == "queued":
+            return self.place
+        if state not in _WAITING:
+            return None
+        return pause_key(self.send.user_id, self.send.accepted_at, self.open.offset, self.key)
+
+    @property
+    def _bulk(self) -> bool:
+        return self.send.bulk or self.send.priority == "low"
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -92,6 +150,8 @@ class Turn:
     out: Out
     now: int
     cause: str
+    #: The lines, each with its user, in which there may be room for the next call.
+    freed: dict[bytes, str] = field(default_factory=dict)
 
     def rest(self, job: Job, state: SendState, open_send: OpenSend, timer: Timer | None) -> None:
         """Writes where the send stands now and what will wake it: its timer, or its user's quiet-hours row."""
@@ -100,11 +160,17 @@ class Turn:
             self.state.schedule.at(timer.due_ms, Due(timer.kind, job.send.user_id, job.key))
             self._waits(open_send, timer, 1)
         self.state.attempts.put(job.key, Row(state=state, open=replace(open_send, timer=timer)))
-        if state in _WAITING:
+        left, place = job.pause_in(job.state), job.pause_in(state)
+        if left is not None and left != place:
+            self.state.pauses.delete(left)
+        if place is not None:
             wait = Pause(open_send.begun, job.send.notification_id, job.send.collapse_key)
-            self.state.pauses.put(_place_of(job), wait)
-        elif job.state in _WAITING:
-            self.state.pauses.delete(_place_of(job))
+            self.state.pauses.put(place, wait)
+        claimed = state == "calling" and open_send.call != job.open.call
+        if state != job.state or claimed:
+            self._leave(job)
+        if claimed:
+            self.state.flights.setdefault(job.line, {})[job.key] = self.now
 
     def end(
         self,
@@ -119,8 +185,10 @@ class Turn:
         """The send's one end, told to everyone. ``address``: the one that was called, where the router is to
         let it go."""
         self._untimed(job)
-        if job.state in _WAITING:
-            self.state.pauses.delete(_place_of(job))
+        left = job.pause_in(job.state)
+        if left is not None:
+            self.state.pauses.delete(left)
+        self._leave(job)
         self.state.attempts.end(job.key, status, self.now)
         self.tell(job, status, reason, provider_message_id=provider_message_id, detail=detail)
         report(
@@ -164,12 +232,35 @@ class Turn:
             self.state.schedule.delete(due_key(timer.due_ms, timer.kind, job.key))
             self._waits(job.open, timer, -1)
 
+    def _leave(self, job: Job) -> None:
+        """The send's place in its line, or its call, is over: the next may have its turn."""
+        if job.state == "queued":
+            provider = job.open.tries.provider
+            if provider is not None:
+                self.state.pauses.delete(job.place_for(provider))
+        elif job.state == "calling":
+            flights = self.state.flights.get(job.line, {})
+            flights.pop(job.key, None)
+            if not flights:
+                self.state.flights.pop(job.line, None)
+        else:
+            return
+        self.freed[job.line] = job.send.user_id
+
     def _waits(self, open_send: OpenSend, timer: Timer, count: int) -> None:
         provider = open_send.tries.provider
-        if timer.kind == "retry" and provider is not None:
+        if timer.kind in ("retry", "expire") and provider is not None:
             self.state.backlog.add(provider, count)
 
 
-def _place_of(job: Job) -> bytes:
-    """Among its user's sends that wait."""
-    return pause_key(job.send.user_id, job.send.accepted_at, job.open.offset, job.key)
+def job_of(turn: Turn, key: bytes) -> Job | None:
+    """The open send of a key; None where there is none, or where it has ended."""
+    return job_in(key, turn.state.attempts.get(key))
+
+
+def job_in(key: bytes, row: Row | None) -> Job | None:
+    if row is None or row.open is None:
+        return None
+    send = read_send(row.open.send)
+    assert isinstance(send, Send)
+    return Job(key, send, row.state, row.open)

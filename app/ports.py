@@ -211,11 +211,12 @@ class Performer(Protocol):
     """Carries out the calls of a channel's machine; many at a time."""
 
     def room(self, urgency: Urgency) -> int:
-        """How many more calls may be begun now; records beyond it stay in the log."""
+        """For how many more calls there is room now, beside those that are claimed and have yet to begin; as long as
+        there is none, records stay in the log."""
         ...
 
     async def perform(self, effect: Any) -> Any:
-        """Makes the call and returns what ``settle`` takes. Raises only for bugs, which stop the worker."""
+        """Makes the call and returns what ``settle`` takes."""
         ...
 
     def put_off(self, result: Any) -> Any:

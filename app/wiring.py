@@ -34,9 +34,10 @@ SENDING: tuple[Channel, ...] = ("push", "email", "sms")
 KEEPING = ("router", *CHANNELS)
 ROLES = (*KEEPING, "analytics")
 
-#: Calls in hand at most, and how many of them are kept for critical sends. A call has to begin while its last look is
-#: fresh, so the client's own CPU bounds them: preparing a call costs aiobotocore some 5 ms, the APNs client 0.3 ms.
-IN_HAND: Mapping[Channel, tuple[int, int]] = {"push": (200, 40), "email": (24, 4), "sms": (32, 8)}
+#: Calls in preparation at most, and how many of them are kept for critical sends. A call has to begin while its last
+#: look is fresh, so the client's own CPU bounds them: preparing a call costs aiobotocore some 5 ms, the APNs client
+#: 0.3 ms. Those that wait for an answer are bounded by their provider's ``concurrency``.
+IN_PREPARATION: Mapping[Channel, tuple[int, int]] = {"push": (200, 40), "email": (24, 4), "sms": (32, 8)}
 
 
 class WorkerFailed(Exception):
@@ -251,21 +252,21 @@ async def _build_sender(
         stack.push_async_callback(gated.client.close)
     sections = settings.providers.configured()
     timeouts_ms = {provider: int(sections[provider].timeout * 1000) for provider in clients}
-    limit, reserved = IN_HAND[channel]
+    limit, reserved = IN_PREPARATION[channel]
     metrics = SheddingMetrics(registry, channel)
     shedding = Shedding(_shedding_changed, metrics.shed)
+    on_error = ProviderErrors(registry, channel).count
+    performer = Performing(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
     carrier = Carrier(
         channel,
         timeouts_ms,
         public_url=_public_url(settings),
         shedding=shedding,
         partitions=settings.kafka.partitions,
+        slots=performer,
     )
-    machine = SenderMachine(catalog, carrier)
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
-    on_error = ProviderErrors(registry, channel).count
-    performer = Performing(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
-    return _Built(machine, performer, limits, _Watched(shedding, metrics))
+    return _Built(SenderMachine(catalog, carrier), performer, limits, _Watched(shedding, metrics))
 
 
 def _public_url(settings: Settings) -> str:

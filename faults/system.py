@@ -11,11 +11,13 @@ from typing import Any, Self
 
 import aiohttp
 
+from app.config.providers import ProviderSettings
 from app.dev.ports import free_port
 from app.dev.supervisor import Change
 from app.dev.system import DevSystem, Options
+from app.providers.registry import CLIENTS
 from app.streaming import clocks
-from app.wiring import IN_HAND, KEEPING
+from app.wiring import KEEPING, SENDING
 from faults.policy import POLICY, TIMEOUT_S
 from faults.record import Record
 from faults.wire import Wire
@@ -25,14 +27,22 @@ _POLL_S = 0.05
 _START_S = 300.0
 _PROVIDERS = ("APNS", "FCM", "SES", "TWILIO")
 
+SENDERS = SENDING
+
+
+def _slots(channel: str) -> int:
+    """Of all of the channel's providers together, as nothing else is set here."""
+    concurrency: int = ProviderSettings.model_fields["concurrency"].default
+    return concurrency * sum(its == channel for its, _, _ in CLIENTS.values())
+
+
 #: Whom a broker's fault hits: everyone who calls providers.
-ALL_IN_FLIGHT = sum(limit for limit, _ in IN_HAND.values())
-SENDERS = tuple(IN_HAND)
+ALL_IN_FLIGHT = sum(_slots(channel) for channel in SENDERS)
 
 
 def in_flight(role: str | None) -> int:
     """How many provider calls a process of the role may have begun and not have heard of."""
-    return next((limit for channel, (limit, _) in IN_HAND.items() if channel == role), 0)
+    return _slots(role) if role in SENDERS else 0
 
 
 def role_of(name: str) -> tuple[str, int]:

@@ -14,8 +14,9 @@ from tables.table import Table, TableSpec
 #: An ended row outlives the topic that its record could be read from again (7 days).
 KEPT_MS = 8 * 24 * 3600 * 1000
 
-#: ``withdrawn``: taken back by the router before it arrived. Ends are those of the contract.
-SendState = Literal["withdrawn", "held", "calling", "in_doubt", "retrying"] | Status
+#: ``withdrawn``: taken back by the router before it arrived. ``queued``: waits in line for an earlier call of its user,
+#: for its address or for a slot of its provider. Ends are those of the contract.
+SendState = Literal["withdrawn", "queued", "held", "calling", "in_doubt", "retrying"] | Status
 
 
 class Timer(Struct, frozen=True, array_like=True, gc=False):

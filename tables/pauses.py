@@ -1,4 +1,9 @@
-"""pauses: the sends of each user that are held or wait for a retry, in the order in which they were accepted."""
+"""pauses: the sends that wait for their next call, in order.
+
+Each user's in the order of acceptance: first those that are held or wait for a retry, then each line of those that wait
+for an earlier call of the same user (on push: device). The head of a line that waits for a slot of its provider has a
+second row, among all that wait for that provider.
+"""
 
 from msgspec import Struct
 
@@ -15,19 +20,70 @@ class Pause(Struct, frozen=True, array_like=True, gc=False):
 
 PAUSES: TableSpec[Pause] = TableSpec("pauses", Pause)
 
+#: Begins the rows by provider: user ids hold no control characters.
+_BY_PROVIDER = b"\1"
+#: Follows a user's prefix in the rows of a line; in the others a time of acceptance does, whose first byte is 0.
+_IN_LINE = b"\1"
+
 
 def _prefix(user_id: str) -> bytes:
-    """User ids hold no control characters, so a user's rows lie together."""
+    """A user's rows lie together."""
     return user_id.encode() + b"\0"
 
 
 def pause_key(user_id: str, accepted_at: int, offset: int, send_key: bytes) -> bytes:
     """``offset``: of the send's record, for those that were accepted in one batch."""
-    return _prefix(user_id) + accepted_at.to_bytes(8, "big") + offset.to_bytes(8, "big") + send_key
+    return _prefix(user_id) + _place(accepted_at, offset, send_key)
+
+
+def line_of(user_id: str, device_id: str | None, *, urgent: bool) -> bytes:
+    """Names a line: calls of one line are made one after the other. What is urgent has a line of its own."""
+    return _prefix(user_id) + _IN_LINE + bytes((not urgent,)) + (device_id or "").encode() + b"\0"
+
+
+def line_key(line: bytes, bulk: bool, accepted_at: int, offset: int, send_key: bytes) -> bytes:
+    """``bulk`` goes behind the rest."""
+    return line + bytes((bulk,)) + _place(accepted_at, offset, send_key)
+
+
+def slot_key(provider: str, urgent: bool, bulk: bool, accepted_at: int, offset: int, send_key: bytes) -> bytes:
+    """Among those that wait for a slot of the provider: the urgent first, bulk last."""
+    return _slots(provider) + bytes((not urgent, bulk)) + _place(accepted_at, offset, send_key)
+
+
+def _slots(provider: str) -> bytes:
+    return _BY_PROVIDER + provider.encode() + b"\0"
+
+
+def _place(accepted_at: int, offset: int, send_key: bytes) -> bytes:
+    return accepted_at.to_bytes(8, "big") + offset.to_bytes(8, "big") + send_key
+
+
+def send_key_of(key: bytes) -> bytes:
+    """The key in ``attempts`` of what waits there."""
+    return key[-16:]
 
 
 class Pauses(Table[Pause]):
     def of(self, user_id: str) -> list[tuple[bytes, Pause]]:
         """Keys of ``attempts`` and what waits there, in order of acceptance."""
         start = _prefix(user_id)
-        return [(key[-16:], pause) for key, pause in self.scan(start, start[:-1] + b"\1")]
+        return [(send_key_of(key), pause) for key, pause in self.scan(start, start[:-1] + b"\1")]
+
+    def some_of(self, user_id: str, after: bytes, limit: int) -> list[bytes]:
+        """The same a part at a time: the next keys of this table behind ``after`` (empty: from the first)."""
+        start = _prefix(user_id)
+        begin = after + b"\0" if after else start
+        return [key for key, _ in self.scan(begin, start[:-1] + b"\1", limit)]
+
+    def first_in(self, line: bytes) -> bytes | None:
+        """The key of the line's head."""
+        return self._first_of(line)
+
+    def first_for(self, provider: str) -> bytes | None:
+        """The key of what is to have the provider's next slot."""
+        return self._first_of(_slots(provider))
+
+    def _first_of(self, prefix: bytes) -> bytes | None:
+        found = self.scan(prefix, prefix[:-1] + b"\1", 1)
+        return found[0][0] if found else None

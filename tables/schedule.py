@@ -8,7 +8,21 @@ from app.ports import Rows
 from tables.table import Table, TableSpec
 
 #: What to do at the due time; each role's machine knows its own kinds.
-Kind = Literal["judge", "digest", "step", "place", "retry", "deadline", "settle", "expire", "sweep", "normalize"]
+Kind = Literal[
+    "judge",
+    "digest",
+    "step",
+    "place",
+    "retry",
+    "deadline",
+    "settle",
+    "expire",
+    "sweep",
+    "normalize",
+    "look",
+    "dispatch",
+    "drain",
+]
 
 
 class Due(Struct, frozen=True, array_like=True, gc=False):

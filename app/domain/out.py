@@ -36,7 +36,7 @@ class Out:
     __slots__ = ("calls", "known_at", "moved", "records", "size")
 
     def __init__(self, known_at: int | None = None) -> None:
-        """``known_at``: up to when this batch knows all commands, Unix ms; None: up to its own time."""
+        """``known_at``: up to when what is decided next knows all commands, Unix ms; None: up to its own time."""
         self.known_at = known_at
         self.records: list[Produce] = []
         #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.

@@ -109,6 +109,22 @@ class Gate:
         """Calls that hold a slot."""
         return self._in_flight
 
+    @property
+    def room(self) -> int:
+        """Calls that may be in flight now."""
+        now = self._clock()
+        return 1 if self.breaker.cause is not None else max(1, math.floor(self._concurrency * self.breaker.share(now)))
+
+    @property
+    def taken(self) -> int:
+        """How many are, or wait for a slot."""
+        return self._in_flight + len(self._waiting)
+
+    def rests_ms(self) -> int | None:
+        """How long it is to be left alone, where not even a probe may begin."""
+        now = self._clock()
+        return round(self.breaker.wait_s(now) * 1000) if self.breaker.rests(now) else None
+
     def may_begin(self, within_s: float) -> float:
         """How many more calls its rate lets begin within so many seconds."""
         bucket = self._bucket

@@ -34,8 +34,6 @@ class Calls:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._parts.counted("calls", len(calls))
-        # From the moment at which they have begun, whoever makes them counts them.
-        asyncio.get_running_loop().call_soon(self._parts.coming.begun, len(calls))
 
     def due_ms(self, now: int) -> int | None:
         """When it is time to settle results, Unix ms (0: at once); None: there are none."""

@@ -110,9 +110,11 @@ class Drawing:
         if self._gated and (self._intakes.gated_wait() or results or self._is_due()) and not self._covers_all():
             await asyncio.shield(self._ask())
 
-    def known_at(self) -> int | None:
-        """Up to when calls know all commands, Unix ms; None where that is of no interest."""
-        return self._known.since if self._gated and self._parts.performer is not None else None
+    def known_at(self, now: int) -> int | None:
+        """Up to when calls know all commands, Unix ms (0: not for long); None where that is of no interest."""
+        if not self._gated or self._parts.performer is None:
+            return None
+        return self._known.since if self.is_informed(now) else 0
 
     def is_informed(self, now: int) -> bool:
         """Whether all was handled that the commands said when their end was read; for a role that makes calls also
@@ -176,10 +178,11 @@ class Drawing:
             through = self._known.fetches
             if not self.is_informed(now):
                 return 0
+            out.known_at = self.known_at(now)  # (the batch's own commands may have been missing)
         drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle
         bounded, hurry, urgency = self._parts.performer is not None, self._parts.hurry, lane.intake.urgency
         hurried_at = stop_at - _DRAWING_S + _HURRIED_S if urgency > Urgency.CRITICAL else stop_at
-        while lane.waiting and out.size < CHECKPOINT_BYTES and not (bounded and not self._room(urgency, out)):
+        while lane.waiting and out.size < CHECKPOINT_BYTES and not (bounded and not self._room(urgency)):
             spent = stopwatch()
             if spent >= stop_at or (spent >= hurried_at and hurry.is_on()):
                 break
@@ -193,18 +196,18 @@ class Drawing:
         return drawn
 
     def _draw_due(self, out: Out, now: int, stop_at: float) -> int:
-        drawn = 0
-        for key, due in self._decider.due(now, _MOST_DUE) if self.is_informed(now) else ():
-            if self._parts.stopwatch() >= stop_at or out.size >= CHECKPOINT_BYTES:
-                break
-            if not self._room(Urgency.NORMAL, out):
+        if not self.is_informed(now):
+            return 0
+        drawn, out.known_at = 0, self.known_at(now)
+        for key, due in self._decider.due(now, _MOST_DUE):
+            if self._parts.stopwatch() >= stop_at or out.size >= CHECKPOINT_BYTES or not self._room(Urgency.NORMAL):
                 break
             self._decider.wake(key, due, out, now)
             drawn += 1
         return drawn
 
-    def _room(self, urgency: Urgency, out: Out) -> bool:
+    def _room(self, urgency: Urgency) -> bool:
         performer = self._parts.performer
         if performer is None or urgency <= Urgency.COMMANDS:
             return True
-        return performer.room(urgency) > len(out.calls) + self._parts.coming.calls
+        return performer.room(urgency) > 0

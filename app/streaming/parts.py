@@ -23,16 +23,6 @@ class Positions(Protocol):
 
 
 @dataclass(slots=True)
-class Coming:
-    """Calls that were decided and begin when their claims are durable: they take room from their decision on."""
-
-    calls: int = 0
-
-    def begun(self, calls: int) -> None:
-        self.calls -= calls
-
-
-@dataclass(slots=True)
 class Hurry:
     """Whether urgent records wait: fetched and not handed out yet, or in these partitions."""
 
@@ -73,5 +63,4 @@ class Parts:
     erasure: ErasureSteps | None = None
     #: Where stores are compacted.
     compactor: Executor | None = None
-    coming: Coming = field(default_factory=Coming)
     hurry: Hurry = field(default_factory=Hurry)

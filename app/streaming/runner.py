@@ -30,8 +30,6 @@ from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
 
-#: Calls that are decided while commands lie behind an open transaction aren't made: their look has aged.
-_UNKNOWN = 0
 _IDLE_S, _PAUSE_S = 0.25, 0.010
 _TELL_EVERY = 500_000
 #: The view that says how far erasures have reached; every role with tables has it.
@@ -260,10 +258,10 @@ class PartitionRunner:
         if not self._stopping:
             await drawing.learn(bool(self._calls.results))
         now = self._parts.clock()
+        out = Out(drawing.known_at(now))
         informed, held = drawing.is_informed(now), drawing.waits_for_transaction()
-        out = Out(_UNKNOWN if held and self._parts.performer is not None else drawing.known_at())
         if self._stopping or informed or held:
-            self._settle(out, now, informed)
+            self._settle(out, now, informed and not self._stopping)
         if not self._stopping:
             drawn = drawing.draw(out, now)
             self._decided += drawn
@@ -272,11 +270,7 @@ class PartitionRunner:
                 await self._pause()
             self._sweep(now)
         self.is_busy = bool(out.records)
-        self._parts.coming.calls += len(out.calls)
-        try:
-            await self._make_durable(out, drawing.positions())
-        finally:  # (those that have begun are none of the batch's any more)
-            self._parts.coming.calls -= len(out.calls)
+        await self._make_durable(out, drawing.positions())
         self.is_busy = False
         drawing.resume()
 
@@ -284,7 +278,7 @@ class PartitionRunner:
         performer, results = self._parts.performer, self._calls.results
         while results and out.size < CHECKPOINT_BYTES:
             result = results.popleft()
-            if performer is not None and not informed:  # commands aren't fetched while it stops, or can't be read
+            if performer is not None and not informed:  # it stops, or commands can't be read: nothing more is begun
                 result = performer.put_off(result)
             self._decider.settle(result, out, now)
             self._decided += 1

@@ -150,6 +150,14 @@ class Stage:
         result = Result(call, None if kind is None else Outcome(kind, **outcome))
         self._decided(self._virtual.settle(result, self.now))
 
+    def answer_all(self, kind: Any = "ok", **outcome: Any) -> list[str]:
+        """Answers every call, those that the answers bring too. Returns their sends' ids in the order of the calls."""
+        called = []
+        while self.calls:
+            called.append(self.calls[0].handle.send_id)
+            self.answer(kind, **outcome)
+        return called
+
     def settle(self, result: Result) -> None:
         """A result as it is, though its call may be forgotten here."""
         self._decided(self._virtual.settle(result, self.now))

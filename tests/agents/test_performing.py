@@ -85,7 +85,8 @@ def performing(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> tuple[Performing, Gate]:
     gate = Gate("apns", concurrency=concurrency, rate=rate, clock=monotonic)
-    return Performing({"apns": GatedClient(client, gate)}, limit=limit, reserved=reserved, clock=clock), gate
+    clients = {"apns": GatedClient(client, gate)}
+    return Performing(clients, limit=limit, reserved=reserved, clock=clock, monotonic=monotonic), gate
 
 
 async def test_a_call_is_made_once_and_its_answer_comes_back():
@@ -98,20 +99,6 @@ async def test_a_call_is_made_once_and_its_answer_comes_back():
     assert client.begun == ["a"]
 
 
-async def test_a_users_calls_are_made_one_after_the_other_in_order():
-    client = Gatekeeper()
-    performer, _ = performing(client)
-    tasks = [asyncio.create_task(performer.perform(a_call(name))) for name in "abc"]
-    await client.has_begun(1)
-    assert client.begun == ["a"]
-    for number, name in enumerate("abc", 1):
-        await client.has_begun(number)
-        client.answer(name)
-    await asyncio.gather(*tasks)
-
-    assert client.begun == ["a", "b", "c"]
-
-
 async def test_users_do_not_wait_for_each_other():
     client = Gatekeeper()
     performer, _ = performing(client)
@@ -122,19 +109,6 @@ async def test_users_do_not_wait_for_each_other():
     results = await asyncio.gather(*tasks)
 
     assert [result.outcome for result in results] == [Outcome("ok")] * 2
-
-
-async def test_a_critical_call_does_not_wait_for_the_users_other_calls():
-    client = Gatekeeper()
-    performer, _ = performing(client)
-    slow = asyncio.create_task(performer.perform(a_call("slow")))
-    await client.has_begun(1)
-    client.answer("otp")
-    await performer.perform(a_call("otp", priority="critical"))
-    client.answer("slow")
-    await slow
-
-    assert client.begun == ["slow", "otp"]
 
 
 async def test_a_call_whose_look_has_aged_is_not_made():
@@ -156,18 +130,18 @@ async def test_a_call_whose_send_has_expired_since_the_look_is_not_made():
     assert client.begun == []
 
 
-async def test_a_look_ages_while_the_call_waits_its_turn():
+async def test_a_look_ages_while_the_call_waits_for_a_slot():
     client = Gatekeeper()
     now = 1_000_000
-    performer, _ = performing(client, clock=lambda: now)
-    first = asyncio.create_task(performer.perform(a_call("a", claimed_at=now)))
-    second = asyncio.create_task(performer.perform(a_call("b", claimed_at=now)))
+    performer, _ = performing(client, concurrency=1, clock=lambda: now)
+    first = asyncio.create_task(performer.perform(a_call("a", "u1", claimed_at=now)))
     await client.has_begun(1)
-    now += FRESH_MS
+    now += FRESH_MS - 20
+    second = await performer.perform(a_call("b", "u2", claimed_at=now - FRESH_MS + 20))
     client.answer("a")
 
     assert (await first).outcome == Outcome("ok")
-    assert (await second).outcome is None
+    assert second.outcome is None
     assert client.begun == ["a"]
 
 
@@ -231,20 +205,106 @@ async def test_a_question_that_is_not_answered_in_time_is_no_evidence_of_absence
     assert asked.outcome == Outcome("in_doubt", doubt="timeout")
 
 
-async def test_of_what_a_rate_holds_back_no_more_is_taken_in_hand_than_may_begin_soon():
-    client, seconds = Gatekeeper(), [0.0]
-    performer, _ = performing(client, limit=100, rate=20.0, monotonic=lambda: seconds[0])
-    assert (performer.room(Urgency.CRITICAL), performer.room(Urgency.NORMAL)) == (100, 8)  # 2 at once, 6 in 0.3 s
+def taken(
+    performer: Performing, count: int, *, urgent: bool = False, provider: Provider = "apns", first: int = 0
+) -> int:
+    """How many of so many claims get a slot."""
+    claims = [(str(number).encode(), 1) for number in range(first, first + count)]
+    return sum(performer.take(provider, claim, urgent=urgent) is None for claim in claims)
 
-    tasks = [asyncio.create_task(performer.perform(a_call(str(n), str(n)))) for n in range(8)]
-    await client.has_begun(2)
-    assert (performer.room(Urgency.CRITICAL), performer.room(Urgency.NORMAL)) == (92, 0)
+
+async def test_no_more_is_claimed_than_a_rate_has_tokens_for():
+    client, seconds = Gatekeeper(), [0.0]
+    performer, _ = performing(client, limit=100, concurrency=100, rate=40.0, monotonic=lambda: seconds[0])
+    assert taken(performer, 100) == 6  # 4 at once, 2 while their claims become durable
+    assert performer.room(Urgency.NORMAL) == 0
+    assert performer.room(Urgency.CRITICAL) == 94
+
     seconds[0] += 0.05
-    assert performer.room(Urgency.NORMAL) == 1
+    assert performer.room(Urgency.NORMAL) == 0  # as long as the calls of those have not begun
+    tasks = [asyncio.create_task(performer.perform(a_call(str(n), str(n)))) for n in range(4)]
+    await client.has_begun(4)
+    seconds[0] += 0.05
+    assert performer.room(Urgency.NORMAL) == 2
 
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_no_more_is_claimed_than_a_provider_has_slots_for_and_some_are_kept_for_critical_ones():
+    performer, _ = performing(Gatekeeper(), limit=100, reserved=2, concurrency=10)
+
+    assert taken(performer, 20) == 8
+    assert taken(performer, 20, urgent=True, first=20) == 2
+    refusal = performer.take("apns", (b"x", 1), urgent=True)
+    assert refusal is not None
+    assert refusal.code == LANE_FULL
+
+
+async def test_a_claim_that_is_made_again_keeps_its_one_slot():
+    performer, _ = performing(Gatekeeper(), concurrency=10, limit=100)
+
+    assert [performer.take("apns", (b"a", 1), urgent=False) for _ in range(20)] == [None] * 20
+    assert performer.room(Urgency.NORMAL) == 7
+
+
+async def test_a_slot_that_was_kept_for_a_claim_that_was_rolled_back_is_free_again():
+    seconds = [0.0]
+    performer, _ = performing(Gatekeeper(), concurrency=10, limit=100, monotonic=lambda: seconds[0])
+    assert taken(performer, 20) == 8
+    seconds[0] += 30
+
+    assert performer.room(Urgency.NORMAL) == 8
+
+
+async def test_a_provider_without_slots_takes_none_of_the_others():
+    gates = {name: Gate(name, concurrency=10) for name in ("apns", "fcm")}
+    performer = Performing({n: GatedClient(Gatekeeper(), gate) for n, gate in gates.items()}, limit=100, reserved=2)
+
+    assert taken(performer, 20, provider="apns") == 8
+    assert performer.room(Urgency.NORMAL) == 8
+    assert taken(performer, 20, provider="fcm", first=20) == 8
+
+
+async def test_calls_that_only_wait_for_their_answers_leave_room_to_prepare_others():
+    client = Gatekeeper()
+    performer, _ = performing(client, limit=3, reserved=1, concurrency=100)
+    tasks = [asyncio.create_task(performer.perform(a_call(name, name))) for name in ("a", "b")]
+    await client.has_begun(2)
+    assert performer.room(Urgency.NORMAL) == 0
+    async with asyncio.timeout(30):
+        while performer.room(Urgency.NORMAL) < 2:
+            await asyncio.sleep(0.01)
+    for name in ("a", "b"):
+        client.answer(name)
+    await asyncio.gather(*tasks)
+
+    assert performer.room(Urgency.CRITICAL) == 3
+
+
+async def test_a_resting_lane_gives_no_slot_and_says_how_long_it_rests():
+    performer, gate = performing(Gatekeeper())
+    gate.record(Outcome("config"))
+    gate.breaker.begin(time.monotonic())
+
+    refusal = performer.take("apns", (b"a", 1), urgent=False)
+    assert refusal is not None
+    assert refusal.code == LANE_RESTS
+    assert refusal.retry_after_ms is not None
+
+
+async def test_the_silence_of_a_suspect_address_says_nothing_of_the_provider():
+    client = Gatekeeper()
+    performer, gate = performing(client)
+    gate.breaker.failures_to_open = 1
+    client.answer("a", Outcome("in_doubt", doubt="timeout"))
+    await performer.perform(a_call("a", suspect=True))
+    assert gate.breaker.cause is None
+
+    client.answer("b", Outcome("in_doubt", doubt="timeout"))
+    await performer.perform(a_call("b"))
+    assert gate.breaker.cause == "outage"
 
 
 async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_back():
@@ -274,10 +334,10 @@ def test_what_could_bring_another_call_is_put_off():
     performer, _ = performing(Gatekeeper())
     send, question = a_call("a"), a_call("a", purpose="ask")
 
-    assert performer.put_off(Result(send, Outcome("ok"))) == Result(send, Outcome("ok"))
-    assert performer.put_off(Result(send, None)) == Result(send, Outcome("throttle", code=LANE_FULL))
+    assert performer.put_off(Result(send, Outcome("ok"))) == Result(send, Outcome("ok"), calls=False)
+    assert performer.put_off(Result(send, None)) == Result(send, Outcome("throttle", code=LANE_FULL), calls=False)
     asked = performer.put_off(Result(question, None))
-    assert asked == Result(question, Outcome("in_doubt", doubt="connection_lost"))
+    assert asked == Result(question, Outcome("in_doubt", doubt="connection_lost"), calls=False)
 
 
 @pytest.mark.parametrize(("left", "kind"), [(True, "in_doubt"), (False, "retry")])

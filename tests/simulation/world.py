@@ -286,5 +286,6 @@ class World:
             for vendor in self._vendors[channel]
         }
         performer = Performing(clients, limit=CALLS_AT_ONCE, reserved=2, clock=self.wall, monotonic=self._loop.time)
-        carrier = Carrier(channel, dict.fromkeys(clients, TIMEOUT_MS), partitions=self._partitions)
+        timeouts_ms = dict.fromkeys(clients, TIMEOUT_MS)
+        carrier = Carrier(channel, timeouts_ms, partitions=self._partitions, slots=performer)
         return SenderMachine(known, carrier), performer

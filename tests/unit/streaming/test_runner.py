@@ -196,27 +196,35 @@ class Calling(Timers):
     """Each row that falls due brings a call."""
 
     calls = 0
+    lane: Any = None
 
     def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
         self.calls += 1
+        if self.lane is not None:
+            self.lane.take()
         out.call(due.subject)
 
     def settle(self, result: Any, state: State, out: Any, now: int) -> None: ...
 
 
 class OneAtATime(Lane):
-    """Its only call in hand ends when it is told so."""
+    """Its only call in hand ends when it is told so; a slot is taken when the call is decided."""
 
     free = 1
 
     def __init__(self) -> None:
         self.may_end = asyncio.Event()
 
+    def take(self) -> None:
+        self.free -= 1
+
+    def put_off(self, result: Any) -> Any:
+        return result
+
     def room(self, urgency: Urgency) -> int:
         return self.free
 
     async def perform(self, call: Any) -> Any:
-        self.free -= 1
         await self.may_end.wait()
         self.free += 1
         return call
@@ -224,6 +232,7 @@ class OneAtATime(Lane):
 
 async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have_in_hand() -> None:
     machine, lane = Calling(), OneAtATime()
+    machine.lane = lane
     first, crashed = runner_of(machine, lane, due=2)
     second = PartitionRunner(1, first._store, first._parts)
     runners = (first, second)
