@@ -1,15 +1,16 @@
 """Commands out of bodies: made, checked as on the topic, and published where they belong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from app.api.call import Call
 from app.api.problems import Problem, problem_of
-from app.store.publisher import Outgoing, PublishError
+from app.domain.ids import derived_id
+from app.store.publisher import Outgoing
 from schemas.commands import ActivitySeen, AnyCommand, ConsentSet, DeviceAdd, ProfileSet, read_command
-from schemas.decode import Invalid, UserId
+from schemas.decode import IdempotencyKey, Invalid, UserId
 from schemas.instants import rfc3339
 from schemas.topics import COMMANDS
 from tables.preferences import NO_WISHES, with_consent
@@ -21,9 +22,12 @@ GIVEN = ("type", "id", "at", "user_id")
 _ATTEMPTS = 3
 
 
-def command_of(call: Call, kind: str, user_id: str | None, fields: Mapping[str, Any]) -> AnyCommand:
-    """A command of the caller's fields; raises Problem with the field that can't be."""
-    given = {"type": kind, "id": call.deps.new_id(), "at": rfc3339(call.deps.clock()), "user_id": user_id}
+def command_of(
+    call: Call, kind: str, user_id: str | None, fields: Mapping[str, Any], command_id: str | None = None
+) -> AnyCommand:
+    """A command of the caller's fields; raises Problem with the field that can't be. ``command_id`` None: a new one."""
+    name = command_id or call.deps.new_id()
+    given = {"type": kind, "id": name, "at": rfc3339(call.deps.clock()), "user_id": user_id}
     try:
         return read_command(msgspec.json.encode({**fields, **given}))
     except Invalid as invalid:
@@ -37,19 +41,59 @@ async def publish_command(call: Call, command: AnyCommand) -> int:
     return offset
 
 
-async def publish_everywhere(call: Call, command: AnyCommand) -> None:
-    """A command without a user goes to every partition, again until each has it; it is the same command by its id.
-    Raises PublishError."""
+async def command_all(call: Call, kind: str, fields: Mapping[str, Any]) -> None:
+    """Publishes a command without a user to every partition, again until each has it.
+
+    Raises Problem: 503, with the partitions that acknowledged it and those that didn't. The same call with the same
+    idempotency key writes the same command, which partitions that have it pass over.
+    """
+    key = _idempotency_key(call)
+    command = command_of(call, kind, None, fields, _id_for_all(call, key, kind, fields))
     value = msgspec.json.encode(command)
-    records = [Outgoing(COMMANDS, None, value, partition) for partition in range(call.deps.partitions)]
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            await call.deps.publisher.publish_many(records)
-        except PublishError:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
+    missing = list(range(call.deps.partitions))
+    for _ in range(_ATTEMPTS):
+        records = [Outgoing(COMMANDS, None, value, partition) for partition in missing]
+        positions = await call.deps.publisher.publish_each(records)
+        missing = [partition for partition, at in zip(missing, positions, strict=True) if at is None]
+        if not missing:
             return
+    raise _not_everywhere(key, missing, call.deps.partitions)
+
+
+def _idempotency_key(call: Call) -> str:
+    """The header's, else a new one."""
+    given = call.request.headers.get("Idempotency-Key")
+    if given is None:
+        return call.deps.new_id()
+    try:
+        given.encode()
+        return msgspec.convert(given, IdempotencyKey)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise Problem(400, "is not an idempotency key", "idempotency_key") from error
+
+
+def _id_for_all(call: Call, key: str, kind: str, fields: Mapping[str, Any]) -> str:
+    """The same key with something else to say is another command."""
+    said = msgspec.json.encode(fields, order="sorted").decode()
+    return derived_id("command for all", call.service.source, key, kind, said)
+
+
+def _not_everywhere(key: str, missing: Sequence[int], partitions: int) -> Problem:
+    acknowledged = sorted(set(range(partitions)) - set(missing))
+    return Problem(
+        503,
+        f"partitions {_listed(missing)} of the log haven't acknowledged the command, so it may not be in force there; "
+        f"call again with the header Idempotency-Key: {key}",
+        headers={"Retry-After": "1"},
+        more={
+            "idempotency_key": key,
+            "partitions": {"acknowledged": acknowledged, "unacknowledged": list(missing)},
+        },
+    )
+
+
+def _listed(partitions: Sequence[int]) -> str:
+    return ", ".join(str(partition) for partition in partitions)
 
 
 async def command_user(call: Call, kind: str, fields: Mapping[str, Any]) -> int:

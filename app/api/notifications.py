@@ -10,7 +10,7 @@ from msgspec import Meta, Raw, Struct
 
 from app.api.call import Call, answer
 from app.api.callers import SEND
-from app.api.commands import command_of, publish_everywhere
+from app.api.commands import command_all
 from app.api.intake import Notification, Taken, take
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
@@ -82,7 +82,7 @@ async def delete(call: Call) -> web.Response:
     """Cancels what this service has sent, or is about to send, under the id; the truth is in the events."""
     notification_id = notification_id_of(call)
     fields = {"notification_id": notification_id, "source": call.service.source}
-    await publish_everywhere(call, command_of(call, "notification.cancel", None, fields))
+    await command_all(call, "notification.cancel", fields)
     return answer(Cancelling(notification_id), 202)
 
 

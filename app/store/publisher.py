@@ -117,6 +117,23 @@ class KafkaPublisher(Publisher):
             raise PublishError(type(error).__name__) from error
         return [(position.partition, position.offset) for position in acknowledged]
 
+    async def publish_each(self, records: Sequence[Outgoing]) -> list[tuple[int, int] | None]:
+        """Each record by itself: (partition, offset), or None where it isn't acknowledged within the time limit. Such a
+        record may be in the log even so."""
+        producer = self._running()
+        tasks = [asyncio.create_task(_acknowledged(producer, record)) for record in records]
+        try:
+            await asyncio.wait(tasks, timeout=self._timeout_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        if surprise := next((e for e in ended if isinstance(e, BaseException) and not _is_refusal(e)), None):
+            raise surprise
+        if any(isinstance(end, KafkaError) for end in ended):
+            await self._renew(producer)
+        return [None if isinstance(end, BaseException) else end for end in ended]
+
     def _running(self) -> AIOKafkaProducer:
         if self._producer is None:
             raise PublishError("the producer isn't started")
@@ -150,3 +167,19 @@ class KafkaPublisher(Publisher):
                 await producer.stop()
         except (TimeoutError, KafkaError) as error:
             log.warning("a producer was left with unacknowledged records", error=type(error).__name__)
+
+
+async def _acknowledged(producer: AIOKafkaProducer, record: Outgoing) -> tuple[int, int]:
+    position = await producer.send_and_wait(
+        record.topic,
+        value=record.value,
+        key=record.key,
+        partition=record.partition,
+        timestamp_ms=record.timestamp_ms,
+        headers=list(record.headers),
+    )
+    return position.partition, position.offset
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, (KafkaError, asyncio.CancelledError))
