@@ -18,7 +18,7 @@ from app.domain.trail import Entry
 from schemas.requests import Request, read_accepted
 from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL
 from schemas.words import ENDS, Channel, Status
-from tables.notifications import Chained, Facts, Notification, Part, is_open
+from tables.notifications import Chained, Facts, Notification, Part, forgotten, is_open
 from tables.profiles import NOBODY
 from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, Kind
@@ -31,9 +31,11 @@ class Case:
     """``cause``: see ``app.domain.ids.event_id``. ``trail`` gathers what was asked of the whole."""
 
     __slots__ = (
+        "_is_forgotten",
         "_is_new",
         "_own_id",
         "_recipient",
+        "_request",
         "_row",
         "_rule",
         "_was_open",
@@ -44,7 +46,6 @@ class Case:
         "key",
         "parts",
         "raw",
-        "request",
         "scheduled",
         "trail",
     )
@@ -55,13 +56,14 @@ class Case:
         self.facts: Facts = row.facts
         self.cause = cause
         self.raw = row.request
-        self.request = request if request is not None or not row.request else read_accepted(row.request)
+        self._request = request
         self.parts: list[Part] = list(row.parts)
         self.chain: Chained | None = row.chain
         self.scheduled = row.scheduled
         self.trail: list[Entry] = []
         self._row = row
         self._is_new = False
+        self._is_forgotten = False
         self._was_open = row.is_open
         self._rule: EventRule | None = None
         self._recipient: Recipient | None = None
@@ -89,28 +91,27 @@ class Case:
     def write(self) -> None:
         """Writes the row if it changed; the request is kept only as long as something of it is open, the row as long
         as receipts of what went out then may come."""
-        if not self._is_new and not self._has_changed():
+        if not (self._is_new or self._is_forgotten or self._has_changed()):
             return
         opened = is_open(self.scheduled, self.parts, self.chain)
         row = self._row
         until_ms = row.until_ms
         if self._was_open and not opened:
             until_ms = max(until_ms, self.desk.now + RECEIPTS_MS)
-        self.desk.state.notifications.put(
-            self.key,
-            Notification(
-                self.facts,
-                row.position,
-                row.content,
-                until_ms,
-                self.raw if opened else b"",
-                tuple(self.parts),
-                self.chain,
-                self.scheduled,
-                row.items if opened else b"",
-                row.told_until,
-            ),
+        row = Notification(
+            self.facts,
+            row.position,
+            row.content,
+            until_ms,
+            self.raw if opened else b"",
+            tuple(self.parts),
+            self.chain,
+            self.scheduled,
+            row.items if opened else b"",
+            row.told_until,
+            row.after_erasure,
         )
+        self.desk.state.notifications.put(self.key, forgotten(row) if self._is_forgotten else row)
         if opened is not self._was_open:
             facts, pending = self.facts, self.desk.state.pending
             note = pending.add if opened else pending.remove
@@ -130,7 +131,24 @@ class Case:
     @property
     def is_forgotten(self) -> bool:
         """Its user was erased since: nothing is told of it any more."""
-        return self._row.is_forgotten
+        return self._row.is_forgotten or self.is_of_before_erasure
+
+    @property
+    def is_of_before_erasure(self) -> bool:
+        """Its user was erased since, and what was there is still being forgotten; whether or not they began anew."""
+        return self.desk.state.known.forgets(self.facts.user_id, self._row.after_erasure)
+
+    @property
+    def size(self) -> int:
+        """How many bytes of requests it holds."""
+        return len(self.raw) + len(self._row.items)
+
+    @property
+    def request(self) -> Request | None:
+        """None where it is no longer kept."""
+        if self._request is None and self.raw:
+            self._request = read_accepted(self.raw)
+        return self._request
 
     @property
     def items(self) -> bytes:
@@ -210,6 +228,10 @@ class Case:
             self.facts = replace(facts, template_version=version, variant=variant)
 
     # --- what becomes of it ---
+
+    def forget(self) -> None:
+        """Keeps what recognises the same request and its sends again."""
+        self._is_forgotten = True
 
     def tell(
         self,

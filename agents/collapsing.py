@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from agents.case import Case
 from agents.queueing import withdraw
+from agents.stopping import called_off, end_waits
 from schemas.words import Channel
 from tables.collapses import Collapse, collapse_key
 from tables.notifications import Part
@@ -25,6 +26,10 @@ def _replaced(case: Case, name: bytes, channel: Channel) -> bool:
     """Ends or withdraws another's parts on the channel, if it is older; whether nothing more of it can be replaced."""
     other = Case.load(case.desk, name, case.cause)
     if other is None:
+        return True
+    other.trail = []
+    if (stop := called_off(other)) is not None:
+        end_waits(other, *stop)
         return True
     if other.order > case.order:  # what waited for its time doesn't replace what came meanwhile
         return False

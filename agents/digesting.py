@@ -1,11 +1,16 @@
 """Digesting: what was gathered becomes one notification, or goes on singly."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import msgspec
 from msgspec.structs import replace
 
 from agents.case import Case
 from agents.desk import Desk
-from agents.judging import begin, judge_again, stop_of
+from agents.judging import begin, judge_again
+from agents.slicing import Walk
+from agents.stopping import called_off, end_waits, stop_of
 from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, close, due_of
 from app.domain.ids import derived_id
 from app.domain.policy import Policy
@@ -18,9 +23,15 @@ from tables.digests import Gathering, digest_key
 from tables.notifications import Facts, Notification, notification_key
 from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, due_ms_of
+from tables.slices import DropDigests, RetimeDigests, go_on_later, of_user
 
 #: The source of what digests say.
 SOURCE = "tocsin"
+
+#: What becomes of an item by itself: it goes on singly, is dropped, or waits until another time.
+ItemWork = Literal["single", "dropped", "retimed"]
+#: So many are seen to at once.
+_AT_ONCE = 8
 
 #: An item's notification, and the index of the part of it that waits.
 _Waiting = tuple[Case, int]
@@ -38,52 +49,102 @@ def close_digest(desk: Desk, key: bytes, cause: str) -> None:
     outcome = close(row.digest, rule, alive) if rule is not None else Singly(row.digest.items)
     if isinstance(outcome, Aggregate) and rule is not None:
         _say_once(desk, key, row, rule, outcome, alive, cause)
-        return
-    for item in outcome.items:
-        if (found := alive.get(item.notification_id)) is not None:
-            case, index = found
-            if case.parts[index].wait != "digest":
-                continue  # one that went before it replaced it
-            case.parts[index] = replace(case.unwait(index), undigested=True)
-            judge_again(case, index)
-
-
-def drop_digests(desk: Desk, user_id: str, cause: str) -> None:
-    """The user is in the app: what was gathered under a rule that says so is dropped."""
-    start = user_id.encode() + b"\0"
-    for key, row in desk.state.digests.scan(start, start[:-1] + b"\1"):
-        rule = _rule_of(desk.policy, row)
-        if rule is None or not rule.drop_when_active:
-            continue
-        forget_digest(desk, key, row)
-        for case, index in _waiting(desk, row, cause).values():
-            case.end_part(index, "suppressed", "active_in_app")
+    else:
+        _each(desk, row, [i for i in outcome.items if i.notification_id in alive], "single", cause)
 
 
 def time_digests_again(desk: Desk, user_id: str, cause: str) -> None:
     """The user chose another rhythm, or lives by another clock: what is being gathered closes by what holds now."""
-    known, policy = desk.state.known, desk.policy
-    start = user_id.encode() + b"\0"
-    for key, row in desk.state.digests.scan(start, start[:-1] + b"\1"):
-        rule = _rule_of(policy, row)
-        if rule is None or not 0 < len(row.digest.items) < rule.max_items:
-            continue
-        category = policy.rule_of(row.digest.items[0].event_type).category
-        rhythm = rhythm_in_force(known.preferences(user_id), category, rule)
-        due_ms = max(due_of(row.digest, rule, rhythm, known.zone(user_id, policy)), desk.now)
-        if due_ms == due_ms_of(row.due):
-            continue
-        desk.state.schedule.delete(row.due)
-        due = desk.state.schedule.at(due_ms, Due("digest", user_id, key))
-        desk.state.digests.put(key, replace(row, due=due))
-        for case, index in _waiting(desk, row, cause).values():
-            case.parts[index] = replace(case.parts[index], until_ms=due_ms)
-            case.tell("held", row.digest.channel, "digest", due=rfc3339(due_ms))
+    retime_digests(desk, RetimeDigests(cause, *of_user(user_id), user_id))
 
 
-def forget_digest(desk: Desk, key: bytes, row: Gathering) -> None:
+def retime_digests(desk: Desk, work: RetimeDigests) -> None:
+    walk = Walk(desk.state.digests, work.start, work.end)
+    for key, row in walk:
+        walk.spend(row.digest.size, len(row.digest.items))
+        _retime(desk, key, row, work.cause)
+    if not walk.is_over:
+        go_on_later(desk.state.schedule, desk.now, work, walk.at)
+
+
+def _retime(desk: Desk, key: bytes, row: Gathering, cause: str) -> None:
+    known, policy, user_id = desk.state.known, desk.policy, row.user_id
+    rule = _rule_of(policy, row)
+    if rule is None or not 0 < len(row.digest.items) < rule.max_items:
+        return
+    category = policy.rule_of(row.digest.items[0].event_type).category
+    rhythm = rhythm_in_force(known.preferences(user_id), category, rule)
+    due_ms = max(due_of(row.digest, rule, rhythm, known.zone(user_id, policy)), desk.now)
+    if due_ms == due_ms_of(row.due):
+        return
     desk.state.schedule.delete(row.due)
-    desk.state.digests.delete(key)
+    due = desk.state.schedule.at(due_ms, Due("digest", user_id, key))
+    desk.state.digests.put(key, replace(row, due=due))
+    _each(desk, row, row.digest.items, "retimed", cause)
+
+
+def drop_when_active(desk: Desk, user_id: str, cause: str) -> None:
+    """The user is in the app: what was gathered under a rule that says so is dropped."""
+    drop_digests(desk, DropDigests(cause, *of_user(user_id), user_id, desk.now))
+
+
+def drop_digests(desk: Desk, work: DropDigests) -> None:
+    walk = Walk(desk.state.digests, work.start, work.end)
+    for key, row in walk:
+        rule = _rule_of(desk.policy, row)
+        if rule is None or not rule.drop_when_active or row.digest.first_ms > work.at_ms:
+            continue
+        walk.spend(row.digest.size, len(row.digest.items))
+        desk.state.schedule.delete(row.due)
+        desk.state.digests.delete(key)
+        _each(desk, row, row.digest.items, "dropped", work.cause)
+    if not walk.is_over:
+        go_on_later(desk.state.schedule, desk.now, work, walk.at)
+
+
+# --- items, each by itself ---
+
+
+def _each(desk: Desk, row: Gathering, items: Sequence[DigestItem], what: ItemWork, cause: str) -> None:
+    """At once if they are few; else each has a row of the schedule: together they may be more than a batch can hold."""
+    name = digest_key(row.user_id, row.digest.rule, row.digest.key, row.digest.channel)
+    for number, item in enumerate(items):
+        key = notification_key(row.user_id, item.notification_id)
+        if len(items) <= _AT_ONCE:
+            _let_go(desk, key, name, what, cause)
+            continue
+        detail = msgspec.json.encode((what, cause, name.decode())).decode()
+        desk.state.schedule.at(desk.now, Due("item", row.user_id, number.to_bytes(2, "big") + key, detail))
+
+
+def wake_item(desk: Desk, due: Due) -> None:
+    what, cause, name = msgspec.json.decode(due.detail, type=tuple[ItemWork, str, str])
+    _let_go(desk, due.subject[2:], name.encode(), what, cause)
+
+
+def _let_go(desk: Desk, key: bytes, name: bytes, what: ItemWork, cause: str) -> None:
+    """What became of a digest, for one of its items that still waits there."""
+    case = Case.load(desk, key, cause)
+    if case is None:
+        return
+    index = next((i for i, p in enumerate(case.parts) if p.wait == "digest" and p.waits_for == name), None)
+    if index is None:
+        return
+    case.trail = []
+    if what != "single" and (stop := called_off(case)) is not None:
+        end_waits(case, *stop)
+        return
+    case.trail = []
+    if what == "single":
+        case.parts[index] = replace(case.unwait(index), undigested=True)
+        judge_again(case, index)
+    elif what == "dropped":
+        case.end_part(index, "suppressed", "active_in_app")
+    elif (digest := desk.state.digests.get(name)) is not None:
+        due_ms = due_ms_of(digest.due)
+        if case.parts[index].until_ms != due_ms:
+            case.parts[index] = replace(case.parts[index], until_ms=due_ms)
+            case.tell("held", case.parts[index].channel, "digest", due=rfc3339(due_ms))
 
 
 def _waiting(desk: Desk, row: Gathering, cause: str) -> dict[str, _Waiting]:
@@ -196,6 +257,7 @@ def _notification(
         until_ms=desk.now + max(policy.dedup_keys_ms, RECEIPTS_MS),
         request=msgspec.json.encode(request),
         items=msgspec.json.encode([_item(item) for item in outcome.items]),
+        after_erasure=desk.state.known.forgetting(user_id),
     )
 
 

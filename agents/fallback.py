@@ -1,10 +1,9 @@
 """Fallback: beginning the steps of a chain one after the other, until one of them arrives."""
 
-from msgspec.structs import replace
-
 from agents.case import Case
-from agents.judging import begin, stop_of
+from agents.judging import begin
 from agents.queueing import withdraw
+from agents.stopping import stop_chain, stop_of
 from app.domain.fallback import Chain, ChainState, Move, reached, send_failed, step_failed, timed_out, waits
 from schemas.words import Channel, Status
 from tables.notifications import Chained
@@ -27,12 +26,6 @@ def part_judged(case: Case, index: int) -> None:
         _set(case, waits(case.chain.state, _rule(case.chain), case.desk.now, live))
     else:
         _follow(case, step_failed(case.chain.state, part.step), "ended")
-
-
-def stop_chain(case: Case) -> None:
-    """The whole notification is over: no further step begins."""
-    if case.chain is not None and not case.chain.state.over:
-        _set(case, replace(case.chain.state, over=True, due_ms=None))
 
 
 def send_ended(case: Case, send_id: str, status: Status) -> None:

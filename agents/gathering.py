@@ -22,7 +22,7 @@ def may_lead(case: Case, channel: Channel, verdict: Verdict) -> bool:
     assert rule is not None
     if rule.first != "send" or verdict.over is not None:
         return False
-    return case.desk.state.digests.get(_key(case, channel, verdict)) is None
+    return _open_digest(case, _key(case, channel, verdict)) is None
 
 
 def lead_digest(case: Case, channel: Channel, verdict: Verdict) -> None:
@@ -39,7 +39,7 @@ def gather(case: Case, index: int, verdict: Verdict) -> None:
     part = case.unwait(index)
     facts, desk = case.facts, case.desk
     key = _key(case, part.channel, verdict)
-    row = desk.state.digests.get(key)
+    row = _open_digest(case, key)
     item = DigestItem(
         notification_id=facts.notification_id,
         event_type=facts.event_type,
@@ -63,6 +63,17 @@ def _key(case: Case, channel: Channel, verdict: Verdict) -> bytes:
     return digest_key(case.facts.user_id, verdict.digest.name, verdict.digest_key, channel)
 
 
+def _open_digest(case: Case, key: bytes) -> Gathering | None:
+    """One of before an erasure that is being carried out takes nothing more."""
+    state = case.desk.state
+    row = state.digests.get(key)
+    if row is not None and state.known.forgets(row.user_id, row.after_erasure):
+        state.schedule.delete(row.due)
+        state.digests.delete(key)
+        return None
+    return row
+
+
 def _put(case: Case, key: bytes, before: Gathering | None, digest: OpenDigest, rule: DigestRule) -> int:
     """Writes the digest and has its close in the schedule; returns when that is. A full one is put aside, so that what
     comes before it is closed opens the next."""
@@ -75,7 +86,7 @@ def _put(case: Case, key: bytes, before: Gathering | None, digest: OpenDigest, r
         desk.state.digests.delete(key)
         key = _full_key(case, key)
     due = desk.state.schedule.at(due_ms, Due("digest", user_id, key))
-    desk.state.digests.put(key, Gathering(user_id, digest, due))
+    desk.state.digests.put(key, Gathering(user_id, digest, due, desk.state.known.forgetting(user_id)))
     return due_ms
 
 

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 from agents.announcing import announce
 from agents.case import Case
 from agents.desk import Desk
+from agents.ending import forget, is_kept
 from agents.fallback import begin_chain
 from agents.intakes import position_of
-from agents.judging import Stop, begin, erased, over, stop_of, waits_for_its_time
+from agents.judging import begin, waits_for_its_time
 from agents.moving import moved, origin_of
 from agents.placement import check_key
+from agents.stopping import Stop, erased, over, stop_of
 from app.domain.ids import keyed_notification_id, positioned_notification_id
 from app.domain.policy import EventRule
 from app.domain.rendering import choose_variant
@@ -40,7 +42,7 @@ def take_request(desk: Desk, record: LogRecord) -> None:
     notification_id = _notification_id(request, record, origin)
     key = notification_key(user_id, notification_id)
     position = origin or position_of(record)
-    before = desk.state.notifications.get(key)
+    before = _before(desk, key, position)
     if before is not None and (before.position == position or before.was_told(position)):
         return  # read again: all of it was done
     facts = _facts(desk, request, record, notification_id)
@@ -58,8 +60,20 @@ def take_request(desk: Desk, record: LogRecord) -> None:
         until_ms=desk.now + max(desk.policy.dedup_keys_ms, RECEIPTS_MS),
         request=raw,
         told_until={} if before is None else before.with_told(before.position),
+        after_erasure=desk.state.known.forgetting(user_id),
     )
     _accept(Case.new(desk, key, row, position, request), origin)
+
+
+def _before(desk: Desk, key: bytes, position: str) -> Notification | None:
+    """What is known of the same id. Of before an erasure that is being carried out, it is forgotten now."""
+    before = desk.state.notifications.get(key)
+    if before is None or not desk.state.known.forgets(before.facts.user_id, before.after_erasure):
+        return before
+    if (case := Case.load(desk, key, position)) is not None:
+        forget(case)
+        desk.flush()
+    return desk.state.notifications.get(key)
 
 
 def judge_whole(case: Case) -> None:
@@ -138,6 +152,8 @@ def _first_that_said_it(case: Case) -> str | None:
     dedup = case.desk.state.dedup
     key = dedup_key(facts.user_id, case.content)
     first = dedup.get(key)
+    if first is not None and not is_kept(case.desk, facts.user_id, first):
+        first = None
     if first is not None and abs(facts.recorded_ms - first.recorded_ms) < window_ms:
         return first.notification_id
     if first is None or facts.recorded_ms > first.recorded_ms:  # (a slower lane may tell of earlier times)

@@ -7,38 +7,12 @@ from agents.collapsing import replace_older
 from agents.gathering import gather, lead_digest, may_lead
 from agents.places import join_queue
 from agents.queueing import queue
+from agents.stopping import stop_of
 from app.domain.routing import Verdict, judge_channel
 from schemas.instants import rfc3339, stored_ms
-from schemas.words import Channel, Status
+from schemas.words import Channel
 from tables.notifications import Part
 from tables.windows import NO_WINDOWS
-
-Stop = tuple[Status, str | None]
-
-
-def erased(case: Case) -> Stop | None:
-    gone = case.desk.state.known.erased(case.facts.user_id)
-    case.trail.append(("erased", not gone))
-    return ("suppressed", "erased") if gone else None
-
-
-def over(case: Case) -> Stop | None:
-    """Whether it was cancelled, or has expired."""
-    facts = case.facts
-    if case.desk.state.known.cancelled(
-        facts.user_id, facts.notification_id, facts.campaign_id, facts.source, facts.recorded_ms
-    ):
-        case.trail.append(("cancelled", False))
-        return "cancelled", None
-    case.trail.append(("cancelled", True))
-    alive = case.desk.now < facts.expires_ms
-    case.trail.append(("expired", alive, facts.expires_ms))
-    return None if alive else ("expired", None)
-
-
-def stop_of(case: Case) -> Stop | None:
-    """What ends the whole of it, asked again whenever a wait ends."""
-    return erased(case) or over(case)
 
 
 def waits_for_its_time(case: Case) -> bool:

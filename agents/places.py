@@ -58,7 +58,10 @@ def join_queue(desk: Desk, user_id: str, own_id: bytes, cap: str) -> None:
 def leave_queue(desk: Desk, user_id: str, own_id: bytes, cap: str) -> None:
     key = user_id.encode()
     row = desk.state.windows.get(key) or NO_WINDOWS
-    queue = tuple(other for other in row.waiting.get(cap, ()) if other != own_id)
+    before = row.waiting.get(cap, ())
+    if own_id not in before:
+        return
+    queue = tuple(other for other in before if other != own_id)
     waiting = {name: ids for name, ids in row.waiting.items() if name != cap}
     desk.state.windows.put(key, replace(row, waiting={**waiting, cap: queue} if queue else waiting))
     if queue:  # who is next may go sooner than it was told

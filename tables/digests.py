@@ -11,11 +11,12 @@ from tables.table import TableSpec
 
 
 class Gathering(Struct, frozen=True, array_like=True, gc=False):
-    """``due``: its row in schedule."""
+    """``due``: its row in schedule. ``after_erasure``: as of a notification."""
 
     user_id: str
     digest: OpenDigest
     due: bytes
+    after_erasure: str = ""
 
 
 DIGESTS: TableSpec[Gathering] = TableSpec("digests", Gathering)

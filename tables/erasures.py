@@ -1,4 +1,7 @@
-"""erasures: users who were erased and have not begun anew, and when each erasure was done; only hashes remain."""
+"""erasures: users who were erased and have not begun anew, and when each erasure was done; only hashes remain.
+
+And the erasures that are being carried out: what was there before one is told from what came after it.
+"""
 
 from hashlib import blake2b
 
@@ -10,6 +13,12 @@ from tables.table import TableSpec
 
 class Erasure(Struct, frozen=True, array_like=True):
     at_ms: int
+    #: Of one that is being carried out: its command.
+    command: str = ""
+
+
+#: How many are being carried out (in ``at_ms``), so that most requests need not look for theirs.
+RUNNING_KEY = b"\0"
 
 
 ERASURES: TableSpec[Erasure] = TableSpec(ERASURES_TABLE, Erasure)
@@ -17,6 +26,11 @@ ERASURES: TableSpec[Erasure] = TableSpec(ERASURES_TABLE, Erasure)
 
 def erasure_key(user_id: str) -> bytes:
     return blake2b(user_id.encode(), digest_size=16, person=b"tocsin-erasure").digest()
+
+
+def running_key(user_id: str) -> bytes:
+    """While what was there of the user is being forgotten."""
+    return blake2b(user_id.encode(), digest_size=16, person=b"tocsin-forgettin").digest()
 
 
 def certificate_key(erasure_id: str) -> bytes:

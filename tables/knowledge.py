@@ -32,7 +32,7 @@ from schemas.words import Channel
 from tables.applied import APPLIED, Applied, applied_key
 from tables.applied import REMEMBERED_MS as APPLIED_MS
 from tables.cancels import CANCELS, CancelTable
-from tables.erasures import ERASURES, Erasure, certificate_key, erasure_key
+from tables.erasures import ERASURES, RUNNING_KEY, Erasure, certificate_key, erasure_key, running_key
 from tables.preferences import NO_WISHES, PREFERENCES, Wishes, with_consent, with_document, with_patch
 from tables.profiles import (
     NOBODY,
@@ -167,6 +167,39 @@ class Knowledge:
     def profiles_from(self, start: bytes, limit: int) -> list[tuple[bytes, Profile]]:
         """The next profiles in the order of their keys."""
         return self._profiles.scan(start, None, limit)
+
+    # --- an erasure that takes a while ---
+
+    def forgetting(self, user_id: str) -> str:
+        """The command of the erasure that is being carried out; ``""``: none is."""
+        if self._erasures.get(RUNNING_KEY) is None:
+            return ""
+        running = self._erasures.get(running_key(user_id))
+        return running.command if running is not None else ""
+
+    def forgets(self, user_id: str, after: str) -> bool:
+        """Whether what was there ``after`` that erasure (``""``: after none) is being forgotten, though its user may
+        have begun anew."""
+        return self.forgetting(user_id) not in ("", after)
+
+    def begin_forgetting(self, user_id: str, command: str, now: int) -> None:
+        """From here on ``forgets`` says what is to go, until ``end_forgetting``."""
+        if not self.forgetting(user_id):
+            self._count_running(1)
+        self._erasures.put(running_key(user_id), Erasure(now, command))
+
+    def end_forgetting(self, user_id: str) -> None:
+        if self.forgetting(user_id):
+            self._erasures.delete(running_key(user_id))
+            self._count_running(-1)
+
+    def _count_running(self, by: int) -> None:
+        running = self._erasures.get(RUNNING_KEY)
+        count = by + (running.at_ms if running is not None else 0)
+        if count > 0:
+            self._erasures.put(RUNNING_KEY, Erasure(count))
+        else:
+            self._erasures.delete(RUNNING_KEY)
 
     # --- commands ---
 

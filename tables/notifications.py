@@ -105,6 +105,8 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     items: bytes = b""
     #: By ``topic:partition``: the latest offset of those that asked for the same and were told as such.
     told_until: dict[str, int] = {}
+    #: Accepted while what was there before the user's erasure was still being forgotten: that erasure's command.
+    after_erasure: str = ""
 
     @property
     def is_forgotten(self) -> bool:

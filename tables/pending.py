@@ -34,17 +34,23 @@ class PendingTable:
             self.table.delete(key)
 
     def of_user(self, user_id: str) -> list[Pending]:
-        return self._found(b"u", user_id)
+        return [row for _, row in self.table.scan(*self.range_of_user(user_id))]
 
-    def of_notification(self, notification_id: str) -> list[Pending]:
-        return self._found(b"n", notification_id)
+    def range_of_user(self, user_id: str) -> tuple[bytes, bytes]:
+        """The keys of what is open of the user: where they start and end."""
+        return _range(b"u", user_id)
 
-    def of_campaign(self, campaign_id: str) -> list[Pending]:
-        return self._found(b"c", campaign_id)
+    def range_of_notification(self, notification_id: str, user_id: str | None) -> tuple[bytes, bytes]:
+        """``user_id`` None: of all its recipients."""
+        return _range(b"n", notification_id, user_id)
 
-    def _found(self, kind: bytes, name: str) -> list[Pending]:
-        start = kind + name.encode() + b"\0"
-        return [row for _, row in self.table.scan(start, start[:-1] + b"\1")]
+    def range_of_campaign(self, campaign_id: str, user_id: str | None) -> tuple[bytes, bytes]:
+        return _range(b"c", campaign_id, user_id)
+
+
+def _range(kind: bytes, *names: str | None) -> tuple[bytes, bytes]:
+    start = kind + b"".join(name.encode() + b"\0" for name in names if name is not None)
+    return start, start[:-1] + b"\1"
 
 
 def _keys(user_id: str, notification: bytes, notification_id: str, campaign_id: str | None) -> Iterator[bytes]:

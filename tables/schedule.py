@@ -22,6 +22,9 @@ Kind = Literal[
     "look",
     "dispatch",
     "drain",
+    "slice",
+    "item",
+    "parked",
 ]
 
 

@@ -76,6 +76,11 @@ class OpenDigest(Struct, frozen=True, array_like=True, gc=False):
     last_ms: int
     items: tuple[DigestItem, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """How many bytes of data its items hold."""
+        return sum(len(bytes(item.data)) for item in self.items)
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
