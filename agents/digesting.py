@@ -1,6 +1,6 @@
 """Digesting: what was gathered becomes one notification, or goes on singly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -11,7 +11,7 @@ from agents.desk import Desk
 from agents.judging import begin, judge_again
 from agents.slicing import Walk
 from agents.stopping import called_off, end_waits, stop_of
-from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, close, due_of
+from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, carried, close, due_of
 from app.domain.ids import derived_id
 from app.domain.policy import Policy
 from app.domain.preferences import judge_consent, judge_preference, rhythm_in_force
@@ -201,7 +201,8 @@ def _say_once(
     cases = [alive[item.notification_id] for item in outcome.items]
     for case, index in cases:
         case.end_part(index, "aggregated", into=name)
-    one = _notification(desk, row, rule, outcome, [case.facts for case, _ in cases], name, due_ms)
+    items = _items(outcome.items, [case for case, _ in cases])
+    one = _notification(desk, row, rule, outcome, items, [case.facts for case, _ in cases], name, due_ms)
     case = Case.new(desk, notification_key(row.user_id, name), one, cause)
     case.tell("accepted")
     channels = desk.catalog.channels_of_template(rule.template)
@@ -220,6 +221,7 @@ def _notification(
     row: Gathering,
     rule: DigestRule,
     outcome: Aggregate,
+    items: list[Item],
     of: list[Facts],
     name: str,
     due_ms: int,
@@ -256,13 +258,27 @@ def _notification(
         content=b"",
         until_ms=desk.now + max(policy.dedup_keys_ms, RECEIPTS_MS),
         request=msgspec.json.encode(request),
-        items=msgspec.json.encode([_item(item) for item in outcome.items]),
+        items=msgspec.json.encode(items),
         after_erasure=desk.state.known.forgetting(user_id),
     )
 
 
-def _item(item: DigestItem) -> Item:
-    data = msgspec.json.encode(msgspec.msgpack.decode(item.data))
-    return Item(
-        notification_id=item.notification_id, event_type=item.event_type, at=rfc3339(item.at), data=msgspec.Raw(data)
-    )
+def _items(items: Sequence[DigestItem], cases: Sequence[Case]) -> list[Item]:
+    """As templates see them, oldest first; the newest carry their data, as far as there is room."""
+    data: list[bytes] = []
+
+    def sizes() -> Iterator[int]:
+        for case in reversed(cases):  # (no more is decoded than fits)
+            data.append(msgspec.json.encode(case.data()))
+            yield len(data[-1])
+
+    whole = carried(sizes())
+    shown = [msgspec.Raw(each) for each in reversed(data[:whole])]
+    cut = [_shown(item) for item in items[: len(items) - whole]]
+    return [replace(item, truncated=True) for item in cut] + [
+        replace(_shown(item), data=each) for item, each in zip(items[len(items) - whole :], shown, strict=True)
+    ]
+
+
+def _shown(item: DigestItem) -> Item:
+    return Item(notification_id=item.notification_id, event_type=item.event_type, at=rfc3339(item.at))

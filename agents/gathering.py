@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import msgspec
-from msgspec import Raw
 from msgspec.structs import replace
 
 from agents.case import Case
@@ -46,7 +44,6 @@ def gather(case: Case, index: int, verdict: Verdict) -> None:
         campaign_id=facts.campaign_id,
         priority=facts.priority,
         at=facts.created_ms,
-        data=Raw(msgspec.msgpack.encode(case.data())),
     )
     before = row.digest if row is not None else None
     due_ms = _put(case, key, row, join(before, rule, verdict.digest_key, part.channel, item, desk.now), rule)

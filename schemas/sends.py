@@ -18,6 +18,8 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     #: RFC 3339, UTC.
     at: str
     data: Raw = Raw(b"{}")
+    #: Its data didn't fit: ``data`` is ``{}`` for that.
+    truncated: bool = False
 
 
 class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="send", tag_field="kind"):

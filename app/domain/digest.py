@@ -1,6 +1,6 @@
 """Digests: many notifications into one (contract, "Digest")."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from hashlib import blake2b
@@ -15,6 +15,8 @@ from schemas.words import PRIORITIES, Channel, Priority
 
 _HOUR_MS = 60 * MINUTE_MS
 _LONGEST_KEY = 200
+#: The most bytes of data (compact JSON) that the items of one digest carry together.
+CARRIED_BYTES = 256 * 1024
 
 Every = Literal["hour", "day", "week"]
 
@@ -55,15 +57,15 @@ class DigestRule:
 
 
 class DigestItem(Struct, frozen=True, array_like=True, gc=False):
-    """One notification that waits in a digest. Times are Unix ms; ``at`` is when it happened. ``data`` is MessagePack,
-    as the row that it lies in."""
+    """One notification that waits in a digest. Times are Unix ms; ``at`` is when it happened. Its data stays where its
+    request is; rows of before 2026-11-29 have it here as well (``data``, MessagePack)."""
 
     notification_id: str
     event_type: str
     campaign_id: str | None
     priority: Priority
     at: int
-    data: Raw
+    data: Raw = Raw(b"\x80")
 
 
 class OpenDigest(Struct, frozen=True, array_like=True, gc=False):
@@ -153,6 +155,17 @@ def close(row: OpenDigest, rule: DigestRule, alive: Container[str]) -> Aggregate
         event_type=types.pop() if len(types) == 1 else rule.name,
         campaign_id=campaigns.pop() if len(campaigns) == 1 else None,
     )
+
+
+def carried(sizes: Iterable[int]) -> int:
+    """How many items, newest first, carry their data, given its sizes; none does from the first that doesn't fit on."""
+    left, count = CARRIED_BYTES, 0
+    for size in sizes:
+        left -= size
+        if left < 0:
+            break
+        count += 1
+    return count
 
 
 def _next_beat(rhythm: Rhythm, zone: str, after_ms: int) -> int:

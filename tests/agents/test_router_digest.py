@@ -319,3 +319,50 @@ def test_a_first_one_that_quiet_hours_would_keep_is_gathered() -> None:
     router.after(HOUR)
 
     assert [len(send.items or []) for send in router.sends] == [2]
+
+
+def test_items_carry_their_data_newest_first_up_to_256_kib_and_older_ones_are_cut() -> None:
+    router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
+    for n in range(8):
+        said = {"n": n, "text": "ü" * 30_000}  # 60 KB
+        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=said)
+    router.after(10 * MINUTE)
+
+    (send,) = router.sends
+    items = send.items or []
+    assert [item.truncated for item in items] == [True] * 4 + [False] * 4
+    assert [bytes(item.data) for item in items[:4]] == [b"{}"] * 4
+    assert sum(len(bytes(item.data)) for item in items) <= 256 * 1024
+
+
+def test_a_small_item_older_than_one_that_does_not_fit_is_cut_too() -> None:
+    router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
+    router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON), data={"n": 0})
+    for n in range(1, 6):
+        router.request(
+            event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data={"text": "u" * 60_000}
+        )
+    router.after(10 * MINUTE)
+
+    assert [item.truncated for item in router.sends[0].items or []] == [True, True, False, False, False, False]
+
+
+def test_what_was_cut_is_whole_again_where_a_newer_item_was_cancelled() -> None:
+    router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
+    for n in range(6):
+        said = {"n": n, "text": "u" * 60_000}
+        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=said)
+        if n == 5:
+            router.command("notification.cancel", notification_id=router.last()["notification_id"])
+    router.after(10 * MINUTE)
+
+    assert [item.truncated for item in router.sends[0].items or []] == [True, False, False, False, False]
+
+
+def test_an_open_digest_holds_no_data() -> None:
+    router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
+    for n in range(10):
+        router.request(event_type="like.made", channels=["push"], data={"n": n, "text": "u" * 60_000})
+
+    [(_, row)] = router.rows[0].tables["digests"].items()
+    assert len(row) < 10 * 200
