@@ -339,9 +339,8 @@ def test_a_small_item_older_than_one_that_does_not_fit_is_cut_too() -> None:
     router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
     router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON), data={"n": 0})
     for n in range(1, 6):
-        router.request(
-            event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data={"text": "u" * 60_000}
-        )
+        said = {"n": n, "text": "u" * 60_000}
+        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=said)
     router.after(10 * MINUTE)
 
     assert [item.truncated for item in router.sends[0].items or []] == [True, True, False, False, False, False]
