@@ -10,10 +10,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from app.domain.quiet_hours import DAYS, minutes_of
-from app.domain.zones import MINUTE_MS, first_moment, local_time
+from app.domain.zones import first_moment, local_time, next_minute
 from schemas.words import PRIORITIES, Channel, Priority
 
-_HOUR_MS = 60 * MINUTE_MS
 _LONGEST_KEY = 200
 #: The most bytes of data (compact JSON) that the items of one digest carry together.
 CARRIED_BYTES = 256 * 1024
@@ -170,12 +169,9 @@ def carried(sizes: Iterable[int]) -> int:
 
 def _next_beat(rhythm: Rhythm, zone: str, after_ms: int) -> int:
     """The first moment after ``after_ms`` at which the wall clock reads the rhythm's time."""
-    wall = local_time(zone, after_ms)
     if rhythm.every == "hour":
-        beat = wall.replace(minute=rhythm.at, second=0, microsecond=0)
-        if beat <= wall:
-            beat += timedelta(hours=1)
-        return min(first_moment(zone, beat), after_ms + _HOUR_MS)  # an hour that the clock shows twice is two
+        return next_minute(zone, after_ms, rhythm.at)
+    wall = local_time(zone, after_ms)
     midnight = datetime.combine(wall, time())
     ahead = (rhythm.on - wall.weekday()) % 7 if rhythm.every == "week" else 0
     while (due_ms := first_moment(zone, midnight + timedelta(days=ahead, minutes=rhythm.at))) <= after_ms:

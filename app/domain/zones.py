@@ -47,6 +47,41 @@ def first_moment(zone: str, wall: datetime) -> int:
     return (_end_of_gap(rules, wall, after, before) if after < before else before) * 1000
 
 
+def next_minute(zone: str, after_ms: int, minute: int) -> int:
+    """Unix milliseconds of the first moment after ``after_ms`` at which the wall clock reads that minute of an hour.
+
+    In an hour that the clock shows twice it does so twice; a time that it skips is passed when the gap ends.
+    """
+    rules, start = zone_of(zone), after_ms // 1000 + 1
+    offset = _offset(rules, start - 1)
+    found = _next_in_hour(start, offset, minute)
+    if _offset(rules, found) == offset:
+        return found * 1000
+    changes, new = start - 1, found  # bisects changes < moment <= new for the first second with another offset
+    while new - changes > 1:
+        middle = (changes + new) // 2
+        if _offset(rules, middle) == offset:
+            changes = middle
+        else:
+            new = middle
+    after = _offset(rules, new)
+    if _next_in_hour(new, offset, minute) < new + after - offset:
+        return new * 1000  # the gap skips it
+    return _next_in_hour(new, after, minute) * 1000
+
+
+def _next_in_hour(second: int, offset: int, minute: int) -> int:
+    """The first second from there on at which a clock with that offset reads the minute."""
+    return second + (minute * 60 - second - offset) % 3600
+
+
+def _offset(rules: ZoneInfo, second: int) -> int:
+    """How many seconds the wall clock is ahead of UTC."""
+    ahead = datetime.fromtimestamp(second, rules).utcoffset()
+    assert ahead is not None
+    return ahead // _SECOND
+
+
 def _seconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _SECOND
 

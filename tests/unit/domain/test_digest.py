@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.digest import (
@@ -24,6 +24,7 @@ from app.domain.digest import (
     key_of,
     lead,
 )
+from app.domain.zones import zone_of
 from schemas.instants import from_ms, parse_ms
 from schemas.words import Priority
 
@@ -153,7 +154,11 @@ HOURLY, DAILY, WEEKLY = Rhythm("hour", 0), Rhythm("day", 9 * 60), Rhythm("week",
         (WEEKLY, "UTC", "2026-01-08T00:00:00Z", "2026-01-14T09:00:00Z"),
         (HOURLY, "Asia/Kolkata", "2026-01-07T08:00:00Z", "2026-01-07T08:30:00Z"),
         (HOURLY, "UTC", "2026-01-07T08:00:00Z", "2026-01-07T09:00:00Z"),
-        (HOURLY, "Europe/London", "2026-10-25T00:40:00Z", "2026-10-25T01:40:00Z"),  # never more than an hour
+        (HOURLY, "Europe/London", "2026-10-25T00:40:00Z", "2026-10-25T01:00:00Z"),  # 01:00 comes twice
+        (HOURLY, "Europe/London", "2026-10-24T23:40:00Z", "2026-10-25T00:00:00Z"),
+        (HOURLY, "Australia/Lord_Howe", "2026-04-04T14:40:00Z", "2026-04-04T15:30:00Z"),  # 01:30 to 02:00 comes twice
+        (Rhythm("hour", 45), "Australia/Lord_Howe", "2026-04-04T14:50:00Z", "2026-04-04T15:15:00Z"),
+        (Rhythm("hour", 15), "Australia/Lord_Howe", "2026-10-03T15:20:00Z", "2026-10-03T15:30:00Z"),  # 02:15 is skipped
     ],
 )
 def test_a_users_choice_closes_at_the_next_local_time(rhythm: Rhythm, zone: str, opened: str, due: str) -> None:
@@ -208,6 +213,89 @@ def test_the_next_local_time_is_the_first_that_the_wall_clock_reads(
     expected = min(beat for beat in beats if beat > latest)
     assert wall(due) >= expected
     assert wall(due - 1) < expected
+
+
+#: Around clocks that go forward and back: by half an hour, by two hours, by a day, at midnight, at odd offsets.
+CHANGES = [
+    ("Australia/Lord_Howe", "2026-04-04T15:00:00Z"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+    ("Europe/London", "2026-10-25T01:00:00Z"),
+    ("Europe/London", "2026-03-29T01:00:00Z"),
+    ("Antarctica/Troll", "2026-03-29T01:00:00Z"),
+    ("Antarctica/Troll", "2026-10-25T01:00:00Z"),
+    ("America/St_Johns", "2006-10-29T02:31:00Z"),
+    ("America/Havana", "2026-11-01T05:00:00Z"),
+    ("America/Asuncion", "2024-03-24T03:00:00Z"),
+    ("Pacific/Chatham", "2026-04-04T14:00:00Z"),
+    ("Pacific/Apia", "2011-12-30T10:00:00Z"),
+    ("Pacific/Kwajalein", "1993-08-21T12:00:00Z"),
+    ("Asia/Kathmandu", "1985-12-31T18:30:00Z"),
+    ("Asia/Pyongyang", "2018-05-04T15:00:00Z"),
+    ("UTC", "2026-01-01T00:00:00Z"),
+]
+
+
+@settings(max_examples=400)
+@given(
+    change=st.sampled_from(CHANGES),
+    minutes=st.integers(-200, 200),
+    seconds=st.integers(0, 59),
+    minute=st.integers(0, 59),
+)
+def test_an_hourly_digest_closes_whenever_a_clock_that_is_watched_reads_its_minute(
+    change: tuple[str, str], minutes: int, seconds: int, minute: int
+) -> None:
+    zone, at = change
+    rules = zone_of(zone)
+    opened = parse_ms(at) // 1000 + minutes * 60 + seconds
+    due = due_of(gathered([(item("a"), opened * 1000)]), RULE, Rhythm("hour", minute), zone)
+
+    def wall(moment: int) -> datetime:
+        return datetime.fromtimestamp(moment, rules).replace(tzinfo=None)
+
+    watched, before = opened // 60 * 60, wall(opened // 60 * 60)
+    while True:  # minute by minute
+        watched += 60
+        now = wall(watched)
+        passed = now - before > timedelta(minutes=1) and any(
+            (before + timedelta(minutes=n)).minute == minute for n in range(1, (now - before) // timedelta(minutes=1))
+        )
+        if now.minute == minute or passed:
+            break
+        before = now
+    assert due == watched * 1000
+
+
+@settings(max_examples=200)
+@given(
+    change=st.sampled_from(CHANGES),
+    hours=st.integers(-60, 60),
+    at=st.integers(0, 1439),
+    on=st.none() | st.integers(0, 6),
+)
+def test_a_daily_or_weekly_digest_closes_once_for_each_of_its_days_whatever_clocks_do(
+    change: tuple[str, str], hours: int, at: int, on: int | None
+) -> None:
+    zone, moment = change
+    rules = zone_of(zone)
+    opened = parse_ms(moment) // 1000 + hours * 3600
+    rhythm = Rhythm("day", at) if on is None else Rhythm("week", at, on)
+    due = due_of(gathered([(item("a"), opened * 1000)]), RULE, rhythm, zone)
+
+    def wall(second: int) -> datetime:
+        return datetime.fromtimestamp(second, rules).replace(tzinfo=None)
+
+    latest = max(wall(opened - back * 60) for back in range(60 * 27))  # how far the clock has been
+    watched = opened
+    while True:  # minute by minute: the first that reads a time of the rhythm, or has skipped it
+        watched += 60
+        now = wall(watched)
+        days = [latest.date() + timedelta(days=n) for n in range((now.date() - latest.date()).days + 1)]
+        times = [datetime(day.year, day.month, day.day) + timedelta(minutes=at) for day in days]  # noqa: DTZ001
+        if any(latest < time <= now for time in times if on is None or time.weekday() == on):
+            break
+        latest = max(latest, now)
+    assert due == watched * 1000
 
 
 @given(
