@@ -317,24 +317,80 @@ def test_critical_of_a_source_that_may_not_is_lowered_to_high() -> None:
 def test_every_decision_keeps_its_trail(router: Harness) -> None:
     router.request(channels=["email"])
 
-    rules = [entry[0] for entry in router.last()["detail"]["trail"]]
-    assert rules == [
-        "erased",
-        "repeated",
-        "cancelled",
-        "expired",
-        "scheduled",
-        "channels",
-        "dnd",
-        "preference",
-        "consent",
-        "suppression_list",
-        "address",
-        "provider",
-        "digest",
-        "cap",
-        "quiet_hours",
+    assert router.last()["detail"]["trail"] == [
+        ["erased", True],
+        ["repeated", True],
+        ["cancelled", True],
+        ["expired", True, NOON + 48 * HOUR],
+        ["scheduled", True],
+        ["channels", True, "request", "email"],
+        ["dnd", True],
+        ["preference", True, "nothing said"],
+        ["consent", True, "no consent required"],
+        ["suppression_list", True],
+        ["address", True, 1],
+        ["provider", True, "ses"],
+        ["digest", True],
+        ["cap", True, "none"],
+        ["quiet_hours", True, "none"],
     ]
+
+
+TRAILED = """
+defaults:
+  expires_after: 48h
+  quiet_hours: {start: "11:00", end: "15:00", channels: [push]}
+  channels: {email: {verified: true}}
+categories:
+  mail: {channels: [email]}
+  news: {channels: [push, email], consent: [email], digest: social}
+  other: {channels: [in_app]}
+caps:
+  - {name: one, channel: sms, limit: 1, window: 1h}
+digests:
+  social: {window: 10m, template: gathered, channels: [push]}
+event_types:
+  mail.sent: {category: mail, template: note}
+  news.out: {category: news, template: note}
+"""
+_DND = {"preferences": {"dnd": {"enabled": True, "until": rfc3339(NOON + 12 * HOUR)}}}
+_NO_MAIL = {"preferences": {"categories": {"mail": {"email": False}}}}
+_LISTED = {"channel": "email", "address": "ann@example.com", "reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "entry"),
+    [
+        (("user.erase", {}), {}, ["erased", False]),
+        (("notification.cancel", {"campaign_id": "c"}), {"campaign_id": "c"}, ["cancelled", False]),
+        (None, {"expires_at": rfc3339(NOON - 1)}, ["expired", False, NOON - 1]),
+        (None, {"send_at": rfc3339(NOON + HOUR)}, ["scheduled", "wait", NOON + HOUR]),
+        (None, {"channels": []}, ["channels", False, "request"]),
+        (None, {"template_id": "nowhere"}, ["template", False, "nowhere"]),
+        (("preferences.set", _DND), {}, ["dnd", False, NOON + 12 * HOUR]),
+        (("preferences.set", _NO_MAIL), {}, ["preference", False, "categories.mail.email"]),
+        (None, {"event_type": "news.out"}, ["consent", False, "consent required"]),
+        (("suppression.add", _LISTED), {}, ["suppression_list", False]),
+        (("profile.set", {"email": None}), {}, ["address", False, "no_address"]),
+        (("profile.set", {"email_verified": False}), {}, ["address", False, "unverified"]),
+        (None, {"event_type": "news.out", "channels": ["push"]}, ["digest", "wait", "social", NOON + 10 * MINUTE]),
+        (None, {"channels": ["sms"]}, ["cap", False, "one", 1, 1, HOUR, NOON + HOUR]),
+        (None, {"channels": ["push"]}, ["quiet_hours", "wait", "UTC", NOON + 3 * HOUR, 11 * 60, 15 * 60]),
+    ],
+)
+def test_the_rule_that_decided_is_in_the_trail_with_what_it_was_asked_and_answered(
+    command: tuple[str, dict[str, Any]] | None, fields: dict[str, Any], entry: list[Any]
+) -> None:
+    router = Harness(policy=TRAILED)
+    router.known()
+    if command is not None:
+        router.command(command[0], **command[1])
+    if entry[0] == "cap":  # somebody has the place
+        router.request(**{"event_type": "mail.sent", "data": {"n": 0}, **fields})
+    router.request(**{"event_type": "mail.sent", "channels": ["email"], "data": {"n": 1}, **fields})
+
+    assert [each for each in router.last()["detail"]["trail"] if each[0] == entry[0]] == [entry]
+    assert router.last()["status"] not in ("accepted", "queued")
 
 
 def test_no_event_holds_an_address_or_data(router: Harness) -> None:
