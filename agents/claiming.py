@@ -7,12 +7,13 @@ provider has a slot and a token. Until then it waits in the table, in order, and
 
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import Any
 from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
 from agents.calls import FRESH_MS, Call, Purpose
-from agents.composing import compose
+from agents.composing import compose, template_of
 from agents.known import known_of, user_shown
 from agents.turn import Job, Turn
 from app.domain.attempts import Again, Tries, after, candidates, provider_for
@@ -44,8 +45,8 @@ def proceed(turn: Turn, job: Job) -> None:
     """Takes the last look, then claims the next call or has it wait for its turn, holds the send or ends it."""
     known = _known(turn, job)
     match _look(turn, job, known):
-        case Over(status, reason):
-            give_up(turn, job, Over(status, reason))
+        case Over() as over:
+            give_up(turn, job, over)
         case Hold() as held:
             hold(turn, job, held)
         case _:
@@ -58,9 +59,14 @@ def give_up(turn: Turn, job: Job, over: Over) -> None:
     if job.open.tries.doubted or job.state == "in_doubt":
         turn.end(job, "unknown")
     else:
-        turn.end(job, over.status, over.reason)
+        turn.end(job, over.status, over.reason, detail=trail_of(over))
     if over.reason == "shed":
         turn.carrier.shedding.note()
+
+
+def trail_of(seen: Over | Hold) -> dict[str, Any] | None:
+    """What ``why`` shows of a last look that ended or held the send."""
+    return {"trail": seen.trail} if seen.trail else None
 
 
 def hold(turn: Turn, job: Job, held: Hold) -> None:
@@ -69,7 +75,7 @@ def hold(turn: Turn, job: Job, held: Hold) -> None:
     user = job.send.user_id
     turn.state.schedule.at(due, Due("judge", user, user.encode()))
     if job.state != "held" or job.open.until != held.until:
-        turn.tell(job, "held", "quiet_hours", detail={"until": rfc3339(held.until)})
+        turn.tell(job, "held", "quiet_hours", detail={"until": rfc3339(held.until), **(trail_of(held) or {})})
     turn.rest(job, "held", replace(job.open, until=held.until), None)
 
 
@@ -138,7 +144,7 @@ def _begin(turn: Turn, job: Job, reach: Reach) -> None:
         if (until := _rests_until(turn, job, reach)) is not None:
             _wait_for_address(turn, job, tries, until)
             return
-        if isinstance(message := compose_for(turn, job.send, reach), RenderError):
+        if isinstance(message := compose_for(turn, job, reach), RenderError):
             give_up(turn, job, Over("failed", "bad_template"))
             return
         claim = (job.key, job.open.call + 1)
@@ -161,7 +167,10 @@ def _begin(turn: Turn, job: Job, reach: Reach) -> None:
 
 def _claim(turn: Turn, job: Job, tries: Tries, reach: Reach, message: Message) -> None:
     assert tries.provider is not None
-    claimed = Job(job.key, job.send, "calling", _claimed(turn, job, tries))
+    template = template_of(job.send, turn.catalog, job.open.rendered)
+    version = job.send.template_version if template is None else template.version
+    send = job.send if version == job.send.template_version else replace(job.send, template_version=version)
+    claimed = Job(job.key, send, "calling", _claimed(turn, job, tries, None if template is None else version))
     timeout_ms = turn.carrier.timeouts_ms[tries.provider]
     if flights_of(turn, job.line, besides=job.key):
         turn.carrier.silences.watch(reach.value)  # an earlier call takes long
@@ -301,7 +310,7 @@ def _may_be_shed(job: Job) -> bool:
     return job.send.priority == "low" and not tries.used and not tries.doubted
 
 
-def _claimed(turn: Turn, job: Job, tries: Tries) -> OpenSend:
+def _claimed(turn: Turn, job: Job, tries: Tries, rendered: int | None) -> OpenSend:
     return replace(
         job.open,
         tries=tries,
@@ -309,12 +318,16 @@ def _claimed(turn: Turn, job: Job, tries: Tries) -> OpenSend:
         begun=True,
         first_called_at=job.open.first_called_at or turn.now,
         until=None,
+        rendered=rendered,
     )
 
 
-def compose_for(turn: Turn, send: Send, reach: Reach) -> Message | RenderError:
+def compose_for(turn: Turn, job: Job, reach: Reach) -> Message | RenderError:
+    """All attempts render the version that was in force at the first call."""
+    send = job.send
     user = user_shown(turn.state.knowledge, send.user_id)
-    return compose(send, turn.catalog, user, reach.locale, _mail_headers(turn, send))
+    template = template_of(send, turn.catalog, job.open.rendered)
+    return compose(send, template, turn.catalog, user, reach.locale, _mail_headers(turn, send))
 
 
 def _mail_headers(turn: Turn, send: Send) -> Mapping[str, str]:

@@ -8,14 +8,30 @@ import msgspec
 from app.domain.catalog import Catalog
 from app.domain.rendering import RenderError, compile_template, render, render_content, variables_of
 from app.ports import Message
+from schemas.config import TemplateVersion
 from schemas.sends import Send
 
 
+def template_of(send: Send, catalog: Catalog, rendered: int | None = None) -> TemplateVersion | None:
+    """The template to render: version ``rendered``, where a call has rendered one, else the one in force."""
+    if send.template_id is None or send.content is not None:
+        return None
+    if rendered is not None:
+        return catalog.template_at(send.template_id, rendered)
+    return catalog.template(send.template_id)
+
+
 def compose(
-    send: Send, catalog: Catalog, user: Mapping[str, Any], locale: str | None, headers: Mapping[str, str] | None = None
+    send: Send,
+    template: TemplateVersion | None,
+    catalog: Catalog,
+    user: Mapping[str, Any],
+    locale: str | None,
+    headers: Mapping[str, str] | None = None,
 ) -> Message | RenderError:
-    """``locale``: the user's (or their device's), where the request named none. ``headers``: of mail."""
-    parts = _parts(send, catalog, user, send.locale or locale)
+    """``template``: see ``template_of``. ``locale``: the user's (or their device's), where the request named none.
+    ``headers``: of mail."""
+    parts = _parts(send, template, catalog, user, send.locale or locale)
     if isinstance(parts, RenderError):
         return parts
     return Message(
@@ -30,12 +46,15 @@ def compose(
     )
 
 
-def _parts(send: Send, catalog: Catalog, user: Mapping[str, Any], locale: str | None) -> dict[str, str] | RenderError:
+def _parts(
+    send: Send, template: TemplateVersion | None, catalog: Catalog, user: Mapping[str, Any], locale: str | None
+) -> dict[str, str] | RenderError:
     if send.content is not None:
         return render_content(send.content, send.channel)
-    found = catalog.template(send.template_id) if send.template_id is not None else None
-    if found is None:
-        return RenderError("template_id", "there is no such template")
+    if template is None:
+        return RenderError("template_id", "there is no such template, or its version isn't kept")
     items = [msgspec.json.decode(msgspec.json.encode(item)) for item in send.items] if send.items else None
     variables = variables_of(msgspec.json.decode(send.data), user, items, len(items) if items else None)
-    return render(compile_template(found), send.channel, locale, variables, send.variant, catalog.bounds.link_schemes)
+    return render(
+        compile_template(template), send.channel, locale, variables, send.variant, catalog.bounds.link_schemes
+    )

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from agents.broadcasting import broadcast_in
-from agents.composing import compose
+from agents.composing import compose, template_of
 from agents.in_app_marks import InboxState, take_command
 from agents.in_app_page import page_of
 from agents.intakes import CHANNEL_OUTPUTS, channel_intakes, position_of
@@ -91,10 +91,13 @@ class InAppMachine:
     def _take(self, send: Send, state: InboxState, out: Out, now: int, cause: str) -> None:
         seen = look(send, known_of(state.knowledge, send, self.catalog.policy), self.catalog.policy, now, None)
         if isinstance(seen, Over):
-            _end(send, seen.status, seen.reason, state, out, now, cause)
+            _end(send, seen.status, seen.reason, state, out, now, cause, {"trail": seen.trail})
             return
         user = user_shown(state.knowledge, send.user_id)
-        message = compose(send, self.catalog, user, user.get("locale"))
+        template = template_of(send, self.catalog)
+        if template is not None:
+            send = replace(send, template_version=template.version)
+        message = compose(send, template, self.catalog, user, user.get("locale"))
         if isinstance(message, RenderError):
             _end(send, "failed", "bad_template", state, out, now, cause)
             return

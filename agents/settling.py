@@ -7,16 +7,18 @@ from msgspec.structs import replace
 from agents.calls import Call, Result
 from agents.claiming import call_of, compose_for, give_up, proceed, providers_for, try_again
 from agents.known import known_of
-from agents.turn import Job, Turn
+from agents.turn import Job, Turn, job_of
 from app.domain.addresses import address_hash
-from app.domain.attempts import Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
+from app.domain.attempts import SHARED_EVIDENCE, Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
 from app.domain.last_look import Over, Reach
 from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.ports import Message
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt
 from schemas.results import CalledAddress, SendResult
+from schemas.words import Provider
 from tables.attempts import Timer
+from tables.pauses import MOST_DOUBTS
 
 #: The answer to a question that nobody answered comes no later than this after its time limit.
 _GRACE_MS = 5_000
@@ -46,6 +48,7 @@ def settle_send(turn: Turn, job: Job, result: Result) -> None:
 def _settle_late(turn: Turn, job: Job, result: Result) -> None:
     """An answer that came when the send had moved on: only that it was accepted still matters."""
     if result.outcome is not None and result.outcome.kind == "ok":
+        _own(turn, result.call.provider, result.outcome.provider_message_id)
         turn.end(job, "sent", provider_message_id=result.outcome.provider_message_id)
 
 
@@ -67,7 +70,14 @@ def _take(turn: Turn, job: Job, call: Call, outcome: Outcome) -> None:
             turn.end(job, status, reason, detail=_error(outcome.code), address=_address_to_retire(call, outcome))
 
 
+def _own(turn: Turn, provider: Provider | None, provider_message_id: str | None) -> None:
+    """Where a provider is asked by text, it is remembered whose each message is."""
+    if provider in SHARED_EVIDENCE and provider_message_id:
+        turn.state.attempts.own_message(provider, provider_message_id, turn.now)
+
+
 def _accepted(turn: Turn, job: Job, provider_message_id: str | None) -> None:
+    _own(turn, job.open.tries.provider, provider_message_id)
     latency_ms = turn.now - job.send.accepted_at
     turn.end(job, "sent", provider_message_id=provider_message_id, detail={"latency_ms": latency_ms})
 
@@ -113,7 +123,7 @@ def ask(turn: Turn, job: Job) -> None:
     asking = replaced(job, open=replace(job.open, asked=job.open.asked + 1))
     reach, provider = known.reach, job.open.tries.provider
     timeout_ms = turn.carrier.timeouts_ms.get(provider) if provider is not None else None
-    message = compose_for(turn, job.send, reach) if reach is not None else None
+    message = compose_for(turn, job, reach) if reach is not None else None
     if reach is None or timeout_ms is None or not isinstance(message, Message):
         found_nothing(turn, asking, answered=False)
         return
@@ -125,10 +135,44 @@ def settle_question(turn: Turn, job: Job, result: Result) -> None:
     """Takes what asking found."""
     if job.state != "in_doubt" or result.call.number != job.open.call:
         return
-    if result.outcome is not None and result.outcome.kind == "ok":
-        _accepted(turn, job, result.outcome.provider_message_id)
+    outcome = result.outcome
+    found = _found(turn, job, result.call, outcome) if outcome is not None and outcome.kind == "ok" else None
+    if found is not None:
+        _accepted(turn, job, found or None)
     else:
-        found_nothing(turn, job, answered=result.outcome is None)
+        found_nothing(turn, job, answered=outcome is None or outcome.kind == "ok")
+
+
+def _found(turn: Turn, job: Job, call: Call, outcome: Outcome) -> str | None:
+    """The message that is certainly this send's ("": one without an id). What could be another's is no evidence: it is
+    known to be, or another of the same text is in doubt or under way, and there isn't one for each."""
+    if not outcome.found:
+        return outcome.provider_message_id or ""
+    unknown = [name for name in outcome.found if not turn.state.attempts.is_owned(call.provider, name)]
+    if len(unknown) > _rivals(turn, job, call):
+        return unknown[0]
+    if turn.now >= job.open.settle_until:  # it is given up, and they may be its own: they prove no other's, either
+        for name in unknown:
+            turn.state.attempts.own_message(call.provider, name, turn.now)
+    return None
+
+
+def _rivals(turn: Turn, job: Job, call: Call) -> int:
+    """How many other sends of the user say the same, and may have arrived."""
+    keys = {*turn.state.pauses.in_doubt(job.send.user_id), *turn.state.flights.get(job.line, {})} - {job.key}
+    if len(keys) >= MOST_DOUBTS - 1:
+        return len(keys)
+    return sum(_says_the_same(turn, key, call) for key in keys)
+
+
+def _says_the_same(turn: Turn, key: bytes, call: Call) -> bool:
+    other = job_of(turn, key)
+    if other is None or not other.in_call:
+        return False
+    reach = known_of(turn.state.knowledge, other.send, turn.catalog.policy).reach
+    message = compose_for(turn, other, reach) if reach is not None else None
+    # (what can't be composed any more may have said anything)
+    return not isinstance(message, Message) or (message.body or "").strip() == (call.message.body or "").strip()
 
 
 def found_nothing(turn: Turn, job: Job, *, answered: bool) -> None:

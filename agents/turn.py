@@ -20,7 +20,7 @@ from tables.attempts import ATTEMPTS, Attempts, OpenSend, SendState, Timer
 from tables.attempts import SendRow as Row
 from tables.backlog import BACKLOG, Backlog
 from tables.knowledge import Knowledge
-from tables.pauses import PAUSES, Pause, Pauses, line_key, line_of, pause_key, slot_key
+from tables.pauses import PAUSES, Pause, Pauses, doubt_key, line_key, line_of, pause_key, slot_key
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tables.table import Table
 
@@ -128,9 +128,11 @@ class Job:
         return slot_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def pause_in(self, state: SendState | None) -> bytes | None:
-        """Where it lies among the sends of its user that wait, in that state."""
+        """Where it lies among the sends of its user that wait or are in doubt, in that state."""
         if state == "queued":
             return self.place
+        if state == "in_doubt":
+            return doubt_key(self.send.user_id, self.key)
         if state not in _WAITING:
             return None
         return pause_key(self.send.user_id, self.send.accepted_at, self.open.offset, self.key)
@@ -163,6 +165,8 @@ class Turn:
         left, place = job.pause_in(job.state), job.pause_in(state)
         if left is not None and left != place:
             self.state.pauses.delete(left)
+        if state != "in_doubt":
+            self._forget_doubt(job)
         if place is not None:
             wait = Pause(open_send.begun, job.send.notification_id, job.send.collapse_key)
             self.state.pauses.put(place, wait)
@@ -188,6 +192,7 @@ class Turn:
         left = job.pause_in(job.state)
         if left is not None:
             self.state.pauses.delete(left)
+        self._forget_doubt(job)
         self._leave(job)
         self.state.attempts.end(job.key, status, self.now)
         self.tell(job, status, reason, provider_message_id=provider_message_id, detail=detail)
@@ -232,6 +237,10 @@ class Turn:
             self.state.schedule.delete(due_key(timer.due_ms, timer.kind, job.key))
             self._waits(job.open, timer, -1)
 
+    def _forget_doubt(self, job: Job) -> None:
+        if job.open.doubted_at:
+            self.state.pauses.delete(doubt_key(job.send.user_id, job.key))
+
     def _leave(self, job: Job) -> None:
         """The send's place in its line, or its call, is over: the next may have its turn."""
         if job.state == "queued":
@@ -263,4 +272,6 @@ def job_in(key: bytes, row: Row | None) -> Job | None:
         return None
     send = read_send(row.open.send)
     assert isinstance(send, Send)
+    if row.open.rendered is not None:  # the events of its calls name the version that they rendered
+        send = replace(send, template_version=row.open.rendered)
     return Job(key, send, row.state, row.open)

@@ -1,5 +1,6 @@
 """attempts: how far each send that a channel's role was handed has come, so that none is made twice."""
 
+from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
@@ -54,6 +55,8 @@ class OpenSend(Struct, frozen=True, array_like=True, gc=False):
     withdrawn: Withdraw | None = None
     #: Where its record lies in its topic: the router wrote them in the order of acceptance.
     offset: int = 0
+    #: The template's version that the first call rendered; None: there was none, or no template.
+    rendered: int | None = None
 
 
 class SendRow(Struct, frozen=True, array_like=True, gc=False):
@@ -81,7 +84,22 @@ def send_key(send_id: str) -> bytes:
     return key
 
 
+#: So long it is remembered whose a provider's message is: longer than a send stays in doubt.
+_MESSAGE_KEPT_MS = 24 * 3600 * 1000
+
+
+def _message_key(provider: str, message_id: str) -> bytes:
+    return blake2b(f"{provider}\0{message_id}".encode(), digest_size=16, person=b"message").digest()
+
+
 class Attempts(Table[SendRow]):
+    def own_message(self, provider: str, message_id: str, now: int) -> None:
+        """A provider's message is known to be a send's: it is no evidence of another."""
+        self.put(_message_key(provider, message_id), SendRow(state="sent", expires=now + _MESSAGE_KEPT_MS))
+
+    def is_owned(self, provider: str, message_id: str) -> bool:
+        return self.get(_message_key(provider, message_id)) is not None
+
     def end(self, key: bytes, status: Status, now: int) -> None:
         """Keeps only what recognises the same record again."""
         self.put(key, SendRow(state=status, expires=now + KEPT_MS))

@@ -2,7 +2,8 @@
 
 Each user's in the order of acceptance: first those that are held or wait for a retry, then each line of those that wait
 for an earlier call of the same user (on push: device). The head of a line that waits for a slot of its provider has a
-second row, among all that wait for that provider.
+second row, among all that wait for that provider. Those in doubt have a row of their own, too: they may be each
+other's evidence.
 """
 
 from msgspec import Struct
@@ -22,8 +23,14 @@ PAUSES: TableSpec[Pause] = TableSpec("pauses", Pause)
 
 #: Begins the rows by provider: user ids hold no control characters.
 _BY_PROVIDER = b"\1"
+#: Begins the rows of those in doubt, which wait for no call.
+_DOUBTS = b"\2"
 #: Follows a user's prefix in the rows of a line; in the others a time of acceptance does, whose first byte is 0.
 _IN_LINE = b"\1"
+
+
+#: Of a user's sends in doubt no more are looked at.
+MOST_DOUBTS = 100
 
 
 def _prefix(user_id: str) -> bytes:
@@ -59,6 +66,10 @@ def _place(accepted_at: int, offset: int, send_key: bytes) -> bytes:
     return accepted_at.to_bytes(8, "big") + offset.to_bytes(8, "big") + send_key
 
 
+def doubt_key(user_id: str, send_key: bytes) -> bytes:
+    return _DOUBTS + _prefix(user_id) + send_key
+
+
 def send_key_of(key: bytes) -> bytes:
     """The key in ``attempts`` of what waits there."""
     return key[-16:]
@@ -75,6 +86,11 @@ class Pauses(Table[Pause]):
         start = _prefix(user_id)
         begin = after + b"\0" if after else start
         return [key for key, _ in self.scan(begin, start[:-1] + b"\1", limit)]
+
+    def in_doubt(self, user_id: str) -> list[bytes]:
+        """Keys of ``attempts`` of the user's sends in doubt."""
+        start = _DOUBTS + _prefix(user_id)
+        return [send_key_of(key) for key, _ in self.scan(start, start[:-1] + b"\1", MOST_DOUBTS)]
 
     def first_in(self, line: bytes) -> bytes | None:
         """The key of the line's head."""

@@ -18,6 +18,9 @@ _PLATFORM: dict[Provider, Platform] = {"apns": "ios", "fcm": "android", "webpush
 #: Where a lost answer can be asked after, or is told by itself later; the others know nothing of a send.
 _EVIDENCE: frozenset[Provider] = frozenset(("ses", "sendgrid", "twilio", "vonage"))
 
+#: Who can be asked for a text only: what is found may be another send's.
+SHARED_EVIDENCE: frozenset[Provider] = frozenset(("twilio",))
+
 #: Who has nothing by which the user or we could tell a second message from the first.
 _NEVER_RESENT: frozenset[Provider] = frozenset(("sns",))
 

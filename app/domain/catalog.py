@@ -18,12 +18,21 @@ class Catalog:
     #: The versions in force, by id.
     templates: Mapping[str, TemplateVersion]
     bounds: Bounds = DEFAULT_BOUNDS
+    #: All that are known, by id and version: a send keeps the one that its first call rendered.
+    versions: Mapping[str, Mapping[int, TemplateVersion]] = field(default_factory=dict, compare=False, repr=False)
     _channels: dict[str, frozenset[Channel]] = field(default_factory=dict, compare=False, repr=False)
 
     def template(self, template_id: str) -> TemplateVersion | None:
         """None for an unknown or deleted one."""
         found = self.templates.get(template_id)
         return None if found is None or found.deleted else found
+
+    def template_at(self, template_id: str, version: int) -> TemplateVersion | None:
+        """That version, whatever is in force now; None where it isn't kept."""
+        newest = self.templates.get(template_id)
+        if newest is not None and newest.version == version:
+            return newest
+        return self.versions.get(template_id, {}).get(version)
 
     def channels_of_template(self, template_id: str) -> frozenset[Channel]:
         """The channels that the template has, in any variant; none for an unknown one."""

@@ -43,6 +43,8 @@ class Outcome:
     #: For ``config``: ``lane`` where nothing can be sent until it is put right; ``address`` where it concerns this
     #: destination only (a country that the account may not send to).
     scope: Literal["lane", "address"] = "lane"
+    #: Of evidence that doesn't name the send: every message that it could be.
+    found: tuple[str, ...] = ()
 
 
 def bounded(outcome: Outcome) -> Outcome:

@@ -127,6 +127,7 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("cap", True): _room,
     ("cap", False): _cap,
     ("cap", "wait"): _cap,
+    ("shed", False): lambda ms: f"it lay in the queue for {lasting(ms)}, and its priority gives way",
     ("quiet_hours", True): lambda why="day", zone="": _QUIET[why] + (f" in {zone}" if zone else ""),
     ("quiet_hours", "wait"): _quiet,
 }

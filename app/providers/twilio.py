@@ -20,7 +20,7 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from app.config.providers import Twilio as Settings
-from app.domain.outcome import Outcome, OutcomeKind
+from app.domain.outcome import MAX_MESSAGE_ID, Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers.wire import (
     CONNECT_S,
@@ -159,18 +159,22 @@ class Twilio:
         return Outcome("ok", provider_message_id=created.sid)
 
     async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
-        """Looks for the message in Twilio's list: ``ok`` found, None not there (yet), ``in_doubt`` couldn't ask."""
+        """Looks for the message in Twilio's list: ``ok`` found, None not there (yet), ``in_doubt`` couldn't ask.
+
+        The list doesn't say whose a message is: those of the same text may be other sends'.
+        """
+        found: list[str] = []
         since = datetime.fromtimestamp((handle.first_called_at_ms or 0) / 1000, UTC) - timedelta(seconds=CLOCK_SKEW_S)
         try:
             async with asyncio.timeout(timeout_s), aclosing(self._listed(to)) as listed:
                 async for one in listed:
                     if one.date_created < since:
-                        return None  # newest first: older ones can't be it
-                    if (one.body or "").strip() == (message.body or "").strip():
-                        return Outcome("ok", provider_message_id=one.sid)
+                        break  # newest first: older ones can't be it
+                    if isinstance(one.sid, str) and str(one.body or "").strip() == (message.body or "").strip():
+                        found.append(one.sid[:MAX_MESSAGE_ID])
         except Exception as error:
             return lost("connection_lost", outcome_of(error, time.time()).code)
-        return None
+        return Outcome("ok", provider_message_id=found[0], found=tuple(found)) if found else None
 
     async def _listed(self, to: Address) -> AsyncGenerator[Any, None]:
         """Messages to the number, newest first. Without DateSent: that filter hides those still queued."""

@@ -103,7 +103,10 @@ class ConfigFollower:
     async def _settle(self) -> None:
         policy, version = await self._policy_in_force()
         newest = {name: versions[max(versions)] for name, versions in self._templates.items()}
-        catalog = Catalog(policy, version, {**self._default.templates, **newest}, self._default.bounds)
+        known = {name: {template.version: template} for name, template in self._default.templates.items()}
+        versions = known | {name: {**known.get(name, {}), **its} for name, its in self._templates.items()}
+        templates = {**self._default.templates, **newest}
+        catalog = Catalog(policy, version, templates, self._default.bounds, versions)
         if catalog != self._catalog:
             self._catalog = catalog
             if self._started and self._on_change is not None:

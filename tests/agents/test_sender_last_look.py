@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from app.api.explain import explain
 from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import HOUR, NOON, a_send
 
@@ -96,3 +97,75 @@ def test_what_nobody_may_opt_out_of_ignores_the_preference():
     stage.take(a_send(priority="critical", event_type="login.otp", category="security"))
 
     assert stage.story() == [("sending", None)]
+
+
+OPEN_RULES = [
+    ["erased", True],
+    ["cancelled", True],
+    ["expired", True, a_send().expires_at],
+    ["preference", True, "nothing said"],
+    ["consent", True, "no consent required"],
+    ["dnd", True],
+    ["suppression_list", True],
+    ["address", True, 1],
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "asked", "stopped_by"),
+    [
+        (("user.erase", {}), 0, ["erased", False]),
+        (("notification.cancel", {"campaign_id": "c1", "source": "shop"}), 1, ["cancelled", False]),
+        (("preferences.set", {"preferences": {"channels": {"sms": False}}}), 3, ["preference", False, "channels.sms"]),
+        (
+            ("consent.set", {"channel": "sms", "category": "orders", "granted": False}),
+            4,
+            ["consent", False, "consent withdrawn"],
+        ),
+        (("preferences.set", {"preferences": {"dnd": {"enabled": True}}}), 5, ["dnd", False, None]),
+        (("suppression.add", {"channel": "sms", "address": PHONE}), 6, ["suppression_list", False]),
+        (("profile.set", {"phone": None}), 7, ["address", False, "no_address"]),
+        (("profile.set", {"phone_verified": False}), 7, ["address", False, "unverified"]),
+    ],
+    ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
+)
+def test_what_a_last_look_ended_keeps_its_trail(command, asked, stopped_by):
+    kind, fields = command
+    stage = sms()
+    stage.command(kind, **fields)
+    stage.take(a_send())
+
+    assert stage.events[-1].detail["trail"] == [*OPEN_RULES[:asked], stopped_by]
+
+
+def test_what_expired_says_until_when_it_was_good():
+    stage = sms()
+    stage.take(a_send(expires_at=NOON))
+
+    assert stage.events[-1].detail["trail"] == [*OPEN_RULES[:2], ["expired", False, NOON]]
+
+
+def test_what_a_last_look_held_keeps_its_trail():
+    stage = sms()
+    stage.now = NOON + 11 * HOUR
+    stage.take(a_send())
+
+    held = ["quiet_hours", "wait", "Europe/London", NOON + 20 * HOUR, 22 * 60, 8 * 60]
+    assert stage.events[-1].detail["trail"] == [*OPEN_RULES, held]
+
+
+def test_what_was_shed_by_its_age_keeps_its_trail():
+    stage = sms()
+    stage.take(a_send(priority="low"), recorded=NOON - 6 * HOUR)
+
+    assert stage.events[-1].detail["trail"] == [*OPEN_RULES, ["shed", False, 6 * HOUR]]
+
+
+def test_why_shows_the_last_looks_rules():
+    stage = sms()
+    stage.command("preferences.set", preferences={"channels": {"sms": False}})
+    stage.take(a_send())
+    explanation = explain([msgspec.to_builtins(event) for event in stage.events])
+
+    assert [entry["rule"] for entry in explanation.channels["sms"].trail][-1] == "preference"
+    assert explanation.summary == "Not sent by sms: the user switched it off (channels.sms)."

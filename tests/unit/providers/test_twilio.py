@@ -171,11 +171,21 @@ async def ask(twilio: Twilio, called_at: datetime, body: str = "hi") -> Outcome 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
+async def test_every_listed_message_with_our_text_is_named(twilio: Twilio, http: HttpServer) -> None:
+    now = datetime.now(UTC)
+    listed = [a_listed(at=now, sid=f"SM{n}", body="hi" if n % 2 else "ho") for n in range(1, 6)]
+    http.script = lambda _: told(200, {"messages": listed, "next_page_uri": None})
+    outcome = await twilio.ask(a_message(body="hi"), a_phone(), a_handle(), 5.0)
+
+    assert outcome is not None
+    assert outcome.found == ("SM1", "SM3", "SM5")
+
+
 async def test_a_listed_message_with_our_text_is_found(twilio: Twilio, http: HttpServer) -> None:
     listed = [a_listed("other", at=NOW, sid="SM8"), a_listed("hi ", at=NOW)]
     http.script = lambda _: told(200, {"messages": listed})
 
-    assert await ask(twilio, NOW) == Outcome("ok", provider_message_id="SM7")
+    assert await ask(twilio, NOW) == Outcome("ok", provider_message_id="SM7", found=("SM7",))
     assert "DateSent" not in http.received[0].target
     assert "To=%2B14155550123" in http.received[0].target
 

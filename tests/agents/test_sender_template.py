@@ -1,0 +1,83 @@
+"""The template's version in force at the first call is rendered in all attempts, and the events name it."""
+
+from dataclasses import replace as replaced
+
+from msgspec.structs import replace
+
+from app.domain.catalog import Catalog
+from tests.agents.senders import sms
+from tests.agents.stage import TEMPLATE, Stage, a_send
+
+
+def version(number: int, *, deleted: bool = False):
+    body = {"en": {"body": f"version {number}"}}
+    template = replace(TEMPLATE.template, channels={**TEMPLATE.template.channels, "sms": body})
+    return replace(TEMPLATE, version=number, template=template, deleted=deleted)
+
+
+def put_in_force(stage: Stage, number: int, *, deleted: bool = False, kept: bool = True) -> None:
+    known: Catalog = stage.machine.catalog
+    old = known.templates["greeting"]
+    before = {**known.versions.get("greeting", {}), old.version: old} if kept else {}
+    new = version(number, deleted=deleted)
+    stage.machine.catalog = replaced(known, templates={"greeting": new}, versions={"greeting": before})
+
+
+def versions_of(stage: Stage) -> list[tuple[str, int | None]]:
+    return [(event.status, event.template_version) for event in stage.events]
+
+
+def test_a_version_that_came_before_the_first_call_is_rendered_and_named():
+    stage = sms()
+    put_in_force(stage, 8)
+    stage.take(a_send())
+    assert stage.calls[0].message.body == "version 8"
+    stage.answer("ok")
+
+    assert versions_of(stage) == [("sending", 8), ("sent", 8)]
+
+
+def test_all_attempts_render_the_version_of_the_first_call():
+    stage = sms()
+    put_in_force(stage, 8)
+    stage.take(a_send())
+    stage.answer("retry")
+    put_in_force(stage, 9)
+    stage.wait_for_call()
+    assert stage.calls[0].message.body == "version 8"
+    stage.crash()
+    stage.wait_for_call()  # the question after the doubt
+    assert stage.calls[0].message.body == "version 8"
+    stage.answer("ok")
+
+    assert {number for _, number in versions_of(stage)} == {8}
+
+
+def test_a_template_that_was_deleted_since_is_rendered_all_the_same():
+    stage = sms()
+    stage.take(a_send())
+    stage.answer("retry")
+    put_in_force(stage, 8, deleted=True)
+    stage.wait_for_call()
+
+    assert stage.calls[0].message.body == "Hello Ada"
+
+
+def test_a_version_that_is_gone_ends_the_send():
+    stage = sms()
+    stage.take(a_send())
+    stage.answer("retry")
+    put_in_force(stage, 9, kept=False)
+    stage.wait_for_call()
+
+    assert stage.story()[-1] == ("failed", "bad_template")
+    assert versions_of(stage)[-1] == ("failed", 7)
+
+
+def test_before_the_first_call_events_name_the_version_that_was_queued():
+    stage = sms()
+    put_in_force(stage, 8)
+    stage.command("preferences.set", preferences={"dnd": {"enabled": True}})
+    stage.take(a_send())
+
+    assert versions_of(stage) == [("suppressed", 7)]
