@@ -11,7 +11,8 @@ from typing import Any
 
 import aiohttp
 
-LIMIT_S = 30
+#: On a machine with much else to do.
+LIMIT_S = 180
 
 
 @dataclass

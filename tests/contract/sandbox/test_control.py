@@ -66,10 +66,11 @@ async def test_counts_tell_calls_refusals_and_acceptances(sandbox: RunningSandbo
         await client.send_notification(push(new_id()))
     _, after = await sandbox.request("GET", "/stats")
 
-    was, now = before["providers"]["apns"], after["providers"]["apns"]
+    nothing = {"calls": 0, "accepted": 0, "refused": {}}
+    was, now = before["providers"].get("apns", nothing), after["providers"]["apns"]
     assert (now["calls"] - was["calls"], now["accepted"] - was["accepted"]) == (2, 1)
-    assert now["refused"]["IdleTimeout"] == 1
-    assert after["duplicates"] == {"count": 0, "send_ids": []}
+    assert now["refused"]["IdleTimeout"] - was["refused"].get("IdleTimeout", 0) == 1
+    assert after["duplicates"] == before["duplicates"]
 
 
 async def test_the_page_and_the_health_answer(sandbox: RunningSandbox) -> None:
