@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -16,8 +16,10 @@ from typing import Any
 import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.record.util import calc_crc32c
 
 from app.dev.state import State
+from app.domain.partition import partition_of
 from faults.policy import EVENT_TYPES
 from faults.record import Record, unix_ms
 
@@ -29,6 +31,8 @@ _RETRY_S = 0.3
 #: What goes on for as long as things are being broken, after what was planned.
 _AFTERWARDS = 0.25
 _HOT_SHARE, _HOT_TRAFFIC = 0.01, 0.2
+#: Where in a batch the bytes begin that its checksum covers.
+_CHECKED_FROM = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,11 @@ class Shape:
 class Load:
     """Needs a running system. ``run`` begins every user's id, so that runs don't share any."""
 
-    def __init__(self, state: State, record: Record, run: str, shape: Shape, random: Random) -> None:
+    def __init__(
+        self, state: State, record: Record, run: str, shape: Shape, random: Random, partitions: int = 8
+    ) -> None:
         self._state = state
+        self._partitions = partitions
         self._record = record
         self._run = run
         self._shape = shape
@@ -74,6 +81,20 @@ class Load:
     @property
     def users(self) -> list[str]:
         return self._users
+
+    def neighbour_of(self, user: str) -> str:
+        """Another user whose records lie in the same partition."""
+        return self._random.choice([other for other in self._at(self._partition(user)) if other != user] or [user])
+
+    def elsewhere(self, user: str) -> str:
+        """A user whose records lie in another partition."""
+        return next(other for other in self._users if self._partition(other) != self._partition(user))
+
+    def _at(self, partition: int) -> list[str]:
+        return [user for user in self._users if self._partition(user) == partition]
+
+    def _partition(self, user: str) -> int:
+        return partition_of(user.encode(), self._partitions)
 
     def end(self) -> None:
         """It may end as soon as it has asked for what was planned; until then it goes on for as long."""
@@ -174,6 +195,33 @@ class Load:
         where = {"topic": topic, "partition": at.partition, "offset": at.offset}
         self._took("kafka", user, source, key, str(uuid.uuid5(_KEYED, f"{source}\n{key}")), request, where)
 
+    async def ask(self, user: str, *, data_text: str | None = None, **fields: Any) -> str:
+        """One request of an experiment's own, by Kafka; returns the notification's id once it is acknowledged.
+
+        ``data_text``: the data as JSON text. ``headers``, ``raw_header``, ``timestamp_ms``: see ``produce_raw``; other
+        fields are the request's.
+        """
+        how = {name: fields.pop(name) for name in ("headers", "raw_header", "timestamp_ms") if name in fields}
+        body: dict[str, Any] = {"user_id": user, "event_type": "order.shipped", "channels": ["in_app"], **fields}
+        if body["event_type"] != "comment.created":
+            body.setdefault("content", {"title": "Its own", "body": "Of an experiment."})
+        self._named += 1
+        key = f"{self._run}:own:{self._named}"
+        text = json.dumps({**body, "source": self._run, "idempotency_key": key})
+        if data_text is not None:
+            text = f'{text[:-1]}, "data": {data_text}}}'
+        topic = _LANES.get(body.get("priority", ""), "notify_events")
+        at = await self.produce_raw(topic, user.encode(), text.encode(), **how)
+        name = str(uuid.uuid5(_KEYED, f"{self._run}\n{key}"))
+        where = {"topic": topic, "partition": at.partition, "offset": at.offset}
+        self._took("kafka", user, self._run, key, name, body, where)
+        return name
+
+    async def ask_many(self, user: str, count: int, **fields: Any) -> None:
+        """As many requests for one user."""
+        for begun in range(0, count, 200):
+            await asyncio.gather(*(self.ask(user, **fields) for _ in range(min(200, count - begun))))
+
     async def _post(self, key: str, user: str, body: Mapping[str, Any]) -> None:
         url = f"{self._state.gateway_url}/v1/notifications"
         while True:
@@ -245,9 +293,29 @@ class Load:
 
     # --- ways ---
 
-    async def produce_raw(self, topic: str, key: bytes | None, value: bytes | None) -> Any:
-        """One record as it stands; returns where it lies."""
-        return await self._acknowledged(topic, key, value)
+    async def produce_raw(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        raw_header: bytes | None = None,
+        timestamp_ms: int | None = None,
+    ) -> Any:
+        """One record as it stands; returns where it lies. ``raw_header``: the name of one header, as bytes."""
+        if not headers and raw_header is None and timestamp_ms is None:
+            return await self._acknowledged(topic, key, value)
+        stand_in = "q" * len(raw_header or b"")
+        batch = self._producer.create_batch()
+        named = [*headers, *([(stand_in, b"value")] if raw_header is not None else [])]
+        now = unix_ms() if timestamp_ms is None else timestamp_ms
+        assert batch.append(timestamp=now, key=key, value=value, headers=named) is not None
+        batch.close()
+        if raw_header is not None:
+            batch._buffer = _renamed(bytes(batch._build()), stand_in.encode(), raw_header)
+        partition = 0 if key is None else partition_of(key, self._partitions)
+        return await (await self._producer.send_batch(batch, topic, partition=partition))
 
     async def _acknowledged(self, topic: str, key: bytes | None, value: bytes | None) -> Any:
         while True:
@@ -268,6 +336,16 @@ class Load:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             self._tasks.discard(task)  # one that failed stays, for run to raise
+
+
+def _renamed(batch: bytes, old: bytes, new: bytes) -> bytes:
+    """The batch with another header name of the same length, and its checksum put right."""
+    position = batch.rindex(old)
+    changed = bytearray(batch)
+    changed[position : position + len(old)] = new
+    checked = bytes(changed[_CHECKED_FROM:])
+    changed[_CHECKED_FROM - 4 : _CHECKED_FROM] = calc_crc32c(checked).to_bytes(4, "big")
+    return bytes(changed)
 
 
 def _in(seconds: float) -> str:

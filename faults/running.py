@@ -58,7 +58,7 @@ async def run_experiment(
     random = Random(f"{experiment.name}:{seed}")
     record = Record(folder, system.sandbox_folder)
     run = f"{experiment.name}-{seed}-{record.started_ms % 10**8:x}"
-    load = Load(system.dev.state, record, run, shape, random)
+    load = Load(system.dev.state, record, run, shape, random, system.dev.settings.kafka.partitions)
     observer = Observer(system.dev.state.kafka_bootstrap, record)
     scene = Scene(system, load, record, observer, random, short, shape.notifications // experiment.parts, say=say)
     await observer.start()

@@ -18,7 +18,7 @@ from app.dev.system import DevSystem, Options
 from app.providers.registry import CLIENTS
 from app.streaming import clocks
 from app.wiring import KEEPING, SENDING
-from faults.policy import POLICY, TIMEOUT_S
+from faults.policy import POLICY, TEMPLATE, TIMEOUT_S
 from faults.record import Record
 from faults.wire import Wire
 
@@ -206,6 +206,9 @@ class Faulty:
         url, key = self.dev.state.gateway_url, self.dev.state.api_keys["admin"]
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         async with aiohttp.ClientSession(headers=headers) as http:
+            async with http.put(f"{url}/v1/templates/{TEMPLATE['id']}", data=json.dumps(TEMPLATE)) as answer:
+                if answer.status not in (200, 201):
+                    raise RuntimeError(f"the template was refused: {await answer.text()}")
             async with http.put(f"{url}/v1/policy", data=json.dumps(POLICY)) as answer:
                 if answer.status != 200:
                     raise RuntimeError(f"the policy was refused: {await answer.text()}")

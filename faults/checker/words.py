@@ -28,7 +28,7 @@ UNTIMED = frozenset(("rate_cap",))
 DETAIL_KEYS = frozenset(
     (
         *("of", "differs", "by", "into", "cap", "used_by", "until", "due", "retry_at", "error", "latency_ms"),
-        *("device_id", "trail", "origin"),
+        *("device_id", "trail", "origin", "claimed_at", "segments", "machine"),
     )
 )
 

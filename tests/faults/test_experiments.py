@@ -19,6 +19,7 @@ _TOGETHER = {
         *("thrice", "poison", "accept_then_reset", "accept_then_hang", "dead_tokens"),
         *("outage", "rewound"),
     ),
+    "what anybody may write": ("sizes", "transactions", "headers", "numbers", "instants"),
     "processes": ("calm", "kills", "crash_points", "restarts", "zombies", "rebalances"),
     "what they stand on": ("broker_killed", "broker_away", "broker_slow", "link_cut", "full_disk", "stores"),
     "time": ("clocks",),
