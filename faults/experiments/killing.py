@@ -1,6 +1,7 @@
 """Processes that are killed: at random moments, at every step of a checkpoint and of a call; and politely stopped."""
 
 import asyncio
+import time
 
 from app.streaming import crashing
 from app.wiring import KEEPING, ROLES
@@ -13,15 +14,33 @@ _CALL = ("before_call", "during_call", "after_reply")
 #: So long the providers take to answer, that a call can be interrupted after its request went out.
 _ANSWER_MS = 300
 _REACHED_S = 60.0
+#: The promise; and what is allowed for other tests that share the cores with the short form.
+_READY_S, _SHARED_MACHINE = 30.0, 2.0
 
 
 async def _kill_at_random(scene: Scene) -> None:
     rounds = 1 if scene.short else 2
     victims = [name for _ in range(rounds) for name in scene.random.sample(_EVERYONE, len(_EVERYONE))]
+    watching: dict[str, asyncio.Task[float]] = {}
     for name in victims:
         await scene.pause(0.1, 0.8 if scene.short else 2.5)
         await scene.system.until(lambda name=name: scene.system.is_alive(name), 15.0)  # type: ignore[misc]
         scene.system.kill(name)
+        watching.setdefault(name, asyncio.create_task(_seconds_until_ready(scene, name)))
+    seconds = dict(zip(watching, await asyncio.gather(*watching.values()), strict=True))
+    scene.extra["ready_after_s"] = {name: round(each, 1) for name, each in seconds.items()}
+    late = sum(each > _READY_S * (1 if not scene.short else _SHARED_MACHINE) for each in seconds.values())
+    scene.found("READY", "roles that were not ready again 30 s after a kill -9", late)
+
+
+async def _seconds_until_ready(scene: Scene, name: str) -> float:
+    """A role that has its state is ready again within 30 s. A second kill meanwhile counts as part of the same end."""
+    began = time.monotonic()
+    process = scene.system.dev.processes[name]
+    before = process.restarts
+    await scene.system.until(lambda: process.restarts > before, _REACHED_S)
+    await scene.system.ready([name])
+    return time.monotonic() - began
 
 
 async def _stop_one_after_the_other(scene: Scene) -> None:

@@ -17,6 +17,7 @@ from app.store.announcement import announced_query_url, announced_url
 from app.store.queries import Limits, Queries, QueryRefused, Unavailable
 from app.store.reading import judge, refusal
 from schemas.instants import rfc3339
+from schemas.lifecycle import LifecycleEvent
 from tests.unit.store.conftest import T0, event, settings_in, store
 
 READING = (
@@ -287,3 +288,30 @@ async def test_every_function_of_the_list_is_one_of_this_clickhouse(client: Asyn
 def test_a_node_that_nobody_knows_is_refused() -> None:
     with pytest.raises(QueryRefused, match="NewThing"):
         judge("SELECT 1", "SelectWithUnionQuery (children 1)\n ExpressionList (children 1)\n  NewThing x")
+
+
+async def test_the_documents_query_finds_doubts_that_were_settled_too(queries: Queries, client: AsyncClient) -> None:
+    """Promise 2: sends whose answer was lost are counted and listed."""
+
+    def of(send_id: str, *steps: tuple[str, int]) -> list[LifecycleEvent]:
+        known = {"channel": "sms", "send_id": send_id, "provider": "twilio"}
+        return [event(status, at, **known, reason="timeout" if status == "in_doubt" else None) for status, at in steps]
+
+    events = [
+        *of("settled", ("sending", 1), ("in_doubt", 2), ("sent", 3)),
+        *of("resent", ("sending", 1), ("in_doubt", 2), ("sending", 5), ("sent", 6)),
+        *of("open", ("sending", 1), ("in_doubt", 4)),
+        *of("calm", ("sending", 1), ("sent", 2)),
+    ]
+    await store(client, *events, *events)  # as after a restart
+
+    page = Path("docs/clickhouse.md").read_text()
+    sql = page.split("<!-- test: doubts -->\n```sql\n")[1].split("```")[0]
+    answer = await queries.run(sql)
+
+    found = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+    assert sorted((row["send_id"], row["settled_as"], row["calls"], row["why"]) for row in found) == [
+        ("open", "", 1, "timeout"),
+        ("resent", "sent", 2, "timeout"),
+        ("settled", "sent", 1, "timeout"),
+    ]
