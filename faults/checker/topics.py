@@ -1,5 +1,6 @@
 """Reads the topics of a run from where it began to their ends."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from faults.checker.words import TOPICS
 #: A clock that was set back dates records before the run began.
 _EARLIER_MS = 60_000
 _PATIENCE_S = 60.0
+_POLL_S = 0.05
 
 
 @dataclass(slots=True)
@@ -81,9 +83,13 @@ async def _read(consumer: AIOKafkaConsumer, terms: Terms, log: Log) -> None:
     consumer.pause(*(part for part in parts if part not in open_parts))
     deadline = time.monotonic() + _PATIENCE_S
     while open_parts:
-        for part, found in (await consumer.getmany(timeout_ms=1000)).items():
-            deadline = time.monotonic() + _PATIENCE_S
-            log.records += [_record(each) for each in found if each.offset < ends[part]]
+        quiet = True
+        for part in tuple(open_parts):
+            if found := await _next(consumer, part):
+                quiet, deadline = False, time.monotonic() + _PATIENCE_S
+                log.records += [_record(each) for each in found if each.offset < ends[part]]
+        if quiet:
+            await asyncio.sleep(_POLL_S)
         for part in tuple(open_parts):
             if await consumer.position(part) >= ends[part]:
                 open_parts.discard(part)
@@ -91,6 +97,23 @@ async def _read(consumer: AIOKafkaConsumer, terms: Terms, log: Log) -> None:
         if time.monotonic() > deadline:
             names = ", ".join(f"{part.topic}:{part.partition}" for part in sorted(open_parts))
             raise BadRun(f"{terms.bootstrap}: nothing came for {_PATIENCE_S:.0f} s of {names}")
+
+
+async def _next(consumer: AIOKafkaConsumer, part: TopicPartition) -> list[ConsumerRecord]:
+    """What has been fetched of one partition. aiokafka can't read header names that aren't UTF-8: such a record is left
+    out, and what lies before it is read one by one."""
+    at = await consumer.position(part)
+    try:
+        return list((await consumer.getmany(part, timeout_ms=0)).get(part, ()))
+    except UnicodeDecodeError:
+        consumer.seek(part, at)
+    found: list[ConsumerRecord] = []
+    while True:
+        try:
+            found += (await consumer.getmany(part, timeout_ms=1000, max_records=1)).get(part, ())
+        except UnicodeDecodeError:
+            consumer.seek(part, await consumer.position(part) + 1)
+            return found
 
 
 def _record(found: ConsumerRecord) -> Record:

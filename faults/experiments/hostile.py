@@ -268,7 +268,7 @@ async def _open_for_a_while(scene: Scene) -> None:
         await producer.send_and_wait("notify_commands", _json(_command(ghost, "profile.set")), key=user.encode())
         await producer.send_and_wait("notify_events", _json(_request(ghost)), key=user.encode())
         began = unix_ms()
-        while unix_ms() - began < (15_000 if scene.short else 70_000):
+        while unix_ms() - began < (15_000 if scene.short else 50_000):
             await _neighbour(scene, elsewhere)
             await scene.load.ask(user)
             await asyncio.sleep(2.0)
@@ -282,7 +282,7 @@ async def _transactional(scene: Scene, name: str) -> AsyncIterator[AIOKafkaProdu
     producer = AIOKafkaProducer(
         bootstrap_servers=scene.system.dev.state.kafka_bootstrap,
         transactional_id=f"{name}-{time.monotonic_ns()}",
-        transaction_timeout_ms=120_000,
+        transaction_timeout_ms=60_000,
     )
     await producer.start()
     try:
@@ -428,7 +428,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "transactions",
-        "Aborted transactions on every topic, markers at their ends, and one that stays open for more than a minute.",
+        "Aborted transactions on every topic, markers at their ends, and one that stays open for nearly a minute.",
         _transactions,
         after=_judge,
     ),
