@@ -325,6 +325,8 @@ _BAD_VALUES = (
         "'x'",
     ),
 )
+#: Not JSON at all, so that there is no field to name.
+_NO_JSON = ("01", "'x'", "+1", ".5", "1.", "tru", "[1,]")
 _GOOD_VALUES = (
     *("18446744073709551615", "-9223372036854775808", "1.7976931348623157e308", "5e-324", "-0.0", "1e2", "0.1"),
     *('"\\ud83d\\ude00"', '"é"', "[" * 90 + "]" * 90, '""', "null", "true"),
@@ -335,7 +337,7 @@ async def _numbers(scene: Scene) -> None:
     for _ in range(1 if scene.short else 4):
         await scene.more(0.1)
         user = scene.random.choice(scene.load.users)
-        for value in _BAD_VALUES:
+        for value in (*_BAD_VALUES, *_NO_JSON):
             data = f'{{"x": {value}}}'
             for topic in _EVENTS:
                 await _refused(scene, topic, user, _raw(_request(user), "unknown", value))
