@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from schemas.decode import Invalid
+from schemas.decode import Malformed
 
 #: Characters of an instant: the fraction of its second may be of any length.
 MAX_INSTANT_CHARS = 64
@@ -74,9 +74,9 @@ def instant_ms(text: str, field: str) -> int:
     try:
         ms = parse_ms(text)
     except ValueError as error:
-        raise Invalid("is not an RFC 3339 date-time, such as 2026-11-29T10:00:00Z", field) from error
+        raise Malformed("is not an RFC 3339 date-time, such as 2026-11-29T10:00:00Z", field) from error
     if not FIRST_MS <= ms <= LAST_MS:
-        raise Invalid("lies before 1970 or after 2199", field)
+        raise Malformed("lies before 1970 or after 2199", field)
     return ms
 
 

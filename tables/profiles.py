@@ -78,7 +78,7 @@ def with_profile(old: Profile, said: ProfileSet) -> Profile:
         locale=old.locale if said.locale is UNSET else checked_locale(said.locale),
         timezone=old.timezone if said.timezone is UNSET else checked_zone(said.timezone),
         name=old.name if said.name is UNSET else said.name,
-        attributes=_attributes(old.attributes, said.attributes),
+        attributes=with_attributes(old.attributes, said.attributes),
         devices=old.devices,
         email_claimed=not email_verified and _claimed(email, old.email, old.email_claimed, said.email, claimed),
         phone_claimed=not phone_verified and _claimed(phone, old.phone, old.phone_claimed, said.phone, claimed),
@@ -172,7 +172,8 @@ def _claimed(address: str | None, old: str | None, was: bool, said: str | UnsetT
     return claimed
 
 
-def _attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) -> dict[str, Any]:
+def with_attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) -> dict[str, Any]:
+    """Merges as RFC 7396. Raises TooLarge."""
     if said is UNSET:
         return old
     merged = merge_patch(old, said or {}) if said is not None else {}

@@ -1,11 +1,13 @@
 """One call of the gateway, as its handlers see it: who calls, what is asked, and what is needed to answer."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.callers import Caller, Callers, Service
 from app.api.problems import Problem, problem_of
@@ -23,6 +25,8 @@ from schemas.decode import Invalid, Reader
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 1 << 20
+#: As they are written without leading zeros; none is larger than ten digits.
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 _read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
 
@@ -69,14 +73,19 @@ class Call:
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body; raises Problem 413 before more than ``limit`` bytes are held."""
-        too_large = Problem(413, f"the body is larger than {limit} bytes")
+        too_large = Problem(413, f"the body is larger than {limit} bytes", "body")
         if (self.request.content_length or 0) > limit:
             raise too_large
         read = bytearray()
-        async for chunk in self.request.content.iter_any():
-            read += chunk
-            if len(read) > limit:
-                raise too_large
+        try:
+            async for chunk in self.request.content.iter_any():
+                read += chunk
+                if len(read) > limit:
+                    raise too_large
+        except RequestPayloadError as error:
+            # Nothing can be read from this connection any more.
+            close = {"Connection": "close"}
+            raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
         return bytes(read)
 
     async def read(self, reader: Reader[T], limit: int = MAX_BODY_BYTES) -> T:
@@ -97,7 +106,7 @@ class Call:
         text = self.query.get(name)
         if text is None:
             return default
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= most:
+        if not _NUMBER.fullmatch(text) or int(text) > most:
             raise Problem(400, f"is not a number from 1 to {most}", name)
         return int(text)
 

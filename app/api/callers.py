@@ -111,6 +111,8 @@ class Callers:
     async def _identify(self, authorization: str | None) -> Caller:
         if not authorization:
             raise _unauthorized("credentials are required: Authorization: Bearer …")
+        if not authorization.isascii():
+            raise _unauthorized("credentials are written in ASCII")
         scheme, _, credential = authorization.partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:

@@ -54,12 +54,12 @@ async def _valid_text(call: Call) -> str:
         # Beside the loop, as whatever reads a policy: a large one takes a second or two.
         await asyncio.to_thread(parse_policy, text, templates=templates)
     except UnicodeDecodeError as error:
-        raise Problem(400, "the policy is not UTF-8") from error
+        raise Problem(400, "the policy is not UTF-8", "body") from error
     except PolicyError as error:
         first = error.problems[0]
         errors = [to_builtins(problem) for problem in error.problems]
         status = 400 if isinstance(error, NotYaml) else 422
-        raise Problem(status, str(first), first.path or None, more={"errors": errors}) from error
+        raise Problem(status, str(first), first.path or "body", more={"errors": errors}) from error
     return text
 
 

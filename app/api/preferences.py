@@ -12,7 +12,8 @@ from app.api.routes import Route
 from app.api.state import read, write_and_read
 from app.domain.merge import merge_patch
 from app.domain.preferences import Refused, parse_preferences
-from schemas.decode import Invalid
+from schemas.decode import Invalid, TooLarge
+from tables.preferences import NO_WISHES, with_document
 
 _PATH = "/v1/users/{id}/preferences"
 _VIEW = "preferences"
@@ -56,7 +57,8 @@ async def _said(call: Call) -> dict[str, Any]:
 def _check(call: Call, document: dict[str, Any]) -> None:
     try:
         parse_preferences(document, call.deps.config.catalog.policy)
-    except Refused as refused:
+        with_document(NO_WISHES, document)
+    except (Refused, TooLarge) as refused:
         raise problem_of(refused) from refused
     except Invalid as invalid:
         raise Problem(400, invalid.reason, invalid.field) from invalid

@@ -45,16 +45,31 @@ class Problem(Exception):
     def response(self) -> web.Response:
         return web.Response(
             status=self.status,
-            body=msgspec.json.encode(self.document()),
+            body=msgspec.json.encode(_shown(self.document())),
             content_type=_CONTENT_TYPE,
             headers=self.headers,
         )
 
 
+def _shown(part: Any) -> Any:
+    """What can be written as JSON: half a surrogate pair, from whatever was sent, is shown escaped."""
+    match part:
+        case str():
+            return part.encode(errors="backslashreplace").decode()
+        case dict():
+            return {_shown(name): _shown(value) for name, value in part.items()}
+        case list():
+            return [_shown(value) for value in part]
+        case _:
+            return part
+
+
 def problem_of(invalid: Invalid) -> Problem:
     """413 where it was too much, 400 where it couldn't be decoded, 422 where it was read and a rule refuses it."""
     decoded = invalid.__cause__ is None and not isinstance(invalid, Malformed)
-    return Problem(413 if isinstance(invalid, TooLarge) else 422 if decoded else 400, invalid.reason, invalid.field)
+    return Problem(
+        413 if isinstance(invalid, TooLarge) else 422 if decoded else 400, invalid.reason, invalid.field or "body"
+    )
 
 
 def unknown(what: str) -> Problem:

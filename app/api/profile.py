@@ -6,9 +6,12 @@ from aiohttp import web
 
 from app.api.call import Call, answer
 from app.api.callers import OWN_OR_ADMIN, Service
+from app.api.problems import problem_of
 from app.api.routes import Route
 from app.api.state import read, write_and_read
 from schemas.commands import ProfileSet
+from schemas.decode import Invalid
+from tables.profiles import with_attributes
 
 _PATH = "/v1/users/{id}/profile"
 #: What a service says of an address, and never its user.
@@ -24,7 +27,18 @@ async def patch(call: Call) -> web.Response:
     fields = await call.fields()
     if not isinstance(call.caller, Service):
         fields = {name: value for name, value in fields.items() if name not in _VOUCHED} | {"claimed": True}
+    if isinstance(fields.get("attributes"), dict):
+        await _check_merged(call, fields["attributes"])
     return answer(await write_and_read(call, "profile.set", fields, "profile") or {})
+
+
+async def _check_merged(call: Call, attributes: dict[str, Any]) -> None:
+    """Checks what the patch would make of the attributes; the merging itself is the router's, in the log's order."""
+    before = await read(call, "profile") or {}
+    try:
+        with_attributes(before.get("attributes") or {}, attributes)
+    except Invalid as invalid:
+        raise problem_of(invalid) from invalid
 
 
 ROUTES = (

@@ -15,6 +15,8 @@ from app.config import Settings
 from app.store.announcement import announced_url
 from app.store.lifecycle_rows import EVENT_COLUMNS
 from app.store.sql import statement
+from schemas.decode import Invalid
+from schemas.instants import instant_ms
 
 #: How ``clickhouse.url`` begins where chDB is meant; its folder follows.
 EMBEDDED = "chdb://"
@@ -189,6 +191,10 @@ def _position(cursor: str | None) -> _Position:
         return _START
     try:
         position: _Position = msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=_Position)
+        at, rank, offset, _ = position
+        instant_ms(at, "cursor")
+        if not (0 <= rank < 2**8 and 0 <= offset < 2**63):
+            raise ValueError
         return position
-    except (ValueError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError, Invalid):
         raise ValueError("cursor: not one that was handed out") from None

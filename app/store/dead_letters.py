@@ -105,6 +105,8 @@ def _ends_in(cursor: str | None) -> dict[int, int] | None:
         ends: dict[int, int] = msgspec.json.decode(
             urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=dict[int, int]
         )
+        if any(end < 0 for end in ends.values()):
+            raise ValueError
         return ends
     except (ValueError, msgspec.MsgspecError):
         raise ValueError("not a cursor that was handed out") from None

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from app.domain.policy.problems import Path, PolicyError, Problem, dotted
+from schemas.values import BadValue, check_value
 
 MAX_CHARACTERS = 256 * 1024
 _MAX_NODES = 50_000
@@ -57,7 +58,7 @@ def read_document(text: str) -> Document:
     except (yaml.YAMLError, RecursionError) as error:
         raise NotYaml([Problem(None, "", "is not YAML", "check it for odd characters and deep nesting")]) from error
     try:
-        return _Plain().of(node)
+        return _checked(_Plain().of(node))
     except RecursionError as error:
         raise PolicyError([Problem(None, "", "is nested too deeply", "don't let an alias name itself")]) from error
 
@@ -68,7 +69,17 @@ def _read_json(text: str) -> Document | None:
         root = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         return None
-    return Document(root)
+    return _checked(Document(root))
+
+
+def _checked(document: Document) -> Document:
+    """What can be said in JSON that everybody reads: the gateway shows the policy, and roles compare it."""
+    try:
+        check_value(document.root)
+    except BadValue as bad:
+        problem = Problem(None, bad.field or "", bad.reason, "write another value")
+        raise PolicyError([problem]) from bad
+    return document
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

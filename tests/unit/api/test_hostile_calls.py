@@ -1,0 +1,337 @@
+"""Whatever anybody sends to whatever route: it is answered, and what is refused is a problem with its field."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import jwt
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from agents.in_app import InAppMachine
+from agents.router import RouterMachine
+from app.api.call import Deps
+from app.api.callers import Callers, SharedSecret
+from app.api.room import Room
+from app.api.server import create_app, routes
+from app.config import ApiKey, Jwt
+from app.defaults import default_policy_text
+from app.domain.catalog import default_catalog
+from app.store.clickhouse import _position
+from app.store.config_follower import ConfigFollower
+from app.store.dead_letters import _ends_in
+from app.store.owner_client import OwnerRefusedError
+from app.virtual import VirtualPartition
+from schemas import topics
+from schemas.config import Template, TemplateVersion
+from schemas.decode import Invalid
+from tables.rows import MemoryRows
+from tests.agents.harness import NOON, PROVIDERS, Record
+from tests.hostile import REFUSED, TAKEN, texts
+
+SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
+KEY = "all." + "k" * 43
+NEW_ID = "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e"
+
+
+class Log:
+    """Kafka, the router and the inbox of one partition: what is published is handled at once. What the router would
+    make a dead letter is kept: the gateway should have refused it."""
+
+    def __init__(self) -> None:
+        catalog = default_catalog()
+        router = RouterMachine(catalog, partitions=1, providers=PROVIDERS)
+        self._roles = {
+            "router": VirtualPartition(router, MemoryRows()),
+            "in_app": VirtualPartition(InAppMachine(catalog), MemoryRows()),
+        }
+        self._offset = 0
+        self.refused: list[Invalid] = []
+
+    async def publish(self, topic: str, key: bytes | None, value: bytes | None, **_: Any) -> tuple[int, int]:
+        self._offset += 1
+        record = Record(topic, 0, self._offset, NOON, key, value)
+        for role, partition in self._roles.items():
+            if topic == topics.COMMANDS or (role == "router" and topic not in (topics.CONFIG,)):
+                try:
+                    partition.handle(record, NOON)
+                except Invalid as invalid:
+                    if "not known" not in invalid.reason:
+                        self.refused.append(invalid)
+        return 0, self._offset
+
+    async def publish_many(self, records: Sequence[Any]) -> None:
+        for record in records:
+            await self.publish(record.topic, record.key, record.value)
+
+    async def read(self, role: str, user_id: str, view: str, params: Any = None, after: Any = None) -> Any:
+        partition = self._roles[role]
+        try:
+            return partition.machine.read(view, user_id, params or {}, partition.state, NOON)
+        except Invalid as invalid:
+            raise OwnerRefusedError(invalid.reason, invalid.field) from invalid
+
+    async def read_partition(self, role: str, _: int, view: str, params: Any, after: Any = None) -> Any:
+        return await self.read(role, "", view, params, after)
+
+
+class Config(ConfigFollower):
+    """The defaults are in force, whatever is written."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    @property
+    def policy_text(self) -> str:
+        return default_policy_text()
+
+
+class Writer:
+    async def write_policy(self, text: str) -> None:
+        text.encode()
+
+    async def write_template(self, template: Template, *, deleted: bool = False) -> TemplateVersion:
+        version = TemplateVersion(version=1, template=template, at="2026-01-01T00:00:00Z", deleted=deleted)
+        msgspec.json.encode(version)
+        return version
+
+
+class Past:
+    """What ClickHouse knows: one notification of the shop's."""
+
+    async def status(self, notification_id: str) -> Any:
+        msgspec.json.encode(notification_id)
+        at = "2026-01-01T00:00:00Z"
+        return {"done": True, "recipients": 1, "created_at": at, "delivery": {}, "source": "shop"}
+
+    async def events(self, notification_id: str, user_id: Any = None, cursor: Any = None, limit: int = 1) -> Any:
+        _position(cursor)
+        msgspec.json.encode((notification_id, user_id))
+        assert 1 <= limit <= 1000
+        return [], None
+
+    async def query(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    async def newest(self, limit: int, cursor: str | None = None) -> Any:
+        _ends_in(cursor)
+        assert 1 <= limit <= 500
+        return [], None
+
+
+class Owners:
+    def behind(self, _: int) -> list[str]:
+        return []
+
+
+@asynccontextmanager
+async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
+    log, past = Log(), Past()
+    key = ApiKey(
+        id="all",
+        sha256=hashlib.sha256(KEY.encode()).hexdigest(),
+        source="shop",
+        scopes=("send", "read", "admin"),
+    )
+    deps: Any = Deps(
+        callers=Callers([key], Jwt(secret=SECRET), SharedSecret(SECRET)),  # type: ignore[arg-type]
+        publisher=log,  # type: ignore[arg-type]
+        config=Config(),
+        writer=Writer(),  # type: ignore[arg-type]
+        owners=Owners(),  # type: ignore[arg-type]
+        owner=log,  # type: ignore[arg-type]
+        history=past,  # type: ignore[arg-type]
+        queries=past,  # type: ignore[arg-type]
+        dead=past,  # type: ignore[arg-type]
+        partitions=1,
+        clock=lambda: NOON,
+        new_id=lambda: NEW_ID,
+        room=Room(),
+    )
+    async with TestClient(TestServer(create_app(deps))) as client:
+        yield client, log
+
+
+ROUTES = [route for route in routes(None) if route.path != "/v1/query"]
+CLOSED = [route for route in ROUTES if not route.access.public][:4]
+WRITING = [route for route in ROUTES if route.body is not None]
+
+#: Good bodies, by path: every field of theirs is written to.
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/notifications": {"user_id": "ada", "event_type": "a.b", "content": {"title": "t", "body": "b"}, "data": {}},
+    "/v1/notifications/bulk": {"requests": []},
+    "/v1/users/{id}/preferences": {"categories": {}, "event_types": {}, "quiet_hours": {}, "dnd": {}, "digest": {}},
+    "/v1/users/{id}/profile": {"email": "a@b.example", "phone": None, "locale": "en", "name": "A", "attributes": {}},
+    "/v1/users/{id}/devices": {"device_id": "d", "platform": "android", "token": "t", "app_id": None, "locale": None},
+    "/v1/users/{id}/consents": {"channel": "sms", "category": "marketing", "granted": True, "evidence": {"a": 1}},
+    "/v1/users/{id}/receipts": {"status": "opened", "notification_id": NEW_ID, "occurred_at": None, "detail": {}},
+    "/v1/users/{id}/activity": {"timezone": "Europe/London"},
+    "/v1/templates": {"id": "new", "channels": {"sms": {"en": {"body": "b"}}}, "variants": []},
+    "/v1/templates/{id}": {"channels": {"sms": {"en": {"body": "b"}}}, "variants": []},
+    "/v1/templates/{id}/preview": {
+        "data": {},
+        "user": {},
+        "items": [],
+        "locale": "en",
+        "variant": "a",
+        "channels": None,
+    },
+    "/v1/templates/{id}/rollback": {"version": 1},
+    "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
+    "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},
+}
+
+
+def credentials(route: Any) -> dict[str, str]:
+    if route.access.scopes:
+        return {"Authorization": f"Bearer {KEY}"}
+    return {"Authorization": "Bearer " + jwt.encode({"sub": "ada", "exp": 4_000_000_000}, SECRET)}
+
+
+def path_of(route: Any, **given: str) -> str:
+    path: str = route.path
+    known = {"id": "ada" if "/users/" in path else "otp" if "/templates/" in path else NEW_ID, "device_id": "d"}
+    for name, value in {**known, "notification_id": NEW_ID, "mark": "read", **given}.items():
+        path = path.replace(f"{{{name}}}", quote(value, safe=""))
+    return path
+
+
+async def answered(client: Any, method: str, path: str, **call: Any) -> int:
+    async with client.request(method, URL(path, encoded=True), **call) as response:
+        status: int = response.status
+        body = await response.read()
+    assert status < 500, body
+    if status in (400, 413, 422):
+        problem = json.loads(body)
+        assert problem["status"] == status
+        assert problem.get("field"), problem
+    return status
+
+
+def bodies_of(path: str, text: str) -> Iterator[bytes]:
+    """The body with the text for the whole, for each field, and inside each field."""
+    good = BODIES[path]
+    yield text.encode()
+    for field in (*good, "unknown", "inbox", "send_at", "user_ids"):
+        others = ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in good.items() if name != field)
+        comma = "," if others else ""
+        yield f'{{{others}{comma}"{field}":{text}}}'.encode()
+    yield f'{{{others}{comma}"{field}":{{"a":[{text}]}}}}'.encode()
+
+
+@pytest.mark.parametrize("route", WRITING, ids=lambda route: f"{route.method} {route.path}")
+async def test_no_value_in_any_field_of_any_body_makes_a_route_fail(route: Any) -> None:
+    assert route.path in BODIES
+    async with gateway() as (client, log):
+        for text in (*REFUSED, *TAKEN, '"\xff"', "[]", '""', "-1", '"9999-12-31T23:59:59-12:00"'):
+            for body in bodies_of(route.path, text):
+                await answered(client, route.method, path_of(route), headers=credentials(route), data=body)
+        assert not log.refused
+
+
+@given(st.sampled_from(WRITING), st.lists(texts, min_size=1, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_no_json_makes_a_route_fail(route: Any, written: list[str]) -> None:
+    async def call() -> None:
+        async with gateway() as (client, log):
+            for text in written:
+                for body in bodies_of(route.path, text):
+                    await answered(client, route.method, path_of(route), headers=credentials(route), data=body)
+            assert not log.refused
+
+    asyncio.run(call())
+
+
+LIMITS = ["0", "-1", "01", "000000000100000", "1" * 4_400, "1001", "1.0", "+1", "1\N{ARABIC-INDIC DIGIT ONE}"]
+ODD = [
+    "0",
+    "-1",
+    "01",
+    "000000000100000",
+    "1" * 4_400,
+    "\N{ARABIC-INDIC DIGIT TWO}",
+    "1e3",
+    "\0",
+    "a" * 3_000,
+    "..",
+    "%",
+    "\N{GRINNING FACE}",
+    "e\u0301",
+    "WzFd",
+    "eyItMSI6LTF9",
+    "true",
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_no_parameter_of_any_route_makes_it_fail(route: Any) -> None:
+    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    body = json.dumps(BODIES[route.path]).encode() if route.body is not None else None
+    async with gateway() as (client, _):
+        for odd in ODD:
+            for name in names:
+                if route.method in ("POST", "PUT", "PATCH") or name != "id" or "user" not in route.path:
+                    await answered(
+                        client, route.method, path_of(route, **{name: odd}), headers=credentials(route), data=body
+                    )
+            for name in (*route.query, "unknown"):
+                path = f"{path_of(route)}?{name}={quote(odd)}"
+                await answered(client, route.method, path, headers=credentials(route), data=body)
+        for raw in ("%FF", "%ED%A0%80", "%00", "%"):
+            for name in names:
+                path = path_of(route, **{name: "RAW"}).replace("RAW", raw)
+                await answered(client, route.method, path, headers=credentials(route), data=body)
+            for name in route.query:
+                await answered(
+                    client, route.method, f"{path_of(route)}?{name}={raw}", headers=credentials(route), data=body
+                )
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_a_limit_that_is_none_is_refused(limit: str) -> None:
+    async with gateway() as (client, _):
+        path = f"/v1/notifications/{NEW_ID}/events?limit={quote(limit)}"
+        assert await answered(client, "GET", path, headers={"Authorization": f"Bearer {KEY}"}) == 400
+
+
+@pytest.mark.parametrize("route", WRITING, ids=lambda route: f"{route.method} {route.path}")
+async def test_a_body_that_cannot_be_read_is_refused(route: Any) -> None:
+    good = json.dumps(BODIES[route.path]).encode()
+    broken = [
+        ({"Content-Encoding": "gzip"}, good),
+        ({"Content-Encoding": "gzip"}, gzip.compress(good)[: len(gzip.compress(good)) // 2]),
+        ({"Content-Encoding": "gzip"}, gzip.compress(good)[:12] + b"\xff" * 20),
+        ({"Content-Encoding": "deflate"}, b"\xff" * 10),
+        ({}, b"\xff\xfe{}"),
+        ({}, b"\0"),
+        ({}, b"{"),
+    ]
+    async with gateway() as (client, _):
+        for headers, body in broken:
+            call = {"headers": {**credentials(route), **headers}, "data": body}
+            assert await answered(client, route.method, path_of(route), **call) == 400, (headers, body)
+        bomb = zlib.compress(b"[" * (64 << 20))
+        call = {"headers": {**credentials(route), "Content-Encoding": "deflate"}, "data": bomb}
+        assert await answered(client, route.method, path_of(route), **call) == 413
+
+
+@pytest.mark.parametrize("credential", ["Bearer \udcff", "Bearer é", "Bearer \udcff.a.b", "\udcff", "Basic \udcff"])
+@pytest.mark.parametrize("route", CLOSED, ids=lambda route: f"{route.method} {route.path}")
+async def test_credentials_that_are_no_text_are_bad_ones(route: Any, credential: str) -> None:
+    async with gateway() as (client, _):
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        head = f"{route.method} {path_of(route)} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        writer.write(f"{head}Authorization: {credential}\r\n\r\n".encode(errors="surrogateescape"))
+        answer = await reader.read()
+        writer.close()
+    assert answer.split(b" ")[1] in (b"400", b"401"), answer
