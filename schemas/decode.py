@@ -115,6 +115,10 @@ def _largest_member(raw: bytes) -> str | None:
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
+def _bytes_of(value: bytes | str | msgspec.Raw) -> bytes:
+    return value.encode(errors="surrogatepass") if isinstance(value, str) else bytes(value)
+
+
 class Reader(Generic[T]):
     """Decodes one record type; made once, used for every record.
 
@@ -127,7 +131,7 @@ class Reader(Generic[T]):
 
     def __call__(self, value: bytes | str | msgspec.Raw) -> T:
         """Raises Invalid with the field's name. An explicit null is an absent field."""
-        raw = value.encode(errors="surrogatepass") if isinstance(value, str) else bytes(value)
+        raw = value if type(value) is bytes else _bytes_of(value)
         try:
             if not raw.isascii():
                 raw.decode()  # what is skipped or kept as it came isn't looked at otherwise

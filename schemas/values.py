@@ -24,7 +24,8 @@ _SHAPE = bytes(
     for c in range(256)
 )
 #: Shapes without which no number is out of range: 20 digits, a minus and 19, an exponent of three.
-_LONG, _LONG_NEGATIVE, _EXPONENT, _EXPONENT_SIGNED = b"0" * 20, b"-" + b"0" * 19, b"0e000", b"0e+000"
+_LONG, _LONGER, _LONG_NEGATIVE = b"0" * 19, b"0" * 20, b"-" + b"0" * 19
+_EXPONENT, _EXPONENT_SIGNED = b"0e000", b"0e+000"
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 _OUT_OF_RANGE = "is a number out of range: integers from -2^63 to 2^64-1 and finite numbers are taken"
@@ -45,11 +46,9 @@ def is_suspicious(raw: bytes) -> bool:
     """Whether the JSON could hold a value that is refused, by its bytes alone; seldom true of what is fine."""
     shape = raw.translate(_SHAPE)
     return (
-        _LONG in shape
-        or _EXPONENT in shape
-        or _EXPONENT_SIGNED in shape
-        or _LONG_NEGATIVE in shape
-        or b"\\u0000" in raw
+        (_LONG in shape and (_LONGER in shape or _LONG_NEGATIVE in shape))
+        or (b"0e" in shape and (_EXPONENT in shape or _EXPONENT_SIGNED in shape))
+        or (b"\\" in raw and b"\\u0000" in raw)
         or raw.count(b"{") + raw.count(b"[") > MAX_DEPTH
     )
 
