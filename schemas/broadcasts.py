@@ -42,5 +42,5 @@ class AddressSuppressed(Struct, frozen=True, kw_only=True, gc=False, tag_field="
 
 Broadcast = TokenTaken | TokenDead | AddressSuppressed
 
-read_broadcast: Reader[Broadcast] = Reader(Broadcast)
+read_broadcast: Reader[Broadcast] = Reader(Broadcast, own=True)
 encode_broadcast = msgspec.json.Encoder().encode

@@ -40,5 +40,5 @@ class SendResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     address: CalledAddress | None = None
 
 
-read_result: Reader[SendResult] = Reader(SendResult)
+read_result: Reader[SendResult] = Reader(SendResult, own=True)
 encode_result = msgspec.json.Encoder().encode
