@@ -67,14 +67,14 @@ class Drawing:
         self._known.tell(self._intakes.fetches, heard)
         if heard is None and lane.intake.gated and not lane.intake.patient:
             self._ask()  # while the checkpoint in hand is made durable
-        if not lane.paused and len(lane.waiting) > Intakes.HIGH:
+        if not lane.paused and lane.is_full:
             lane.paused = True
             self._parts.pause(topic, self._partition)
 
     def resume(self) -> None:
         """Has fetched again what was paused and has room now."""
         for topic, lane in self._lanes.items():
-            if lane.paused and len(lane.waiting) < Intakes.LOW:
+            if lane.paused and lane.has_room:
                 lane.paused = False
                 self._parts.resume(topic, self._partition)
 

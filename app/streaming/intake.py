@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from app.kafka.records import Unreadable
 from app.ports import Intake, LogRecord
 from app.streaming.horizon import Heard
+from schemas.sizes import MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Lane:
 
     #: A position at which it was seen to be behind the log's end with nothing to handle, and since when, Unix ms.
     held: tuple[int, int] | None = None
+    #: How many bytes of records wait.
+    bytes: int = 0
 
     def waits_since(self, end: int | None, now: int) -> int | None:
         """The time of the oldest record that isn't handled, Unix ms, or since when there is one; None: all is handled.
@@ -57,6 +60,14 @@ class Lane:
         if self.held is None or self.held[0] != self.position:
             self.held = (self.position, now)
         return self.held[1]
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.waiting) > Intakes.HIGH or self.bytes > Intakes.HIGH_BYTES
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.waiting) < Intakes.LOW and self.bytes < Intakes.LOW_BYTES
 
     def behind(self, end: int | None) -> int:
         """How many records aren't handled yet. ``end``: the topic's end in this partition, as it was last heard of."""
@@ -72,6 +83,9 @@ class Intakes:
     #: A lane that holds more is paused, and resumed when half of it is gone.
     HIGH = 8_000
     LOW = 4_000
+    #: The same in bytes: a record may have 4 MiB, and all partitions of a process share its memory.
+    HIGH_BYTES = 8 * MIB
+    LOW_BYTES = 4 * MIB
     #: What is patient is taken with what comes next, or when it is so old, in ms: a checkpoint for each receipt alone
     #: would cost as much as the one for its notification.
     PATIENCE_MS = 50
@@ -100,6 +114,7 @@ class Intakes:
             number = self._fetches
             lane.since = lane.since if lane.waiting else now
             lane.waiting.extend((number, record) for record in fetched.records)
+            lane.bytes += sum(map(_bytes_of, fetched.records))
         elif not lane.waiting:
             lane.position = lane.expected
         return None
@@ -133,6 +148,7 @@ class Intakes:
             if through_fetch is not None and number > through_fetch:
                 return None
             waiting.popleft()
+            lane.bytes -= _bytes_of(record)
             is_new = lane.position is None or record.offset >= lane.position
             if not waiting:
                 lane.position = lane.expected  # (what lies between has no records)
@@ -141,6 +157,13 @@ class Intakes:
             if is_new:
                 return record
         return None
+
+
+def _bytes_of(record: LogRecord) -> int:
+    size = len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum(len(name) + len(text or b"") for name, text in record.headers)
+    return size
 
 
 def _after(record: LogRecord) -> int:

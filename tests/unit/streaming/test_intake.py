@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import pytest
 
 from app.kafka.records import Unreadable
 from app.ports import Intake, Urgency
@@ -16,6 +18,8 @@ class Read:
     topic: str = "events"
     timestamp: int = 0
     value: bytes | None = b"x"
+    key: bytes | None = b"ann"
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def fetched(topic: str, records: Sequence[Any], start: int | None = None, position: int | None = None) -> Fetched:
@@ -209,3 +213,19 @@ def test_what_cannot_be_read_yet_is_as_old_as_the_position_has_stood_before_the_
     assert behind.waits_since(9, now=4_000) == 4_000
     behind.position = 9
     assert behind.waits_since(9, now=5_000) is None
+
+
+@pytest.mark.parametrize(
+    "large", [Read(0, value=b"x" * 900_000), Read(0, value=b"", headers=[("name", b"x" * 900_000)])]
+)
+def test_a_lane_is_full_by_bytes_as_by_records_and_empties_again(large: Read) -> None:
+    intakes = Intakes([EVENTS], {})
+    lane = intakes.lanes["events"]
+    for number in range(20):
+        intakes.offer(fetched("events", [replace(large, offset=number)]), now=0)
+        assert lane.is_full == (lane.bytes > Intakes.HIGH_BYTES)
+    assert lane.is_full
+
+    while intakes.take(lane, None) is not None:
+        assert lane.has_room == (lane.bytes < Intakes.LOW_BYTES)
+    assert (lane.bytes, lane.has_room) == (0, True)

@@ -253,6 +253,8 @@ class Read:
     offset: int
     topic: str = "events"
     value: bytes = b"x"
+    key: bytes = b"ann"
+    headers: tuple[()] = ()
 
 
 class Reading(Timers):
