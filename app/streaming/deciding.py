@@ -50,7 +50,7 @@ class Decider:
         if record.value is None:
             self._without_value(record, out, now)
             return
-        mark = self._begin(out)
+        mark = out.mark()
         try:
             self._machine.handle(record, self._state, out, now)
             self._weigh(out, mark)
@@ -80,7 +80,7 @@ class Decider:
 
     def wake(self, key: bytes, due: Any, out: Out, now: int) -> None:
         """Raises StoreBroken."""
-        mark = self._begin(out)
+        mark = out.mark()
         try:
             self._schedule.delete(key)
             self._machine.wake(key, due, self._state, out, now)
@@ -93,12 +93,13 @@ class Decider:
             self._schedule.delete(key)
             self._schedule.at(now + _RETRY_DUE_MS, due)
             out.size += self._schedule.encode()
+            self._schedule.begin()
             self._counted("due_failed", 1)
             self._failures.log("what fell due could not be handled", error, now, kind=due.kind)
 
     def settle(self, result: Any, out: Out, now: int) -> None:
         """Raises StoreBroken. A result that can't be settled is left to the deadline of its call."""
-        mark = self._begin(out)
+        mark = out.mark()
         try:
             self._machine.settle(result, self._state, out, now)
             self._weigh(out, mark)
@@ -126,19 +127,12 @@ class Decider:
         if self._owned[record.topic]:
             self._dead(record, out, now, "undecodable", record.reason, None)
 
-    def _begin(self, out: Out) -> Mark:
-        for table in self.tables:
-            if table.undo:  # (most records change few tables, and this is asked for every record)
-                table.begin()
-        return out.mark()
-
     def _weigh(self, out: Out, mark: Mark) -> None:
         """Encodes what has changed since ``mark``. Raises Oversized where Kafka wouldn't take it, and what encoders
         raise."""
-        size = 0
-        for table in self.tables:
-            if table.undo:
-                size += table.encode()
+        size, changed = 0, [table for table in self.tables if table.undo]  # (few of them, for most records)
+        for table in changed:
+            size += table.encode()
         for record in islice(out.records, mark.records, None):
             on_wire, limit = size_on_wire(record.key, record.value, record.headers), limit_of(record.topic)
             if on_wire > limit:
@@ -147,6 +141,8 @@ class Decider:
         if size > OUTCOME_BYTES:
             raise Oversized(f"leads to changes of {size} bytes, and a checkpoint takes {OUTCOME_BYTES} of one record")
         out.size += size
+        for table in changed:
+            table.begin()
 
     def _rollback(self, out: Out, mark: Mark) -> None:
         for table in self.tables:
