@@ -35,6 +35,8 @@ _GRACE_MS = 5_000
 SLOW_MS, SLOW_AT_ONCE = 2_000, 3
 #: How often a provider's queue is looked at while nothing else does.
 DRAIN_MS = 100
+#: The lines of which a partition remembers when they are looked at next.
+_WATCHES = 10_000
 
 
 def look_at(turn: Turn, job: Job) -> Look:
@@ -294,9 +296,12 @@ def watch_line(turn: Turn, line: bytes, user_id: str) -> None:
 
 def watch(turn: Turn, name: bytes, due: Due, at: int) -> None:
     """Schedules a look at a line or a provider's queue, unless there is one already."""
-    row = turn.state.watches.get(name)
+    watches = turn.state.watches
+    row = watches.get(name)
+    if len(watches) >= _WATCHES:
+        watches.clear()  # a hint only: at worst a line is looked at twice
     if row is None or turn.state.schedule.get(row) is None:
-        turn.state.watches[name] = turn.state.schedule.at(at, due)
+        watches[name] = turn.state.schedule.at(at, due)
 
 
 def _rests_until(turn: Turn, job: Job, reach: Reach) -> int | None:

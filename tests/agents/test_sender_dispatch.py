@@ -505,3 +505,16 @@ def test_a_push_waits_in_line_by_device():
     stage.answer("ok")
 
     assert called(stage) == [2]
+
+
+def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("agents.claiming._WATCHES", 5)
+    stage = sms()
+    for user in range(20):
+        stage.command("profile.set", f"v{user}", phone=PHONE, phone_verified=True)
+        stage.take(a_send(2 * user + 1, user_id=f"v{user}"))
+        stage.take(a_send(2 * user + 2, user_id=f"v{user}"))
+        assert len(stage.state.watches) <= 5
+
+    assert len(stage.answer_all()) == 40
+    assert stage.state.flights == {}
