@@ -20,7 +20,17 @@ import cramjam
 from aiohttp import web
 from chdb.state.sqlitelike import Connection
 
-from app.store.reading import DATABASE, QueryRefused, as_parameter, explain, judge, needs_tree, refusal
+from app.store.reading import (
+    DATABASE,
+    NotThere,
+    QueryRefused,
+    as_parameter,
+    explain,
+    is_not_there_yet,
+    judge,
+    needs_tree,
+    refusal,
+)
 
 USER = "tocsin"
 READER = "reader"
@@ -58,7 +68,7 @@ _WITH_DATA = re.compile(
 _MAX_BODY_BYTES = 256 << 20
 #: ClickHouse's own numbers.
 _NOT_IMPLEMENTED, _AUTHENTICATION_FAILED, _UNKNOWN_EXCEPTION = "48", "516", "1002"
-_ACCESS_DENIED, _TIMEOUT_EXCEEDED, _TOO_MANY_QUERIES = "497", "159", "202"
+_ACCESS_DENIED, _TIMEOUT_EXCEEDED, _TOO_MANY_QUERIES, _UNKNOWN_DATABASE = "497", "159", "202", "81"
 
 
 def _basic(user: str, password: str) -> bytes:
@@ -155,12 +165,14 @@ class ChdbFront:
         except TimeoutError:
             await asyncio.to_thread(self._break_off, mark)
             return _failure(500, _TIMEOUT_EXCEEDED, "the query took too long")
+        except NotThere as missing:
+            return _failure(503, _UNKNOWN_DATABASE, str(missing))
         except QueryRefused as refused:
             return _failure(403, _ACCESS_DENIED, str(refused))
         return web.Response(body=answer)
 
     def _run_judged(self, sql: bytes, limits: Mapping[str, str], mark: str) -> bytes:
-        """The answer in JSON. Raises QueryRefused."""
+        """The answer in JSON. Raises QueryRefused, NotThere."""
         text = sql.decode("utf-8", "replace")
         connection = Connection(self._path)
         try:
@@ -176,6 +188,8 @@ class ChdbFront:
             answer: bytes = connection.query(f"{mark} {formatted}", "JSONCompact").bytes()
             return answer
         except RuntimeError as error:
+            if is_not_there_yet(str(error)):
+                raise NotThere from None
             raise refusal(str(error), text) from None
         finally:
             connection.close()

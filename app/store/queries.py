@@ -12,7 +12,17 @@ import msgspec
 from app.config import Settings
 from app.store.announcement import announced_query_url
 from app.store.clickhouse import EMBEDDED, Unavailable
-from app.store.reading import DATABASE, QueryRefused, as_parameter, explain, judge, needs_tree, refusal
+from app.store.reading import (
+    DATABASE,
+    NotThere,
+    QueryRefused,
+    as_parameter,
+    explain,
+    is_not_there_yet,
+    judge,
+    needs_tree,
+    refusal,
+)
 
 __all__ = ["Answer", "Limits", "Queries", "QueryRefused", "Unavailable"]
 
@@ -122,7 +132,9 @@ class Queries:
             return Unavailable(text)
         if code == _TIMEOUT_EXCEEDED:
             return QueryRefused("the query took too long")
-        return QueryRefused(text) if self._embedded else refusal(text, sql)
+        if self._embedded:
+            return QueryRefused(text)
+        return Unavailable(str(NotThere())) if is_not_there_yet(text) else refusal(text, sql)
 
     def _url(self) -> SplitResult:
         settings = self._settings

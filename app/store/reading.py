@@ -16,6 +16,13 @@ class QueryRefused(Exception):
     """A query that can't be run as it is; the message is for whoever wrote it."""
 
 
+class NotThere(Exception):
+    """The database hasn't been made yet; the message says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__("ClickHouse has no database notify yet: start the analytics role, which makes it")
+
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TABLE = rf"(?:{DATABASE}\.)?{_NAME}"
 #: Statements that are allowed in just these shapes, as ClickHouse's formatter writes them.
@@ -94,6 +101,11 @@ def explain(formatted: str) -> str:
 def as_parameter(text: str) -> str:
     """A parameter's value as ClickHouse reads it: tab-separated, escaped."""
     return re.sub(r"[\\\t\n\r\0\b\f]", lambda found: _ESCAPES[found[0]], text)
+
+
+def is_not_there_yet(error: str) -> bool:
+    """Whether ClickHouse's error means that the analytics role hasn't made the database, or its first table, yet."""
+    return "UNKNOWN_DATABASE" in error or ("UNKNOWN_TABLE" in error and f"{DATABASE}.lifecycle" in error)
 
 
 def refusal(error: str, sql: str) -> QueryRefused:

@@ -265,7 +265,7 @@ async def worker(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process
 @asynccontextmanager
 async def clickhouse(folder: Path, port: int) -> AsyncIterator[None]:
     """A server that comes and goes at one address."""
-    front = ChdbFront(folder, "secret")
+    front = ChdbFront(folder, "secret", "readers-secret")
     runner = web.AppRunner(front.app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -276,6 +276,14 @@ async def test_without_the_analytics_role_it_says_what_to_start(tmp_path: Path) 
     await queries.close()
 
 
+async def test_before_the_database_was_made_it_says_who_makes_it(settings: Settings) -> None:
+    """Without ``client``, nothing has applied the schema."""
+    queries = Queries(settings)
+    with pytest.raises(Unavailable, match="no database notify yet"):
+        await queries.run("SELECT count() FROM lifecycle")
+    await queries.close()
+
+
 async def test_every_function_of_the_list_is_one_of_this_clickhouse(client: AsyncClient) -> None:
     """So that the list has no misspelt name, and a new version's changes are seen."""
     known = {row[0].lower() for row in (await client.query("SELECT name FROM system.functions")).result_rows}
