@@ -1,7 +1,8 @@
 """Drawing: which of what waits in a partition is decided next, and whether enough is known to decide it.
 
-By urgency, what fell due between the lanes of requests. What is to be judged by the commands waits until they were
-handled to an end that was read after it was (``horizon.py``); what may bring a call waits until there is room for one.
+By urgency; what fell due goes before the lanes of requests, with no more than a share of the batch. What is to be
+judged by the commands waits until they were handled to an end that was read after it was (``horizon.py``); what may
+bring a call waits until there is room for one.
 """
 
 import asyncio
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 _DRAWING_S = 0.020
 #: The same while something urgent waits in any partition of the process.
 _HURRIED_S = 0.005
+#: What fell due takes at most this part of a batch's time and bytes as long as less urgent records wait behind it:
+#: thousands of rows may be due at once, as at a night's end.
+_DUE_SHARE = 0.5
 _MOST_DUE = 500
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
@@ -44,7 +48,6 @@ class Drawing:
         self._decider = decider
         self._parts = parts
         self._gated = any(lane.intake.gated for lane in self._lanes.values())
-        self._requests = any(lane.intake.urgency >= Urgency.NORMAL for lane in self._lanes.values())
         self._known = Known()
         self._asking: asyncio.Task[None] | None = None
 
@@ -162,15 +165,20 @@ class Drawing:
     # --- drawing ---
 
     def draw(self, out: Out, now: int) -> int:
-        """Has decided what may be, for a while, or until it is enough for a checkpoint. Returns how much that was."""
-        drawn, stop_at = 0, self._parts.stopwatch() + _DRAWING_S
+        """Has decided what may be, for a while, or until it is enough for a checkpoint. Returns how much that was.
+
+        What fell due goes before the lanes of requests, within its share, and behind them with what is left over.
+        """
+        drawn, stopwatch = 0, self._parts.stopwatch
+        stop_at = stopwatch() + _DRAWING_S
+        due_s, due_bytes = _DRAWING_S * _DUE_SHARE, CHECKPOINT_BYTES * _DUE_SHARE
         for lane in self._lanes.values():
-            if lane.intake.urgency is Urgency.NORMAL or lane.intake.urgency is Urgency.BULK:
-                drawn += self._draw_due(out, now, stop_at)
+            if lane.intake.urgency >= Urgency.NORMAL:
+                began, size = stopwatch(), out.size
+                drawn += self._draw_due(out, now, stop_at, min(stop_at, began + due_s), size + due_bytes)
+                due_s, due_bytes = due_s - (stopwatch() - began), due_bytes - (out.size - size)
             drawn += self._draw_lane(lane, out, now, stop_at)
-        if not self._requests:
-            drawn += self._draw_due(out, now, stop_at)
-        return drawn
+        return drawn + self._draw_due(out, now, stop_at, stop_at, CHECKPOINT_BYTES)
 
     def _draw_lane(self, lane: Lane, out: Out, now: int, stop_at: float) -> int:
         through: int | None = None
@@ -181,7 +189,7 @@ class Drawing:
             out.known_at = self.known_at(now)  # (the batch's own commands may have been missing)
         drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle
         bounded, hurry, urgency = self._parts.performer is not None, self._parts.hurry, lane.intake.urgency
-        hurried_at = stop_at - _DRAWING_S + _HURRIED_S if urgency > Urgency.CRITICAL else stop_at
+        hurried_at = _hurried_at(stop_at) if urgency > Urgency.CRITICAL else stop_at
         while lane.waiting and out.size < CHECKPOINT_BYTES and not (bounded and not self._room(urgency)):
             spent = stopwatch()
             if spent >= stop_at or (spent >= hurried_at and hurry.is_on()):
@@ -195,12 +203,17 @@ class Drawing:
             hurry.partitions.discard(self._partition)
         return drawn
 
-    def _draw_due(self, out: Out, now: int, stop_at: float) -> int:
-        if not self.is_informed(now):
+    def _draw_due(self, out: Out, now: int, stop_at: float, until: float, most_bytes: float) -> int:
+        """``until``, ``most_bytes``: where its share of the batch ends."""
+        if not self.is_informed(now) or self._parts.stopwatch() >= until:
             return 0
         drawn, out.known_at = 0, self.known_at(now)
+        stopwatch, hurry, hurried_at = self._parts.stopwatch, self._parts.hurry, _hurried_at(stop_at)
         for key, due in self._decider.due(now, _MOST_DUE):
-            if self._parts.stopwatch() >= stop_at or out.size >= CHECKPOINT_BYTES or not self._room(Urgency.NORMAL):
+            spent = stopwatch()
+            if spent >= until or (spent >= hurried_at and hurry.is_on()):
+                break
+            if out.size >= min(most_bytes, CHECKPOINT_BYTES) or not self._room(Urgency.NORMAL):
                 break
             self._decider.wake(key, due, out, now)
             drawn += 1
@@ -211,3 +224,8 @@ class Drawing:
         if performer is None or urgency <= Urgency.COMMANDS:
             return True
         return performer.room(urgency) > 0
+
+
+def _hurried_at(stop_at: float) -> float:
+    """When a batch ends that was drawn until ``stop_at``, if something urgent waits."""
+    return stop_at - _DRAWING_S + _HURRIED_S

@@ -292,3 +292,67 @@ async def test_a_batch_is_short_while_something_urgent_waits_in_another_partitio
     assert max(await read_all(Hurry(partitions={7}))) < 10
     assert max(await read_all(Hurry(came=lambda: True))) < 10
     assert max(await read_all(Hurry())) > 15
+
+
+class Falling(Timers):
+    """Notes, batch by batch, how many due rows and how many records of each lane it had. Each costs ``weight`` bytes,
+    and each row is due again at once, as a slice of long work is."""
+
+    intakes = (  # type: ignore[assignment]
+        Intake("events_critical", Urgency.CRITICAL, gated=False),
+        Intake("events", Urgency.NORMAL, gated=False),
+        Intake("events_bulk", Urgency.BULK, gated=False),
+    )
+
+    def __init__(self, weight: int) -> None:
+        super().__init__()
+        self.batches: list[Counter[str]] = []
+        self._weight = weight
+        self._out: Any = None
+        #: Seconds of work until now.
+        self.spent = 0.0
+
+    def handle(self, record: Any, state: State, out: Any, now: int) -> None:
+        self._note(record.topic, out)
+
+    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+        state.schedule.at(now, due)
+        self._note("due", out)
+
+    def _note(self, what: str, out: Any) -> None:
+        if self._out is not out:
+            self._out = out
+            self.batches.append(Counter())
+        self.batches[-1][what] += 1
+        self.spent += 0.001
+        out.send("lifecycle", b"", b"x" * self._weight)
+
+
+async def batches_of(weight: int, lanes: Mapping[str, int], due: int, turns: int) -> list[Counter[str]]:
+    """The first batches, of so many records in each lane and so many due rows; each takes a millisecond."""
+    machine = Falling(weight)
+    runner, crashed = runner_of(machine, None, due, stopwatch=lambda: machine.spent)
+    for topic, records in lanes.items():
+        runner.offer(Fetched(topic, 0, [Read(n, topic) for n in range(records)], 0, records))  # type: ignore[list-item]
+    runner.start()
+    async with asyncio.timeout(60):
+        while len(machine.batches) <= turns:
+            await asyncio.sleep(0)
+    await runner.drain(5.0)
+    assert crashed == []
+    return machine.batches[:turns]
+
+
+@pytest.mark.parametrize("lane", ["events", "events_bulk"])
+@pytest.mark.parametrize("weight", [0, 100_000], ids=("time", "bytes"))
+async def test_rows_that_fell_due_leave_half_of_a_batch_to_the_lanes_behind(lane: str, weight: int) -> None:
+    for batch in await batches_of(weight, {lane: 1_000}, due=600, turns=20):
+        share = batch["due"] / batch.total()
+        assert 0.3 <= share <= 0.7, batch
+
+
+async def test_rows_that_fell_due_take_what_no_lane_needs() -> None:
+    batches = await batches_of(0, {"events": 3}, due=600, turns=3)
+
+    assert batches[0]["events"] == 3
+    assert min(batch.total() for batch in batches) >= 15
