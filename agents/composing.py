@@ -11,6 +11,8 @@ from app.ports import Message
 from schemas.config import TemplateVersion
 from schemas.sends import Send
 
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
 
 def template_of(send: Send, catalog: Catalog, rendered: int | None = None) -> TemplateVersion | None:
     """The template to render: version ``rendered``, where a call has rendered one, else the one in force."""
@@ -53,8 +55,12 @@ def _parts(
         return render_content(send.content, send.channel)
     if template is None:
         return RenderError("template_id", "there is no such template, or its version isn't kept")
-    items = [msgspec.json.decode(msgspec.json.encode(item)) for item in send.items] if send.items else None
-    variables = variables_of(msgspec.json.decode(send.data), user, items, len(items) if items else None)
+    try:
+        data = _decode_object(send.data)
+        items = [_decode_object(msgspec.json.encode(item)) for item in send.items] if send.items else None
+    except msgspec.DecodeError:  # an earlier version took numbers that nobody can read
+        return RenderError("data", "can't be read")
+    variables = variables_of(data, user, items, len(items) if items else None)
     return render(
         compile_template(template), send.channel, locale, variables, send.variant, catalog.bounds.link_schemes
     )

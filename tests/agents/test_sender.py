@@ -7,6 +7,7 @@ from agents.sender import SenderMachine
 from agents.turn import Carrier
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
+from schemas.sends import Item
 from tests.agents.senders import PHONE, a_push, email, push, sms
 from tests.agents.stage import DAY, NOON, Stage, a_catalog, a_send
 
@@ -156,3 +157,22 @@ def test_a_send_keeps_until_a_day_after_its_topic():
     key = next(iter(stage.rows_of("attempts")))
 
     assert stage.state.attempts.get(key).expires - stage.now > 7 * DAY
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        {"data": msgspec.Raw(b'{"n":1e999}')},
+        {"data": msgspec.Raw(b"[1]")},
+        {"data": msgspec.Raw(b"null")},
+        {"items": [Item(notification_id="n", event_type="a.b", at=rfc3339(NOON), data=msgspec.Raw(b"-1e999"))]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("made", [(sms, a_send), (push, a_push)], ids=["sms", "push"])
+def test_data_that_an_earlier_version_took_and_nobody_can_read_has_an_end(made, unreadable):
+    stage_of, a_send_of = made
+    stage = stage_of()
+    stage.take(a_send_of(**unreadable))
+    assert stage.story() == [("failed", "bad_template")]
+    assert not stage.calls
