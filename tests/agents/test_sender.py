@@ -167,7 +167,7 @@ def test_a_send_keeps_until_a_day_after_its_topic():
         {"data": msgspec.Raw(b"null")},
         {"items": [Item(notification_id="n", event_type="a.b", at=rfc3339(NOON), data=msgspec.Raw(b"-1e999"))]},
     ],
-    ids=str,
+    ids=["number", "list", "null", "item"],
 )
 @pytest.mark.parametrize("made", [(sms, a_send), (push, a_push)], ids=["sms", "push"])
 def test_data_that_an_earlier_version_took_and_nobody_can_read_has_an_end(made, unreadable):
