@@ -1,7 +1,7 @@
 # Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo bench faults test mutants lint format lock clean
+.PHONY: help setup run demo bench faults test fuzz mutants lint format lock clean
 
 # A worker starts with half the work when Python may keep its bytecode: in .venv, whatever the environment says elsewhere.
 unexport PYTHONDONTWRITEBYTECODE
@@ -12,6 +12,8 @@ SPEED ?=
 SHORT ?=
 ONLY ?=
 SEED ?=
+MINUTES ?=
+SYSTEM ?=
 DEMO_OPTIONS := $(if $(SPEED),--speed $(SPEED))
 
 help: ## Show what can be made
@@ -40,6 +42,10 @@ faults: setup ## Break the system in every way, with three seeds (SHORT=1: once,
 
 test: setup lint ## Check and test everything
 	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+fuzz: setup ## Feed mutated records and requests to every topic and route (MINUTES=10; ONLY=name; SEED=n; SYSTEM=1: a whole system)
+	@exec $(BIN)/python -m tests.fuzz $(if $(SYSTEM),system,run $(if $(ONLY),--only '$(ONLY)')) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 mutants: setup ## Break each rule in many small ways, and see that a test notices (long; nice to others)
 	@$(BIN)/python tests/mutation/mutants.py

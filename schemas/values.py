@@ -155,13 +155,16 @@ def _check_depth(raw: bytes) -> None:
             case _ if depth == 1:
                 member = token[0][1:-1]
         if depth > MAX_DEPTH:
-            name = field_of(member.decode(errors="replace"))
-            raise BadValue(f"is nested more than {MAX_DEPTH} deep", name or None)
+            name = field_of(member.decode(errors="replace")) if raw.lstrip()[:1] == b"{" else None
+            raise BadValue(f"is nested more than {MAX_DEPTH} deep", name)
 
 
 def field_of(name: str) -> str:
-    """A member's name as a field's: what can't be shown as it is is shown escaped, what is too long is cut off."""
+    """A member's name as a field's: what can't be shown as it is is shown escaped, what is too long is cut off, and an empty
+    one is ``""``."""
     shown = name[:_MAX_FIELD_CHARS]
+    if not shown:
+        return '""'
     return shown if shown.isprintable() else shown.encode("unicode_escape").decode()[:_MAX_FIELD_CHARS]
 
 

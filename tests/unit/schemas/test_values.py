@@ -71,6 +71,8 @@ def test_the_field_is_dotted_and_is_never_longer_or_stranger_than_a_name_may_be(
     for raw, field in (
         (rb'{"any": {"a": [1, {"b": "\u0000"}]}}', "any.a[1].b"),
         (rb'{"any": {"\ud800": 1e999}}', r"any.\ud800"),
+        (b'{"": 1e999}', '""'),
+        (b'{"": ' + b"[" * 100 + b"]" * 100 + b"}", '""'),
         (b'{"any": {"%s": 1e999}}' % (b"k" * 1_000), ("any." + "k" * 1_000)[:200]),
     ):
         with pytest.raises(Invalid) as refusal:
