@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 from aiokafka.errors import KafkaError
 
@@ -66,8 +66,19 @@ def routes(public_url: str | None) -> Sequence[Route]:
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     app = web.Application(middlewares=[cors(deps.cors_origins), _problems])
     for route in routes(public_url):
-        app.router.add_route(route.method, route.path, partial(_serve, deps, route))
+        app.router.add_route(route.method, route.path, partial(_serve, deps, route), expect_handler=_expected)
     return app
+
+
+async def _expected(request: web.Request) -> web.Response | None:
+    """Answers ``Expect`` before the body is sent; None: go on."""
+    if request.version < HttpVersion11:
+        return None
+    if request.headers["Expect"].lower() != "100-continue":
+        return Problem(417, "only 100-continue can be expected", "Expect").response()
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # of the answer itself nothing was sent
+    return None
 
 
 async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamResponse:

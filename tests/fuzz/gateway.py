@@ -414,6 +414,13 @@ def play(asking: Asking) -> None:
     gateway.runner.run(_play(gateway, asking))
 
 
+def ask(asked: Asked) -> Answered:
+    """One request alone."""
+    gateway = _gateway()
+    gateway.world = _World()
+    return gateway.runner.run(gateway.ask(asked))
+
+
 async def _play(gateway: _Gateway, asking: Asking) -> None:
     gateway.world = _World()
     for asked in asking.requests:

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from schemas import topics
-from tests.fuzz import findings, inputs
+from tests.fuzz import findings, gateway, inputs
 from tests.fuzz.corpus import accepting, introduced, seeds
-from tests.fuzz.gateway import ROUTES
 from tests.fuzz.machines import Broken, Machines
 from tests.fuzz.targets import TARGETS, Target
 
@@ -57,7 +56,7 @@ def test_there_is_a_target_for_each_topic_that_a_role_reads_and_for_each_route()
     names = {target.name for target in TARGETS}
     machines = Machines(accepting)
     assert {intake.topic for machine in machines.machines.values() for intake in machine.intakes} <= names
-    assert {f"{route.method} {route.path}" for route in ROUTES} <= names
+    assert {f"{route.method} {route.path}" for route in gateway.ROUTES} <= names
 
 
 def test_a_role_that_dies_of_a_record_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +76,12 @@ def test_an_accepted_request_without_an_end_is_noticed() -> None:
     machines.events = [event for event in machines.events if event.status != "sent"]
     with pytest.raises(Broken, match="without an end"):
         machines.judge()
+
+
+def test_a_large_body_that_waits_for_a_word_is_told_to_go_on() -> None:
+    body = b'{"user_id": "ann", "event_type": "mail.sent"}'
+    for said, status in ((b"100-continue", 202), (b"100-Continue", 202), (b"200-ok", 417)):
+        asked = gateway.Asked("shop", "POST", "/v1/notifications", (("Expect", said),), body)
+        answered = gateway.ask(asked)
+        gateway.judge(asked, answered)
+        assert answered.status == status
