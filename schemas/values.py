@@ -160,8 +160,8 @@ def _check_depth(raw: bytes) -> None:
 
 
 def field_of(name: str) -> str:
-    """A member's name as a field's: what can't be shown as it is is shown escaped, what is too long is cut off, and an empty
-    one is ``""``."""
+    """A member's name as a field's: what can't be shown as it is is shown escaped, what is too long is cut off, and an
+    empty one is ``""``."""
     shown = name[:_MAX_FIELD_CHARS]
     if not shown:
         return '""'
