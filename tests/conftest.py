@@ -16,6 +16,7 @@ from app.dev.java import find_java
 from app.dev.kafka_jars import ensure_jars
 from app.dev.ports import free_port
 from tests.lanes import Lanes, starts_systems
+from tests.limits import limit
 
 #: Makes topics and returns their names: ``await topics("events", "sends", partitions=4)``.
 MakeTopics = Callable[..., Awaitable[list[str]]]
@@ -29,6 +30,8 @@ settings.load_profile("tocsin")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not starts_systems(item.nodeid))
+    for item in items:
+        limit(item)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
