@@ -45,5 +45,5 @@ async def test_every_async_test_has_a_limit() -> None:
 
 
 @given(st.booleans())
-async def test_every_async_example_has_a_limit(_example: bool) -> None:
+async def test_every_async_example_has_a_limit(example: bool) -> None:
     assert "in in_time" in stacks()

@@ -22,6 +22,8 @@ class Read:
     offset: int = 0
     timestamp: int = -1
     value: bytes = b"x"
+    key: bytes = b"ann"
+    headers: tuple[()] = ()
 
 
 class Noting(Timers):
@@ -68,7 +70,10 @@ class Held:
         )
 
     async def turns(self) -> None:
-        await self.runner.ready.wait()
+        async with asyncio.timeout(30):
+            while not self.runner.ready.is_set():
+                assert self.crashed == []
+                await asyncio.sleep(0)
         for _ in range(200):
             await asyncio.sleep(0)
 

@@ -183,7 +183,8 @@ async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand
     full: tuple[Timers, Lane, PartitionRunner],
 ) -> None:
     machine, lane, runner = full
-    await runner.ready.wait()
+    async with asyncio.timeout(30):
+        await runner.ready.wait()
     await asyncio.sleep(0)  # another task's turn: it comes only if the runner pauses
 
     assert not machine.woken.is_set()
