@@ -11,9 +11,11 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from app.config import Settings
 from app.store.clickhouse import EMBEDDED, connect
+from app.store.erased import follow_erased
 from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
 from app.store.migrations import migrate
 from app.store.publisher import KafkaPublisher
+from app.store.redacting import Redactor
 
 
 async def run_analytics(
@@ -27,7 +29,7 @@ async def run_analytics(
 
     async def connected() -> AsyncClient:
         client = await connect(settings, database=None)
-        await migrate(client, settings.clickhouse.retention_days)
+        await migrate(client, settings.clickhouse.retention_days, settings.data.erasure)
         return client
 
     async with AsyncExitStack() as closing:
@@ -40,6 +42,17 @@ async def run_analytics(
         publisher = KafkaPublisher(settings.kafka.client_options(), client_id=GROUP)
         await publisher.start()
         closing.push_async_callback(publisher.close)
+        users, following = follow_erased(settings.kafka.client_options())
+        closing.push_async_callback(following.close)
+        await following.start()
+        redactor = Redactor(
+            users,
+            connected,
+            publisher,
+            instance=settings.instance,
+            settle_s=settings.data.erasure.gather.total_seconds(),
+            now_ms=_now_ms,
+        )
         sink = LifecycleSink(
             settings.kafka.client_options(),
             connected,
@@ -47,8 +60,16 @@ async def run_analytics(
             SinkMetrics(registry),
             instance=settings.instance,
             now_ms=_now_ms,
+            hides=users.hides,
         )
+        redacting = asyncio.create_task(redactor.run(stop))
+        closing.push_async_callback(_cancelled, redacting)
         await sink.run(stop, ready)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _now_ms() -> int:

@@ -8,8 +8,11 @@ from agents.intakes import position_of
 from agents.moving import moved
 from agents.placement import check_key, check_keyless
 from agents.waking import end_quiet_holds
+from app.domain.erasure import user_hash
 from app.ports import LogRecord
 from schemas.commands import ActivitySeen, NotificationCancel, read_command
+from schemas.erasures import PARTITION, REDACT, USER, Erased, ToRedact, encode_erasure
+from schemas.topics import ERASURES
 
 
 def take_command(desk: Desk, record: LogRecord) -> None:
@@ -32,9 +35,24 @@ def take_command(desk: Desk, record: LogRecord) -> None:
     elif command.user_id is not None:
         if change.erased:
             erase(desk, command.user_id, command.id)
+            _tell_erased(desk, command.user_id, command.id)
+        if change.erased_before is not None:
+            _tell_user(desk, command.user_id, Erased(erased_at=change.erased_before, until=desk.now))
         if change.clock:
             end_quiet_holds(desk, command.user_id, command.id)
         if change.clock or change.rhythm:
             time_digests_again(desk, command.user_id, command.id)
         if isinstance(command, ActivitySeen):
             drop_when_active(desk, command.user_id, command.id)
+
+
+def _tell_erased(desk: Desk, user_id: str, erasure_id: str) -> None:
+    """To those who keep no tables: who was erased, and whose events are to be redacted."""
+    _tell_user(desk, user_id, Erased(erased_at=desk.now))
+    whose = ToRedact(user_id=user_id, partition=desk.state.partition, erased_at=desk.now)
+    desk.out.send(ERASURES, REDACT + erasure_id.encode(), encode_erasure(whose), partition=PARTITION)
+
+
+def _tell_user(desk: Desk, user_id: str, erased: Erased) -> None:
+    key = USER + user_hash(user_id).hex().encode()
+    desk.out.send(ERASURES, key, encode_erasure(erased), partition=PARTITION)

@@ -14,6 +14,7 @@ from agents.intakes import CHANNEL_OUTPUTS, channel_intakes, position_of
 from agents.known import known_of, user_shown
 from agents.placement import check_place
 from agents.telling import report, tell
+from agents.user_views import certificate
 from app.domain.catalog import Catalog
 from app.domain.last_look import Over, look
 from app.domain.out import Out
@@ -85,6 +86,8 @@ class InAppMachine:
             case "inbox_count":
                 count = state.inbox.count(user_id)
                 return {"unread": count.unread, "unseen": count.unseen}
+            case "erasure":
+                return certificate(state.knowledge, params.get("erasure_id", ""))
             case _:
                 raise LookupError(f"in_app has no view {view}")
 

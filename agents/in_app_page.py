@@ -1,6 +1,6 @@
 """What a user is shown of their inbox: a page of items, newest first (contract, "HTTP")."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,8 +10,11 @@ from schemas.instants import rfc3339
 from tables.inbox import Inbox, Item
 
 _MOST_ASKED, _USUALLY_ASKED = 100, 20
-#: A page of unread items is looked for among so many at a time.
-_LOOKED_THROUGH = 200
+_AT_A_TIME = 10
+#: A page ends before it gets larger than this, unless a single item is.
+_MOST_BYTES = 1 << 20
+
+_encode = msgspec.json.Encoder().encode
 
 
 def page_of(user_id: str, params: Mapping[str, str], inbox: Inbox) -> dict[str, Any]:
@@ -19,23 +22,31 @@ def page_of(user_id: str, params: Mapping[str, str], inbox: Inbox) -> dict[str, 
     if not 1 <= limit <= _MOST_ASKED:
         raise Invalid(f"is not between 1 and {_MOST_ASKED}", "limit")
     before = _number(params, "cursor", 0) or None
-    found = _found(user_id, inbox, before, limit + 1, only_unread=params.get("unread") in ("true", "1"))
-    page = found[:limit]
+    page: list[dict[str, Any]] = []
+    last, size = 0, 0
+    is_all = True
+    for number, item in _items(user_id, inbox, before, only_unread=params.get("unread") in ("true", "1")):
+        shown = _shown(item)
+        size += len(_encode(shown))
+        if len(page) == limit or (page and size > _MOST_BYTES):
+            is_all = False
+            break
+        page.append(shown)
+        last = number
     return {
-        "notifications": [_shown(item) for _, item in page],
+        "notifications": page,
         "unread_count": inbox.count(user_id).unread,
-        "next_cursor": str(page[-1][0]) if len(found) > limit else None,
+        "next_cursor": None if is_all else str(last),
     }
 
 
-def _found(user_id: str, inbox: Inbox, before: int | None, limit: int, *, only_unread: bool) -> list[tuple[int, Item]]:
-    if not only_unread:
-        return inbox.newest(user_id, limit, before)
-    found: list[tuple[int, Item]] = []
-    while len(found) < limit and (chunk := inbox.newest(user_id, _LOOKED_THROUGH, before)):
-        found += [(number, item) for number, item in chunk if item.unread]
+def _items(user_id: str, inbox: Inbox, before: int | None, *, only_unread: bool) -> Iterator[tuple[int, Item]]:
+    """The newest first, a few at a time: each may be as large as a record."""
+    while chunk := inbox.newest(user_id, _AT_A_TIME, before):
+        for number, item in chunk:
+            if item.unread or not only_unread:
+                yield number, item
         before = chunk[-1][0]
-    return found[:limit]
 
 
 def _shown(item: Item) -> dict[str, Any]:

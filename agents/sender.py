@@ -12,6 +12,7 @@ from agents.placement import check_command, check_place, check_receipt
 from agents.recalling import collapse, end_holds, go_on_looking, look_again, take_back, withdraw
 from agents.settling import ask, begin_doubt, found_nothing, note_answer, prove, settle_question, settle_send
 from agents.turn import Carrier, Job, SenderState, Turn, job_of
+from agents.user_views import certificate
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.ports import LogRecord, Rows
@@ -110,6 +111,8 @@ class SenderMachine:
         dispatch(turn, calls=result.calls)
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: SenderState, now: int) -> Any:
+        if view == "erasure":
+            return certificate(state.knowledge, params.get("erasure_id", ""))
         if view != "backlog":
             raise LookupError(f"{self.role} has no view {view}")
         return state.backlog.waiting()

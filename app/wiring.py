@@ -14,7 +14,7 @@ import structlog
 from app.config import Settings, installation_secret
 from app.domain.catalog import Catalog
 from app.watchdog import END_WITHIN_S, Watchdog
-from schemas.topics import COMMANDS, CONFIG, DEAD, LIFECYCLE, OWNERS, journal_topic
+from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, journal_topic
 from schemas.words import CHANNELS, Channel, Provider
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def _gateway(settings: Settings, stop: asyncio.Event) -> None:
 
     async with AsyncExitStack() as stack:
         ready = await _operations(stack, "gateway", settings, process_registry())
-        if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS), stop):
+        if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS), stop):
             return
         await serve(settings, stop, lambda url: ready())
 
@@ -140,7 +140,7 @@ async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         registry = process_registry()
         ready = await _operations(stack, "analytics", settings, registry)
-        if not await _log_is_ready(settings, (LIFECYCLE, DEAD), stop):
+        if not await _log_is_ready(settings, (LIFECYCLE, DEAD, ERASURES), stop):
             return
         await run_analytics(settings, stop, ready, registry)
 

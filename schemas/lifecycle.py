@@ -60,5 +60,10 @@ DETAIL_KEYS = frozenset(
     )
 )
 
+#: What is told of a send after its end.
+CAME_BACK: frozenset[Status] = frozenset(
+    ("delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed")
+)
+
 read_lifecycle: Reader[LifecycleEvent] = Reader(LifecycleEvent, own=True)
 encode_lifecycle = msgspec.json.Encoder().encode

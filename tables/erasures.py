@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from msgspec import Struct
 
-from app.domain.erasure import ERASURES_TABLE
+from app.domain.erasure import ERASURES_TABLE, user_hash
 from tables.table import TableSpec
 
 
@@ -25,7 +25,7 @@ ERASURES: TableSpec[Erasure] = TableSpec(ERASURES_TABLE, Erasure)
 
 
 def erasure_key(user_id: str) -> bytes:
-    return blake2b(user_id.encode(), digest_size=16, person=b"tocsin-erasure").digest()
+    return user_hash(user_id)
 
 
 def running_key(user_id: str) -> bytes:

@@ -84,6 +84,8 @@ class Change:
     rhythm: bool = False
     #: The user was erased by this command.
     erased: bool = False
+    #: When the user, who begins anew with this command, had been erased (Unix ms).
+    erased_before: int | None = None
     #: To be told to the other partitions.
     claim: Claim | None = None
 
@@ -219,7 +221,8 @@ class Knowledge:
         self._applied.put(key, Applied(position, now + APPLIED_MS))
         if isinstance(command, UserErase):
             self._erasures.put(certificate_key(command.id), Erasure(now))
-        if command.user_id is not None and not isinstance(command, ProfileSet) and self.erased(command.user_id):
+        begins_or_ends = isinstance(command, ProfileSet | UserErase)
+        if command.user_id is not None and not begins_or_ends and self.erased(command.user_id):
             return _NOTHING
         return self._change(command, now, most_devices, now if recorded_ms is None else recorded_ms)
 
@@ -272,9 +275,11 @@ class Knowledge:
         old = self.profile(user_id)
         profile = with_profile(old or NOBODY, command)
         self._profiles.put(user_id.encode(), profile)
-        if old is None:
+        clock = profile.timezone != (old or NOBODY).timezone
+        if old is None and (erasure := self._erasures.get(erasure_key(user_id))) is not None:
             self._erasures.delete(erasure_key(user_id))
-        return _CLOCK if profile.timezone != (old or NOBODY).timezone else _DONE
+            return Change(clock=clock, erased_before=erasure.at_ms)
+        return _CLOCK if clock else _DONE
 
     def _see(self, user_id: str, timezone: str) -> Change:
         profile = self.profile(user_id) or NOBODY

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
+from app.store.erased import ErasedUsers
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
 from app.store.publisher import KafkaPublisher
@@ -44,6 +46,9 @@ class Deps:
     history: History
     queries: Queries
     dead: DeadLetters
+    erased: ErasedUsers
+    #: How long each topic is kept, the time that its last segment covers included.
+    retentions: Mapping[str, timedelta]
     partitions: int
     clock: Callable[[], int]
     new_id: Callable[[], str]

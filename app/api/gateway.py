@@ -20,10 +20,12 @@ from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
+from app.store.erased import follow_erased
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
+from app.store.topics import retentions, segment_of
 from schemas.topics import COMMANDS
 
 log = structlog.get_logger(__name__)
@@ -74,6 +76,9 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
         owners = OwnersFollower(options, unix_ms)
         stack.push_async_callback(owners.close)
         await owners.start()
+        erased, following = follow_erased(options)
+        stack.push_async_callback(following.close)
+        await following.start()
         history = History(settings)
         stack.push_async_callback(history.close)
         queries = Queries(settings)
@@ -88,7 +93,9 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
             owner=OwnerClient(session, owners, partitions),
             history=history,
             queries=queries,
-            dead=DeadLetters(options),
+            dead=DeadLetters(options, erased),
+            erased=erased,
+            retentions={topic: kept + segment_of(kept) for topic, kept in retentions(settings.kafka).items()},
             partitions=partitions,
             clock=unix_ms,
             new_id=lambda: str(uuid4()),

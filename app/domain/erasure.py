@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import blake2b
 
 #: The table of who was erased, in every role that keeps tables.
 ERASURES_TABLE = "erasures"
@@ -54,3 +55,8 @@ class ErasureSteps:
 
 #: What ``data.erase_within`` is unless it is set.
 DEFAULT_WITHIN = timedelta(hours=24)
+
+
+def user_hash(user_id: str) -> bytes:
+    """What remains of a user to remember their erasure by."""
+    return blake2b(user_id.encode(errors="surrogateescape"), digest_size=16, person=b"tocsin-erasure").digest()

@@ -1,7 +1,7 @@
 """Reading notify_dead without a group: the newest letters, page by page."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
 from sys import maxsize
 from typing import Any, NamedTuple
 
@@ -10,8 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from app.kafka.consumers import LogConsumer
+from app.store.erased import ErasedUsers
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
+from schemas.instants import parse_ms
 from schemas.topics import DEAD
 
 _POLL_MS = 500
@@ -26,10 +28,12 @@ class Letter(NamedTuple):
 
 
 class DeadLetters:
-    """Opens a consumer for each page: few ask, and seldom. Raises KafkaError."""
+    """Opens a consumer for each page: few ask, and seldom. Raises KafkaError. Letters of users who were erased since
+    aren't shown."""
 
-    def __init__(self, client_options: Mapping[str, Any]) -> None:
+    def __init__(self, client_options: Mapping[str, Any], erased: ErasedUsers) -> None:
         self._options = client_options
+        self._erased = erased
 
     async def newest(self, limit: int, cursor: str | None = None) -> tuple[list[Letter], str | None]:
         """At most ``limit`` letters, newest first, and where to go on (None: there are no older ones).
@@ -40,7 +44,8 @@ class DeadLetters:
         consumer = LogConsumer(DEAD, **self._options, group_id=None)
         await consumer.start()
         try:
-            return await _page(consumer, limit, before)
+            letters, following = await _page(consumer, limit, before)
+            return [letter for letter in letters if not is_of_erased(letter.letter, self._erased)], following
         finally:
             await consumer.stop()
 
@@ -92,6 +97,24 @@ def _letter(record: ConsumerRecord) -> Letter | None:
         return Letter(record.partition, record.offset, read_dead(record.value or b""))
     except Invalid:
         return None
+
+
+def is_of_erased(letter: DeadLetter, erased: ErasedUsers) -> bool:
+    """Whether a letter's key, or its value where that can be read, names a user who was erased after its record."""
+    written_ms = parse_ms(letter.at)
+    recorded_ms = min(letter.timestamp, written_ms) if letter.timestamp > 0 else written_ms
+    return any(erased.since(user_id, recorded_ms) for user_id in _users_of(letter))
+
+
+def _users_of(letter: DeadLetter) -> Iterator[str]:
+    if letter.key is not None:
+        yield b64decode(letter.key).decode(errors="surrogateescape")
+    try:
+        value = msgspec.json.decode(b64decode(letter.value or ""))
+    except (ValueError, RecursionError):
+        return
+    named = (value.get("user_id"), value.get("subject")) if isinstance(value, dict) else ()
+    yield from (name for name in named if isinstance(name, str))
 
 
 def _cursor(ends: Mapping[int, int]) -> str:

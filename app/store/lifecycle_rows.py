@@ -1,6 +1,6 @@
 """A record of ``notify_lifecycle`` as a row of ``notify.lifecycle``, or why it can't be one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,24 +9,37 @@ from app.kafka.records import Unreadable
 from app.ports import LogRecord
 from schemas.decode import Invalid, Undecodable
 from schemas.instants import parse_ms
-from schemas.lifecycle import LifecycleEvent, read_lifecycle
+from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 
 #: The columns that the event fills, named as its fields.
 EVENT_COLUMNS: tuple[str, ...] = LifecycleEvent.__struct_fields__
-COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset")
+COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset", "cap")
 
 Row = tuple[Any, ...]
+_OCCURRED = COLUMNS.index("occurred_at")
 Record = TypeVar("Record", bound=LogRecord)
 
 _UINT32_FIELDS = ("attempt", "template_version", "policy_version")
 #: DateTime64 ends in 2299; TTL computes with DateTime, which ends in 2106.
 _LAST_MS = parse_ms("2106-01-01T00:00:00Z")
 
+#: What may lie between an event and its record: a receipt is taken up to 30 days late, clocks differ.
+_DAY_MS = 86_400_000
+_EARLIEST_MS, _LATEST_MS = 31 * _DAY_MS, _DAY_MS
+
 _encode = msgspec.json.Encoder().encode
 
+#: Whether what was recorded of a user at a moment (Unix ms) is to be left out.
+Hides = Callable[[str, int], bool]
 
-def row_of(record: LogRecord) -> Row:
-    """The values of ``COLUMNS``, instants in Unix milliseconds. Raises Invalid for what no row can hold."""
+
+def nobody(user_id: str, at_ms: int) -> bool:
+    return False
+
+
+def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
+    """The values of ``COLUMNS``, instants in Unix milliseconds. ``hides``: of which users only the pseudonymous id may
+    be kept. Raises Invalid for what no row can hold."""
     event = read_lifecycle(record.value or b"")
     if record.key != event.user_id.encode():
         raise Invalid("isn't the record's key", "user_id")
@@ -34,17 +47,35 @@ def row_of(record: LogRecord) -> Row:
         number = getattr(event, name)
         if number is not None and not 0 <= number < 2**32:
             raise Invalid("isn't an unsigned number of 32 bits", name)
+    occurred_ms = _occurred_ms(event.occurred_at)
+    recorded_ms = record.timestamp if 0 < record.timestamp < _LAST_MS else occurred_ms
+    detail = event.detail
+    cap = detail.get("cap") if detail is not None else None
+    if not recorded_ms - _EARLIEST_MS <= occurred_ms <= recorded_ms + _LATEST_MS:
+        # A day of its own for each such event would be a partition of its own: thousands of parts from one insert.
+        occurred_ms, detail = recorded_ms, {**(detail or {}), "claimed_at": event.occurred_at}
+    if hides(event.user_id, recorded_ms):
+        event, detail = redacted(event), None
     return (
         *msgspec.structs.astuple(event)[:-2],
-        _occurred_ms(event.occurred_at),
-        None if event.detail is None else _encode(event.detail).decode(),
-        record.timestamp,
+        occurred_ms,
+        None if detail is None else _encode(detail).decode(),
+        recorded_ms,
         record.partition,
         record.offset,
+        cap if isinstance(cap, str) else None,
     )
 
 
-def read_rows(records: Iterable[Record]) -> tuple[list[Row], list[tuple[Record, Invalid]], int]:
+def redacted(event: LifecycleEvent) -> LifecycleEvent:
+    """Without what came of the user, as ``sql/redact.sql`` does it with rows that are there."""
+    reason = None if event.status in CAME_BACK and event.status != "bounced" else event.reason
+    return msgspec.structs.replace(event, provider_message_id=None, reason=reason)
+
+
+def read_rows(
+    records: Iterable[Record], hides: Hides = nobody
+) -> tuple[list[Row], list[tuple[Record, Invalid]], int]:
     """The rows, the records that can't be one, and how many had no value."""
     rows: list[Row] = []
     refused: list[tuple[Record, Invalid]] = []
@@ -57,10 +88,21 @@ def read_rows(records: Iterable[Record]) -> tuple[list[Row], list[tuple[Record, 
             empty += 1
             continue
         try:
-            rows.append(row_of(record))
+            rows.append(row_of(record, hides))
         except Invalid as error:
             refused.append((record, error))
     return rows, refused, empty
+
+
+def by_day(rows: Sequence[Row], most: int) -> list[list[Row]]:
+    """The rows in groups that hold at most so many days each, the latest first, for that is what is waited for."""
+    days: dict[int, list[Row]] = {}
+    for row in rows:
+        days.setdefault(row[_OCCURRED] // _DAY_MS, []).append(row)
+    if len(days) <= most:
+        return [list(rows)]
+    latest = sorted(days, reverse=True)
+    return [[row for day in latest[at : at + most] for row in days[day]] for at in range(0, len(latest), most)]
 
 
 def _occurred_ms(text: str) -> int:

@@ -18,7 +18,7 @@ from app.kafka.consumers import LogConsumer
 from app.metrics import dead_letters_counter
 from app.ports import Publisher
 from app.store.clickhouse import Unavailable
-from app.store.lifecycle_rows import COLUMNS, Row, batch_token, read_rows
+from app.store.lifecycle_rows import COLUMNS, Hides, Row, batch_token, by_day, nobody, read_rows
 from app.store.publisher import PublishError
 from schemas import topics
 from schemas.dead import dead_key, dead_letter, encode_dead
@@ -30,6 +30,8 @@ GROUP = f"tocsin_{ROLE}"
 
 #: Larger batches insert hardly faster, and take more memory.
 MAX_ROWS = 10_000
+#: Each day of an insert is a part of its own. Only reading the log anew brings more days than this at once.
+MAX_DAYS = 50
 #: From one insert to the next, so that ClickHouse has few parts to merge; the first record after a pause doesn't wait.
 GATHER_S = 0.3
 _POLL_S = 0.2
@@ -69,7 +71,9 @@ class LifecycleSink:
         topic: str = topics.LIFECYCLE,
         dead_topic: str = topics.DEAD,
         group: str = GROUP,
+        hides: Hides = nobody,
     ) -> None:
+        """``hides``: of which users only the pseudonymous id may be kept."""
         self._consumer = LogConsumer(
             topic,
             **consumer_options,
@@ -87,6 +91,7 @@ class LifecycleSink:
         self._now_ms = now_ms
         self._topic = topic
         self._dead_topic = dead_topic
+        self._hides = hides
         self._client: AsyncClient | None = None
         self._committed: dict[TopicPartition, int] = {}
         #: On the loop's clock.
@@ -140,9 +145,11 @@ class LifecycleSink:
         return False
 
     async def _settle(self, batch: Batch) -> None:
-        rows, refused, empty = read_rows(chain.from_iterable(batch.values()))
+        rows, refused, empty = read_rows(chain.from_iterable(batch.values()), self._hides)
         if rows:
-            await self._insert(rows, batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()]))
+            token = batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()])
+            for number, some in enumerate(by_day(rows, MAX_DAYS)):
+                await self._insert(some, f"{token} {number}" if number else token)
         # Last, as an insert that is tried again is dropped by its token, a second dead letter is not.
         for record, error in refused:
             letter = dead_letter(record, error.code, error.reason, error.field, ROLE, self._now_ms())
@@ -160,8 +167,7 @@ class LifecycleSink:
                 list(zip(*rows, strict=True)),
                 column_names=COLUMNS,
                 column_oriented=True,
-                # A single event with a strange date must not hold up those beside it.
-                settings={"insert_deduplication_token": token, "max_partitions_per_insert_block": 0},
+                settings={"insert_deduplication_token": token, "max_partitions_per_insert_block": MAX_DAYS},
             )
 
     async def _commit(self, batch: Batch) -> None:

@@ -117,7 +117,7 @@ class Roles:
             if produced.topic == LIFECYCLE:
                 assert produced.value is not None
                 self._told(read_lifecycle(produced.value))
-            else:
+            elif produced.topic in self._readers:
                 self._append(produced.topic, produced.key, produced.value, now)
         for call in out.calls:
             self._called(call)

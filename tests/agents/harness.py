@@ -112,6 +112,7 @@ class Harness:
         self.commands: list[dict[str, Any]] = []
         self.broadcasts: list[dict[str, Any]] = []
         self.moved: list[Produce] = []
+        self.erasures: list[Produce] = []
         #: How many it counted as such.
         self.counted_moved = 0
         self.dead: list[Invalid] = []
@@ -242,6 +243,8 @@ class Harness:
         elif record.topic == topics.BROADCASTS:
             self.broadcasts.append(json.loads(record.value))
             self.feed(record.topic, record.key, record.value, partition=to)
+        elif record.topic == topics.ERASURES:
+            self.erasures.append(record)
         else:
             self.moved.append(record)
             stamp = record.timestamp_ms

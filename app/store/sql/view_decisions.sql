@@ -6,7 +6,7 @@ SELECT
     event_type,
     channel,
     reason,
-    nullIf(JSONExtractString(ifNull(detail, ''), 'cap'), '') AS cap,
+    cap,
     count() AS count
 FROM notify.lifecycle FINAL
 WHERE status IN ('suppressed', 'held')
