@@ -109,6 +109,8 @@ _Report = tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]
 
 async def _report(deps: Deps, role: str, partition: int, asked: Mapping[str, str]) -> _Report:
     """When the role deleted the rows, and what its owner has seen of store and log since."""
+    if deps.owners.owner_of(role, partition) is None:
+        return None, None  # it isn't waited for: what it has to do is pending
     try:
         deleted, reclaiming = await asyncio.gather(
             deps.owner.read_partition(role, partition, "erasure", asked),
@@ -119,9 +121,7 @@ async def _report(deps: Deps, role: str, partition: int, asked: Mapping[str, str
     return deleted, reclaiming
 
 
-def _done(
-    role: str, erased_at: str, deleted: Mapping[str, Any] | None, reclaiming: Mapping[str, Any] | None
-) -> Done:
+def _done(role: str, erased_at: str, deleted: Mapping[str, Any] | None, reclaiming: Mapping[str, Any] | None) -> Done:
     deleted_at = deleted["erased_at"] if deleted is not None else None
     before = reclaiming["erased_before"] if reclaiming is not None else None
     by = reclaiming["by"] if reclaiming is not None else None

@@ -73,9 +73,7 @@ def redacted(event: LifecycleEvent) -> LifecycleEvent:
     return msgspec.structs.replace(event, provider_message_id=None, reason=reason)
 
 
-def read_rows(
-    records: Iterable[Record], hides: Hides = nobody
-) -> tuple[list[Row], list[tuple[Record, Invalid]], int]:
+def read_rows(records: Iterable[Record], hides: Hides = nobody) -> tuple[list[Row], list[tuple[Record, Invalid]], int]:
     """The rows, the records that can't be one, and how many had no value."""
     rows: list[Row] = []
     refused: list[tuple[Record, Invalid]] = []

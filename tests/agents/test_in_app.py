@@ -385,3 +385,27 @@ def test_a_user_has_as_many_devices_as_the_settings_say():
         stage.command("device.add", device_id=f"d{number}", platform="android", token=f"t{number}")
 
     assert [device.device_id for device in stage.state.knowledge.devices("u1")] == ["d1"]
+
+
+@pytest.mark.parametrize("unread", ["true", "false"])
+def test_a_page_of_large_items_ends_at_a_megabyte_and_says_where_to_go_on(unread: str):
+    stage = inbox()
+    for number in range(1, 21):
+        stage.take(an_item(number, content=Content(title="t", body="x" * 150_000)))
+    pages, cursor = [], ""
+    while cursor is not None:
+        asked = {"cursor": cursor} if cursor else {}
+        pages.append(shown(stage, limit="100", unread=unread, **asked))
+        cursor = pages[-1]["next_cursor"]
+
+    assert [number for page in pages for number in ids(page)] == list(range(20, 0, -1))
+    assert all(len(msgspec.json.encode(page)) < 1.1 * 2**20 for page in pages)
+    assert len(pages) == 4
+
+
+def test_an_item_that_is_larger_than_a_page_is_a_page():
+    stage = inbox()
+    for number in (1, 2):
+        stage.take(an_item(number, content=Content(title="t", body="x" * 2_000_000)))
+
+    assert [ids(shown(stage, **more)) for more in ({}, {"cursor": "2"})] == [[2], [1]]

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from app.store.erased import ErasedUsers
+from app.testing.roles import Record
 from schemas.instants import rfc3339
+from schemas.topics import ERASURES
 from tests.agents.harness import HOUR, NOON, Harness
 
 
@@ -112,3 +115,25 @@ def test_an_erasure_has_a_certificate_that_holds_nothing_of_the_user() -> None:
         None,
     ]
     assert "ann" not in str(shown)
+
+
+def test_an_erasure_is_told_to_those_who_keep_no_tables_and_a_new_beginning_too() -> None:
+    router = Harness()
+    router.known()
+    router.command("user.erase", id="erasure-1")
+    router.after(HOUR)
+    router.command("user.erase", id="erasure-2")
+    router.after(HOUR)
+    router.known()
+
+    users = ErasedUsers()
+    for number, record in enumerate(router.erasures):
+        assert (record.topic, record.partition) == (ERASURES, 0)
+        users.take(Record(ERASURES, number, router.now, record.key, record.value))
+
+    assert {name: each.user_id for name, each in users.to_redact.items()} == {"erasure-1": "ann", "erasure-2": "ann"}
+    assert users.hides("ann", NOON + HOUR)
+    assert not users.hides("ann", NOON + 3 * HOUR)
+    assert users.since("ann", NOON + HOUR)
+    assert not users.since("ann", NOON + HOUR + 1)
+    assert all(b"ann" not in (record.key or b"") for record in router.erasures)
