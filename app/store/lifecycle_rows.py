@@ -24,7 +24,7 @@ _UINT32_FIELDS = ("attempt", "template_version", "policy_version")
 _LAST_MS = parse_ms("2106-01-01T00:00:00Z")
 
 #: What may lie between an event and its record: a receipt is taken up to 30 days late, clocks differ.
-_DAY_MS = 86_400_000
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _EARLIEST_MS, _LATEST_MS = 31 * _DAY_MS, _DAY_MS
 
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +53,8 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
     cap = detail.get("cap") if detail is not None else None
     if not recorded_ms - _EARLIEST_MS <= occurred_ms <= recorded_ms + _LATEST_MS:
         # A day of its own for each such event would be a partition of its own: thousands of parts from one insert.
-        occurred_ms, detail = recorded_ms, {**(detail or {}), "claimed_at": event.occurred_at}
+        # To the hour, so that an event which is written again a moment later is the same row.
+        occurred_ms, detail = recorded_ms // _HOUR_MS * _HOUR_MS, {**(detail or {}), "claimed_at": event.occurred_at}
     if hides(event.user_id, recorded_ms):
         event, detail = redacted(event), None
     return (

@@ -118,7 +118,9 @@ def twice(events: Iterable[Event], chance: random.Random) -> Iterator[Event]:
 async def produce(bootstrap: str, events: Iterable[Event]) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
         sent = [
-            await producer.send(topics.LIFECYCLE, json.dumps(event).encode(), event["user_id"].encode())
+            await producer.send(
+                topics.LIFECYCLE, json.dumps(event).encode(), event["user_id"].encode(), timestamp_ms=T0 + 86_400_000
+            )
             for event in events
         ]
         await asyncio.gather(*sent)
