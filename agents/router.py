@@ -43,6 +43,7 @@ class RouterMachine:
         topics.LIFECYCLE,
         topics.COMMANDS,
         topics.BROADCASTS,
+        topics.ERASURES,
         # What lay in the wrong partition:
         *topics.EVENT_TOPICS,
         topics.RECEIPTS,

@@ -39,11 +39,15 @@ SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS
 
 #: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
 GATEWAY = Access(
-    reads=(topics.CONFIG, topics.OWNERS, topics.DEAD),
+    reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD),
     writes=(*SERVICES.writes, topics.CONFIG),
 )
 
-ANALYTICS = Access(reads=(topics.LIFECYCLE,), writes=(topics.DEAD,), groups=("tocsin_analytics",))
+ANALYTICS = Access(
+    reads=(topics.LIFECYCLE, topics.ERASURES),
+    writes=(topics.DEAD, topics.ERASURES),
+    groups=("tocsin_analytics",),
+)
 
 #: Follows the configuration, and reads what is recorded (``simulate``).
 COMMAND_LINE = Access(

@@ -20,7 +20,7 @@ def erased(at: int = T0, until: int | None = None) -> ErasedUsers:
 
 
 def letter(value: bytes | None, key: bytes | None = b"ann", timestamp: int = T0 - 1, now: int = T0 - 1) -> DeadLetter:
-    return dead_letter(Record(value, key, timestamp=timestamp), "is bad", None, "router", now)
+    return dead_letter(Record(value, key, timestamp=timestamp), "invalid", "is bad", None, "router", now)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ PRODUCING = {
     "app/api/app_reports.py": "tocsin-gateway",
     "app/store/config_writer.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
+    "app/store/redacting.py": "tocsin-analytics",
     "app/streaming/deciding.py": "tocsin-router",
     "app/streaming/checkpoints.py": "tocsin-router",
 }
@@ -108,7 +109,13 @@ PRODUCING = {
 READING = (
     *("app/api/gateway.py", "app/kafka", "app/simulate", "app/streaming", "app/testing", "app/demo", "app/wiring.py"),
     "app/config/sections.py",
-    *("app/store/config_follower.py", "app/store/dead_letters.py", "app/store/rights.py", "app/store/topics.py"),
+    *(
+        "app/store/config_follower.py",
+        "app/store/dead_letters.py",
+        "app/store/erased.py",
+        "app/store/rights.py",
+        "app/store/topics.py",
+    ),
 )
 
 
