@@ -33,6 +33,9 @@ async def run_analytics(
         return client
 
     async with AsyncExitStack() as closing:
+        users, following = follow_erased(settings.kafka.client_options())
+        closing.push_async_callback(following.close)
+        await following.start()
         if settings.clickhouse.url.startswith(EMBEDDED):
             from app.store.embedded import embedded_clickhouse  # a server has no use for its 250 MB
 
@@ -42,9 +45,6 @@ async def run_analytics(
         publisher = KafkaPublisher(settings.kafka.client_options(), client_id=GROUP)
         await publisher.start()
         closing.push_async_callback(publisher.close)
-        users, following = follow_erased(settings.kafka.client_options())
-        closing.push_async_callback(following.close)
-        await following.start()
         redactor = Redactor(
             users,
             connected,

@@ -2,7 +2,7 @@
 
 Kafka compacts no active segment, and a quiet partition's stays active until something is written to it; RocksDB keeps
 deleted rows until it compacts their files. So the owner of a partition does both in rounds, each for all erasures
-before it (docs/decisions/0012-erasure-reaches-the-log.md):
+before it (docs/decisions/0013-erasure-reaches-the-log.md):
 
 1. it writes two records with one key to every changelog and to the journal: the probe;
 2. when the active segments are old enough, it writes once more, so that the broker rolls them, and compacts the store;
