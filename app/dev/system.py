@@ -133,7 +133,7 @@ class DevSystem:
             self._secrets,
             self._options.partitions,
         )
-        self._settings = Settings.load({"TOCSIN_CONFIG": str(self._config_file)})
+        self._settings = Settings.load({**self._options.settings, "TOCSIN_CONFIG": str(self._config_file)})
         await self._make_topics()
         self.start_role("gateway")
         for position, role in enumerate(self._options.roles):
