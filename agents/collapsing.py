@@ -6,7 +6,7 @@ from agents.case import Case
 from agents.queueing import withdraw
 from agents.stopping import called_off, end_waits
 from schemas.words import Channel
-from tables.collapses import Collapse, collapse_key
+from tables.collapses import Collapse, collapse_key, plain_collapse_key
 from tables.notifications import Part
 
 
@@ -17,7 +17,9 @@ def replace_older(case: Case, channel: Channel) -> None:
         return
     collapses = case.desk.state.collapses
     key = collapse_key(facts.user_id, facts.collapse_key)
-    row = collapses.get(key) or Collapse((), 0)
+    plain = plain_collapse_key(facts.user_id, facts.collapse_key)
+    row = collapses.get(key) or collapses.get(plain) or Collapse((), 0)
+    collapses.delete(plain)
     others = tuple(name for name in row.notifications if name != case.key and not _replaced(case, name, channel))
     collapses.put(key, Collapse((*others, case.key), max(row.until_ms, facts.expires_ms)))
 

@@ -19,7 +19,7 @@ from app.domain.rendering import choose_variant
 from schemas.instants import rfc3339
 from schemas.requests import Request
 from schemas.sends import Item
-from tables.digests import Gathering, digest_key
+from tables.digests import Gathering, digest_key, plain_digest_key
 from tables.notifications import Facts, Notification, notification_key
 from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, due_ms_of
@@ -150,11 +150,12 @@ def _let_go(desk: Desk, key: bytes, name: bytes, what: ItemWork, cause: str) -> 
 def _waiting(desk: Desk, row: Gathering, cause: str) -> dict[str, _Waiting]:
     """The items that still wait in the digest, by notification."""
     found: dict[str, _Waiting] = {}
-    name = digest_key(row.user_id, row.digest.rule, row.digest.key, row.digest.channel)
+    named = (row.user_id, row.digest.rule, row.digest.key, row.digest.channel)
+    names = (digest_key(*named), plain_digest_key(*named))
     for item in row.digest.items:
         case = Case.load(desk, notification_key(row.user_id, item.notification_id), cause)
         for index, part in enumerate(case.parts if case is not None else ()):
-            if case is not None and part.wait == "digest" and part.waits_for == name:
+            if case is not None and part.wait == "digest" and part.waits_for in names:
                 found[item.notification_id] = case, index
     return found
 

@@ -10,7 +10,7 @@ from app.domain.preferences import rhythm_in_force
 from app.domain.routing import Verdict
 from schemas.instants import rfc3339
 from schemas.words import Channel
-from tables.digests import Gathering, digest_key
+from tables.digests import Gathering, digest_key, plain_digest_key
 from tables.schedule import Due
 
 
@@ -57,7 +57,9 @@ def gather(case: Case, index: int, verdict: Verdict) -> None:
 
 def _key(case: Case, channel: Channel, verdict: Verdict) -> bytes:
     assert verdict.digest is not None
-    return digest_key(case.facts.user_id, verdict.digest.name, verdict.digest_key, channel)
+    named = (case.facts.user_id, verdict.digest.name, verdict.digest_key, channel)
+    plain = plain_digest_key(*named)
+    return plain if case.desk.state.digests.get(plain) is not None else digest_key(*named)
 
 
 def _open_digest(case: Case, key: bytes) -> Gathering | None:

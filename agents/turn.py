@@ -195,6 +195,7 @@ class Turn:
         self._forget_doubt(job)
         self._leave(job)
         self.state.attempts.end(job.key, status, self.now)
+        self.state.knowledge.reclaim_again(job.send.user_id)
         self.tell(job, status, reason, provider_message_id=provider_message_id, detail=detail)
         report(
             self.out,

@@ -191,9 +191,10 @@ class Knowledge:
         self._erasures.put(running_key(user_id), Erasure(now, command))
 
     def end_forgetting(self, user_id: str) -> None:
-        if self.forgetting(user_id):
+        if command := self.forgetting(user_id):
             self._erasures.delete(running_key(user_id))
             self._count_running(-1)
+            self._say_again(certificate_key(command))
 
     def _count_running(self, by: int) -> None:
         running = self._erasures.get(RUNNING_KEY)
@@ -202,6 +203,16 @@ class Knowledge:
             self._erasures.put(RUNNING_KEY, Erasure(count))
         else:
             self._erasures.delete(RUNNING_KEY)
+
+    def reclaim_again(self, user_id: str) -> None:
+        """Something of the user was deleted: if they were erased before, that is said once more, for it has the owner
+        see that what was deleted leaves log and store (``app/streaming/reclaiming.py``)."""
+        if self.erased(user_id):
+            self._say_again(erasure_key(user_id))
+
+    def _say_again(self, key: bytes) -> None:
+        if (erasure := self._erasures.get(key)) is not None:
+            self._erasures.put(key, erasure)
 
     # --- commands ---
 

@@ -39,6 +39,7 @@ def _forms(value: str) -> Iterator[bytes]:
     yield value.encode()
     yield json.dumps(value).encode()[1:-1]
     for shift in range(3):  # wherever it lies within a base64 text; what is shared with its neighbours is cut off
+        assert len(value) >= 10, "too short to be told from chance"
         encoded = base64.b64encode(bytes(shift) + value.encode())
         yield encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4]
 
