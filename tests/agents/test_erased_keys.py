@@ -1,6 +1,6 @@
 """Keys of rows hold no words of the user, as deletions name them; rows from before are still found by theirs."""
 
-from pytest import MonkeyPatch
+import pytest
 
 import agents.collapsing
 import agents.gathering
@@ -17,7 +17,7 @@ def test_keys_hold_hashes_of_what_was_said() -> None:
     assert digest_key("ann", "rule", "a", "push") != digest_key("ann", "rule", "b", "push")
 
 
-def test_what_was_queued_before_keys_were_hashed_is_replaced(monkeypatch: MonkeyPatch) -> None:
+def test_what_was_queued_before_keys_were_hashed_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     router = Harness()
     router.known()
     with monkeypatch.context() as before:
@@ -31,7 +31,7 @@ def test_what_was_queued_before_keys_were_hashed_is_replaced(monkeypatch: Monkey
     assert router.states[0].collapses.get(plain_collapse_key("ann", "cart")) is None
 
 
-def test_a_digest_that_was_opened_before_keys_were_hashed_goes_on(monkeypatch: MonkeyPatch) -> None:
+def test_a_digest_that_was_opened_before_keys_were_hashed_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     router = social()
     with monkeypatch.context() as before:
         before.setattr(agents.gathering, "digest_key", plain_digest_key)
