@@ -30,6 +30,7 @@ from app.domain.catalog import default_catalog
 from app.store.clickhouse import _position
 from app.store.config_follower import ConfigFollower
 from app.store.dead_letters import _ends_in
+from app.store.erased import ErasedUsers
 from app.store.owner_client import OwnerRefusedError
 from app.virtual import VirtualPartition
 from schemas import topics
@@ -130,6 +131,9 @@ class Past:
 
 
 class Owners:
+    def owner_of(self, role: str, partition: int) -> None:
+        return None
+
     def behind(self, _: int) -> list[str]:
         return []
 
@@ -144,6 +148,8 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         scopes=("send", "read", "admin"),
     )
     deps: Any = Deps(
+        erased=ErasedUsers(),
+        retentions={},
         callers=Callers([key], Jwt(secret=SECRET), SharedSecret(SECRET)),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         config=Config(),
