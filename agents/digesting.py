@@ -16,6 +16,7 @@ from app.domain.ids import derived_id
 from app.domain.policy import Policy
 from app.domain.preferences import judge_consent, judge_preference, rhythm_in_force
 from app.domain.rendering import choose_variant
+from app.ports import FailedReason
 from schemas.instants import rfc3339
 from schemas.requests import Request
 from schemas.sends import Item
@@ -28,8 +29,8 @@ from tables.slices import DropDigests, RetimeDigests, go_on_later, of_user
 #: The source of what digests say.
 SOURCE = "tocsin"
 
-#: What becomes of an item by itself: it goes on singly, is dropped, or waits until another time.
-ItemWork = Literal["single", "dropped", "retimed"]
+#: What becomes of an item by itself: it goes on singly, is dropped, waits until another time, or fails for a reason.
+ItemWork = Literal["single", "dropped", "retimed"] | FailedReason
 #: So many are seen to at once.
 _AT_ONCE = 8
 
@@ -51,6 +52,20 @@ def close_digest(desk: Desk, key: bytes, cause: str) -> None:
         _say_once(desk, key, row, rule, outcome, alive, cause)
     else:
         _each(desk, row, [i for i in outcome.items if i.notification_id in alive], "single", cause)
+
+
+def give_up_digest(desk: Desk, key: bytes, reason: FailedReason, cause: str) -> None:
+    """It can't be closed: each item fails."""
+    row = desk.state.digests.get(key)
+    if row is None or due_ms_of(row.due) > desk.now:
+        return
+    desk.state.digests.delete(key)
+    _each(desk, row, row.digest.items, reason, cause)
+
+
+def give_up_item(desk: Desk, due: Due, reason: FailedReason) -> None:
+    _, cause, name = _item_work(due)
+    _let_go(desk, due.subject[2:], name.encode(), reason, cause)
 
 
 def time_digests_again(desk: Desk, user_id: str, cause: str) -> None:
@@ -118,8 +133,12 @@ def _each(desk: Desk, row: Gathering, items: Sequence[DigestItem], what: ItemWor
 
 
 def wake_item(desk: Desk, due: Due) -> None:
-    what, cause, name = msgspec.json.decode(due.detail, type=tuple[ItemWork, str, str])
+    what, cause, name = _item_work(due)
     _let_go(desk, due.subject[2:], name.encode(), what, cause)
+
+
+def _item_work(due: Due) -> tuple[ItemWork, str, str]:
+    return msgspec.json.decode(due.detail, type=tuple[ItemWork, str, str])
 
 
 def _let_go(desk: Desk, key: bytes, name: bytes, what: ItemWork, cause: str) -> None:
@@ -140,6 +159,8 @@ def _let_go(desk: Desk, key: bytes, name: bytes, what: ItemWork, cause: str) -> 
         judge_again(case, index)
     elif what == "dropped":
         case.end_part(index, "suppressed", "active_in_app")
+    elif what == "too_large" or what == "permanent":
+        case.end_part(index, "failed", what)
     elif (digest := desk.state.digests.get(name)) is not None:
         due_ms = due_ms_of(digest.due)
         if case.parts[index].until_ms != due_ms:

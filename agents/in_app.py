@@ -19,7 +19,7 @@ from app.domain.catalog import Catalog
 from app.domain.last_look import Over, look
 from app.domain.out import Out
 from app.domain.rendering import RenderError
-from app.ports import LogRecord, Message, Rows
+from app.ports import FailedReason, LogRecord, Message, Rows
 from schemas import topics
 from schemas.decode import Invalid
 from schemas.results import ResultStatus
@@ -74,6 +74,9 @@ class InAppMachine:
     def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
         if due.kind == "sweep":
             _schedule_sweep(due.user_id, None, state.inbox.sweep(due.user_id, now).sweep_at, state)
+
+    def give_up(self, due_key: bytes, due: Due, state: InboxState, out: Out, now: int, reason: FailedReason) -> bool:
+        return False  # sends end as they come, so nothing here waits for an end
 
     def settle(self, result: Any, state: InboxState, out: Out, now: int) -> None:
         raise AssertionError("the inbox makes no calls")

@@ -11,11 +11,11 @@ from agents.intakes import timed
 from agents.receipts import take_receipt
 from agents.results import take_result
 from agents.user_views import VIEWS, certificate
-from agents.waking import wake
+from agents.waking import give_up, wake
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.domain.routing import Providers
-from app.ports import Intake, LogRecord, Rows, Urgency
+from app.ports import FailedReason, Intake, LogRecord, Rows, Urgency
 from schemas import topics
 from schemas.instants import rfc3339
 from tables.router import ROUTER_TABLES, RouterState
@@ -81,6 +81,12 @@ class RouterMachine:
         desk = self._at(state, out, now)
         wake(desk, due_key, due)
         desk.flush()
+
+    def give_up(self, due_key: bytes, due: Due, state: RouterState, out: Out, now: int, reason: FailedReason) -> bool:
+        desk = self._at(state, out, now)
+        is_over = give_up(desk, due_key, due, reason)
+        desk.flush()
+        return is_over
 
     def settle(self, result: Any, state: RouterState, out: Out, now: int) -> None:
         raise AssertionError("the router makes no calls")

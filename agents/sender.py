@@ -15,7 +15,7 @@ from agents.turn import Carrier, Job, SenderState, Turn, job_of
 from agents.user_views import certificate
 from app.domain.catalog import Catalog
 from app.domain.out import Out
-from app.ports import LogRecord, Rows
+from app.ports import FailedReason, LogRecord, Rows
 from schemas import topics
 from schemas.broadcasts import TokenDead
 from schemas.commands import read_command
@@ -30,6 +30,9 @@ from tables.backlog import BACKLOG
 from tables.knowledge import KNOWLEDGE_TABLES
 from tables.pauses import PAUSES
 from tables.schedule import SCHEDULE, Due, due_ms_of
+
+#: The rows of ``schedule`` that belong to one send.
+_TIMERS: frozenset[str] = frozenset(("retry", "expire", "deadline", "settle"))
 
 
 class SenderMachine:
@@ -96,6 +99,20 @@ class SenderMachine:
                 found_nothing(turn, job, answered=False)
             case "settle", "in_doubt":
                 ask(turn, job)
+
+    def give_up(self, due_key: bytes, due: Due, state: SenderState, out: Out, now: int, reason: FailedReason) -> bool:
+        """A send that waits or is in a call has an end. What sees to several, such as a line, is tried again."""
+        turn = self._turn(state, out, now, f"due:{due_ms_of(due_key)}")
+        if due.kind not in _TIMERS:
+            return False
+        job = job_of(turn, due.subject)
+        if job is not None and job.open.timer is not None and job.open.timer.kind == due.kind:
+            if job.in_call or job.open.tries.doubted:  # a call may have arrived
+                turn.end(job, "unknown")
+            else:
+                turn.end(job, "failed", reason)
+        dispatch(turn, calls=False)
+        return True
 
     def settle(self, result: Result, state: SenderState, out: Out, now: int) -> None:
         call = result.call

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from agents.case import Case
 from agents.desk import Desk
-from agents.digesting import close_digest, drop_digests, retime_digests, wake_item
+from agents.digesting import close_digest, drop_digests, give_up_digest, give_up_item, retime_digests, wake_item
 from agents.ending import go_on_cancelling, go_on_forgetting
 from agents.fallback import part_judged, wait_over
 from agents.intake import judge_whole
@@ -13,6 +13,7 @@ from agents.normalizing import normalize_tokens
 from agents.places import leave_queue, wake_queue_now
 from agents.slicing import Share, Walk
 from agents.stopping import called_off, end_waits, stop_chain
+from app.ports import FailedReason
 from tables.notifications import notification_key
 from tables.schedule import Due, due_ms_of
 from tables.slices import (
@@ -62,6 +63,37 @@ def wake(desk: Desk, due_key: bytes, due: Due) -> None:
     elif case.scheduled:
         case.scheduled = b""
         judge_whole(case)
+
+
+def give_up(desk: Desk, due_key: bytes, due: Due, reason: FailedReason) -> bool:
+    """Ends what can't be woken; False where a row is no notification's. Work that goes on in slices isn't: it is tried
+    again, and so is the queue of a cap, each of whose parts has a row of its own."""
+    cause = f"due:{due_ms_of(due_key)}"
+    match due.kind:
+        case "digest":
+            give_up_digest(desk, due.subject, reason, cause)
+        case "item":
+            give_up_item(desk, due, reason)
+        case "judge" | "step":
+            case = Case.load(desk, due.subject[_ORDER_BYTES:], cause)
+            if case is not None:
+                _give_up_waits(case, due, reason)
+        case _:
+            return False
+    return True
+
+
+def _give_up_waits(case: Case, due: Due, reason: FailedReason) -> None:
+    if (stop := called_off(case)) is not None:
+        end_waits(case, *stop)
+        return
+    case.trail = []
+    if due.kind == "judge" and not due.detail:
+        end_waits(case, "failed", reason)
+        return
+    if due.kind == "judge" and case.parts[int(due.detail)].wait:
+        case.end_part(int(due.detail), "failed", reason)
+    stop_chain(case)
 
 
 def _go_on(desk: Desk, work: Work) -> None:

@@ -33,6 +33,9 @@ class StreamingMetrics:
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),
             "due_failed": Counter("tocsin_due_failed", "Due rows put off by an error", ["role"], registry=registry),
+            "due_given_up": Counter(
+                "tocsin_due_given_up", "Due rows given up: their send was ended as failed", ["role"], registry=registry
+            ),
             "results_failed": Counter(
                 "tocsin_results_failed", "Results of calls left to their deadlines", ["role"], registry=registry
             ),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app.domain.out import Out
 from app.domain.outcome import Outcome
@@ -131,6 +131,9 @@ class ProviderClient(Protocol):
 
 # --- roles -------------------------------------------------------------------------------------------------------
 
+#: Why what fell due is given up: it leads to too much, or it fails whenever it is tried.
+FailedReason = Literal["too_large", "permanent"]
+
 
 class Urgency(IntEnum):
     """The order in which a partition's runner draws from its intakes."""
@@ -195,6 +198,11 @@ class Machine(Protocol):
 
     def wake(self, due_key: bytes, due: Any, state: Any, out: Out, now: int) -> None:
         """Takes one row of ``schedule`` (a ``tables.schedule.Due``) that fell due; the runner has deleted it."""
+        ...
+
+    def give_up(self, due_key: bytes, due: Any, state: Any, out: Out, now: int, reason: FailedReason) -> bool:
+        """Ends what a row of ``schedule`` belongs to that can't be woken; the runner has deleted the row. False: there
+        is nothing that could have an end, so it is tried again."""
         ...
 
     def settle(self, result: Any, state: Any, out: Out, now: int) -> None:

@@ -29,12 +29,14 @@ Kind = Literal[
 
 
 class Due(Struct, frozen=True, array_like=True, gc=False):
-    """``subject`` says what waits (the key of a row elsewhere), ``detail`` which part of it."""
+    """``subject`` says what waits (the key of a row elsewhere), ``detail`` which part of it; ``tries``: how often it
+    fell due and failed."""
 
     kind: Kind
     user_id: str
     subject: bytes
     detail: str = ""
+    tries: int = 0
 
 
 SCHEDULE: TableSpec[Due] = TableSpec("schedule", Due)

@@ -8,17 +8,21 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
+import structlog
+from msgspec.structs import replace
+
 from app.domain.out import Mark, Out
 from app.kafka.records import Unreadable
-from app.ports import LogRecord, Machine, Rows
+from app.ports import FailedReason, LogRecord, Machine, Rows
 from app.streaming.failures import Failures
+from app.streaming.retrying import after_failure
 from app.streaming.store import StoreBroken
 from schemas.dead import dead_key, dead_letter, encode_dead
 from schemas.decode import Invalid
 from schemas.sizes import OUTCOME_BYTES, limit_of, size_on_wire
 from schemas.topics import DEAD
 
-_RETRY_DUE_MS = 60_000
+log = structlog.get_logger(__name__)
 
 
 class Oversized(Exception):
@@ -88,14 +92,37 @@ class Decider:
         except StoreBroken:
             raise
         except Exception as error:
-            # It stays scheduled: nothing that waits is ever forgotten.
             self._rollback(out, mark)
-            self._schedule.delete(key)
-            self._schedule.at(now + _RETRY_DUE_MS, due)
-            out.size += self._schedule.encode()
-            self._schedule.begin()
             self._counted("due_failed", 1)
-            self._failures.log("what fell due could not be handled", error, now, kind=due.kind)
+            self._failures.log("what fell due could not be handled", error, now, kind=due.kind, tries=due.tries + 1)
+            self._retry_or_give_up(key, due, out, now, isinstance(error, Oversized))
+
+    def _retry_or_give_up(self, key: bytes, due: Any, out: Out, now: int, too_large: bool) -> None:
+        """Nothing that waits is ever forgotten: it has an end, or stays scheduled."""
+        retry = after_failure(due.tries, lasting=too_large)
+        if retry.give_up and self._give_up(key, due, out, now, "too_large" if too_large else "permanent"):
+            return
+        self._schedule.delete(key)
+        self._schedule.at(now + retry.wait_ms, replace(due, tries=due.tries + 1))
+        out.size += self._schedule.encode()
+        self._schedule.begin()
+
+    def _give_up(self, key: bytes, due: Any, out: Out, now: int, reason: FailedReason) -> bool:
+        """Returns whether there was an end to give."""
+        mark = out.mark()
+        try:
+            self._schedule.delete(key)
+            if self._machine.give_up(key, due, self._state, out, now, reason):
+                self._weigh(out, mark)
+                self._counted("due_given_up", 1)
+                log.error("gave up what fell due", role=self._machine.role, kind=due.kind, reason=reason)
+                return True
+        except StoreBroken:
+            raise
+        except Exception as error:
+            self._failures.log("what fell due could not be given up", error, now, kind=due.kind)
+        self._rollback(out, mark)
+        return False
 
     def settle(self, result: Any, out: Out, now: int) -> None:
         """Raises StoreBroken. A result that can't be settled is left to the deadline of its call."""

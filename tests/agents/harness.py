@@ -11,6 +11,7 @@ from app.domain.catalog import Catalog
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.partition import partition_of
 from app.domain.policy import parse_policy
+from app.ports import FailedReason
 from app.virtual import VirtualPartition
 from schemas import topics
 from schemas.config import Parts, Template, TemplateVersion
@@ -214,6 +215,28 @@ class Harness:
     def wait_until_now(self) -> None:
         """Wakes what is due already, or as soon as what was handled is done."""
         self.at(self.now + 1)
+
+    def give_up(self, reason: FailedReason = "permanent") -> None:
+        """Lets all time pass. What falls due is given up, as by a runner where it can't be woken; what has no end to be
+        given is woken."""
+        while due := [d for each in self._virtual if (d := each.next_due()) is not None and d < 2**62]:
+            self.now = max(self.now, min(due))
+            for partition, virtual in enumerate(self._virtual):
+                if (due_ms := virtual.next_due()) is not None and due_ms <= self.now:
+                    self._decided(
+                        partition, lambda virtual: virtual._decide(self._giving_up(virtual, reason), self.now)
+                    )
+
+    def _giving_up(self, virtual: VirtualPartition, reason: FailedReason) -> Callable[[Out], None]:
+        state = virtual.state
+
+        def give_up(out: Out) -> None:
+            [(key, due)] = state.schedule.due(self.now, 1)
+            state.schedule.delete(key)
+            if not self.machine.give_up(key, due, state, out, self.now, reason):
+                self.machine.wake(key, due, state, out, self.now)
+
+        return give_up
 
     # --- what a runner does ---
 

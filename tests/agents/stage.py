@@ -179,6 +179,20 @@ class Stage:
     def wake_one(self) -> None:
         self._decided(self._virtual.wake(self.now))
 
+    def give_up_one(self) -> bool:
+        """Gives up what falls due next, as the runner does with what can't be woken."""
+        over = []
+
+        def give_up(out: Out) -> None:
+            [(key, due)] = self.state.schedule.due(self.now, 1)
+            self.state.schedule.delete(key)
+            over.append(self.machine.give_up(key, due, self.state, out, self.now, "permanent"))
+            if not over[0]:
+                self.machine.wake(key, due, self.state, out, self.now)
+
+        self._decided(self._virtual._decide(give_up, self.now))
+        return over[0]
+
     def put_off(self, ms: int) -> None:
         """Moves what falls due next, as the runner does with what could not be handled."""
         [(key, due)] = self.state.schedule.scan(b"", None, 1)

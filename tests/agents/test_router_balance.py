@@ -121,6 +121,35 @@ def test_every_recipient_has_one_accepted_and_every_channel_one_end_in_the_end(s
 
 
 @relaxed
+@given(steps, st.sampled_from(["too_large", "permanent"]))
+def test_what_can_not_be_woken_has_one_end_too(script: list[Any], reason: Any) -> None:
+    router = play(script)
+    waited = open_parts(router)
+    before = len(router.events)
+    router.give_up(reason)
+
+    ended = Counter((*recipient(e), e["channel"]) for e in router.events[before:] if e["status"] in ENDS)
+    assert set(ended) >= waited
+    assert set(ended.values()) <= {1}
+    failed = [e for e in router.events[before:] if e["status"] == "failed"]
+    assert {e["reason"] for e in failed} <= {reason}
+    assert open_parts(router) == set()
+    for state in router.states:
+        assert state.pending.table.scan(b"", None) == []
+        assert state.digests.scan(b"", None) == []
+
+
+def open_parts(router: Harness) -> set[tuple[str, str, str | None]]:
+    """What waits: a recipient's channels, or (None) the whole of it."""
+    return {
+        (row.facts.notification_id, row.facts.user_id, channel)
+        for state in router.states
+        for _, row in state.notifications.scan(b"", None)
+        for channel in [None] * bool(row.scheduled) + [part.channel for part in row.parts if part.wait]
+    }
+
+
+@relaxed
 @given(steps)
 def test_an_event_id_names_one_event_and_its_detail_holds_only_what_it_may(script: list[Any]) -> None:
     router = play(script)

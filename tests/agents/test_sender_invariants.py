@@ -43,6 +43,9 @@ steps = st.lists(
         st.tuples(st.just("receipt"), numbers),
         st.tuples(st.just("prefer"), st.booleans()),
         st.tuples(
+            st.just("give_up"),
+        ),
+        st.tuples(
             st.just("erase"),
         ),
     ),
@@ -112,6 +115,10 @@ class Play:
                     self.stage.receipt(send_id=send.send_id, status="delivered")
             case ("prefer", allowed):
                 self.stage.command("preferences.set", preferences={"channels": {"sms": allowed}})
+            case ("give_up",) if (due := self.stage.next_due()) is not None:
+                self.wait_until(due)
+                if self.stage.next_due() == due:
+                    self.stage.give_up_one()
             case ("erase",):
                 self.stage.command("user.erase")
         self.check()

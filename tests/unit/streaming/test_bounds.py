@@ -19,6 +19,7 @@ from app.streaming.journal import Bookmark, decode_entry
 from app.streaming.parts import Parts
 from app.streaming.producing import Span
 from app.streaming.restoring import Committed, Owed, Restored
+from app.streaming.retrying import TRIES, after_failure
 from app.streaming.runner import PartitionRunner
 from app.streaming.store import Reached
 from schemas.dead import DeadLetter, read_dead
@@ -30,6 +31,8 @@ from tables.schedule import SCHEDULE, Due, Schedule
 from tables.table import Table, TableSpec
 
 NOW = 1_700_000_000_000
+#: Long enough for whatever is tried now and then to be tried often.
+TWO_DAYS = 48 * 3_600_000
 ROLE = "scripted"
 
 
@@ -100,6 +103,7 @@ class Scripted:
 
     def __init__(self, scripts: Mapping[int, Script]) -> None:
         self.scripts = scripts
+        self.stubborn = False
 
     def open(self, rows: MemoryRows, partition: int) -> State:
         return State(rows)
@@ -109,6 +113,14 @@ class Scripted:
 
     def wake(self, due_key: bytes, due: Due, state: State, out: Out, now: int) -> None:
         self._do(int(due.subject), state, out)
+
+    def give_up(self, due_key: bytes, due: Due, state: State, out: Out, now: int, reason: str) -> bool:
+        """Odd rows belong to something that can have an end, even ones don't; one that also fails in ending it."""
+        number = int(due.subject)
+        state.rows.put(b"ended %d" % number, Row(reason))
+        if self.stubborn:
+            raise ValueError("nor can it be ended")
+        return number % 2 == 1
 
     def settle(self, result: int, state: State, out: Out, now: int) -> None:
         self._do(result, state, out)
@@ -211,6 +223,7 @@ class Partition:
     crashed: list[BaseException] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     dead: list[tuple[str, str]] = field(default_factory=list)
+    now: int = NOW
 
     def __post_init__(self) -> None:
         kafka: Any = self.kafka
@@ -223,7 +236,7 @@ class Partition:
                 restorer=kafka,
                 horizon=kafka,
                 positions=kafka,
-                clock=lambda: NOW,
+                clock=lambda: self.now,
                 performer=None,
                 crash=self.crashed.append,
                 pause=lambda topic, partition: None,
@@ -253,8 +266,37 @@ class Partition:
         await self.runner.drain(30)
         assert self.crashed == []
 
+    def ended(self) -> dict[int, str]:
+        """What was given up, and why."""
+        return {row: what.what for row, what in self._rows(b"ended ")}
+
+    def _rows(self, prefix: bytes) -> list[tuple[int, Row]]:
+        found = Table(ROWS, self.rows).scan(prefix, prefix + b"~")
+        return [(int(key.removeprefix(prefix)), row) for key, row in found]
+
+    async def fail_for(self, ms: int) -> dict[int, list[int]]:
+        """Lets time go by. Returns how long each row waited that never was over, try by try."""
+        end, waits = self.now + ms, dict[int, list[int]]()
+        self.runner.start()
+        while True:
+            async with asyncio.timeout(60):
+                while not self._is_done([]):
+                    await asyncio.sleep(0)
+            due = [(int.from_bytes(key[:8], "big"), row) for key, row in State(self.rows).schedule.scan(b"", None)]
+            if not due or min(due, key=lambda pair: pair[0])[0] > end:
+                break
+            waited = self.now
+            self.now = min(at for at, _ in due)
+            for at, row in due:
+                if at == self.now:
+                    waits.setdefault(int(row.subject), []).append(at - waited)
+            self.runner._nudge()
+        await self.runner.drain(30)
+        assert self.crashed == []
+        return {int(row.subject): waits[int(row.subject)] for _, row in due}
+
     def _is_done(self, records: Sequence[Any]) -> bool:
-        due = [key for key in self.rows.tables.get("schedule", {}) if int.from_bytes(key[:8], "big") <= NOW]
+        due = [key for key in self.rows.tables.get("schedule", {}) if int.from_bytes(key[:8], "big") <= self.now]
         handled = not records or self.runner.position("notify_events") == records[-1].offset + 1
         return (
             self.runner.ready.is_set()
@@ -308,8 +350,51 @@ async def test_a_due_row_that_fails_stays_scheduled_and_its_neighbours_are_woken
 
     left = {int(due.subject): key for key, due in State(partition.rows).schedule.scan(b"", None)}
     assert all(int.from_bytes(key[:8], "big") >= NOW + 1_000 for key in left.values()), "it would be woken at once"
-    assert sorted([*left, *(n for n in range(len(written)) if partition.has(n))]) == list(range(len(written)))
-    assert partition.counts.get("due_failed", 0) == len(left)
+    woken, ended = [n for n in range(len(written)) if partition.has(n)], partition.ended()
+    assert sorted([*left, *woken, *ended]) == list(range(len(written)))
+    assert set(ended.values()) <= {"too_large"}, "given up at the first try, though the next may succeed"
+    assert partition.counts.get("due_failed", 0) == len(left) + len(ended)
+    assert partition.counts.get("due_given_up", 0) == len(ended)
+
+
+ALWAYS = {
+    "raises": Script(error=ValueError),
+    "not a row": Script(not_row="integer"),
+    "too much": Script(outputs=[5 * MIB]),
+}
+
+
+@pytest.mark.parametrize("kind", ALWAYS)
+async def test_a_due_row_that_always_fails_is_given_up_in_time(kind: str) -> None:
+    partition = Partition(Scripted({1: ALWAYS[kind], 2: ALWAYS[kind]}))
+    partition.schedule([1, 2])
+    waits = await partition.fail_for(TWO_DAYS)
+
+    assert partition.ended() == {1: "too_large" if kind == "too much" else "permanent"}
+    assert partition.counts["due_given_up"] == 1
+    assert list(waits) == [2], "what belongs to nothing waits on"
+    assert waits[2] == sorted(waits[2])
+    assert waits[2][0] == 60_000
+    assert waits[2][-1] == waits[2][-2] > TWO_DAYS / 24, "its waits grow, to a bound"
+
+
+async def test_what_can_be_neither_woken_nor_ended_waits_on() -> None:
+    partition = Partition(Scripted({1: ALWAYS["raises"]}))
+    partition.machine.stubborn = True
+    partition.schedule([1])
+    waits = await partition.fail_for(TWO_DAYS)
+
+    assert partition.ended() == {}
+    assert len(waits[1]) > TRIES
+    assert "due_given_up" not in partition.counts
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_a_row_is_given_up_after_so_many_tries_and_at_once_where_no_try_can_help(tries: int, lasting: bool) -> None:
+    retry = after_failure(tries, lasting=lasting)
+
+    assert retry.give_up == (lasting or tries >= TRIES - 1)
+    assert 60_000 <= retry.wait_ms <= after_failure(tries + 1, lasting=lasting).wait_ms <= 6 * 3_600_000
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
