@@ -128,11 +128,16 @@ class SenderMachine:
         dispatch(turn, calls=result.calls)
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: SenderState, now: int) -> Any:
-        if view == "erasure":
-            return certificate(state.knowledge, params.get("erasure_id", ""))
-        if view != "backlog":
-            raise LookupError(f"{self.role} has no view {view}")
-        return state.backlog.waiting()
+        match view:
+            case "backlog":
+                return state.backlog.waiting()
+            case "doubts":
+                counts = state.backlog.doubts()
+                return {provider: (count, state.pauses.oldest_doubt(provider)) for provider, count in counts.items()}
+            case "erasure":
+                return certificate(state.knowledge, params.get("erasure_id", ""))
+            case _:
+                raise LookupError(f"{self.role} has no view {view}")
 
     def _turn(self, state: SenderState, out: Out, now: int, cause: str) -> Turn:
         return Turn(self.carrier, self.catalog, state, out, now, cause)

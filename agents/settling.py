@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from agents.calls import Call, Result
 from agents.claiming import call_of, compose_for, give_up, proceed, providers_for, try_again
+from agents.doubts import How
 from agents.known import known_of
 from agents.turn import Job, Turn, job_of
 from app.domain.addresses import address_hash
@@ -76,10 +77,10 @@ def _own(turn: Turn, provider: Provider | None, provider_message_id: str | None)
         turn.state.attempts.own_message(provider, provider_message_id, turn.now)
 
 
-def _accepted(turn: Turn, job: Job, provider_message_id: str | None) -> None:
+def _accepted(turn: Turn, job: Job, provider_message_id: str | None, how: How = "answer") -> None:
     _own(turn, job.open.tries.provider, provider_message_id)
     latency_ms = turn.now - job.send.accepted_at
-    turn.end(job, "sent", provider_message_id=provider_message_id, detail={"latency_ms": latency_ms})
+    turn.end(job, "sent", provider_message_id=provider_message_id, detail={"latency_ms": latency_ms}, how=how)
 
 
 def _address_to_retire(call: Call, outcome: Outcome) -> CalledAddress | None:
@@ -138,7 +139,7 @@ def settle_question(turn: Turn, job: Job, result: Result) -> None:
     outcome = result.outcome
     found = _found(turn, job, result.call, outcome) if outcome is not None and outcome.kind == "ok" else None
     if found is not None:
-        _accepted(turn, job, found or None)
+        _accepted(turn, job, found or None, "found")
     else:
         found_nothing(turn, job, answered=outcome is None or outcome.kind == "ok")
 
@@ -194,4 +195,4 @@ def prove(turn: Turn, job: Job, receipt: Receipt | SendResult) -> None:
         proven = replace(job.open, proven=receipt.provider_message_id or "")
         turn.rest(job, "calling", proven, job.open.timer)
     elif job.state == "in_doubt" or job.open.tries.doubted:
-        _accepted(turn, job, receipt.provider_message_id)
+        _accepted(turn, job, receipt.provider_message_id, "receipt" if isinstance(receipt, Receipt) else "answer")

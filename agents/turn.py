@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from agents.doubts import How, Settled
 from agents.shedding import Shedding
 from agents.telling import report, tell
 from app.domain.catalog import Catalog
@@ -20,7 +21,7 @@ from tables.attempts import ATTEMPTS, Attempts, OpenSend, SendState, Timer
 from tables.attempts import SendRow as Row
 from tables.backlog import BACKLOG, Backlog
 from tables.knowledge import Knowledge
-from tables.pauses import PAUSES, Pause, Pauses, doubt_key, line_key, line_of, pause_key, slot_key
+from tables.pauses import PAUSES, Pause, Pauses, doubt_age_key, doubt_key, line_key, line_of, pause_key, slot_key
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tables.table import Table
 
@@ -51,7 +52,7 @@ class Carrier:
     ``timeouts_ms``: the providers that have settings, each with its time limit. ``public_url``: where providers reach
     the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
     what is given up while too much waits for a provider. ``partitions``: how many the topics have. ``slots``: when a
-    call may begin. ``silences``: which addresses don't answer.
+    call may begin. ``silences``: which addresses don't answer. ``on_settled``: called with each doubt that is settled.
     """
 
     channel: Channel
@@ -62,6 +63,7 @@ class Carrier:
     partitions: int = 1
     slots: Slots = field(default_factory=Unlimited)
     silences: Silences = field(default_factory=Silences)
+    on_settled: Settled = lambda provider, how: None
 
 
 class SenderState:
@@ -166,7 +168,9 @@ class Turn:
         if left is not None and left != place:
             self.state.pauses.delete(left)
         if state != "in_doubt":
-            self._forget_doubt(job)
+            self._forget_doubt(job, "answer" if job.state == "in_doubt" else "resent")
+        else:
+            self._count_doubt(job, open_send)
         if place is not None:
             wait = Pause(open_send.begun, job.send.notification_id, job.send.collapse_key)
             self.state.pauses.put(place, wait)
@@ -185,14 +189,15 @@ class Turn:
         provider_message_id: str | None = None,
         detail: Mapping[str, Any] | None = None,
         address: CalledAddress | None = None,
+        how: How = "answer",
     ) -> None:
         """The send's one end, told to everyone. ``address``: the one that was called, where the router is to
-        let it go."""
+        let it go. ``how``: what settled its doubt, if it was in doubt and did not end as unknown."""
         self._untimed(job)
         left = job.pause_in(job.state)
         if left is not None:
             self.state.pauses.delete(left)
-        self._forget_doubt(job)
+        self._forget_doubt(job, "given_up" if status == "unknown" else how)
         self._leave(job)
         self.state.attempts.end(job.key, status, self.now)
         self.state.knowledge.reclaim_again(job.send.user_id)
@@ -238,9 +243,26 @@ class Turn:
             self.state.schedule.delete(due_key(timer.due_ms, timer.kind, job.key))
             self._waits(job.open, timer, -1)
 
-    def _forget_doubt(self, job: Job) -> None:
-        if job.open.doubted_at:
-            self.state.pauses.delete(doubt_key(job.send.user_id, job.key))
+    def _count_doubt(self, job: Job, doubted: OpenSend) -> None:
+        """Once, whenever it is first seen: what is in doubt since before doubts were counted is, too."""
+        provider = doubted.tries.provider
+        if provider is None:
+            return
+        by_age = doubt_age_key(provider, doubted.doubted_at, job.key)
+        if self.state.pauses.get(by_age) is None:
+            self.state.pauses.put(by_age, Pause(True, job.send.notification_id))
+            self.state.backlog.add_doubts(provider, 1)
+
+    def _forget_doubt(self, job: Job, how: How) -> None:
+        provider = job.open.tries.provider
+        if not job.open.doubted_at or provider is None:
+            return
+        self.state.pauses.delete(doubt_key(job.send.user_id, job.key))
+        by_age = doubt_age_key(provider, job.open.doubted_at, job.key)
+        if self.state.pauses.get(by_age) is not None:
+            self.state.pauses.delete(by_age)
+            self.state.backlog.add_doubts(provider, -1)
+            self.carrier.on_settled(provider, how)
 
     def _leave(self, job: Job) -> None:
         """The send's place in its line, or its call, is over: the next may have its turn."""

@@ -1,6 +1,6 @@
 """The names of every metric, and the registry of a process. Nothing is registered on import."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -66,6 +66,39 @@ class SheddingMetrics:
 
     def backlog(self, provider: str, count: int) -> None:
         self._backlog.labels(self._role, provider).set(count)
+
+
+class DoubtMetrics:
+    """The sends of a channel whose outcome isn't known."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        providers: Iterable[str],
+        ways: Iterable[str],
+        clock: Callable[[], int],
+    ) -> None:
+        """``ways``: in which a doubt may be settled. ``clock``: Unix ms."""
+        self._clock = clock
+        self._open = Gauge("tocsin_in_doubt", "Sends in doubt", ["provider"], registry=registry)
+        self._oldest = Gauge(
+            "tocsin_in_doubt_oldest_seconds", "Since when the oldest is in doubt", ["provider"], registry=registry
+        )
+        self._settled = Counter(
+            "tocsin_in_doubt_settled", "Doubts that were settled", ["provider", "how"], registry=registry
+        )
+        ways = tuple(ways)
+        for provider in providers:  # a rate needs a first value
+            for how in ways:
+                self._settled.labels(provider, how)
+
+    def settled(self, provider: str, how: str) -> None:
+        self._settled.labels(provider, how).inc()
+
+    def show(self, provider: str, count: int, since: int | None) -> None:
+        """``since``: when the oldest began, Unix ms; None: there is none."""
+        self._open.labels(provider).set(count)
+        self._oldest.labels(provider).set(0.0 if since is None else max(0, self._clock() - since) / 1000)
 
 
 class ProviderErrors:

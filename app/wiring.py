@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from agents.shedding import Shedding
-    from app.metrics import SheddingMetrics
+    from app.metrics import DoubtMetrics, SheddingMetrics
     from app.ports import Performer
     from app.providers.limits import Limits
     from app.store.rights import Access
@@ -178,10 +178,11 @@ async def _operations(
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """What of a channel's backlog is given up, and where that is counted."""
+    """What of a channel's backlog is given up, where that is counted, and where its doubts are."""
 
     shedding: "Shedding"
     metrics: "SheddingMetrics"
+    doubts: "DoubtMetrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +239,12 @@ async def _build_sender(
     registry: "CollectorRegistry",
     stack: AsyncExitStack,
 ) -> _Built:
+    from agents.doubts import HOWS
     from agents.performing import Performing
     from agents.sender import SenderMachine
     from agents.shedding import Shedding
     from agents.turn import Carrier
-    from app.metrics import ProviderErrors, SheddingMetrics
+    from app.metrics import DoubtMetrics, ProviderErrors, SheddingMetrics
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
 
@@ -255,6 +257,7 @@ async def _build_sender(
     limit, reserved = IN_PREPARATION[channel]
     metrics = SheddingMetrics(registry, channel)
     shedding = Shedding(_shedding_changed, metrics.shed)
+    doubts = DoubtMetrics(registry, clients, HOWS, clock)
     on_error = ProviderErrors(registry, channel).count
     performer = Performing(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
     carrier = Carrier(
@@ -264,9 +267,10 @@ async def _build_sender(
         shedding=shedding,
         partitions=settings.kafka.partitions,
         slots=performer,
+        on_settled=doubts.settled,
     )
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
-    return _Built(SenderMachine(catalog, carrier), performer, limits, _Watched(shedding, metrics))
+    return _Built(SenderMachine(catalog, carrier), performer, limits, _Watched(shedding, metrics, doubts))
 
 
 def _public_url(settings: Settings) -> str:
@@ -365,20 +369,15 @@ async def _closing(watchdog: Watchdog) -> AsyncIterator[AsyncExitStack]:
 
 
 def _watch_backlog(stack: AsyncExitStack, watched: _Watched, worker: "RoleWorker", partitions: int) -> None:
+    from agents.doubts import watch_doubts
     from agents.shedding import watch
 
     machine: Any = worker.machine
-    watching = asyncio.create_task(
-        watch(
-            watched.shedding,
-            worker,
-            lambda: machine.catalog.policy,
-            tuple(machine.carrier.timeouts_ms),
-            partitions,
-            watched.metrics.backlog,
-        )
-    )
-    stack.push_async_callback(_cancelled, watching)
+    providers = tuple(machine.carrier.timeouts_ms)
+    shown = watched.metrics.backlog
+    shedding = watch(watched.shedding, worker, lambda: machine.catalog.policy, providers, partitions, shown)
+    for watching in (shedding, watch_doubts(worker, providers, watched.doubts.show)):
+        stack.push_async_callback(_cancelled, asyncio.create_task(watching))
 
 
 def _take_over(running: Sequence[_Built], catalog: Catalog, changed: asyncio.Event) -> None:

@@ -2,8 +2,8 @@
 
 Each user's in the order of acceptance: first those that are held or wait for a retry, then each line of those that wait
 for an earlier call of the same user (on push: device). The head of a line that waits for a slot of its provider has a
-second row, among all that wait for that provider. Those in doubt have a row of their own, too: they may be each
-other's evidence.
+second row, among all that wait for that provider. Those in doubt have two rows of their own: by user, as they may be
+each other's evidence, and by provider, the oldest first, as they are counted.
 """
 
 from msgspec import Struct
@@ -25,6 +25,8 @@ PAUSES: TableSpec[Pause] = TableSpec("pauses", Pause)
 _BY_PROVIDER = b"\1"
 #: Begins the rows of those in doubt, which wait for no call.
 _DOUBTS = b"\2"
+#: Begins their rows by provider and age.
+_DOUBTS_BY_AGE = b"\3"
 #: Follows a user's prefix in the rows of a line; in the others a time of acceptance does, whose first byte is 0.
 _IN_LINE = b"\1"
 
@@ -70,6 +72,15 @@ def doubt_key(user_id: str, send_key: bytes) -> bytes:
     return _DOUBTS + _prefix(user_id) + send_key
 
 
+def doubt_age_key(provider: str, doubted_at: int, send_key: bytes) -> bytes:
+    """``doubted_at``: Unix ms."""
+    return _doubts_of(provider) + doubted_at.to_bytes(8, "big") + send_key
+
+
+def _doubts_of(provider: str) -> bytes:
+    return _DOUBTS_BY_AGE + provider.encode() + b"\0"
+
+
 def send_key_of(key: bytes) -> bytes:
     """The key in ``attempts`` of what waits there."""
     return key[-16:]
@@ -91,6 +102,11 @@ class Pauses(Table[Pause]):
         """Keys of ``attempts`` of the user's sends in doubt."""
         start = _DOUBTS + _prefix(user_id)
         return [send_key_of(key) for key, _ in self.scan(start, start[:-1] + b"\1", MOST_DOUBTS)]
+
+    def oldest_doubt(self, provider: str) -> int | None:
+        """Since when (Unix ms) the provider's oldest doubt has been open; None: there is none."""
+        key = self._first_of(_doubts_of(provider))
+        return None if key is None else int.from_bytes(key[-24:-16], "big")
 
     def first_in(self, line: bytes) -> bytes | None:
         """The key of the line's head."""
