@@ -78,9 +78,9 @@ def kafka_accesses() -> dict[str, "Access"]:
     }
 
 
-def run_gateway(settings: Settings) -> None:
-    """Serves HTTP until SIGTERM or SIGINT."""
-    _run(lambda stop, _: _gateway(settings, stop))
+def run_gateway(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Serves HTTP until SIGTERM or SIGINT. ``environ``: where the settings came from."""
+    _run(lambda stop, _: _gateway(settings, environ, stop))
 
 
 def run_worker(role: str, settings: Settings) -> None:
@@ -122,7 +122,7 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 # --- roles without tables ---
 
 
-async def _gateway(settings: Settings, stop: asyncio.Event) -> None:
+async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
     from app.metrics import process_registry
 
@@ -130,7 +130,7 @@ async def _gateway(settings: Settings, stop: asyncio.Event) -> None:
         ready = await _operations(stack, "gateway", settings, process_registry())
         if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS), stop):
             return
-        await serve(settings, stop, lambda url: ready())
+        await serve(settings, stop, lambda url: ready(), environ)
 
 
 async def _analytics(settings: Settings, stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """One call of the gateway, as its handlers see it: who calls, what is asked, and what is needed to answer."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.callers import Caller, Callers, Service
+from app.api.limits import Limits
 from app.api.problems import Problem, problem_of
-from app.api.room import Room
+from app.api.rates import Standing
+from app.api.room import Hold
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
@@ -29,8 +32,14 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 1 << 20
 #: As they are written without leading zeros; none is larger than ten digits.
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+#: A body may take as long as it likes, but not pause for so long.
+_BODY_IDLE_S = 30.0
 
 _read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
+
+
+#: What is left of the caller's rate, for the answer's headers.
+STANDING = web.RequestKey("standing", Standing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ class Deps:
     partitions: int
     clock: Callable[[], int]
     new_id: Callable[[], str]
-    room: Room
+    limits: Limits
     cors_origins: frozenset[str] = frozenset()
 
 
@@ -62,12 +71,19 @@ class Call:
     deps: Deps
     #: None where anybody may call.
     caller: Caller | None
+    #: What it has taken of the room for what is in flight.
+    hold: Hold
 
     @property
     def service(self) -> Service:
         """The caller of a route that is for services only."""
         assert isinstance(self.caller, Service)
         return self.caller
+
+    def count_more(self, requests: int) -> None:
+        """The call holds so many requests more than the one that its caller's rate has counted."""
+        assert self.caller is not None
+        self.request[STANDING] = self.deps.limits.count_more(self.caller, requests)
 
     def path(self, name: str) -> str:
         return self.request.match_info[name]
@@ -77,21 +93,34 @@ class Call:
         return self.request.query
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
-        """The whole body; raises Problem 413 before more than ``limit`` bytes are held."""
+        """The whole body; raises Problem 413 before more than ``limit`` bytes are held, 429 where there is no room for
+        it, 408 where nothing comes any more."""
         too_large = Problem(413, f"the body is larger than {limit} bytes", "body")
         if (self.request.content_length or 0) > limit:
             raise too_large
         read = bytearray()
         try:
-            async for chunk in self.request.content.iter_any():
+            while chunk := await self._chunk():
                 read += chunk
                 if len(read) > limit:
                     raise too_large
+                self.hold.take_body(len(chunk))
         except RequestPayloadError as error:
             # Nothing can be read from this connection any more.
             close = {"Connection": "close"}
             raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
         return bytes(read)
+
+    async def _chunk(self) -> bytes:
+        """The body's next bytes, none at its end."""
+        content = self.request.content
+        if content.is_eof():  # all of it has come: no clock is needed
+            return await content.readany()
+        try:
+            async with asyncio.timeout(_BODY_IDLE_S):
+                return await content.readany()
+        except TimeoutError:
+            raise Problem(408, f"nothing of the body came for {_BODY_IDLE_S:g} s") from None
 
     async def read(self, reader: Reader[T], limit: int = MAX_BODY_BYTES) -> T:
         """The body as the reader's type; raises Problem 400 with the field."""

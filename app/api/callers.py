@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ class Service:
     key_id: str
     source: str
     scopes: frozenset[Scope]
+    #: Requests a second; None: the gateway's own.
+    rate: float | None = None
+    may_be_critical: bool = True
 
     @property
     def is_admin(self) -> bool:
@@ -86,29 +90,30 @@ class SharedSecret:
 class Callers:
     """Tells callers apart by their credentials. Raises Problem: 401 for bad ones, 403 for what isn't theirs."""
 
-    def __init__(self, api_keys: Iterable[ApiKey], tokens: Jwt | None, signing_keys: SigningKeys | None) -> None:
-        self._api_keys = {key.id: key for key in api_keys}
+    def __init__(
+        self,
+        api_keys: Iterable[ApiKey],
+        tokens: Jwt | None,
+        signing_keys: SigningKeys | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.replace_keys(api_keys)
         self._tokens = tokens
         self._signing_keys = signing_keys
+        self._clock = clock
+
+    def replace_keys(self, api_keys: Iterable[ApiKey]) -> None:
+        """From now on these count, and no others."""
+        self._api_keys = {key.id: key for key in api_keys}
 
     async def admit(self, authorization: str | None, access: Access, user_id: str | None) -> Caller:
         """The caller, if the route is open to it. ``user_id``: the user that the path names."""
-        caller = await self._identify(authorization)
-        match caller:
-            case Service() if not caller.scopes.isdisjoint(access.scopes):
-                return caller
-            case User() if access.own and caller.user_id == user_id:
-                return caller
-            case Service() if access.scopes:
-                raise Problem(403, f"this key lacks the scope {access.scopes[0]}")
-            case Service():
-                raise Problem(403, "only the user's own token may do this")
-            case User() if access.own:
-                raise Problem(403, "not yours: the token's sub is not the user of the path")
-            case User():
-                raise Problem(403, "only a service with an API key may do this")
+        caller = await self.identify(authorization)
+        authorize(caller, access, user_id)
+        return caller
 
-    async def _identify(self, authorization: str | None) -> Caller:
+    async def identify(self, authorization: str | None) -> Caller:
+        """Who calls. Raises Problem 401."""
         if not authorization:
             raise _unauthorized("credentials are required: Authorization: Bearer …")
         if not authorization.isascii():
@@ -129,7 +134,9 @@ class Callers:
         matches = hmac.compare_digest(given, key.sha256 if key else "0" * 64)
         if key is None or not matches:
             raise _unauthorized("the API key is not known")
-        return Service(key.id, key.source, frozenset(key.scopes))
+        if key.expires_at is not None and key.expires_at.timestamp() <= self._clock():
+            raise _unauthorized("the API key has expired")
+        return Service(key.id, key.source, frozenset(key.scopes), key.rate, key.critical)
 
     async def _user(self, token: str) -> User:
         assert self._tokens is not None
@@ -147,6 +154,23 @@ class Callers:
         except _UNREADABLE as error:
             raise _unauthorized(f"the token is not accepted: {type(error).__name__}") from error
         return User(claims["sub"])
+
+
+def authorize(caller: Caller, access: Access, user_id: str | None) -> None:
+    """Raises Problem 403 where the route isn't open to the caller. ``user_id``: the user that the path names."""
+    match caller:
+        case Service() if not caller.scopes.isdisjoint(access.scopes):
+            pass
+        case User() if access.own and caller.user_id == user_id:
+            pass
+        case Service() if access.scopes:
+            raise Problem(403, f"this key lacks the scope {access.scopes[0]}")
+        case Service():
+            raise Problem(403, "only the user's own token may do this")
+        case User() if access.own:
+            raise Problem(403, "not yours: the token's sub is not the user of the path")
+        case User():
+            raise Problem(403, "only a service with an API key may do this")
 
 
 def _unauthorized(detail: str) -> Problem:

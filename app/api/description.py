@@ -22,6 +22,7 @@ _PROBLEMS = {
     "401": "No or bad credentials",
     "403": "Not yours",
     "404": "Unknown",
+    "408": "The body stopped coming",
     "413": "Too large",
     "422": "Refused by a rule",
     "429": "Too much at once",

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -12,10 +14,13 @@ from aiohttp import web
 
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret, SigningKeys
+from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.jwks import PublishedKeys
+from app.api.key_follower import KeyFollower
+from app.api.limits import Limits
 from app.api.room import Room
 from app.api.server import create_app
-from app.config import Auth, Settings
+from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
@@ -39,26 +44,54 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def run_gateway(settings: Settings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+async def run_gateway(
+    settings: Settings, stop: asyncio.Event, ready: Callable[[str], None], environ: Mapping[str, str] | None = None
+) -> None:
     """Serves until ``stop`` is set. ``ready`` is called once, with the address, when the first call can be answered.
+    ``environ``: where the settings came from, whose file is followed for its API keys.
 
     Raises KafkaError when no broker can be reached, LookupError where topics are missing, OSError where the port is
     taken.
     """
-    async with opened(settings) as deps:
-        public_url = settings.gateway.public_url
-        app = create_app(deps, public_url=public_url)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_S)
+    async with AsyncExitStack() as stack:
+        deps = await stack.enter_async_context(opened(settings))
+        runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
+        stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        try:
-            host = settings.gateway.host
-            await web.TCPSite(runner, host, settings.gateway.port, backlog=1024).start()
-            port = runner.addresses[0][1]
-            log.info("the gateway serves", host=host, port=port)
-            ready(f"http://{host}:{port}")
-            await stop.wait()
-        finally:
-            await runner.cleanup()
+        assert runner.server is not None
+        connections = Connections(_connection_limits(settings.gateway))
+        await stack.enter_async_context(_running(connections.keep_swept()))
+        if environ is not None and environ.get(CONFIG_VARIABLE):
+            await stack.enter_async_context(_running(_key_follower(environ, deps.callers).follow()))
+        host = settings.gateway.host
+        server = await asyncio.get_running_loop().create_server(
+            connection_factory(runner.server, connections), host, settings.gateway.port, backlog=1024
+        )
+        stack.callback(server.close)
+        port = server.sockets[0].getsockname()[1]
+        log.info("the gateway serves", host=host, port=port)
+        ready(f"http://{host}:{port}")
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Goes on for as long as the context lasts. What it raises is raised at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _connection_limits(gateway: Gateway) -> ConnectionLimits:
+    return ConnectionLimits(unknown=gateway.connections, unknown_per_address=gateway.connections_per_address)
+
+
+def _key_follower(environ: Mapping[str, str], who: Callers) -> KeyFollower:
+    return KeyFollower(Path(environ[CONFIG_VARIABLE]), lambda: Settings.load(environ).auth.api_keys, who.replace_keys)
 
 
 @asynccontextmanager
@@ -99,7 +132,7 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
             partitions=partitions,
             clock=unix_ms,
             new_id=lambda: str(uuid4()),
-            room=Room(),
+            limits=Limits(Room(), settings.gateway.rate, time.monotonic),
             cors_origins=frozenset(settings.gateway.cors_origins),
         )
 

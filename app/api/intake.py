@@ -60,13 +60,23 @@ Notification = msgspec.defstruct(
 
 
 def take(
-    raw: bytes | msgspec.Raw, header_key: str | None, source: str, catalog: Catalog, now_ms: int, new_id: str
+    raw: bytes | msgspec.Raw,
+    header_key: str | None,
+    source: str,
+    catalog: Catalog,
+    now_ms: int,
+    new_id: str,
+    *,
+    may_be_critical: bool = True,
 ) -> Taken:
-    """What a body asks for, as the service of this source. ``header_key``: the Idempotency-Key header.
+    """What a body asks for, as the service of this source. ``header_key``: the Idempotency-Key header;
+    ``may_be_critical``: whether the service's key may ask for that.
 
     Raises Problem with the field.
     """
     body = _read(raw)
+    if not may_be_critical:
+        body = _lowered(body, catalog)
     key = _key_of(body, header_key)
     recipients = _recipients_of(body)
     lane = _check(body, source, catalog, now_ms)
@@ -86,6 +96,12 @@ def _read(raw: bytes | msgspec.Raw) -> NotificationBody:
     if body.notification_id is not None:
         raise Problem(400, "is for records on Kafka; over HTTP give idempotency_key", "notification_id")
     return body
+
+
+def _lowered(body: NotificationBody, catalog: Catalog) -> NotificationBody:
+    """Critical no more than high, whether the body asks for it or the event type's rule."""
+    asked = body.priority or catalog.policy.rule_of(body.event_type).priority
+    return msgspec.structs.replace(body, priority="high") if asked == "critical" else body
 
 
 def _key_of(body: NotificationBody, header_key: str | None) -> str | None:

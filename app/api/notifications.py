@@ -1,6 +1,8 @@
 """POST and DELETE of notifications: taken with 202 once every in-sync replica has all of it."""
 
-from itertools import chain, islice
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -14,11 +16,15 @@ from app.api.commands import command_all
 from app.api.intake import Notification, Taken, take
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
+from app.store.publisher import Outgoing
 from schemas.decode import Reader
 
 MAX_BULK_BODY_BYTES = 16 << 20
 #: A thousand requests may have a thousand recipients each: never are all of their records held at once.
-_RECORDS_AT_ONCE = 2000
+_PIECE_RECORDS = 2000
+_PIECE_OCTETS = 8 << 20
+#: Requests that are read before other calls have their turn.
+_AT_A_TIME = 50
 
 
 class Accepted(Struct, frozen=True):
@@ -51,8 +57,7 @@ _read_bulk: Reader[BulkBody] = Reader(BulkBody)
 
 async def post(call: Call) -> web.Response:
     taken = _take(call, await call.body(), call.request.headers.get("Idempotency-Key"))
-    with call.deps.room.for_records(len(taken.recipients)):
-        await call.deps.publisher.publish_many(list(taken.records()))
+    await _publish(call, [taken])
     return answer(Accepted(taken.notification_id, len(taken.recipients)), 202)
 
 
@@ -63,7 +68,10 @@ async def post_bulk(call: Call) -> web.Response:
     body = await call.read(_read_bulk, MAX_BULK_BODY_BYTES)
     results: list[dict[str, Any]] = []
     taken: list[Taken] = []
-    for raw in body.requests:
+    call.count_more(len(body.requests) - 1)
+    for number, raw in enumerate(body.requests, 1):
+        if number % _AT_A_TIME == 0:
+            await asyncio.sleep(0)  # others' calls have their turn
         try:
             one = _take(call, raw, None)
         except Problem as problem:
@@ -71,16 +79,14 @@ async def post_bulk(call: Call) -> web.Response:
         else:
             taken.append(one)
             results.append(msgspec.to_builtins(Accepted(one.notification_id, len(one.recipients))))
-    records = chain.from_iterable(one.records() for one in taken)
-    while some := list(islice(records, _RECORDS_AT_ONCE)):
-        with call.deps.room.for_records(len(some)):
-            await call.deps.publisher.publish_many(some)
+    await _publish(call, taken)
     return answer(BulkAccepted(results), 202)
 
 
 async def delete(call: Call) -> web.Response:
     """Cancels what this service has sent, or is about to send, under the id; the truth is in the events."""
     notification_id = notification_id_of(call)
+    await _check_cancel(call, notification_id)
     fields = {"notification_id": notification_id, "source": call.service.source}
     await command_all(call, "notification.cancel", fields)
     return answer(Cancelling(notification_id), 202)
@@ -96,7 +102,56 @@ def notification_id_of(call: Call) -> str:
 
 def _take(call: Call, raw: bytes | Raw, header_key: str | None) -> Taken:
     deps = call.deps
-    return take(raw, header_key, call.service.source, deps.config.catalog, deps.clock(), deps.new_id())
+    return take(
+        raw,
+        header_key,
+        call.service.source,
+        deps.config.catalog,
+        deps.clock(),
+        deps.new_id(),
+        may_be_critical=call.service.may_be_critical,
+    )
+
+
+async def _publish(call: Call, taken: Sequence[Taken]) -> None:
+    """All records, a piece at a time. Raises Problem 429 where there is no room, never after the first piece."""
+    pieces = in_pieces(chain.from_iterable(one.records() for one in taken))
+    critical = all(one.lane == "critical" for one in taken)
+    piece, following = next(pieces, None), next(pieces, None)
+    if piece is not None:
+        octets = sum(_octets(record) for record in piece)
+        held = (2 * _PIECE_RECORDS, 2 * _PIECE_OCTETS) if following else (len(piece), octets)
+        call.hold.take_records(*held, critical=critical)
+    while piece is not None:
+        await call.deps.publisher.publish_many(piece)
+        piece, following = following, next(pieces, None)
+
+
+def in_pieces(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
+    """In order, such that a piece is no longer and, but for its last record, no larger than may be held at once."""
+    piece: list[Outgoing] = []
+    octets = 0
+    for record in records:
+        piece.append(record)
+        octets += _octets(record)
+        if len(piece) >= _PIECE_RECORDS or octets >= _PIECE_OCTETS:
+            yield piece
+            piece, octets = [], 0
+    if piece:
+        yield piece
+
+
+def _octets(record: Outgoing) -> int:
+    return len(record.value or b"")
+
+
+async def _check_cancel(call: Call, notification_id: str) -> None:
+    """Raises Problem 429 for too many notifications that aren't known; what is known can always be cancelled."""
+    if call.deps.limits.may_cancel_unknown(call.service):
+        return
+    found = await call.deps.history.status(notification_id)
+    if found is None or not call.service.may_see(found["source"]):
+        raise Problem(429, "too many cancellations of unknown notifications", headers={"Retry-After": "1"})
 
 
 ROUTES = (

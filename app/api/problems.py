@@ -42,8 +42,8 @@ class Problem(Exception):
             members["field"] = self.field
         return members | self.more
 
-    def response(self) -> web.Response:
-        return web.Response(
+    def response(self, made_as: type[web.Response] = web.Response) -> web.Response:
+        return made_as(
             status=self.status,
             body=msgspec.json.encode(_shown(self.document())),
             content_type=_CONTENT_TYPE,

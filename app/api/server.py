@@ -5,7 +5,7 @@ from functools import partial
 
 import structlog
 from aiohttp import HttpVersion11, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from aiokafka.errors import KafkaError
 
 from app.api import (
@@ -23,10 +23,12 @@ from app.api import (
     query,
     templates,
 )
-from app.api.call import Call, Deps, answer
-from app.api.callers import PUBLIC, Caller
+from app.api.call import STANDING, Call, Deps, answer
+from app.api.callers import PUBLIC, Caller, authorize
+from app.api.connections import Connection, add_security_headers
 from app.api.cors import cors
 from app.api.description import describe
+from app.api.limits import Limits
 from app.api.problems import Problem, later
 from app.api.routes import Route
 from app.store.clickhouse import Unavailable
@@ -57,14 +59,18 @@ def routes(public_url: str | None) -> Sequence[Route]:
     served = tuple(route for resource in RESOURCES for route in resource.ROUTES)
     document = describe(served, public_url)
 
+    described = answer(document).body
+
     async def description(_: Call) -> web.Response:
-        return answer(document)
+        return web.Response(body=described, content_type="application/json")
 
     return (*served, Route("GET", "/openapi.json", description, PUBLIC, "This description", {200: dict}))
 
 
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
-    app = web.Application(middlewares=[cors(deps.cors_origins), _problems])
+    app = web.Application(middlewares=[cors(deps.cors_origins), _problems(deps.limits)])
+    app.on_response_prepare.append(_add_rate)
+    app.on_response_prepare.append(add_security_headers)
     for route in routes(public_url):
         app.router.add_route(route.method, route.path, partial(_serve, deps, route), expect_handler=_expected)
     return app
@@ -81,23 +87,49 @@ async def _expected(request: web.Request) -> web.Response | None:
     return None
 
 
+#: Who calls, once it is known.
+_CALLER: web.RequestKey[Caller] = web.RequestKey("caller", object)  # type: ignore[arg-type]  # a union is no class
+
+
 async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamResponse:
     caller: Caller | None = None
     if not route.access.public:
-        authorization = request.headers.get("Authorization")
-        caller = await deps.callers.admit(authorization, route.access, request.match_info.get("id"))
-    return await route.handler(Call(request, deps, caller))
+        caller = request[_CALLER] = await deps.callers.identify(request.headers.get("Authorization"))
+        if isinstance(request.protocol, Connection):
+            request.protocol.trust()
+        request[STANDING] = deps.limits.count_call(caller)
+        authorize(caller, route.access, request.match_info.get("id"))
+    with deps.limits.hold(caller, request.remote) as hold:
+        return await route.handler(Call(request, deps, caller, hold))
 
 
-@web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:
+    if (standing := request.get(STANDING)) is not None:
+        response.headers.update(standing.headers)
+
+
+def _problems(limits: Limits) -> Middleware:
     """Whatever goes wrong becomes a problem; what nobody foresaw is logged and says nothing of itself."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        return _of_status(error).response()
-    except Exception as error:
-        return _of(error, request).response()
+
+    @web.middleware
+    async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            problem = _of_status(error)
+        except Exception as error:
+            problem = _of(error, request)
+        if _CALLER in request or problem.status >= 500:
+            return problem.response()
+        try:
+            limits.count_refusal(request.remote)
+        except Problem as too_many:
+            response = too_many.response()
+            response.force_close()
+            return response
+        return problem.response()
+
+    return answered
 
 
 def _of_status(error: web.HTTPException) -> Problem:

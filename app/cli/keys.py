@@ -3,6 +3,7 @@
 import json
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from app.config.sections import Scope
 
 app = typer.Typer()
 
-_RESTART = "Restart the gateway for it to take effect."
+_EFFECT = "Running gateways take it over within 5 s."
 
 
 @app.command()
@@ -37,7 +38,7 @@ def create(
         raise Refused(f"{problem['loc'][0]}: {problem['msg']}") from None
     typer.echo(f"{key}\n\nKeep it now: it isn't shown again. Put this into the settings file, at its end:\n", err=True)
     print(_entry(settings_entry(key, source, scopes)))
-    typer.echo(f"\n{_RESTART}", err=True)
+    typer.echo(f"\n{_EFFECT}", err=True)
 
 
 @app.command("list")
@@ -66,8 +67,8 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `tocsin 
         raise Refused(
             f"the entry of {key_id!r} in {path} isn't a table [[auth.api_keys]] of its own: take it out by hand"
         )
-    path.write_text(shorter)
-    print(f"{key_id} is out of {path}. {_RESTART}")
+    _replace(path, shorter)
+    print(f"{key_id} is out of {path}. {_EFFECT}")
 
 
 def without_key(text: str, key_id: str) -> str:
@@ -82,10 +83,19 @@ def without_key(text: str, key_id: str) -> str:
     return text
 
 
+def _replace(path: Path, text: str) -> None:
+    """At once, as gateways read the file whenever it changes; with the rights that it had."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.touch(mode=0o600)
+    partial.chmod(path.stat().st_mode & 0o777)
+    partial.write_text(text)
+    partial.replace(path)
+
+
 def _ids(text: str) -> list[str]:
     return [entry["id"] for entry in tomllib.loads(text).get("auth", {}).get("api_keys", [])]
 
 
 def _entry(key: ApiKey) -> str:
-    fields = key.model_dump(mode="json")
+    fields = key.model_dump(mode="json", exclude_unset=True)
     return "[[auth.api_keys]]\n" + "\n".join(f"{name} = {json.dumps(value)}" for name, value in fields.items())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import logs
-from app.cli.settings import load_secret, load_settings
+from app.cli.settings import environment, load_secret, load_settings
 
 
 class Role(StrEnum):
@@ -30,7 +30,7 @@ def gateway() -> None:
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_gateway
 
-    run_gateway(settings)
+    run_gateway(settings, environment())
 
 
 def worker(role: Annotated[Role, typer.Argument(help="Which part of the work to do.")]) -> None:

@@ -149,6 +149,7 @@ def _in_one_line(error: ValidationError) -> str:
 
 
 __all__ = [
+    "CONFIG_VARIABLE",
     "ApiKey",
     "Auth",
     "ClickHouse",

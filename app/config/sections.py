@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
-from app.config.values import LinkScheme, Name, PortOrAny, SafeUrl, Seconds, Section
+from app.config.values import LinkScheme, Name, PerSecond, PortOrAny, SafeUrl, Seconds, Section
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas.topics import KEPT_DAYS
 
@@ -125,15 +125,26 @@ class Gateway(Section):
     cors_origins: tuple[str, ...] = ()
     #: Schemes of links besides https, http, mailto and tel, such as an app's own.
     link_schemes: tuple[LinkScheme, ...] = ()
+    #: Requests a second of each API key that has no rate of its own.
+    rate: PerSecond = 5000.0
+    #: Connections whose caller has shown no good credentials yet: in all, and from one address.
+    connections: int = Field(default=2000, ge=1, le=100_000)
+    connections_per_address: int = Field(default=200, ge=1, le=100_000)
 
 
 class ApiKey(Section):
-    """A service that may call; ``sha256`` is the hex digest of the whole key, which is kept nowhere."""
+    """A service that may call; ``sha256`` is the hex digest of the whole key, which is kept nowhere.
+
+    ``rate``: requests a second, else the gateway's. ``critical``: whether it may ask for that priority.
+    """
 
     id: Name
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     source: str = Field(default="", max_length=100)
     scopes: tuple[Scope, ...] = Field(min_length=1)
+    rate: PerSecond | None = None
+    critical: bool = True
+    expires_at: AwareDatetime | None = None
 
 
 class Jwt(Section):

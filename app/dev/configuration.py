@@ -71,7 +71,9 @@ def write_settings(
 
 
 def _development_keys(kept: Secrets) -> list[dict[str, Any]]:
-    return [settings_entry(key, *_API_KEYS[key_id]).model_dump() for key_id, key in kept.api_keys.items()]
+    return [
+        settings_entry(key, *_API_KEYS[key_id]).model_dump(exclude_unset=True) for key_id, key in kept.api_keys.items()
+    ]
 
 
 def _keys_added_by_hand(path: Path) -> list[dict[str, Any]]:

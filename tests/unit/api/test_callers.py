@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -84,6 +85,25 @@ async def test_admins_may_read_everything(access: Access) -> None:
 
 async def test_an_admin_key_does_not_send() -> None:
     assert await refusal(callers(), ADMIN_KEY, SEND) == 403
+
+
+@pytest.mark.parametrize(("now", "status"), [(999.0, None), (1000.0, 401), (2000.0, 401)])
+async def test_a_key_is_good_until_it_expires(now: float, status: int | None) -> None:
+    expiring = key(SEND_KEY, "send").model_copy(update={"expires_at": datetime.fromtimestamp(1000, UTC)})
+    who = Callers([expiring], None, None, lambda: now)
+
+    if status is None:
+        assert isinstance(await who.admit(f"Bearer {SEND_KEY}", SEND, None), Service)
+    else:
+        assert await refusal(who, SEND_KEY, SEND) == status
+
+
+async def test_replaced_keys_count_at_once() -> None:
+    who = callers()
+    who.replace_keys([key(ADMIN_KEY, "admin")])
+
+    assert await refusal(who, SEND_KEY, SEND) == 401
+    assert isinstance(await who.admit(f"Bearer {ADMIN_KEY}", ADMIN, None), Service)
 
 
 def test_a_service_sees_its_own_source_only() -> None:

@@ -231,3 +231,28 @@ def test_the_lane_follows_the_effective_priority(source: str, fields: dict[str, 
 )
 def test_lanes(priority: Priority, campaign: bool, lane: Lane) -> None:
     assert lane_of(priority, campaign) == lane
+
+
+@pytest.mark.parametrize(
+    ("event_type", "asked", "effective"),
+    [
+        ("order.shipped", "critical", "high"),
+        ("order.shipped", "low", "low"),
+        ("order.shipped", None, None),
+        ("order.lost", None, "high"),
+        ("order.lost", "critical", "high"),
+        ("order.lost", "normal", "normal"),
+    ],
+)
+def test_a_key_that_may_not_be_critical_is_lowered_to_high(
+    event_type: str, asked: Priority | None, effective: Priority | None
+) -> None:
+    policy = POLICY.replace("event_types:", "event_types:\n  order.lost: {category: orders, priority: critical}")
+    body = {"user_id": "ada", "event_type": event_type, "template_id": "order_shipped"}
+    raw = msgspec.json.encode(body if asked is None else {**body, "priority": asked})
+    catalog = Catalog(parse_policy(policy), 1, {"order_shipped": TEMPLATE})
+
+    [lowered] = requests(take(raw, None, "auth", catalog, NOW, NEW_ID, may_be_critical=False))
+    [kept] = requests(take(raw, None, "auth", catalog, NOW, NEW_ID))
+
+    assert (lowered.priority, kept.priority) == (effective, asked)

@@ -1,0 +1,231 @@
+"""The gateway's connections: how long each may take, and how many there may be whose caller hasn't shown good
+credentials. aiohttp has neither limit, so that half-sent headers would stay for ever and silence would shut others out.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from app.api.limits import address_of
+from app.api.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+MAX_REQUEST_LINE_BYTES = 8 << 10
+MAX_HEADER_BYTES = 16 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Seconds, and numbers of connections whose caller hasn't shown good credentials yet."""
+
+    #: From a header's first byte to its end.
+    header_s: float = 10.0
+    #: Without a request.
+    idle_s: float = 75.0
+    #: In which nothing of an answer is taken.
+    blocked_s: float = 30.0
+    #: Between closing it and its end.
+    closing_s: float = 10.0
+    unknown: int = 2000
+    unknown_per_address: int = 200
+
+
+class Connections:
+    """All connections of a server. Beyond a limit the one that has been without a request for longest is closed, so
+    that whoever comes next and asks at once is answered."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits = limits
+        self._all: set[Connection] = set()
+        self._unknown: OrderedDict[Connection, None] = OrderedDict()
+        self._by_address: dict[str, OrderedDict[Connection, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def opened(self, connection: "Connection") -> None:
+        self._all.add(connection)
+        self._unknown[connection] = None
+        mine = self._by_address.setdefault(connection.address, OrderedDict())
+        mine[connection] = None
+        if len(mine) > self.limits.unknown_per_address:
+            self._close(next(iter(mine)))
+        elif len(self._unknown) > self.limits.unknown:
+            self._close(next(iter(self._unknown)))
+
+    def asked(self, connection: "Connection") -> None:
+        """A whole request has come."""
+        if connection in self._unknown:
+            self._unknown.move_to_end(connection)
+            self._by_address[connection.address].move_to_end(connection)
+
+    def trust(self, connection: "Connection") -> None:
+        """Its caller has shown good credentials: it doesn't count any more."""
+        if connection in self._unknown:
+            del self._unknown[connection]
+            mine = self._by_address[connection.address]
+            del mine[connection]
+            if not mine:
+                del self._by_address[connection.address]
+
+    def lost(self, connection: "Connection") -> None:
+        self._all.discard(connection)
+        self.trust(connection)
+
+    def sweep(self, now: float) -> None:
+        """Ends what has taken too long."""
+        for connection in tuple(self._all):
+            if connection.is_overdue(now):
+                connection.abort()
+
+    async def keep_swept(self, every_s: float = 1.0) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(every_s)
+            self.sweep(loop.time())
+
+    def _close(self, connection: "Connection") -> None:
+        self.lost(connection)
+        connection.abort()
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, with deadlines, and with problems for what isn't HTTP."""
+
+    __slots__ = ("_blocked_since", "_closing_since", "_connections", "_header_since", "_socket", "address")
+
+    def __init__(self, connections: Connections, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._connections = connections
+        self._socket: asyncio.Transport | None = None
+        self._header_since: float | None = None
+        self._blocked_since: float | None = None
+        self._closing_since: float | None = None
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._socket = cast(asyncio.Transport, transport)
+        self.address = address_of((transport.get_extra_info("peername") or ("",))[0])
+        super().connection_made(transport)
+        self._connections.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.lost(self)
+        self._socket = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_waiting():
+            if self._header_since is None and data:
+                self._header_since = self._loop.time()
+        elif self._header_since is not None or self._messages:
+            self._header_since = None
+            self._connections.asked(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._blocked_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._blocked_since = None
+
+    def trust(self) -> None:
+        self._connections.trust(self)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether a limit is over: of the header, of an answer that isn't taken, or of closing."""
+        limits = self._connections.limits
+        if self._socket is not None and self._socket.is_closing() and self._closing_since is None:
+            self._closing_since = now
+        return (
+            (self._is_waiting() and _over(self._header_since, limits.header_s, now))
+            or _over(self._blocked_since, limits.blocked_s, now)
+            or _over(self._closing_since, limits.closing_s, now)
+        )
+
+    def abort(self) -> None:
+        if self._socket is not None:
+            self._socket.abort()
+
+    def _is_waiting(self) -> bool:
+        """Whether no request is being handled."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What isn't HTTP, and what failed outside of every handler, as a problem; the connection closes."""
+        if status >= 500:
+            log.error("a connection failed", error=type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun: there is no place for another")
+        return _bare(_problem_of(status, exc))
+
+
+def _over(since: float | None, limit_s: float, now: float) -> bool:
+    return since is not None and now - since > limit_s
+
+
+def _problem_of(status: int, error: BaseException | None) -> Problem:
+    if isinstance(error, LineTooLong):
+        if error.args[1] == MAX_REQUEST_LINE_BYTES:
+            return Problem(414, f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
+        return Problem(431, f"a header is longer than {MAX_HEADER_BYTES} bytes")
+    if status == 400 and "Too many headers" in str(error):
+        return Problem(431, "there are too many headers")
+    return Problem(status, "this is no HTTP request" if status == 400 else "the gateway failed; it has been logged")
+
+
+def _bare(problem: Problem) -> web.Response:
+    response = problem.response(_Unnamed)
+    response.headers.update(SECURITY_HEADERS)
+    response.force_close()
+    return response
+
+
+#: Of every answer that doesn't say otherwise: nobody keeps it, guesses its type, or runs what it holds.
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _Unnamed(web.Response):
+    """An answer that doesn't go through an application, which would take the server's name away."""
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
+
+
+def connection_factory(server: web.Server, connections: Connections) -> Callable[[], Connection]:
+    """Makes the protocol of each accepted connection."""
+    loop = asyncio.get_running_loop()
+    return lambda: Connection(
+        connections,
+        server,
+        loop=loop,
+        access_log=None,
+        keepalive_timeout=connections.limits.idle_s,
+        max_line_size=MAX_REQUEST_LINE_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+    )
+
+
+async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """A signal for ``on_response_prepare``: the headers that every answer has, without the server's name."""
+    response.headers.popall("Server", None)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
