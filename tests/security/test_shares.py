@@ -31,7 +31,7 @@ async def until(question: Callable[[], bool]) -> None:
     await eventually(answer)
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=str)
+@pytest.mark.parametrize("wrong", WRONG, ids=["secret", "id", "shape", "signature", "bytes"])
 async def test_failed_authentications_are_limited_and_good_keys_go_on(open_door: Opening, wrong: str) -> None:
     async with open_door(*KEYS) as door:
         replies = [await door.call("POST", "/v1/notifications", b"{}", key=wrong) for _ in range(BURST + 3)]
