@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from agents.in_app import InAppMachine
 from agents.router import RouterMachine
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
+from app.api.limits import Limits
 from app.api.room import Room
 from app.api.server import create_app, routes
 from app.config import ApiKey, Jwt
@@ -162,7 +164,7 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         partitions=1,
         clock=lambda: NOON,
         new_id=lambda: NEW_ID,
-        room=Room(),
+        limits=Limits(Room(), 1e9, count().__next__),
     )
     async with TestClient(TestServer(create_app(deps))) as client:
         yield client, log
