@@ -26,6 +26,7 @@ from app.api.server import create_app
 from app.config import ApiKey, Jwt
 from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
+from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
@@ -50,6 +51,9 @@ class Log:
         self.waiting -= 1
         self.records.extend(records)
         return [(0, len(self.records)) for _ in records]
+
+    async def publish_each(self, records: Iterable[Outgoing]) -> list[tuple[int, int] | None]:
+        return [*await self.publish_many(records)]
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, **_: Any) -> tuple[int, int]:
         [position] = await self.publish_many([Outgoing(topic, key, value)])
@@ -141,6 +145,8 @@ async def opened(
         history=cast(Any, nobody),
         queries=cast(Any, None),
         dead=cast(Any, None),
+        erased=ErasedUsers(),
+        retentions={},
         partitions=4,
         clock=lambda: time.time_ns() // 1_000_000,
         new_id=lambda: "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e",

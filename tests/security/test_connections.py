@@ -129,7 +129,20 @@ async def _problem(door: Door, sent: bytes) -> tuple[int, dict[str, str]]:
         (START + b"X" * MAX_HEADER_BYTES + b": a\r\n\r\n", 431),
         (START + b"X: a\r\n" * 1000 + b"\r\n", 431),
     ],
-    ids=str,
+    ids=[
+        "no method",
+        "TLS",
+        "version",
+        "two hosts",
+        "space",
+        "null",
+        "length",
+        "two lengths",
+        "long path",
+        "long value",
+        "long name",
+        "many headers",
+    ],
 )
 async def test_what_is_not_http_is_a_problem_and_writes_no_trace(
     open_door: Opening, sent: bytes, status: int, caplog: pytest.LogCaptureFixture

@@ -15,6 +15,7 @@ from app.api.call import Call
 from app.api.callers import Service
 from app.api.commands import command_all
 from app.api.problems import Problem
+from app.api.room import Room
 from app.store.publisher import Outgoing
 from schemas.topics import COMMANDS
 
@@ -56,7 +57,7 @@ def a_call(log: Log, key: str | None = None, source: str = "shop", names: Any = 
         publisher=log, partitions=PARTITIONS, clock=lambda: NOW, new_id=lambda: f"new-{next(numbers)}"
     )
     request: Any = SimpleNamespace(headers={} if key is None else {"Idempotency-Key": key})
-    return Call(request, deps, Service("a key", source, frozenset()))
+    return Call(request, deps, Service("a key", source, frozenset()), Room().hold("a key"))
 
 
 async def cancel(call: Call, **fields: str) -> None:

@@ -74,8 +74,10 @@ class Log:
         return 0, self._offset
 
     async def publish_many(self, records: Sequence[Any]) -> None:
-        for record in records:
-            await self.publish(record.topic, record.key, record.value)
+        await self.publish_each(records)
+
+    async def publish_each(self, records: Sequence[Any]) -> list[tuple[int, int]]:
+        return [await self.publish(record.topic, record.key, record.value) for record in records]
 
     async def read(self, role: str, user_id: str, view: str, params: Any = None, after: Any = None) -> Any:
         partition = self._roles[role]
