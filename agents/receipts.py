@@ -20,7 +20,7 @@ from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.receipts import IMPLIES, Receipt, happened_ms, read_receipt
 from schemas.words import Status
-from tables.notifications import TOLD, Sent
+from tables.notifications import TOLD, Facts, Sent
 
 
 def take_receipt(desk: Desk, record: LogRecord) -> None:
@@ -90,7 +90,7 @@ def _tell(
     known = {"device_id": sent.device_id if sent is not None else None, "claimed_at": claimed_at}
     announce(
         case.desk,
-        case.facts,
+        _facts_of(case, sent),
         status,
         receipt.id,
         channel=case.parts[index].channel if index is not None else receipt.channel,
@@ -101,6 +101,13 @@ def _tell(
         happened=receipt.occurred_at,
         detail={name: value for name, value in known.items() if value is not None} or None,
     )
+
+
+def _facts_of(case: Case, sent: Sent | None) -> Facts:
+    """With the template's version that the recipient saw: another may have come into force since it was queued."""
+    if sent is None or sent.template_version is None:
+        return case.facts
+    return replace(case.facts, template_version=sent.template_version, variant=sent.variant)
 
 
 def _unsubscribe(case: Case, index: int, sent: Sent, receipt: Receipt, recorded: int) -> None:

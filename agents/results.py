@@ -42,7 +42,8 @@ def _ended(case: Case, index: int, at: int, result: SendResult) -> None:
     sent = part.sends[at]
     if sent.end:
         return
-    note(case, index, at, replace(sent, end=result.status))
+    ended = replace(sent, end=result.status, template_version=result.template_version, variant=result.variant)
+    note(case, index, at, ended)
     if result.status in _UNSENT:
         kept_by = frozenset(other.channel for other in case.parts if any(s.end not in _UNSENT for s in other.sends))
         give_places_back(case.desk, case.facts.user_id, case.own_id, part.channel, kept_by)

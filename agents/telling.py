@@ -83,5 +83,7 @@ def report(
         provider=provider,
         provider_message_id=provider_message_id,
         address=address,
+        template_version=send.template_version,
+        variant=send.variant,
     )
     out.send(RESULTS, send.user_id.encode(), encode_result(result))

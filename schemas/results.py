@@ -38,6 +38,9 @@ class SendResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     provider: Provider | None = None
     provider_message_id: str | None = None
     address: CalledAddress | None = None
+    #: Of the template that was rendered; of one that was never called, as it was queued.
+    template_version: int | None = None
+    variant: str | None = None
 
 
 read_result: Reader[SendResult] = Reader(SendResult, own=True)

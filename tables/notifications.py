@@ -50,13 +50,16 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
 
 class Sent(Struct, frozen=True, array_like=True, gc=False):
     """One send that was queued. ``end`` "": none is known. ``address``: the hash of where it goes.
-    ``told``: what came back and was told, a bit for each state of ``TOLD``."""
+    ``told``: what came back and was told, a bit for each state of ``TOLD``. ``template_version`` and ``variant``: what
+    its channel's role rendered, as far as that was reported; None: those of the notification's facts."""
 
     send_id: str
     device_id: str | None
     address: bytes
     end: Status | Literal[""] = ""
     told: int = 0
+    template_version: int | None = None
+    variant: str | None = None
 
 
 class Part(Struct, frozen=True, array_like=True, gc=False):
@@ -150,7 +153,12 @@ def forgotten(row: Notification) -> Notification:
         collapse_key=None,
     )
     parts = tuple(
-        replace(part, sends=tuple(replace(sent, device_id=None, address=b"") for sent in part.sends))
+        replace(
+            part,
+            sends=tuple(
+                replace(sent, device_id=None, address=b"", template_version=None, variant=None) for sent in part.sends
+            ),
+        )
         for part in row.parts
     )
     return replace(row, facts=facts, content=b"", request=b"", parts=parts, chain=None, items=b"")

@@ -3,12 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.domain.addresses import address_hash
 from schemas import topics
 from schemas.instants import from_ms, rfc3339
 from schemas.sends import Send
+from tables.notifications import Notification, forgotten
 from tests.agents.harness import HOUR, NOON, POLICY, Harness, catalog
 
 CAPPED = POLICY + "caps:\n  - {name: mails, channel: email, limit: 1, window: 24h}\n"
@@ -319,3 +321,59 @@ def test_a_claim_that_comes_late_does_not_take_the_token_from_its_newer_user() -
 def _device_record(router: Harness, user: str) -> bytes:
     said = f'"id": "{user}", "at": "{from_ms(router.now).isoformat()}", "user_id": "{user}", "device_id": "d"'
     return f'{{"type": "device.add", {said}, "platform": "android", "token": "the same"}}'.encode()
+
+
+def versions_of(router: Harness) -> set[tuple[Any, Any]]:
+    return {(event.get("template_version"), event.get("variant")) for event in router.events}
+
+
+@pytest.mark.parametrize("status", ["delivered", "opened", "clicked", "bounced", "complained", "unsubscribed"])
+@pytest.mark.parametrize("end", ["sent", "unknown"])
+def test_what_comes_back_names_the_version_that_was_rendered(status: str, end: str) -> None:
+    router, send = sent()
+    assert send.template_version == 1
+    router.settled(send, end, template_version=2, variant="b")
+    router.receipt(send, status)
+
+    assert versions_of(router) == {(2, "b")}
+
+
+def test_what_comes_back_before_anything_was_reported_names_the_version_that_was_queued() -> None:
+    router, send = sent()
+    router.receipt(send, "delivered")
+
+    assert versions_of(router) == {(1, None)}
+
+
+def test_a_result_of_a_role_of_before_names_no_version() -> None:
+    router, send = sent()
+    router.settled(send, "sent")
+    router.receipt(send, "opened")
+
+    assert versions_of(router) == {(1, None)}
+
+
+def test_a_row_of_before_is_read_and_a_version_noted_in_it() -> None:
+    router, send = sent()
+    [(key, value)] = router.rows[0].tables["notifications"].items()
+    row = msgspec.msgpack.decode(value[1:])
+    [part] = row[5]
+    part[6] = [each[:5] for each in part[6]]
+    router.rows[0].write("notifications", {key: value[:1] + msgspec.msgpack.encode(row)})
+    router.receipt(send, "delivered")
+    assert versions_of(router) == {(1, None)}
+
+    router.events.clear()
+    router.settled(send, "sent", template_version=2)
+    router.receipt(send, "opened")
+    assert versions_of(router) == {(2, None)}
+
+
+def test_what_an_erased_users_send_rendered_is_forgotten() -> None:
+    router, send = sent()
+    router.settled(send, "sent", template_version=2, variant="b")
+    [value] = router.rows[0].tables["notifications"].values()
+    row = msgspec.msgpack.decode(value[1:], type=Notification)
+    [left] = forgotten(row).parts[0].sends
+
+    assert (left.template_version, left.variant) == (None, None)

@@ -81,3 +81,13 @@ def test_before_the_first_call_events_name_the_version_that_was_queued():
     stage.take(a_send())
 
     assert versions_of(stage) == [("suppressed", 7)]
+
+
+def test_the_router_learns_which_version_was_rendered():
+    stage = sms()
+    put_in_force(stage, 8)
+    stage.take(a_send(variant="b"))
+    put_in_force(stage, 9)
+    stage.answer("ok")
+
+    assert [(result.template_version, result.variant) for result in stage.results] == [(8, "b")]
