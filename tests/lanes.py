@@ -5,6 +5,7 @@ be too much for two cores, and fixtures that start one would start it twice. The
 """
 
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 _SYSTEMS = ("tests/faults/", "tests/e2e/", "tests/integration/")
 
@@ -15,6 +16,16 @@ class Lanes(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "systems" if starts_systems(file) else file
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """The test that ended its process has failed; xdist alone would run it again in the next, which it ends too."""
+        for tests in self.assigned_work[node].values():
+            for nodeid, is_done in tests.items():
+                if not is_done:
+                    tests[nodeid] = True
+                    super().remove_node(node)
+                    return nodeid
+        return super().remove_node(node)
 
 
 def starts_systems(path: str) -> bool:

@@ -50,7 +50,7 @@ class PreviewBody(Struct, frozen=True, kw_only=True):
 
     data: dict[str, Any] = {}
     user: dict[str, Any] = {}
-    items: list[Any] | None = None
+    items: list[dict[str, Any]] | None = None
     locale: str | None = None
     variant: str | None = None
     #: Another text than the current version's.

@@ -83,7 +83,10 @@ def render(
 
 
 def variables_of(
-    data: Mapping[str, Any], user: Mapping[str, Any], items: list[Any] | None = None, count: int | None = None
+    data: Mapping[str, Any],
+    user: Mapping[str, Any],
+    items: list[dict[str, Any]] | None = None,
+    count: int | None = None,
 ) -> dict[str, Any]:
     """What a template sees: data's members at the top, ``user``, and of a digest ``items`` and ``count``. Of an item
     whose data had no room in the digest all data is null."""

@@ -229,21 +229,21 @@ async def answered(client: Any, method: str, path: str, **call: Any) -> int:
 
 
 def bodies_of(path: str, text: str) -> Iterator[bytes]:
-    """The body with the text for the whole, for each field, and inside each field."""
+    """The body with the text for the whole, for each field, and, if it can be read, in a list and deeper in each."""
     good = BODIES[path]
     yield text.encode()
     for field in (*good, "unknown", "inbox", "send_at", "user_ids"):
         others = ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in good.items() if name != field)
         comma = "," if others else ""
-        yield f'{{{others}{comma}"{field}":{text}}}'.encode()
-    yield f'{{{others}{comma}"{field}":{{"a":[{text}]}}}}'.encode()
+        for value in (text, *([] if text in REFUSED else [f"[{text}]", f'{{"a":[{text}]}}'])):
+            yield f'{{{others}{comma}"{field}":{value}}}'.encode()
 
 
 @pytest.mark.parametrize("route", WRITING, ids=lambda route: f"{route.method} {route.path}")
 async def test_no_value_in_any_field_of_any_body_makes_a_route_fail(route: Any) -> None:
     assert route.path in BODIES
     async with gateway() as (client, log):
-        for text in (*REFUSED, *TAKEN, '"\xff"', "[]", '""', "-1", '"9999-12-31T23:59:59-12:00"'):
+        for text in (*REFUSED, *TAKEN, "null", "true", '"\xff"', "[]", '""', "-1", '"9999-12-31T23:59:59-12:00"'):
             for body in bodies_of(route.path, text):
                 await answered(client, route.method, path_of(route), headers=credentials(route), data=body)
         assert not log.refused
