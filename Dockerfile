@@ -10,8 +10,9 @@ COPY schemas schemas
 COPY tables tables
 COPY agents agents
 COPY app app
-RUN useradd --system tocsin && install -d -o tocsin /var/lib/tocsin
+RUN groupadd --gid 10001 tocsin && useradd --uid 10001 --gid 10001 --no-create-home tocsin \
+    && install -d -o tocsin -g tocsin -m 0700 /var/lib/tocsin
 USER tocsin
-ENV PYTHONUNBUFFERED=1 TOCSIN_DATA__DIR=/var/lib/tocsin
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOCSIN_DATA__DIR=/var/lib/tocsin
 
 ENTRYPOINT ["python", "-m", "app.cli"]

@@ -1,6 +1,7 @@
 """The control port: what was accepted, what was called, counts, faults, and a page to look at."""
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Mapping
 from importlib.resources import files
@@ -18,8 +19,15 @@ from schemas.decode import Invalid
 MAX_LIMIT = 10_000
 #: Mail is shown as it is written, so nothing from elsewhere may be loaded by it.
 _PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
+#: Of every answer that doesn't say otherwise.
+_SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 _FILTERS = {
     "accepted": ("provider", "send_id", "notification_id", "address", "provider_message_id"),
     "calls": ("provider", "send_id", "address", "operation", "outcome", "code"),
@@ -29,7 +37,8 @@ _FILTERS = {
 def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor]) -> web.Application:
     """Routes: GET / /health /accepted /calls /stats /faults, POST /faults, DELETE /faults[/{id}]."""
     control = _Control(journal, faults, vendors)
-    app = web.Application(middlewares=[_problems])
+    app = web.Application(middlewares=[_problems, _own_pages_only])
+    app.on_response_prepare.append(_add_security_headers)
     app.add_routes(
         [
             web.get("/", control.page),
@@ -126,3 +135,36 @@ async def _problems(request: web.Request, handler: Any) -> web.StreamResponse:
     except Invalid as problem:
         return _json({"error": problem.reason, "field": problem.field}, 400)
     return response
+
+
+@web.middleware
+async def _own_pages_only(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Refuses what a page of another site sends, which browsers let through without asking where it is a simple call;
+    and names that point here only since somebody's name server says so (DNS rebinding)."""
+    if not _is_own_name(request.host):
+        return _json(
+            {"error": "is not a name of this machine: call it by its address or localhost", "field": "Host"}, 403
+        )
+    origin = request.headers.get("Origin")
+    if origin is not None and origin != f"{request.scheme}://{request.host}":
+        return _json({"error": "pages of other sites may not call the sandbox", "field": "Origin"}, 403)
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return _json({"error": "pages of other sites may not call the sandbox", "field": "Sec-Fetch-Site"}, 403)
+    response: web.StreamResponse = await handler(request)
+    return response
+
+
+def _is_own_name(host: str) -> bool:
+    """An address, a name without a domain (of a container, of this machine), or localhost: no name that others own."""
+    name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name
+    return True
+
+
+async def _add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.popall("Server", None)
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)

@@ -48,6 +48,12 @@ SERVICE_SCHEMA = {
         "ports": {"type": "array", "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}},
         "volumes": {"type": "array", "items": {"type": "string", "pattern": r"^[a-z_]+:/[a-z/]+$"}},
         "networks": {"type": "object"},
+        "read_only": {"type": "boolean"},
+        "cap_drop": STRINGS,
+        "security_opt": STRINGS,
+        "pids_limit": {"type": "integer"},
+        "mem_limit": {"type": "string", "pattern": r"^\d+[mg]$"},
+        "tmpfs": {"type": "array", "items": {"type": "string", "pattern": r"^/[a-z/]+(:[a-z]+=\d+(,[a-z]+=\d+)*)?$"}},
         "depends_on": {
             "type": "object",
             "additionalProperties": {
@@ -113,6 +119,31 @@ def test_every_role_with_state_has_a_volume_of_its_own() -> None:
     volumes = [OURS[role]["volumes"][0].split(":")[0] for role in ROLES]
 
     assert len(set(volumes)) == len(ROLES)
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_our_services_may_do_no_more_than_they_need(name: str) -> None:
+    service = OURS[name]
+
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert {"pids_limit", "mem_limit"} <= service.keys()
+    written = [each.split(":")[1] for each in service.get("volumes", [])]
+    written += [each.split(":")[0] for each in service["tmpfs"]]
+    assert sorted(written) == ["/tmp", "/var/lib/tocsin"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_service_gets_new_privileges(name: str) -> None:
+    assert "no-new-privileges:true" in SERVICES[name]["security_opt"]
+
+
+def test_what_passes_in_memory_belongs_to_the_images_user() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+
+    assert "--uid 10001 --gid 10001" in dockerfile
+    assert "\nUSER tocsin\n" in dockerfile
+    assert "CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT" not in SERVICES["clickhouse"]["environment"]
 
 
 def test_roles_are_found_at_their_own_names() -> None:
