@@ -23,13 +23,14 @@ _NUMBER = re.compile(r"[\d.]+")
 
 _SECRET_NAMES = re.compile(r"password|secret|token|authorization|credential|api_key|private_key|signing_key", re.I)
 
+#: Each looks at a word once, from its beginning and without going back, so that long ones take no longer than others.
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+    (re.compile(r"(?<![\w.+%-])[\w.+%-]++@[\w-]+(?:\.[\w-]+)+"), "<email>"),
     (re.compile(r"(?<!\w)(?:\+|%2B)[1-9]\d{6,14}\b"), "<phone>"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), "<jwt>"),
+    (re.compile(r"(?<![\w-])(?>([\w-]*?)(?<!\w)eyJ)[\w-]++\.[\w-]++\.[\w-]+"), r"\1<jwt>"),
     (re.compile(r"\b(Bearer|Basic)\s+\S+", re.I), r"\1 <secret>"),
     (re.compile(r"://[^/\s:@]*:[^/\s@]+@"), "://<secret>@"),
-    (re.compile(r"\b[\w-]+\.[A-Za-z0-9_-]{43}\b"), "<api-key>"),
+    (re.compile(r"(?<![\w-])[\w-]++\.[A-Za-z0-9_-]{43}\b"), "<api-key>"),
     (re.compile(r"\b[0-9a-fA-F]{32,}\b"), "<token>"),
     (re.compile(r"[\w:-]{100,}"), "<token>"),
 )

@@ -182,3 +182,17 @@ def test_kinds_without_end_take_no_memory_without_end(stream: io.StringIO, clock
 
     assert len(handler._windows) <= handler._MOST_KINDS
     assert len(entries(stream)) == handler._MOST_KINDS * 2
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "a.", "-", "a-", "1", ":", "a:", "://", "://a:", "eyJ", "eyJ-", "-eyJa.", "a@", "basic ", "%2B", "+1"]
+)
+@pytest.mark.parametrize("begin", ["", "a@", "eyJ", "Bearer "])
+def test_a_long_word_takes_no_longer_than_many_short_ones(begin: str, part: str) -> None:
+    """If each place in the word looked at all that follow, this would take many minutes."""
+    logs.mask(begin + part * (200_000 // len(part)))
+
+
+def test_a_token_within_a_word_is_masked_and_the_rest_of_it_is_kept() -> None:
+    assert logs.mask("session-eyJhbGci.eyJzdWIi.c2lnbmF0") == "session-<jwt>"
+    assert logs.mask("eyJ-eyJhbGci eyJhbGci.eyJzdWIi.c2lnbmF0") == "eyJ-eyJhbGci <jwt>"
