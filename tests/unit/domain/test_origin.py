@@ -61,6 +61,22 @@ def test_what_others_write_there_is_passed_over(said: Any) -> None:
     assert origin_of(SECRET, b"u1", b"{}", [(ORIGIN, said)]) is None
 
 
+names = st.sampled_from([ORIGIN, "tocsin-origin\udcff", "\udcff", "\ud800", ""]) | st.text(max_size=5)
+contents = (
+    st.none() | st.binary(max_size=60) | st.builds(lambda head, tail: head + b":" + tail, st.binary(), st.binary())
+)
+
+
+@given(records, st.lists(st.tuples(names, contents), max_size=5))
+def test_no_header_of_anybody_is_believed_or_raises(record: dict[str, Any], headers: list[Any]) -> None:
+    strange = {**record, "headers": headers}
+
+    assert origin_of(SECRET, **strange) is None
+    assert ORIGIN not in dict(without_origin(headers))
+    others = {**record, "headers": without_origin(headers)}
+    assert origin_of(SECRET, **moved(others)) == PLACE, "what was moved with such headers is known again"
+
+
 def test_of_two_headers_none_is_believed() -> None:
     record = moved({"key": b"u1", "value": b"{}", "headers": []})
 
