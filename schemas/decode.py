@@ -145,9 +145,22 @@ class Reader(Generic[T]):
         except UnicodeError as error:
             raise _located(raw, Undecodable("is not UTF-8")) from error
         except msgspec.ValidationError as error:
-            raise invalid_from(error) from error
+            invalid = invalid_from(error)
+            raise (invalid if invalid.field is not None else _not_json(raw) or invalid) from error
         except msgspec.DecodeError as error:
             raise _located(raw, invalid_from(error)) from error
+
+
+def _not_json(raw: bytes) -> Invalid | None:
+    """What another type than an object begins with may be no JSON at all; None: it is."""
+    try:
+        _decode_any(raw)
+    except msgspec.DecodeError as error:
+        return invalid_from(error)
+    return None
+
+
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def _located(raw: bytes, invalid: Invalid) -> Invalid:

@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord
 
 from app.kafka.batches import Piece, Pieces, UnreadableBatch, open_batch, readable
 from app.kafka.parsing import Parsed, parse
-from app.kafka.unpacking import Unpackable
+from app.kafka.unpacking import Oversized, Unpackable
 
 log = structlog.get_logger(__name__)
 
@@ -20,12 +20,16 @@ _FAST_BYTES = 8 * 1024 * 1024
 
 
 class Unreadable(ConsumerRecord):  # type: ignore[misc]
-    """Stands for the offsets from ``offset`` up to ``next_offset``, which can't be read; ``reason`` says why not."""
+    """Stands for the offsets from ``offset`` up to ``next_offset``, which can't be read; ``reason`` says why not,
+    ``code`` which kind of refusal that is (schemas/dead.py)."""
 
-    def __init__(self, topic: str, partition: int, offset: int, next_offset: int, reason: str) -> None:
+    def __init__(
+        self, topic: str, partition: int, offset: int, next_offset: int, reason: str, code: str = "undecodable"
+    ) -> None:
         super().__init__(topic, partition, offset, -1, 0, None, None, None, -1, -1, ())
         self.next_offset = next_offset
         self.reason = reason
+        self.code = code
 
 
 class _OneByOne(Exception):
@@ -71,6 +75,8 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
                                 -1 if value is None else len(value),
                                 tuple(record.headers),
                             )
+                except Oversized as error:
+                    yield from self._mark(end, f"a batch that {error}", "too_large")
                 except Unpackable as error:
                     yield from self._mark(end, f"a batch that {error}")
                 except Exception as error:  # whatever aiokafka raises for what it doesn't take
@@ -124,7 +130,7 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
         else:
             self.next_fetch_offset = end
 
-    def _mark(self, next_offset: int, reason: str) -> Iterator[Unreadable]:
+    def _mark(self, next_offset: int, reason: str, code: str = "undecodable") -> Iterator[Unreadable]:
         offset = self.next_fetch_offset
         if offset >= next_offset:
             return
@@ -137,4 +143,4 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
             next_offset=next_offset,
             reason=reason,
         )
-        yield Unreadable(self._tp.topic, self._tp.partition, offset, next_offset, reason)
+        yield Unreadable(self._tp.topic, self._tp.partition, offset, next_offset, reason, code)

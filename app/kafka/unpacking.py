@@ -22,6 +22,10 @@ class Unpackable(Exception):
     """What can't be unpacked; the message says why."""
 
 
+class Oversized(Unpackable):
+    """What unpacks to more than it may."""
+
+
 def unpack(codec: int, packed: bytes, most: int = MOST_BYTES) -> bytes:
     """The records of a batch, packed with Kafka's codec of this number. Raises Unpackable."""
     reader = _CODECS.get(codec)
@@ -36,8 +40,8 @@ def unpack(codec: int, packed: bytes, most: int = MOST_BYTES) -> bytes:
         raise Unpackable(f"is not valid {name}: {error}") from error
 
 
-def _too_large(most: int) -> Unpackable:
-    return Unpackable(f"unpacks to more than {most} bytes")
+def _too_large(most: int) -> Oversized:
+    return Oversized(f"unpacks to more than {most} bytes")
 
 
 def _gzip(packed: bytes, most: int) -> bytes:

@@ -7,7 +7,7 @@ import msgspec
 
 from app.kafka.records import Unreadable
 from app.ports import LogRecord
-from schemas.decode import Invalid, Undecodable
+from schemas.decode import Invalid, TooLarge, Undecodable
 from schemas.instants import parse_ms
 from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 
@@ -26,6 +26,9 @@ _LAST_MS = parse_ms("2106-01-01T00:00:00Z")
 #: What may lie between an event and its record: a receipt is taken up to 30 days late, clocks differ.
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _EARLIEST_MS, _LATEST_MS = 31 * _DAY_MS, _DAY_MS
+
+#: By the code of what can't be read.
+_UNREADABLE: dict[str, type[Invalid]] = {kind.code: kind for kind in (TooLarge, Undecodable)}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,7 +84,7 @@ def read_rows(records: Iterable[Record], hides: Hides = nobody) -> tuple[list[Ro
     empty = 0
     for record in records:
         if isinstance(record, Unreadable):
-            refused.append((record, Undecodable(record.reason)))
+            refused.append((record, _UNREADABLE[record.code](record.reason)))
             continue
         if record.value is None:
             empty += 1

@@ -152,7 +152,7 @@ class Decider:
             return
         self._counted("unreadable", 1)
         if self._owned[record.topic]:
-            self._dead(record, out, now, "undecodable", record.reason, None)
+            self._dead(record, out, now, record.code, record.reason, None)
 
     def _weigh(self, out: Out, mark: Mark) -> None:
         """Encodes what has changed since ``mark``. Raises Oversized where Kafka wouldn't take it, and what encoders

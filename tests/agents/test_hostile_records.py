@@ -4,6 +4,7 @@ stored, and read by everybody downstream."""
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,34 @@ def test_a_record_is_refused_with_its_field_or_everybody_can_go_on_with_it(
         row_of(Record(topics.LIFECYCLE, 0, number, router.now, b"ann", msgspec.json.encode(event)))
     for view in ("profile", "devices", "preferences", "consents"):
         msgspec.json.encode(router.machine.read(view, "ann", {}, router.states[0], router.now))
+
+
+NOT_JSON = [
+    b"",
+    b" ",
+    b"{",
+    b"[",
+    b"nul",
+    b"hello",
+    b"[] {}",
+    b"\xff\xfe",
+    b"\0",
+    b"\x89PNG\r\n",
+    b'{"a": }',
+    b"'a'",
+    b'{"a"',
+]
+READ = [(role.machine, intake.topic) for role in (Harness(), sms(), push(), email()) for intake in role.machine.intakes]
+READ += [(InAppMachine(a_catalog()), intake.topic) for intake in InAppMachine.intakes]
+
+
+@pytest.mark.parametrize("value", NOT_JSON, ids=repr)
+@pytest.mark.parametrize(("machine", "topic"), READ, ids=lambda one: one if isinstance(one, str) else one.role)
+def test_what_is_not_json_at_all_is_undecodable_wherever_it_is_read(machine: Machine, topic: str, value: bytes) -> None:
+    for headers in ((), (("content-type", b"application/cloudevents+json"),)):
+        with pytest.raises(Invalid) as refused:
+            VirtualPartition(machine, MemoryRows()).handle(Record(topic, 0, 0, 1, b"ann", value, headers), 1)
+        assert refused.value.code == "undecodable"
 
 
 def _taken(partition: VirtualPartition, record: Record, now: int) -> Out | None:

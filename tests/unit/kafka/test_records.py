@@ -45,6 +45,12 @@ def read(data: bytes, start: int = 0, aborted: Sequence[tuple[int, int]] = (), i
     return found, fetched.next_fetch_offset
 
 
+def codes(data: bytes) -> list[str]:
+    """Of what can't be read."""
+    fetched = TolerantRecords(AT, Pieces(data), (), 0, None, None, True, COMMITTED)
+    return [one.code for one in fetched if isinstance(one, Unreadable)]
+
+
 def test_batches_are_read_one_after_the_other() -> None:
     assert read(plain(0, b"a", b"b") + plain(2, b"c")) == ([(0, b"a"), (1, b"b"), (2, b"c")], 3)
 
@@ -121,6 +127,8 @@ def test_a_batch_that_unpacks_to_more_than_64_mib_is_marked_and_its_neighbours_a
 
     assert found == [(0, b"a"), (1, 2, f"a batch that unpacks to more than {64 * 2**20} bytes"), (2, b"b")]
     assert position == 3
+    assert codes(bomb) == ["too_large"]
+    assert codes(bomb[:-1] + b"!") == ["undecodable"]
 
 
 @pytest.mark.parametrize("codec", PACKERS)

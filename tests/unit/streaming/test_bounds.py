@@ -447,10 +447,11 @@ async def test_batches_are_closed_at_their_bound_of_bytes() -> None:
     assert all(partition.has(n) for n in range(100))
 
 
-async def test_an_unreadable_batch_is_a_letter_and_an_empty_record_is_none() -> None:
+@pytest.mark.parametrize("code", ["undecodable", "too_large"])
+async def test_an_unreadable_batch_is_a_letter_and_an_empty_record_is_none(code: str) -> None:
     partition = Partition(Scripted({2: Script(rows=[1])}))
-    await partition.run([Unreadable("notify_events", 0, 0, 1, "a bad checksum"), Read(1, value=None), Read(2)])
+    await partition.run([Unreadable("notify_events", 0, 0, 1, "a bad batch", code), Read(1, value=None), Read(2)])
 
     [letter] = partition.kafka.letters()
-    assert (letter.offset, letter.key, letter.value, letter.code) == (0, None, None, "undecodable")
+    assert (letter.offset, letter.key, letter.value, letter.code) == (0, None, None, code)
     assert partition.has(2)
