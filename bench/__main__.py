@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import comparison, latency, partitions, recovery, state, stopping, urgent, workers
+from bench import comparison, latency, neighbours, partitions, recovery, state, stopping, urgent, workers
 from bench.figures import results, write_results
 from bench.page import PICTURE, picture, with_figures
 from bench.profile import profile as profile_decisions
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     comparison.NAME: comparison.measure,
     latency.NAME: latency.measure,
     urgent.NAME: urgent.measure,
+    neighbours.NAME: neighbours.measure,
     stopping.NAME: stopping.measure,
     recovery.NAME: recovery.measure,
     workers.NAME: workers.measure,

@@ -75,10 +75,12 @@ class Pipe:
         await self.ground.append(first)
         await self.until_accepted({name_of(record) for record in first}, "first messages")
 
-    def take(self, count: int, topic: str = EVENTS, event_type: str = EVENT_TYPE) -> Iterator[Produce]:
-        """The next requests; none is ever the same as another."""
+    def take(
+        self, count: int, topic: str = EVENTS, event_type: str = EVENT_TYPE, user: int | None = None
+    ) -> Iterator[Produce]:
+        """The next requests, of random users or of one; none is ever the same as another."""
         first, self._next = self._next, self._next + count
-        return (request(self.load, number, topic, event_type) for number in range(first, first + count))
+        return (request(self.load, number, topic, event_type, user) for number in range(first, first + count))
 
     async def until_accepted(self, names: set[str], words: str) -> None:
         """Until the sandbox has accepted all of them. Raises TimeoutError where nothing new comes for long."""
@@ -116,6 +118,7 @@ class Pipe:
                     offered.late_s = max(offered.late_s, -wait_s)
                 await producer.send(topic, record.value, key=record.key, partition=record.partition)
                 offered.at_ms[name_of(record)] = 1000 * (begun + at_s)
+                offered.keys[name_of(record)] = record.key or b""
                 self.ground.progress.update(task, completed=int(at_s))
             await producer.flush()
         finally:
@@ -130,10 +133,12 @@ class Pipe:
 
 
 class Offered(Struct):
-    """``at_ms``: when each notification was due to be produced. ``late_s``: how late the generator was at worst."""
+    """``at_ms``: when each notification was due to be produced. ``late_s``: how late the generator was at worst.
+    ``keys``: each notification's user."""
 
     at_ms: dict[str, float]
     late_s: float = 0.0
+    keys: dict[str, bytes] = {}
 
 
 class _Keyed(Struct):

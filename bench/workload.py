@@ -220,10 +220,13 @@ def requests(load: Workload, first: int = 0, last: int | None = None, topic: str
         yield request(load, number, topic)
 
 
-def request(load: Workload, number: int, topic: str = EVENTS, event_type: str = EVENT_TYPE) -> Produce:
-    """Request ``number``; the same number is the same request, and on every topic of the same user."""
+def request(
+    load: Workload, number: int, topic: str = EVENTS, event_type: str = EVENT_TYPE, user: int | None = None
+) -> Produce:
+    """Request ``number``; the same number is the same request, and on every topic of the same user. ``user``: whose it
+    is; None: a random one's."""
     chance = random.Random(number * 2_654_435_761 + load.seed)
-    name = user_id(chance.randrange(load.users))
+    name = user_id(chance.randrange(load.users) if user is None else user)
     said = {
         "user_id": name,
         "event_type": event_type,
