@@ -321,22 +321,27 @@ class _Gateway:
     # --- a client ---
 
     async def ask(self, asked: Asked) -> Answered:
-        lines = [f"{asked.method} {asked.target} HTTP/1.1".encode(), b"Host: gateway", b"Connection: close"]
-        if (authorization := _authorization(asked.caller)) is not None:
-            lines.append(b"Authorization: " + authorization)
-        lines += [name.encode("latin-1") + b": " + said for name, said in asked.headers]
-        if asked.body is not None:
-            lines.append(b"Content-Length: %d" % len(asked.body))
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 26)
-        try:
-            writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + (asked.body or b""))
-            read = await reader.read()
-        finally:
-            writer.close()
-        head, _, body = read.removeprefix(_CONTINUE).partition(b"\r\n\r\n")
-        status, *named = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): said.strip() for name, _, said in (line.partition(":") for line in named)}
-        return Answered(int(status.split(" ")[1]), headers, body)
+        return await over_wire(self.port, asked, _authorization(asked.caller))
+
+
+async def over_wire(port: int, asked: Asked, authorization: bytes | None) -> Answered:
+    """Byte for byte as it was asked: a client would mend some of it."""
+    lines = [f"{asked.method} {asked.target} HTTP/1.1".encode(), b"Host: gateway", b"Connection: close"]
+    if authorization is not None:
+        lines.append(b"Authorization: " + authorization)
+    lines += [name.encode("latin-1") + b": " + said for name, said in asked.headers]
+    if asked.body is not None:
+        lines.append(b"Content-Length: %d" % len(asked.body))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
+    try:
+        writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + (asked.body or b""))
+        read = await reader.read()
+    finally:
+        writer.close()
+    head, _, body = read.removeprefix(_CONTINUE).partition(b"\r\n\r\n")
+    status, *named = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): said.strip() for name, _, said in (line.partition(":") for line in named)}
+    return Answered(int(status.split(" ")[1]), headers, body)
 
 
 class _Through:
