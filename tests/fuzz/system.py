@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from aiokafka.errors import KafkaError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisDeprecationWarning
 
 from agents.intake import _notification_id
 from app.demo.balance import balance
@@ -66,6 +68,8 @@ def run_system(minutes: float, seed: int) -> bool:
 
 async def _run(minutes: float, seed: int) -> bool:
     shutil.rmtree(_FOLDER, ignore_errors=True)
+    # Inputs are made beside a loop whose clients draw from ``random`` too.
+    warnings.filterwarnings("ignore", category=HypothesisDeprecationWarning)
     jars = ensure_jars(Path(".tocsin/kafka"), os.environ)
     found = _Found()
     async with Faulty(_FOLDER, jars) as system:
