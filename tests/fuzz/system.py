@@ -215,9 +215,8 @@ class _Feeding:
     def print_summary(self) -> None:
         by_topic = Counter(topic for topic, _, _ in self.lies)
         fed = ", ".join(f"{topic} {count}" for topic, count in sorted(by_topic.items()))
-        print(
-            f"{len(self.lies)} records ({fed}); {self.unproducible} that no client writes or no broker takes were left out"
-        )
+        print(f"{len(self.lies)} records: {fed}")
+        print(f"left out, as no client writes them or no broker takes them: {self.unproducible}")
         print(f"{sum(self.statuses.values())} requests, answered {dict(sorted(self.statuses.items()))}")
 
 
