@@ -276,7 +276,7 @@ def _judge_letters(feeding: _Feeding, observer: Observer, found: _Found) -> None
 def _judge_requests(feeding: _Feeding, observer: Observer, found: _Found) -> None:
     """Each is accepted or has one letter, as its reader has it."""
     letters = Counter((letter["topic"], letter["partition"], letter["offset"]) for letter in observer.dead)
-    known = {(event["notification_id"], event["user_id"]) for event in observer.events}
+    known = {(event["notification_id"], event["user_id"]) for event in _events(observer)}
     for place, fed in feeding.lies.items():
         if fed.topic not in topics.EVENT_TOPICS or fed.value is None or fed.astray or letters[place]:
             continue
@@ -293,13 +293,13 @@ def _judge_requests(feeding: _Feeding, observer: Observer, found: _Found) -> Non
 def _judge_neighbours(feeding: _Feeding, observer: Observer, found: _Found) -> None:
     accepted: dict[str, int] = {}
     expected = set()
-    for event in observer.events:
-        if event["source"] == "neighbour" and event["status"] == "accepted":
+    for event in _of_neighbours(observer):
+        if event["status"] == "accepted":
             accepted[event["notification_id"]] = parse_ms(event["occurred_at"])
             expected.add((event["notification_id"], event["user_id"]))
     if len(accepted) < len(feeding.neighbours):
         found.add("requests of neighbours that were not accepted", len(feeding.neighbours) - len(accepted))
-    if open_ones := balance(expected, observer.events).open:
+    if open_ones := balance(expected, _of_neighbours(observer)).open:
         found.add("requests of neighbours without an end", open_ones)
     waited: dict[bool, list[int]] = {True: [], False: []}
     for key, (acknowledged, calm) in feeding.neighbours.items():
@@ -310,6 +310,16 @@ def _judge_neighbours(feeding: _Feeding, observer: Observer, found: _Found) -> N
     print(f"neighbours waited {calm} ms when it was calm (p99), {busy} ms beside it all; the longest {longest} ms")
     if busy > calm + _LONGER_MS:
         found.add("neighbours wait more than a second longer", f"p99 {busy} ms, when it was calm {calm} ms")
+
+
+def _events(observer: Observer) -> list[dict[str, Any]]:
+    """Without those that were fed and can't be."""
+    names = ("event_id", "notification_id", "user_id", "status", "occurred_at")
+    return [event for event in observer.events if all(isinstance(event.get(name), str) for name in names)]
+
+
+def _of_neighbours(observer: Observer) -> list[dict[str, Any]]:
+    return [event for event in _events(observer) if event.get("source") == "neighbour"]
 
 
 def _id_of(key: str) -> str:
