@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ from app.store.clickhouse import _position
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import Letter, _ends_in
+from app.store.erased import ErasedUsers
 from app.store.owner_client import OwnerClient
 from app.store.owners import Owner
 from app.store.publisher import _MAX_REQUEST_BYTES, Outgoing, TooLargeError
@@ -42,7 +44,7 @@ from app.store.queries import Answer, Limits
 from schemas.config import PolicyVersion, encode_config
 from schemas.instants import rfc3339
 from schemas.sizes import size_on_wire
-from schemas.topics import CONFIG
+from schemas.topics import CONFIG, ERASURES, EVENTS
 from schemas.words import WAITS
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
@@ -186,6 +188,7 @@ class _World:
         self._ids = 0
         self._config_ends = 0
         self.config = _in_force().fork()
+        self.erased = ErasedUsers()
 
     def new_id(self) -> str:
         self._ids += 1
@@ -233,7 +236,7 @@ class _Gateway:
 
     async def _start(self) -> int:
         urls: dict[str, str] = {}
-        for role in ("router", "in_app"):
+        for role in self.world.machines.machines:
             server = OperationsServer(
                 role=role, problem=lambda: None, registry=CollectorRegistry(), state=_Reads(role, lambda: self.world)
             )
@@ -255,6 +258,8 @@ class _Gateway:
             history=here,
             queries=_Queries(),  # type: ignore[arg-type]
             dead=_Dead(lambda: self.world),  # type: ignore[arg-type]
+            erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
+            retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,
             clock=lambda: self.world.machines.now,
             new_id=lambda: self.world.new_id(),
@@ -287,6 +292,9 @@ class _Gateway:
         lies = self.world.machines.feed(
             record.topic, record.key, record.value, partition=record.partition, made_by="gateway"
         )
+        for produced in self.world.machines.produced:
+            if produced.topic == ERASURES:
+                self.world.erased.take(produced)
         return lies.partition, lies.offset
 
     # --- what is told of notifications ---
@@ -363,6 +371,8 @@ class _Reads:
     ) -> Any:
         if not 0 <= partition < PARTITIONS:
             raise NotOwned
+        if view == "reclaiming":  # (the worker itself answers that)
+            return None
         return self._world().machines.read(self._role, partition, view, user_id, params)
 
 
