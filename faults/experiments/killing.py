@@ -1,12 +1,16 @@
 """Processes that are killed: at random moments, at every step of a checkpoint and of a call; and politely stopped."""
 
 import asyncio
+import json
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from app.streaming import crashing
 from app.wiring import KEEPING, ROLES
 from faults.scene import Experiment, Scene
 from faults.system import SENDERS
+from schemas.instants import parse_ms
 
 _EVERYONE = ("gateway", *ROLES)
 _CHECKPOINT = ("before_journal", "after_journal", "amid_outputs", "after_outputs", "after_store", "before_commit")
@@ -16,6 +20,12 @@ _ANSWER_MS = 300
 _REACHED_S = 60.0
 #: The promise; and what is allowed for other tests that share the cores with the short form.
 _READY_S, _SHARED_MACHINE = 30.0, 2.0
+#: A call begins less than a second after its claim, or isn't made (``agents.calls.FRESH_MS``); the rest is for the
+#: checkpoint between them.
+_BEGUN_WITHIN_MS = 2_000
+#: What a sender had claimed when it died and not begun: a checkpoint of each of the eight partitions, which at this
+#: load has a claim or two.
+_IN_HANDS = 16
 
 
 async def _kill_at_random(scene: Scene) -> None:
@@ -85,12 +95,58 @@ def _points_of(role: str) -> tuple[str, ...]:
     return (*_CHECKPOINT, *_CALL)[SENDERS.index(role) :: len(SENDERS)]
 
 
+# --- doubts after a death -----------------------------------------------------------------------------------------
+
+
+async def _doubts_are_of_calls(scene: Scene) -> None:
+    """What is in doubt after a death was about to be called then: claims don't wait (decision 11)."""
+    calls = (json.loads(line) for line in (scene.system.sandbox_folder / "calls.jsonl").read_text().splitlines())
+    called = {call["send_id"] for call in calls if call["operation"] == "send"}
+    deaths: dict[str, list[int]] = {
+        role: [
+            each["at_ms"] for each in scene.record.injected if each["fault"] == "process_ended" and each["role"] == role
+        ]
+        for role in SENDERS
+    }
+    doubts, never, early = uncalled(scene.observer.events, called, deaths)
+    scene.extra["doubts_by_crash"] = {"all": doubts, "never_called": never}
+    ended = sum(map(len, deaths.values()))
+    scene.found("UNCALLED", "sends in doubt by a crash that no provider ever saw", never, _IN_HANDS * ended)
+    scene.found("CLAIMED_EARLY", "such sends that were claimed 2 s and more before the process died", early)
+
+
+def uncalled(
+    events: Iterable[Mapping[str, Any]], called: set[str | None], deaths: Mapping[str, list[int]]
+) -> tuple[int, int, int]:
+    """How many sends were in doubt by a crash, how many of these were never called, and how many of these again were
+    claimed long before the next death of their role (Unix ms)."""
+    claimed: dict[str, int] = {}
+    doubted: dict[str, tuple[str, int]] = {}
+    for event in sorted(events, key=lambda each: str(each["occurred_at"])):
+        if event["status"] == "sending":
+            claimed[event["send_id"]] = parse_ms(event["occurred_at"])
+        elif event["status"] == "in_doubt" and event["reason"] == "crash":
+            doubted[event["send_id"]] = event["channel"], claimed.get(event["send_id"], 0)
+    never = {send_id: of for send_id, of in doubted.items() if send_id not in called}
+    early = sum(
+        not any(claimed_at <= death <= claimed_at + _BEGUN_WITHIN_MS for death in deaths.get(channel, ()))
+        for channel, claimed_at in never.values()
+    )
+    return len(doubted), len(never), early
+
+
 EXPERIMENTS = (
-    Experiment("kills", "kill -9 of every role, the gateway and analytics too, at random moments.", _kill_at_random),
+    Experiment(
+        "kills",
+        "kill -9 of every role, the gateway and analytics too, at random moments.",
+        _kill_at_random,
+        after=_doubts_are_of_calls,
+    ),
     Experiment(
         "crash_points",
         "kill -9 of router, inbox and senders at every step of a checkpoint and of a provider call.",
         _crash_at_every_step,
+        after=_doubts_are_of_calls,
     ),
     Experiment("restarts", "SIGTERM and a new start of one role after the other.", _stop_one_after_the_other),
 )
