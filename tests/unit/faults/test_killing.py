@@ -23,8 +23,8 @@ def events(claimed_at: int, reason: str = "crash") -> list[dict[str, Any]]:
     [
         (KILLED - 100, "crash", {"s"}, "push", (1, 0, 0)),
         (KILLED - 100, "crash", set(), "push", (1, 1, 0)),
-        (KILLED - 5_000, "crash", set(), "push", (1, 1, 1)),
-        (KILLED - 5_000, "crash", {"s"}, "push", (1, 0, 0)),
+        (KILLED - 6_000, "crash", set(), "push", (1, 1, 1)),
+        (KILLED - 6_000, "crash", {"s"}, "push", (1, 0, 0)),
         (KILLED - 100, "crash", set(), "email", (1, 1, 1)),
         (KILLED + 100, "crash", set(), "push", (1, 1, 1)),
         (KILLED - 100, "timeout", set(), "push", (0, 0, 0)),
