@@ -33,7 +33,8 @@ from tables.routed import RECEIPTS_MS, routed_key
 def take_request(desk: Desk, record: LogRecord) -> None:
     """Takes one record of an event topic. Raises Invalid with the field."""
     assert record.value is not None
-    request, raw = read_event(record.value, record.headers, record.timestamp, desk.catalog.bounds.link_schemes)
+    schemes = desk.catalog.bounds.link_schemes
+    request, raw = read_event(record.value, record.headers, record.timestamp, schemes, record.key)
     user_id = request.user_id
     record_key = check_key(record, user_id)
     if desk.state.known.profile(user_id) is None and moved(desk, record, record_key):

@@ -57,11 +57,17 @@ _ATTRIBUTES = {field: attribute for attribute, field in _FIELDS.items()}
 
 
 def read_event(
-    value: bytes, headers: Sequence[tuple[str, bytes | None]], recorded_ms: int, schemes: Set[str] = SCHEMES
+    value: bytes,
+    headers: Sequence[tuple[str, bytes | None]],
+    recorded_ms: int,
+    schemes: Set[str] = SCHEMES,
+    key: bytes | None = None,
 ) -> tuple[Request, bytes]:
     """A valid request and its JSON, whichever of the three forms the record has. ``recorded_ms`` and ``schemes`` as in
-    ``check_request``. Raises Invalid with the field's (or the attribute's) name."""
-    beside = sum(len(name) + len(text or b"") for name, text in headers) if headers else 0
+    ``check_request``; ``key`` counts in the size. Raises Invalid with the field's (or the attribute's) name."""
+    beside = len(key or b"")
+    if headers:
+        beside += sum(len(name.encode(errors="surrogateescape")) + len(text or b"") for name, text in headers)
     check_size(value, MAX_RECORD_BYTES, beside)
     if headers:
         named = {name.lower(): text for name, text in headers if text is not None}

@@ -23,8 +23,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed makes the same passengers.")] = 2013,
     serve: Annotated[bool, typer.Option("--serve", help="Go on serving afterwards, until Ctrl-C.")] = False,
     folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
-    gateway_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 8080,
-    kafka_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 9092,
+    gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 9092,
 ) -> None:
     """Play the flights of 8 and 9 February 2013, when a blizzard closed New York's airports, through the real system.
 

@@ -28,8 +28,8 @@ STARTING = "Starting Kafka, the sandbox, the gateway and the workers …"
 
 def dev(
     folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
-    gateway_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 8080,
-    kafka_port: Annotated[int, typer.Option(help="Taken if it is free, else any other.")] = 9092,
+    gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 9092,
 ) -> None:
     """Run Kafka, the provider sandbox, the gateway and every worker on this machine, until Ctrl-C.
 

@@ -197,6 +197,26 @@ def test_a_request_is_at_most_512_kib_as_a_record_headers_included() -> None:
         with pytest.raises(TooLarge) as refusal:
             read_event(raw, headers, NOW)
         assert refusal.value.field == field
+    with pytest.raises(TooLarge):
+        read_event(largest, (), NOW, key=b"a")
+
+
+@pytest.mark.parametrize("record", [record for record, _ in RECORDS])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"{" + b",".join(b'"%d":1' % number for number in range(150_000)) + b"}",  # (fits into its topic)
+        b'{"":0,' * 150_000,
+        b"\xff" * (5 * 1024 * 1024),  # (a batch of a few KiB unpacks to it)
+        b"[" * (5 * 1024 * 1024),
+        b'{"a":"' + b"x" * (5 * 1024 * 1024) + b'"}',
+    ],
+    ids=["members", "unclosed", "no UTF-8", "nesting", "text"],
+)
+def test_no_member_is_looked_for_where_that_would_hold_up_the_neighbours(record: dict[str, Any], flood: bytes) -> None:
+    with pytest.raises(TooLarge) as refusal:
+        _read(record, flood)
+    assert refusal.value.field == "value"
 
 
 @pytest.mark.parametrize("part", ["title", "body", "subject", "html"])
