@@ -77,11 +77,12 @@ class Schedule(Table[Due]):
         """What has fallen due, oldest first."""
         if self.not_before is None or self.not_before > now_ms:
             return []
-        first = self.scan(b"", None, 1)
+        start = self.not_before.to_bytes(8, "big")  # (what was deleted before it need not be passed over again)
+        first = self.scan(start, None, 1)
         self.not_before = due_ms_of(first[0][0]) if first else None
         if self.not_before is None or self.not_before > now_ms:
             return []
-        return first if limit == 1 else self.scan(b"", (now_ms + 1).to_bytes(8, "big"), limit)
+        return first if limit == 1 else self.scan(start, (now_ms + 1).to_bytes(8, "big"), limit)
 
     def stored(self) -> None:
         not_before = self.not_before

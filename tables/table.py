@@ -167,12 +167,7 @@ class Table(Generic[Row]):
         return memoryview(value)[1:]
 
     def _first(self, start: bytes, end: bytes | None, limit: int) -> list[tuple[bytes, Row]]:
-        found: list[tuple[bytes, Row]] = []
-        for pair in self._merged(start, end):
-            if len(found) >= limit:
-                break
-            found.append(pair)
-        return found
+        return list(islice(self._merged(start, end), limit))  # (a step further may pass thousands of deleted rows)
 
     def _merged(self, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Row]]:
         changed = sorted(k for k in self._changed if k >= start and (end is None or k < end))

@@ -352,6 +352,43 @@ async def test_rows_that_fell_due_leave_half_of_a_batch_to_the_lanes_behind(lane
         assert 0.3 <= share <= 0.7, batch
 
 
+class Slow(Schedule):
+    """Finding what is due takes longer than a batch may: it lies behind thousands of deleted rows."""
+
+    __slots__ = ("machine",)
+    machine: Falling
+
+    def due(self, now_ms: int, limit: int) -> list[tuple[bytes, Due]]:
+        self.machine.spent += 0.05
+        return super().due(now_ms, limit)
+
+
+class Finding(Falling):
+    def open(self, rows: MemoryRows, partition: int) -> State:
+        state = State(rows)
+        state.schedule = slow = Slow(SCHEDULE, rows)
+        slow.machine = self
+        return state
+
+    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+        self._note("due", out)
+
+
+@pytest.mark.parametrize("lane", [None, "events_critical", "events", "events_bulk"])
+async def test_rows_that_fell_due_go_on_however_long_it_takes_to_find_them(lane: str | None) -> None:
+    machine = Finding(10)
+    runner, crashed = runner_of(machine, None, 5, stopwatch=lambda: machine.spent)
+    if lane is not None:
+        runner.offer(Fetched(lane, 0, [Read(n, lane) for n in range(50)], 0, 50))  # type: ignore[list-item]
+    runner.start()
+    async with asyncio.timeout(60):
+        while sum(batch["due"] for batch in machine.batches) < 5:
+            assert machine.spent < 60, "they stand still"
+            await asyncio.sleep(0)
+    await runner.drain(5.0)
+    assert crashed == []
+
+
 async def test_rows_that_fell_due_take_what_no_lane_needs() -> None:
     batches = await batches_of(0, {"events": 3}, due=600, turns=3)
 

@@ -1,5 +1,7 @@
 """A table as a batch sees it: stored rows under the batch's changes, and nothing written before its time."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +106,36 @@ def test_what_has_fallen_due_comes_in_the_order_of_time(dues: list[int], now: in
     woken = [due_ms_of(key) for key, _ in schedule.due(now, 100)]
 
     assert woken == sorted(due_ms for due_ms in dues if due_ms <= now)
+
+
+class Counting(MemoryRows):
+    """Counts the rows that scans yield."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.yielded = 0
+        self.starts: list[bytes] = []
+
+    def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        self.starts.append(start)
+        for pair in super().scan(table, start, end):
+            self.yielded += 1
+            yield pair
+
+
+def test_looking_for_what_is_due_passes_over_no_more_rows_than_it_finds() -> None:
+    rows = Counting()
+    schedule = Schedule(SCHEDULE, rows)
+    for due_ms in (5_000, 9_000):
+        schedule.at(due_ms, Due("retry", "u1", b"s1"))
+    rows.write("schedule", schedule.changes())
+    schedule = Schedule(SCHEDULE, rows)
+
+    assert schedule.due(4_000, 10) == []  # (it knows now that nothing is due before 5,000)
+    assert rows.yielded == 1
+    assert len(schedule.due(5_000, 1)) == 1
+    assert rows.yielded == 2
+    assert rows.starts[1:] == [(5_000).to_bytes(8, "big")]
 
 
 def test_scheduling_the_same_again_is_one_row() -> None:
