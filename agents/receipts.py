@@ -16,7 +16,6 @@ from app.domain.merge import merge_diff
 from app.domain.preferences import unsubscribed
 from app.ports import LogRecord
 from schemas.commands import PreferencesPatch
-from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.receipts import IMPLIES, Receipt, happened_ms, read_receipt
 from schemas.words import Status
@@ -24,7 +23,8 @@ from tables.notifications import TOLD, Facts, Sent
 
 
 def take_receipt(desk: Desk, record: LogRecord) -> None:
-    """Takes one record of notify_receipts. Raises Invalid with the field."""
+    """Takes one record of notify_receipts; one of a send that isn't known (any more) is counted, and changes nothing.
+    Raises Invalid with the field."""
     assert record.value is not None
     receipt = read_receipt(record.value)
     if _lies_elsewhere(desk, record, receipt):
@@ -32,7 +32,8 @@ def take_receipt(desk: Desk, record: LogRecord) -> None:
     receipt, claimed_at = _in_time(receipt, record.timestamp)
     found = find(desk, receipt)
     if found is None:
-        raise Invalid("is not known (any more)", "send_id" if receipt.send_id is not None else "notification_id")
+        desk.out.unknown += 1
+        return
     case, index, at = found
     if case.is_forgotten:
         return

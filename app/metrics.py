@@ -29,6 +29,9 @@ class StreamingMetrics:
             "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
             "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
             "unreadable": Counter("tocsin_records_unreadable", "Can't be read", ["role"], registry=registry),
+            "unknown": Counter(
+                "tocsin_receipts_unknown", "Receipts of sends that aren't known", ["role"], registry=registry
+            ),
             "moved": Counter("tocsin_records_moved", "Records of another partition", ["role"], registry=registry),
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),

@@ -27,13 +27,14 @@ class Mark(NamedTuple):
     records: int
     calls: int
     moved: int
+    unknown: int
     size: int
 
 
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "known_at", "moved", "records", "size")
+    __slots__ = ("calls", "known_at", "moved", "records", "size", "unknown")
 
     def __init__(self, known_at: int | None = None) -> None:
         """``known_at``: up to when what is decided next knows all commands, Unix ms; None: up to its own time."""
@@ -43,6 +44,8 @@ class Out:
         self.calls: list[Any] = []
         #: Records that lay in the wrong partition.
         self.moved = 0
+        #: Receipts of sends that aren't known (any more).
+        self.unknown = 0
         #: How many bytes the batch's rows and records take in its journal entry, at most.
         self.size = 0
 
@@ -66,13 +69,13 @@ class Out:
 
     def mark(self) -> Mark:
         """Where a record's outputs begin, for ``rollback``."""
-        return Mark(len(self.records), len(self.calls), self.moved, self.size)
+        return Mark(len(self.records), len(self.calls), self.moved, self.unknown, self.size)
 
     def rollback(self, mark: Mark) -> None:
         """Takes back what came after the mark."""
         del self.records[mark.records :]
         del self.calls[mark.calls :]
-        self.moved, self.size = mark.moved, mark.size
+        self.moved, self.unknown, self.size = mark.moved, mark.unknown, mark.size
 
 
 def _is_utf_8(name: str) -> bool:

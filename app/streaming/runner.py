@@ -309,3 +309,4 @@ class PartitionRunner:
         self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
         self._parts.counted("moved", out.moved)
+        self._parts.counted("unknown", out.unknown)

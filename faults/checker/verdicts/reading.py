@@ -11,17 +11,20 @@ def burn(facts: Facts) -> Verdict:
     broken = []
     for events in facts.by_send.values():
         refused: int | None = None
+        is_claimed = False
         for event in events:
             if event.status == "retrying":
                 refused = event.attempt if event.reason in NO_ATTEMPT else None
             elif event.status == "held" and event.reason == "provider_outage":
-                refused = event.attempt
+                # Held before its next call was claimed, it names the latest call, which used its attempt up.
+                refused = event.attempt if is_claimed else None
             elif event.status == "sending":
                 if refused is not None and event.attempt is not None and event.attempt > refused:
                     broken.append(f"{event}: attempt {event.attempt} after a refusal that uses none up")
                 refused = None
             elif event.status == "failed" and event.reason == "retries_exhausted" and event.error in NO_ATTEMPT:
                 broken.append(f"{event}: ended by {event.error}")
+            is_claimed = event.status == "sending"
     return verdict("BURN", "attempts used up by throttling, wrong settings or a resting provider", broken)
 
 
