@@ -144,6 +144,13 @@ class Load:
         for kind, fields in commands:
             await self.command(kind, user, fields)
 
+    async def newcomer(self) -> str:
+        """A user of an experiment's own, whom the load neither asks for nor erases."""
+        self._named += 1
+        user = f"{self._run}-own-{self._named}"
+        await self._introduce_one(self._named, user)
+        return user
+
     # --- asking ---
 
     async def _ask_for_all(self) -> None:

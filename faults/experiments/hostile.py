@@ -158,7 +158,7 @@ def _raw(record: Mapping[str, Any], name: str, value: str) -> bytes:
 
 
 async def _sizes(scene: Scene) -> None:
-    user = scene.random.choice(scene.load.users)
+    user = await scene.load.newcomer()
     rounds = 1 if scene.short else 4
     for _ in range(rounds):
         await scene.more(0.1)
@@ -199,7 +199,7 @@ async def _largest_that_may_be(scene: Scene, user: str) -> None:
 
 async def _gathered(scene: Scene) -> None:
     """A hundred items of 50 KB in one digest."""
-    user = scene.random.choice(scene.load.users)
+    user = await scene.load.newcomer()
     for number in range(30 if scene.short else 100):
         data = {"thread": "one", "number": number, "text": "x" * 50 * _KIB}
         await scene.load.ask(user, event_type="comment.created", data=data, channels=["push", "email"])
@@ -209,7 +209,7 @@ async def _gathered(scene: Scene) -> None:
 async def _much_behind_one_record(scene: Scene) -> None:
     """A campaign that is called off, and a user who is erased, with thousands of waiting notifications."""
     many = 300 if scene.short else 5_000
-    user, other = scene.random.sample(scene.load.users, 2)
+    user, other = await scene.load.newcomer(), await scene.load.newcomer()
     campaign, later = f"campaign-{time.monotonic_ns()}", _at(3600)
     await scene.load.ask_many(user, many, send_at=later, campaign_id=campaign)
     await scene.load.ask_many(other, many, send_at=later)
@@ -242,7 +242,7 @@ async def _transactions(scene: Scene) -> None:
                 await _haunt(producer, ghost)
             await producer.abort_transaction()
         # Markers, and nothing else, now end many partitions of every topic.
-        user = scene.random.choice(scene.load.users)
+        user = await scene.load.newcomer()
         await _neighbour(scene, user)
     await _open_for_a_while(scene)
 
@@ -259,7 +259,7 @@ async def _haunt(producer: AIOKafkaProducer, user: str) -> None:
 
 async def _open_for_a_while(scene: Scene) -> None:
     """Behind an open transaction its partition waits, and nobody ends; others go on."""
-    user = scene.random.choice(scene.load.users)
+    user = await scene.load.newcomer()
     elsewhere = scene.load.elsewhere(user)
     async with _transactional(scene, "stays-open") as producer:
         await producer.begin_transaction()
@@ -297,7 +297,7 @@ async def _transactional(scene: Scene, name: str) -> AsyncIterator[AIOKafkaProdu
 async def _headers(scene: Scene) -> None:
     for _ in range(2 if scene.short else 8):
         await scene.more(0.1)
-        user = scene.random.choice(scene.load.users)
+        user = await scene.load.newcomer()
         for topic in _EVERY_TOPIC:
             await _refused(scene, topic, user, b"not json", raw_header=scene.random.choice(_NAMES))
         for name in _NAMES:
@@ -336,7 +336,7 @@ _GOOD_VALUES = (
 async def _numbers(scene: Scene) -> None:
     for _ in range(1 if scene.short else 4):
         await scene.more(0.1)
-        user = scene.random.choice(scene.load.users)
+        user = await scene.load.newcomer()
         for value in (*_BAD_VALUES, *_NO_JSON):
             data = f'{{"x": {value}}}'
             for topic in _EVENTS:
@@ -374,7 +374,7 @@ _BAD_INSTANTS = (
 async def _instants(scene: Scene) -> None:
     for _ in range(1 if scene.short else 4):
         await scene.more(0.1)
-        user = scene.random.choice(scene.load.users)
+        user = await scene.load.newcomer()
         for instant in _BAD_INSTANTS:
             for name in ("send_at", "expires_at", "created_at"):
                 await _refused(scene, "notify_events", user, _json(_request(user, **{name: instant})), "invalid")
@@ -400,25 +400,29 @@ async def _instants(scene: Scene) -> None:
 
 async def _phones_with_wrong_clocks(scene: Scene) -> None:
     """Their receipts count as of now, and keep what they said."""
-    await scene.system.until(lambda: any(e["status"] == "sent" for e in scene.observer.events), 60.0)
-    sent = [event for event in scene.observer.events if event["status"] == "sent"][:5]
-    for event, instant in zip(
-        sent, ("0001-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "1970-01-01T00:00:00Z"), strict=False
-    ):
-        receipt = _receipt(event["user_id"], notification_id=event["notification_id"], send_id=event["send_id"])
-        value = _json({**receipt, "occurred_at": instant, "status": "opened"})
-        await scene.load.produce_raw("notify_receipts", event["user_id"].encode(), value)
-    told = {event["send_id"] for event in sent[:3]}
+    user, instants = (
+        await scene.load.newcomer(),
+        ("0001-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+    )
+    names = [await scene.load.ask(user) for _ in instants]
 
-    def all_are_told() -> bool:
-        return told <= {
-            event["send_id"]
+    def sends() -> dict[str, str]:
+        return {e["notification_id"]: e["send_id"] for e in scene.observer.events if e["status"] == "sent"}
+
+    await scene.system.until(lambda: sends().keys() >= set(names), 60.0)
+    for name, instant in zip(names, instants, strict=True):
+        receipt = _receipt(user, notification_id=name, send_id=sends().get(name), occurred_at=instant, status="opened")
+        await scene.load.produce_raw("notify_receipts", user.encode(), _json(receipt))
+
+    def is_told(name: str) -> bool:
+        return any(
+            event["notification_id"] == name and event["status"] == "opened" and "claimed_at" in (event["detail"] or {})
             for event in scene.observer.events
-            if event["status"] == "opened" and "claimed_at" in (event["detail"] or {})
-        }
+        )
 
-    found = await scene.system.until(all_are_told, 60.0)
-    scene.found("CLAIMED", "receipts from phones with a wrong clock that were lost", 0 if found else 1)
+    await scene.system.until(lambda: all(map(is_told, names)), 60.0)
+    lost = sum(not is_told(name) for name in names)
+    scene.found("CLAIMED", "receipts from phones with a wrong clock that were lost", lost)
 
 
 EXPERIMENTS = (
