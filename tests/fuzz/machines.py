@@ -190,6 +190,8 @@ class Machines:
         self.events: list[LifecycleEvent] = []
         self.letters: list[DeadLetter] = []
         self.fates: dict[tuple[str, int, int], Fate] = {}
+        #: Receipts that were counted as of no send that is known.
+        self._unknown: set[tuple[str, int, int]] = set()
 
     def fork(self, answer: Answer, *, strict: bool = True) -> "Machines":
         """Another world that begins with what is known and waits here."""
@@ -310,12 +312,12 @@ class Machines:
     def _must_agree(self, record: Record, refused: Mapping[str, Exception]) -> bool:
         """The router alone knows what was accepted, and moves what the others leave alone."""
         moved = record.made_by is None and self.fates[record.place].moved_to is not None
-        return not moved and not any("is not known" in str(error) for error in refused.values())
+        return not moved and record.place not in self._unknown
 
     def _must_be_good(self, record: Record, refused: Mapping[str, Exception]) -> bool:
         """Whether it was made here, of what was checked; a receipt may speak of a send that nobody knows."""
         made_here = self.strict and record.made_by is not None and not self._is_from_outside(record)
-        return made_here and not any("is not known" in str(error) for error in refused.values())
+        return made_here and record.place not in self._unknown
 
     def _is_from_outside(self, record: Record) -> bool:
         """What was moved is as bad as it came."""
@@ -325,6 +327,8 @@ class Machines:
         out, machine = Out(), owner.machine
         owner.rows.read, machine.raised = 0, None
         act(owner.decider, out)
+        if out.unknown and record is not None:
+            self._unknown.add(record.place)
         if machine.raised is not None and (record is None or not isinstance(machine.raised, Invalid)):
             raise Broken(f"{machine.role} raised {machine.raised!r}") from machine.raised
         if owner.rows.read > _MOST_ROWS:
