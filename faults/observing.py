@@ -72,6 +72,13 @@ class Observer:
             behind[group] = behind.get(group, 0) + max(0, ends[part] - offset)
         return behind
 
+    async def has_seen_all(self) -> bool:
+        """Whether all events and dead letters that lie in the log now were collected. Raises KafkaError."""
+        parts = list(self._consumer.assignment())
+        async with asyncio.timeout(_PATIENCE_S):
+            ends = await self._ends.end_offsets(parts)
+        return all([await self._consumer.position(part) >= ends[part] for part in parts])
+
     async def _collect(self) -> None:
         decode = msgspec.json.decode
         while not self._over:

@@ -247,12 +247,11 @@ def _a_user_of(partition: int, partitions: int) -> str:
 async def _until_quiet(observer: Observer, feeding: _Feeding, found: _Found) -> None:
     """Until nobody has anything left to read."""
     end = time.monotonic() + _QUIET_S
-    while any(behind := await observer.lag()) and any(behind.values()):
+    while any((behind := await observer.lag()).values()) or not await observer.has_seen_all():
         if time.monotonic() >= end:
             found.add(f"still to be read after {_QUIET_S:g} s", dict(behind))
             return
-        await asyncio.sleep(1)
-    await asyncio.sleep(2)  # (what was written last is seen by the observer, too)
+        await asyncio.sleep(0.2)
 
 
 def _judge(feeding: _Feeding, observer: Observer, record: Record, found: _Found) -> None:
