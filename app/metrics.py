@@ -21,6 +21,20 @@ def dead_letters_counter(registry: CollectorRegistry) -> Counter:
     return Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role", "topic", "code"], registry=registry)
 
 
+class AnnouncementMetrics:
+    """Announcements of workers that didn't count."""
+
+    def __init__(self, registry: CollectorRegistry, reasons: Iterable[str]) -> None:
+        self._refused = Counter(
+            "tocsin_announcements_refused", "Announcements that didn't count", ["reason"], registry=registry
+        )
+        for reason in reasons:  # a rate needs a first value
+            self._refused.labels(reason)
+
+    def refused(self, reason: str) -> None:
+        self._refused.labels(reason).inc()
+
+
 class StreamingMetrics:
     """What a role with tables counts; children are bound once, so that counting costs next to nothing."""
 

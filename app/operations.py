@@ -1,11 +1,15 @@
 """The operations port of every role: health, metrics, and reads of the state that the process owns.
 
-For the inside of a network only: it asks for no credentials, and binds to 127.0.0.1 unless told otherwise.
+Health and metrics are open, for they hold nothing of users. Reads of state are answered to Tocsin's own processes
+only: to requests that are signed with the installation's secret (``app/domain/signed_reads.py``) and that name one of
+this port's own hosts, which no web page can do by a name of its own.
 """
 
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,12 +17,31 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
+from app.config import Operations
+from app.domain import signed_reads
 from app.ports import NotOwned, StateReads
 from schemas.decode import Invalid
 
 log = structlog.get_logger(__name__)
 
 _READ_WITHIN_S = 4.0
+_HERE = ("127.0.0.1", "localhost", "::1")
+_DEFAULT_PORT = {"http": 80, "https": 443}
+#: On every answer: no browser keeps it, guesses at its type, or shows it in a page.
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedState:
+    """What is read of users here, by those who sign with ``secret``. ``clock``: Unix milliseconds."""
+
+    reads: StateReads
+    secret: bytes
+    clock: Callable[[], int]
 
 
 class OperationsServer:
@@ -30,29 +53,36 @@ class OperationsServer:
         role: str,
         problem: Callable[[], str | None],
         registry: CollectorRegistry,
-        state: StateReads | None = None,
+        state: ServedState | None = None,
     ) -> None:
         self._role = role
         self._problem = problem
         self._registry = registry
         self._state = state
+        self._hosts: frozenset[str] = frozenset()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
-    async def start(self, host: str, port: int, folder: Path) -> None:
-        """Listens, and leaves its address in ``folder/operations.json``."""
+    async def start(self, operations: Operations, folder: Path) -> None:
+        """Listens, and leaves its address in ``folder/operations.json``. Raises BadCertificate, OSError."""
         app = web.Application()
+        app.on_response_prepare.append(_add_headers)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
         if self._state is not None:
-            app.router.add_get("/state/{view}", self._read)
+            app.router.add_get("/state/{view}", partial(self._state_read, self._state))
+        tls = operations.server_tls()
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        site = web.TCPSite(self._runner, operations.host, operations.port, ssl_context=tls)
         await site.start()
         bound = self._runner.addresses[0][1]
-        self.url = f"http://{host}:{bound}"
+        scheme = "http" if tls is None else "https"
+        self._hosts = frozenset(
+            host for name in (operations.host, operations.named, *_HERE) for host in _hosts(scheme, name, bound)
+        )
+        self.url = f"{scheme}://{_bracketed(operations.named)}:{bound}"
         log.info("operations port", role=self._role, url=self.url)
         _leave_address(folder, {"url": self.url, "pid": os.getpid(), "role": self._role})
 
@@ -71,33 +101,61 @@ class OperationsServer:
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), content_type="text/plain", charset="utf-8")
 
-    async def _read(self, request: web.Request) -> web.Response:
-        assert self._state is not None
-        params = dict(request.query)
-        try:
-            partition = int(params.pop("partition"))
-            after = params.pop("after", None)
-            answer = await self._state.read(
-                partition,
-                request.match_info["view"],
-                params.pop("user_id", ""),
-                params,
-                None if after is None else int(after),
-                _READ_WITHIN_S,
-            )
-        except (KeyError, ValueError):
-            return web.json_response({"detail": "partition and after are numbers"}, status=400)
-        except Invalid as invalid:
-            return web.json_response({"detail": invalid.reason, "field": invalid.field}, status=400)
-        except LookupError:
-            return web.json_response({"detail": "no such view"}, status=404)
-        except NotOwned:
-            return web.json_response({"detail": "another worker owns this partition"}, status=409)
-        except TimeoutError:
-            return web.json_response({"detail": "not caught up yet"}, status=503)
-        if answer is None:
-            return web.json_response({"detail": "nothing known"}, status=404)
-        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+    # --- state ---
+
+    async def _state_read(self, state: ServedState, request: web.Request) -> web.Response:
+        hosts = request.headers.getall("Host", [])
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return web.json_response({"detail": "this host isn't one of this port's"}, status=421)
+        given = request.headers.get("Authorization", "")
+        refusal = signed_reads.refusal(state.secret, given, request.method, hosts[0], request.raw_path, state.clock())
+        if refusal is not None:
+            log.warning("a read of state was refused", reason=refusal, peer=request.remote)
+            asked = {"WWW-Authenticate": signed_reads.SCHEME}
+            return web.json_response({"detail": refusal}, status=401, headers=asked)
+        status, body = await _answer(state.reads, request.match_info["view"], dict(request.query))
+        proof = {signed_reads.PROOF: signed_reads.proof(state.secret, given, status, body)}
+        return web.Response(body=body, status=status, content_type="application/json", headers=proof)
+
+
+async def _answer(reads: StateReads, view: str, params: dict[str, str]) -> tuple[int, bytes]:
+    """(status, JSON)."""
+    try:
+        partition = int(params.pop("partition"))
+        after = params.pop("after", None)
+        user_id = params.pop("user_id", "")
+        position = None if after is None else int(after)
+        answer = await reads.read(partition, view, user_id, params, position, _READ_WITHIN_S)
+    except (KeyError, ValueError):
+        return _refused(400, "partition and after are numbers")
+    except Invalid as invalid:
+        return _refused(400, invalid.reason, field=invalid.field)
+    except LookupError:
+        return _refused(404, "no such view")
+    except NotOwned:
+        return _refused(409, "another worker owns this partition")
+    except TimeoutError:
+        return _refused(503, "not caught up yet")
+    return _refused(404, "nothing known") if answer is None else (200, msgspec.json.encode(answer))
+
+
+def _refused(status: int, detail: str, **more: str | None) -> tuple[int, bytes]:
+    return status, json.dumps({"detail": detail, **more}).encode()
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+    response.headers.popall("Server", None)
+
+
+def _hosts(scheme: str, name: str, port: int) -> list[str]:
+    """How the header ``Host`` may name this port."""
+    host = _bracketed(name.lower())
+    return [f"{host}:{port}", *([host] if port == _DEFAULT_PORT[scheme] else [])]
+
+
+def _bracketed(name: str) -> str:
+    return f"[{name}]" if ":" in name else name
 
 
 def _leave_address(folder: Path, address: dict[str, str | int]) -> None:

@@ -124,13 +124,16 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 
 async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
-    from app.metrics import process_registry
+    from app.metrics import AnnouncementMetrics, process_registry
+    from app.store.owners import REFUSALS
 
     async with AsyncExitStack() as stack:
-        ready = await _operations(stack, "gateway", settings, process_registry())
+        registry = process_registry()
+        announcements = AnnouncementMetrics(registry, REFUSALS)
+        ready = await _operations(stack, "gateway", settings, registry)
         if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS), stop):
             return
-        await serve(settings, stop, lambda url: ready(), environ)
+        await serve(settings, stop, lambda url: ready(), environ, announcements.refused)
 
 
 async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
@@ -168,7 +171,7 @@ async def _operations(
 
     is_ready = asyncio.Event()
     server = OperationsServer(role=role, problem=lambda: None if is_ready.is_set() else "starting", registry=registry)
-    await server.start(settings.operations.host, settings.operations.port, settings.data_folder(role))
+    await server.start(settings.operations, settings.data_folder(role))
     stack.push_async_callback(server.stop)
     return is_ready.set
 
@@ -301,13 +304,14 @@ def _shedding_changed(provider: str, backlog: int, limit: int, begins: bool) -> 
 async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog: Watchdog) -> None:
     """Follows the configuration, joins the role's group, serves reads and announces what it owns."""
     from app.metrics import StreamingMetrics, WaitingRecords, WorkerHealth, process_registry
-    from app.operations import OperationsServer
+    from app.operations import OperationsServer, ServedState
     from app.store.config_follower import ConfigFollower
     from app.streaming import clocks, crashing
     from app.streaming.worker import RoleWorker
 
     crashing.arm(os.environ.get(crashing.VARIABLE, ""))
     clock = clocks.of(os.environ)
+    secret = installation_secret(settings)
     options = settings.kafka.client_options()
     changed = asyncio.Event()
     if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, journal_topic(role)), stop):
@@ -346,15 +350,16 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         registry.register(
             WorkerHealth(role, worker.behind, worker.lag_seconds, lambda: worker.still, lambda: worker.loop_lag_s)
         )
-        server = OperationsServer(role=role, problem=worker.problem, registry=registry, state=worker)
-        await server.start(settings.operations.host, settings.operations.port, settings.data_folder(role))
+        state = ServedState(worker, secret, clocks.unix_ms)
+        server = OperationsServer(role=role, problem=worker.problem, registry=registry, state=state)
+        await server.start(settings.operations, settings.data_folder(role))
         stack.push_async_callback(server.stop)
         _collect_seldom()
         await worker.start()
         stack.push_async_callback(worker.stop)
         if built.watched is not None:
             _watch_backlog(stack, built.watched, worker, settings.kafka.partitions)
-        await _announce(stack, settings, worker, server.url, changed, clock)
+        await _announce(stack, settings, worker, server.url, changed, secret)
         await _until(stop, worker.crashed)
 
 
@@ -400,28 +405,30 @@ async def _announce(
     worker: "RoleWorker",
     url: str,
     changed: asyncio.Event,
-    clock: Callable[[], int],
+    secret: bytes,
 ) -> None:
-    """Tells the gateways, from now on, which partitions are read here and which policy is in force."""
+    """Tells the gateways, from now on, which partitions are read here and which policy is in force. By the machine's
+    own clock, which theirs agrees with."""
     from app.store.owners import Owner, announce
     from app.store.publisher import KafkaPublisher
+    from app.streaming.clocks import unix_ms
 
     role = worker.machine.role
     publisher = KafkaPublisher(settings.kafka.client_options(), client_id=f"tocsin-{role}-{settings.instance}-owner")
     await publisher.start()
     stack.push_async_callback(publisher.close)
 
-    def describe() -> Owner:
+    def describe(at: int) -> Owner:
         return Owner(
             role=role,
             instance=settings.instance,
             partitions=sorted(worker.owned),
             url=url,
             policy_version=worker.machine.catalog.policy_version,
-            at=clock(),
+            at=at,
         )
 
-    telling = asyncio.create_task(announce(publisher, describe, changed))
+    telling = asyncio.create_task(announce(publisher, describe, changed, secret, unix_ms))
     stack.push_async_callback(_cancelled, telling)
 
 

@@ -20,14 +20,14 @@ from app.api.key_follower import KeyFollower
 from app.api.limits import Limits
 from app.api.room import Room
 from app.api.server import create_app
-from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings
+from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import follow_erased
-from app.store.owner_client import OwnerClient
-from app.store.owners import OwnersFollower
+from app.store.owner_client import OwnerClient, StateReader
+from app.store.owners import OwnersFollower, Refusal
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
 from app.store.topics import retentions, segment_of
@@ -45,16 +45,21 @@ def unix_ms() -> int:
 
 
 async def run_gateway(
-    settings: Settings, stop: asyncio.Event, ready: Callable[[str], None], environ: Mapping[str, str] | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+    environ: Mapping[str, str] | None = None,
+    on_refused: Callable[[Refusal], None] = lambda _: None,
 ) -> None:
     """Serves until ``stop`` is set. ``ready`` is called once, with the address, when the first call can be answered.
-    ``environ``: where the settings came from, whose file is followed for its API keys.
+    ``environ``: where the settings came from, whose file is followed for its API keys. ``on_refused`` is called for
+    each announcement of a worker that doesn't count.
 
     Raises KafkaError when no broker can be reached, LookupError where topics are missing, OSError where the port is
-    taken.
+    taken, NoSecret, BadCertificate.
     """
     async with AsyncExitStack() as stack:
-        deps = await stack.enter_async_context(opened(settings))
+        deps = await stack.enter_async_context(opened(settings, on_refused))
         runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -95,7 +100,7 @@ def _key_follower(environ: Mapping[str, str], who: Callers) -> KeyFollower:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Deps]:
+async def opened(settings: Settings, on_refused: Callable[[Refusal], None] = lambda _: None) -> AsyncIterator[Deps]:
     """What the API reaches the world with, from the settings; closed at the end."""
     options = settings.kafka.client_options()
     async with AsyncExitStack() as stack:
@@ -106,7 +111,9 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
         config = ConfigFollower(options, bounds=settings.bounds)
         stack.push_async_callback(config.close)
         await config.start()
-        owners = OwnersFollower(options, unix_ms)
+        secret = installation_secret(settings)
+        reader = StateReader(session, secret, unix_ms, settings.operations.client_tls())
+        owners = OwnersFollower(options, secret, unix_ms, on_refused)
         stack.push_async_callback(owners.close)
         await owners.start()
         erased, following = follow_erased(options)
@@ -123,7 +130,7 @@ async def opened(settings: Settings) -> AsyncIterator[Deps]:
             config=config,
             writer=ConfigWriter(publisher, config, unix_ms),
             owners=owners,
-            owner=OwnerClient(session, owners, partitions),
+            owner=OwnerClient(reader, owners, partitions),
             history=history,
             queries=queries,
             dead=DeadLetters(options, erased),

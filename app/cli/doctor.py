@@ -4,13 +4,15 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import aiohttp
 import typer
 from aiokafka.errors import KafkaError
 
+from app.cli import doctor_reads
+from app.cli.finding import Finding
 from app.cli.output import AsJson, print_rows
 from app.cli.settings import environment
 from app.config import ConfigError, NoSecret, Settings, installation_secret, is_loopback
@@ -19,16 +21,6 @@ from app.providers.registry import CLIENTS
 from app.store import topics
 
 _LIMIT_S = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """``ok``: None for what is neither right nor wrong, such as a provider that isn't used."""
-
-    check: str
-    ok: bool | None
-    found: str
-    remedy: str = ""
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -56,8 +48,16 @@ async def _examine() -> list[Finding]:
     where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
     findings = [Finding("settings", True, where), secret(settings)]
     findings += [await _kafka(settings), *await _brokers(settings), await _clickhouse(settings)]
-    findings += [*providers(settings), *[finding async for finding in _roles(settings)], _java()]
+    findings += [*providers(settings), *await _running(settings), _java()]
     return findings
+
+
+async def _running(settings: Settings) -> list[Finding]:
+    """The roles of this machine, and the workers of all, as far as they can be asked."""
+    port = doctor_reads.port(settings.operations)
+    if port.ok is False:
+        return [port]
+    return [port, *[finding async for finding in _roles(settings)], *await doctor_reads.reads(settings)]
 
 
 def secret(settings: Settings) -> Finding:
@@ -154,12 +154,13 @@ async def _roles(settings: Settings) -> AsyncIterator[Finding]:
     announcements = sorted(settings.data.dir.glob("*/operations.json"))
     if not announcements:
         yield Finding("roles", None, "none has run on this machine", "start `tocsin dev`, or roles by themselves")
+    tls = settings.operations.client_tls()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
         for path in announcements:
             name = path.parent.name
             try:
                 url = json.loads(path.read_text())["url"]
-                async with session.get(f"{url}/health/ready") as response:
+                async with session.get(f"{url}/health/ready", ssl=tls) as response:
                     if response.status == 200:
                         yield Finding(name, True, f"ready at {url}")
                     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import logs
-from app.cli.settings import environment, load_secret, load_settings
+from app.cli.settings import check_certificates, environment, load_secret, load_settings
 
 
 class Role(StrEnum):
@@ -27,6 +27,8 @@ def gateway() -> None:
     Example: `TOCSIN_CONFIG=/etc/tocsin.toml tocsin gateway`
     """
     settings = load_settings()
+    load_secret(settings)
+    check_certificates(settings)
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_gateway
 
@@ -39,9 +41,10 @@ def worker(role: Annotated[Role, typer.Argument(help="Which part of the work to 
     Example: `TOCSIN_CONFIG=/etc/tocsin.toml TOCSIN_INSTANCE=2 tocsin worker router`
     """
     settings = load_settings()
+    if role is not Role.analytics:
+        load_secret(settings)
+    check_certificates(settings)
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_worker
 
-    if role is Role.router:
-        load_secret(settings)
     run_worker(role.value, settings)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from app.cli.output import Refused
-from app.config import CONFIG_VARIABLE, ConfigError, NoSecret, Settings, installation_secret
+from app.config import CONFIG_VARIABLE, BadCertificate, ConfigError, NoSecret, Settings, installation_secret
 from app.dev.state import dev_environment, read_state
 
 
@@ -27,6 +27,15 @@ def load_secret(settings: Settings) -> bytes:
     try:
         return installation_secret(settings)
     except NoSecret as error:
+        raise Refused(str(error)) from None
+
+
+def check_certificates(settings: Settings) -> None:
+    """Raises Refused where the operations port's can't be used."""
+    try:
+        settings.operations.server_tls()
+        settings.operations.client_tls()
+    except BadCertificate as error:
         raise Refused(str(error)) from None
 
 

@@ -18,7 +18,19 @@ from pydantic_settings import (
 
 from app.config.providers import Providers, ProviderSettings
 from app.config.secret import NoSecret, installation_secret
-from app.config.sections import ApiKey, Auth, ClickHouse, Data, Gateway, Installation, Jwt, Kafka, Operations, Users
+from app.config.sections import (
+    ApiKey,
+    Auth,
+    BadCertificate,
+    ClickHouse,
+    Data,
+    Gateway,
+    Installation,
+    Jwt,
+    Kafka,
+    Operations,
+    Users,
+)
 from app.config.values import Name, is_loopback
 from app.domain.bounds import Bounds
 from schemas.links import SCHEMES
@@ -152,6 +164,7 @@ __all__ = [
     "CONFIG_VARIABLE",
     "ApiKey",
     "Auth",
+    "BadCertificate",
     "ClickHouse",
     "ConfigError",
     "Data",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
-from app.config.values import LinkScheme, Name, PerSecond, PortOrAny, SafeUrl, Seconds, Section
+from app.config.values import HostName, LinkScheme, Name, PerSecond, PortOrAny, SafeUrl, Seconds, Section
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas.topics import KEPT_DAYS
 
@@ -192,8 +192,56 @@ class Auth(Section):
         return self
 
 
+class BadCertificate(Exception):
+    """A certificate, key or authority that can't be used: names the setting, says why."""
+
+
 class Operations(Section):
-    """Each role's own port for health, metrics and reads of its state; 0 takes any free one."""
+    """Each role's own port for health, metrics and reads of its state; 0 takes any free one.
+
+    ``advertised_host``: by which name or address gateways reach it, else ``host``. With a certificate it speaks TLS;
+    ``ca_file``: who signed the certificates of the others, else the system's authorities.
+    """
 
     host: str = "127.0.0.1"
     port: PortOrAny = 0
+    advertised_host: HostName | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file are required together")
+        return self
+
+    @property
+    def named(self) -> str:
+        """The host that others reach it by."""
+        return self.advertised_host or self.host
+
+    def server_tls(self) -> ssl.SSLContext | None:
+        """None: plain HTTP. Raises BadCertificate."""
+        if self.cert_file is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file, password="")  # asks nobody for one
+        except (OSError, ssl.SSLError) as error:
+            raise BadCertificate(f"operations.cert_file, operations.key_file: {_why(error)}") from None
+        return context
+
+    def client_tls(self) -> ssl.SSLContext:
+        """How the ports of others are verified. Raises BadCertificate."""
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise BadCertificate(f"operations.ca_file: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "is no PEM file of certificates, or key and certificate don't belong together"
+    return f"can't be read: {error.strerror}"

@@ -99,6 +99,8 @@ def _link_scheme(text: str) -> str:
 
 
 LinkScheme = Annotated[str, AfterValidator(_link_scheme)]
+#: A host's name or address, without a port.
+HostName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45})$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 

@@ -1,8 +1,8 @@
 """Where a record that was moved lay first: signed, so that nobody else can give a record another one's place."""
 
-import hmac
 from collections.abc import Sequence
-from hashlib import sha256
+
+from app.domain.signatures import is_signature, signature_of
 
 #: The header that says it, as ``topic:partition:offset:signature``.
 ORIGIN = "tocsin-origin"
@@ -30,7 +30,7 @@ def origin_of(secret: bytes, key: bytes | None, value: bytes | None, headers: He
     except UnicodeDecodeError:
         return None
     expected = _signature(secret, written, key, value, without_origin(headers))
-    return written if hmac.compare_digest(expected.encode(), signature) else None
+    return written if is_signature(expected, signature) else None
 
 
 def without_origin(headers: Headers) -> list[tuple[str, bytes | None]]:
@@ -41,9 +41,4 @@ def _signature(secret: bytes, place: str, key: bytes | None, value: bytes | None
     named: list[bytes | None] = []
     for name, said in headers:
         named += (name.encode("utf-8", "surrogatepass"), said)
-    signed = hmac.new(secret, digestmod=sha256)
-    for part in (_USE, place.encode(), key, value, *named):
-        # Lengths tell where a part ends; null isn't empty.
-        signed.update((-1 if part is None else len(part)).to_bytes(8, "big", signed=True))
-        signed.update(part or b"")
-    return signed.hexdigest()
+    return signature_of(secret, _USE, (place.encode(), key, value, *named))

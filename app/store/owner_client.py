@@ -1,14 +1,24 @@
-"""Reading a user's state from the worker that owns it, on its operations port, through a rebalance."""
+"""Reading a user's state from the worker that owns it, on its operations port, through a rebalance.
+
+Requests are signed with the installation's secret, and only answers that are count (``app/domain/signed_reads.py``).
+"""
 
 import asyncio
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import msgspec
+import structlog
+from yarl import URL
 
+from app.domain import signed_reads
 from app.domain.partition import partition_of
-from app.store.owners import OwnersFollower
+from app.store.owners import Announcements
+
+log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 8.0
 _PAUSE_S = 0.1
@@ -33,18 +43,53 @@ class OwnerRefusedError(Exception):
         self.field = field
 
 
+class NotAnsweredError(Exception):
+    """An operations port didn't answer, or not as one of our processes does; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateReader:
+    """Reads from an operations port. ``clock``: Unix milliseconds; ``tls``: how its certificate is verified."""
+
+    session: aiohttp.ClientSession
+    secret: bytes
+    clock: Callable[[], int]
+    tls: ssl.SSLContext | bool = True
+
+    async def read(self, url: str, view: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+        """(status, JSON) as a process with our secret answered. ``url``: the port's. Raises NotAnsweredError."""
+        where = URL(url)
+        target = (where / "state" / view).with_query(query)
+        host = where.raw_authority
+        signed = signed_reads.authorization(self.secret, "GET", host, target.raw_path_qs, self.clock())
+        headers = {"Host": host, "Authorization": signed}
+        try:
+            async with self.session.get(
+                target, headers=headers, timeout=_ONE_CALL, allow_redirects=False, ssl=self.tls
+            ) as response:
+                status, body = response.status, await response.read()
+                proof = response.headers.get(signed_reads.PROOF, "")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotAnsweredError(f"{url} doesn't answer ({type(error).__name__})") from None
+        if not signed_reads.is_proven(self.secret, signed, status, body, proof):
+            raise NotAnsweredError(f"{url} answers {status}, not signed with this installation's secret{_detail(body)}")
+        return status, body
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return f" ({msgspec.json.decode(body, type=_Refusal).detail[:200]})"
+    except msgspec.MsgspecError:
+        return ""
+
+
 class OwnerClient:
     """Asks the owner, and whoever becomes the owner meanwhile."""
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        owners: OwnersFollower,
-        partitions: int,
-        *,
-        patience_s: float = _PATIENCE_S,
+        self, reader: StateReader, owners: Announcements, partitions: int, *, patience_s: float = _PATIENCE_S
     ) -> None:
-        self._session = session
+        self._reader = reader
         self._owners = owners
         self._partitions = partitions
         self._patience_s = patience_s
@@ -83,13 +128,13 @@ class OwnerClient:
         if owner is None:
             return False, None
         try:
-            url = f"{owner.url}/state/{view}"
-            async with self._session.get(url, params=query, timeout=_ONE_CALL, allow_redirects=False) as response:
-                if response.status == 200:
-                    return True, msgspec.json.decode(await response.read())
-                if response.status == 400:
-                    problem = msgspec.json.decode(await response.read(), type=_Refusal)
-                    raise OwnerRefusedError(problem.detail, problem.field)
-                return response.status == 404, None
-        except (aiohttp.ClientError, TimeoutError):
+            status, body = await self._reader.read(owner.url, view, query)
+        except NotAnsweredError as error:
+            log.warning("a worker's state can't be read", worker=owner.name, reason=str(error))
             return False, None
+        if status == 400:
+            problem = msgspec.json.decode(body, type=_Refusal)
+            raise OwnerRefusedError(problem.detail, problem.field)
+        if status == 200:
+            return True, msgspec.json.decode(body)
+        return status == 404, None

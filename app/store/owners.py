@@ -1,12 +1,17 @@
-"""Who owns which partitions: every worker with tables announces it, the gateway follows."""
+"""Who owns which partitions: every worker with tables announces it, the gateway follows.
+
+Only what is signed with the installation's secret counts, and only for a short time (``app/domain/announcing.py``).
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from msgspec import Struct, json
 
+from app.domain import announcing
 from app.ports import LogRecord, Publisher
 from app.store.follower import TopicFollower
 from app.store.publisher import PublishError
@@ -16,12 +21,21 @@ from schemas.topics import OWNERS
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S = 5.0
-#: Three heartbeats: who hasn't been heard of for so long doesn't run.
-_SILENT_MS = 15_000
+
+#: Why an announcement doesn't count. ``untrusted``: nobody with the installation's secret made it; ``ahead``: its time
+#: is yet to come; ``replayed``: it is no newer than what was heard of the worker; ``unreadable``: signed, and no owner.
+Refusal = Literal["untrusted", "ahead", "replayed", "unreadable"]
+REFUSALS: tuple[Refusal, ...] = ("untrusted", "ahead", "replayed", "unreadable")
+_IN_WORDS: Mapping[Refusal, str] = {
+    "untrusted": "not signed with this installation's secret: all processes need the same installation.secret",
+    "ahead": "of a time that is yet to come: the clocks of all machines must agree",
+    "replayed": "no newer than what was announced before",
+    "unreadable": "not understood: it is of another version",
+}
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """What a worker says of itself. ``at``: Unix milliseconds, by its own clock."""
+    """What a worker announces of itself. ``at``: Unix milliseconds, by its own clock."""
 
     role: str
     instance: str
@@ -39,47 +53,80 @@ class Owner(Struct, frozen=True, kw_only=True):
 read_owner: Reader[Owner] = Reader(Owner, own=True)
 
 
-async def announce(publisher: Publisher, describe: Callable[[], Owner], changed: asyncio.Event) -> None:
-    """Tells until cancelled, at each heartbeat and at once when ``changed`` is set (partitions, policy); then takes
-    it back."""
-    name = describe().name.encode()
+async def announce(
+    publisher: Publisher,
+    describe: Callable[[int], Owner],
+    changed: asyncio.Event,
+    secret: bytes,
+    clock: Callable[[], int],
+) -> None:
+    """Announces until cancelled, at each heartbeat and at once when ``changed`` is set (partitions, policy); then takes
+    it back. ``describe``: what is true at a time; ``clock``: Unix milliseconds."""
+    at = clock()
+    name = describe(at).name.encode()
     try:
         while True:
             changed.clear()
-            await _tell(publisher, name, json.encode(describe()))
-            try:
+            await _tell(publisher, name, json.encode(describe(at)), secret, at)
+            with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
-            except TimeoutError:
-                continue
+            at = max(clock(), at + 1)  # none says it is as old as the one before
     finally:
-        await _tell(publisher, name, None)
+        await _tell(publisher, name, None, secret, max(clock(), at + 1))
 
 
-async def _tell(publisher: Publisher, name: bytes, value: bytes | None) -> None:
+async def _tell(publisher: Publisher, name: bytes, value: bytes | None, secret: bytes, at: int) -> None:
+    headers = [(announcing.HEADER, announcing.signed(secret, name, value, at))]
     try:
-        await publisher.publish(OWNERS, name, value)
+        await publisher.publish(OWNERS, name, value, headers=headers)
     except PublishError as error:
         log.warning("ownership isn't announced", error=str(error))
 
 
-class OwnersFollower:
-    """The announcements as they stand now. ``clock``: Unix milliseconds."""
+class _Heard(NamedTuple):
+    """What was announced last of a worker. ``owner`` None: it has left."""
 
-    def __init__(self, client_options: Mapping[str, Any], clock: Callable[[], int]) -> None:
-        self._owners: dict[str, Owner] = {}
+    at: int
+    owner: Owner | None
+    #: Where the announcement lies.
+    offset: int
+
+
+class Announcements:
+    """What workers have announced lately, as far as it can be trusted. ``clock``: Unix milliseconds; ``on_refused`` is
+    called for each announcement that doesn't count."""
+
+    def __init__(
+        self, secret: bytes, clock: Callable[[], int], on_refused: Callable[[Refusal], None] = lambda _: None
+    ) -> None:
+        self._secret = secret
         self._clock = clock
-        self._follower = TopicFollower(client_options, OWNERS, self._take)
+        self._on_refused = on_refused
+        self._heard: dict[bytes, _Heard] = {}
 
-    async def start(self) -> None:
-        await self._follower.start()
-
-    async def close(self) -> None:
-        await self._follower.close()
+    def take(self, record: LogRecord) -> None:
+        since = self._clock() - announcing.SILENT_MS
+        if record.timestamp < since:
+            return  # of a worker that has told us since, or is gone
+        key = record.key or b""
+        at = announcing.announced_at(self._secret, key, record.value, record.headers)
+        if at is None:
+            self._refuse("untrusted", record)
+        elif at > self._clock() + announcing.SILENT_MS:
+            self._refuse("ahead", record)
+        elif at >= since:
+            self._forget(since)
+            self._hear(key, at, record)
 
     def running(self, role: str) -> list[Owner]:
         """The role's workers that were heard of lately, by name."""
-        since = self._clock() - _SILENT_MS
-        return [self._owners[name] for name in sorted(self._owners) if self._is(self._owners[name], role, since)]
+        return [owner for owner in self.everyone() if owner.role == role]
+
+    def everyone(self) -> list[Owner]:
+        """All workers that were heard of lately, by name."""
+        since = self._clock() - announcing.SILENT_MS
+        lately = (heard.owner for heard in self._heard.values() if heard.at >= since)
+        return sorted((owner for owner in lately if owner is not None), key=lambda owner: owner.name)
 
     def owner_of(self, role: str, partition: int) -> Owner | None:
         """Who last said that he owns the partition; two may for a moment, while it moves."""
@@ -90,16 +137,44 @@ class OwnersFollower:
         """The running routers that haven't taken over this version of the policy, by name."""
         return [owner.name for owner in self.running("router") if owner.policy_version < policy_version]
 
-    @staticmethod
-    def _is(owner: Owner, role: str, since_ms: int) -> bool:
-        return owner.role == role and owner.at >= since_ms
-
-    def _take(self, record: LogRecord) -> None:
-        name = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            self._owners.pop(name, None)
+    def _hear(self, key: bytes, at: int, record: LogRecord) -> None:
+        before = self._heard.get(key)
+        if before is not None and at <= before.at:
+            if record.offset > before.offset:  # else the topic is read anew
+                self._refuse("replayed", record)
             return
         try:
-            self._owners[name] = read_owner(record.value)
-        except Invalid as invalid:
-            log.warning("an announcement can't be read", offset=record.offset, reason=str(invalid))
+            owner = None if record.value is None else read_owner(record.value)
+        except Invalid:
+            self._refuse("unreadable", record)
+        else:
+            self._heard[key] = _Heard(at, owner, record.offset)
+
+    def _forget(self, since: int) -> None:
+        """What was announced so long ago doesn't count any more, whoever repeats it."""
+        if any(heard.at < since for heard in self._heard.values()):
+            self._heard = {key: heard for key, heard in self._heard.items() if heard.at >= since}
+
+    def _refuse(self, why: Refusal, record: LogRecord) -> None:
+        self._on_refused(why)
+        log.warning("an announcement doesn't count", why=_IN_WORDS[why], offset=record.offset)
+
+
+class OwnersFollower(Announcements):
+    """The announcements as they stand now."""
+
+    def __init__(
+        self,
+        client_options: Mapping[str, Any],
+        secret: bytes,
+        clock: Callable[[], int],
+        on_refused: Callable[[Refusal], None] = lambda _: None,
+    ) -> None:
+        super().__init__(secret, clock, on_refused)
+        self._follower = TopicFollower(client_options, OWNERS, self.take)
+
+    async def start(self) -> None:
+        await self._follower.start()
+
+    async def close(self) -> None:
+        await self._follower.close()

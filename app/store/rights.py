@@ -49,9 +49,17 @@ ANALYTICS = Access(
     groups=("tocsin_analytics",),
 )
 
-#: Follows the configuration, and reads what is recorded (``simulate``).
+#: Follows the configuration, reads what is recorded (``simulate``) and who is announced (``doctor``).
 COMMAND_LINE = Access(
-    reads=(topics.CONFIG, *topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS, topics.RESULTS, topics.BROADCASTS)
+    reads=(
+        topics.CONFIG,
+        topics.OWNERS,
+        *topics.EVENT_TOPICS,
+        topics.COMMANDS,
+        topics.RECEIPTS,
+        topics.RESULTS,
+        topics.BROADCASTS,
+    )
 )
 
 

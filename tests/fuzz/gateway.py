@@ -27,19 +27,20 @@ from prometheus_client import CollectorRegistry
 from app.api import history
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
+from app.api.gateway import unix_ms
 from app.api.limits import Limits as CallLimits
 from app.api.room import Room
 from app.api.server import create_app, routes
-from app.config.sections import ApiKey, Jwt
+from app.config.sections import ApiKey, Jwt, Operations
 from app.domain.bounds import DEFAULT_BOUNDS
-from app.operations import OperationsServer
+from app.operations import OperationsServer, ServedState
 from app.ports import NotOwned
 from app.store.clickhouse import _position
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import Letter, _ends_in
 from app.store.erased import ErasedUsers
-from app.store.owner_client import OwnerClient
+from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import Owner
 from app.store.publisher import _MAX_REQUEST_BYTES, Outgoing, TooLargeError
 from app.store.queries import Answer, Limits
@@ -53,6 +54,7 @@ from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 
 _SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
+_INSTALLATION = b"the installation's own secret of 32 bytes or more"
 _KEYS: Mapping[str, tuple[str, str, tuple[Any, ...]]] = {
     "shop": ("shop." + "s" * 43, "shop", ("send", "read")),
     "sender": ("sender." + "t" * 43, "sender", ("send",)),
@@ -240,9 +242,12 @@ class _Gateway:
         urls: dict[str, str] = {}
         for role in self.world.machines.machines:
             server = OperationsServer(
-                role=role, problem=lambda: None, registry=CollectorRegistry(), state=_Reads(role, lambda: self.world)
+                role=role,
+                problem=lambda: None,
+                registry=CollectorRegistry(),
+                state=ServedState(_Reads(role, lambda: self.world), _INSTALLATION, unix_ms),
             )
-            await server.start("127.0.0.1", 0, Path(tempfile.mkdtemp(prefix="tocsin-fuzz-")))
+            await server.start(Operations(), Path(tempfile.mkdtemp(prefix="tocsin-fuzz-")))
             urls[role] = server.url
         owners: Any = _Owners(urls)
         here: Any = self
@@ -256,7 +261,9 @@ class _Gateway:
             config=_Through(lambda: self.world.config),  # type: ignore[arg-type]
             writer=ConfigWriter(here, _Through(lambda: self.world.config), lambda: self.world.machines.now),  # type: ignore[arg-type]
             owners=owners,
-            owner=OwnerClient(aiohttp.ClientSession(), owners, PARTITIONS, patience_s=_PATIENCE_S),
+            owner=OwnerClient(
+                StateReader(aiohttp.ClientSession(), _INSTALLATION, unix_ms), owners, PARTITIONS, patience_s=_PATIENCE_S
+            ),
             history=here,
             queries=_Queries(),  # type: ignore[arg-type]
             dead=_Dead(lambda: self.world),  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from app.config import Settings
+from app.api.gateway import unix_ms
+from app.config import Settings, installation_secret
 from app.store.owners import Owner, announce
 from app.store.publisher import KafkaPublisher
 from tests.conftest import eventually
@@ -132,11 +133,11 @@ async def test_a_router_that_does_not_take_a_policy_over_is_named(
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY)
 
-    def stuck() -> Owner:
-        at = int(asyncio.get_running_loop().time()) + (1 << 50)
+    def stuck(at: int) -> Owner:
         return Owner(role="router", instance="stuck", partitions=[], url="", policy_version=0, at=at)
 
-    telling = asyncio.create_task(announce(producer, stuck, asyncio.Event()))
+    secret = installation_secret(settings)
+    telling = asyncio.create_task(announce(producer, stuck, asyncio.Event(), secret, unix_ms))
 
     async def is_waited_for() -> bool:
         return "router/stuck" in (await gateway.key("ops")("GET", "/v1/policy")).document["waiting_for"]

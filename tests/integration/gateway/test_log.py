@@ -16,11 +16,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from app.config import Settings
 from app.defaults import default_policy_text
 from app.domain.catalog import Catalog
+from app.domain.signed_reads import PROOF, proof
 from app.ports import LogRecord
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.follower import TopicFollower
-from app.store.owner_client import OwnerClient, OwnerRefusedError, OwnerUnavailableError
+from app.store.owner_client import OwnerClient, OwnerRefusedError, OwnerUnavailableError, StateReader
 from app.store.owners import Owner, OwnersFollower, announce
 from app.store.publisher import KafkaPublisher, Outgoing, PublishError, TooLargeError
 from schemas.config import Template, policy_key, read_config, template_key
@@ -29,6 +30,7 @@ from tests.conftest import eventually
 from tests.integration.gateway.conftest import OwnBroker
 
 NOW = 1_780_000_000_000
+SECRET = b"the installation's own secret of 32 bytes or more"
 
 
 @pytest.fixture
@@ -197,13 +199,17 @@ def owner(url: str = "http://127.0.0.1:1", *, role: str = "router", **fields: An
     return Owner(role=role, url=url, **{**given, "partitions": list(given["partitions"])})
 
 
-def _said(one: Owner) -> Owner:
+def _said(one: Owner, _: int) -> Owner:
     return one
+
+
+def _at(one: Owner) -> Callable[[], int]:
+    return lambda: one.at
 
 
 @pytest.fixture
 async def owners(settings: Settings) -> AsyncIterator[OwnersFollower]:
-    async with started(OwnersFollower(settings.kafka.client_options(), lambda: NOW)) as owners:
+    async with started(OwnersFollower(settings.kafka.client_options(), SECRET, lambda: NOW)) as owners:
         yield owners
 
 
@@ -211,7 +217,7 @@ async def owners(settings: Settings) -> AsyncIterator[OwnersFollower]:
 async def announced(producer: KafkaPublisher, owners: OwnersFollower, *said: Owner) -> AsyncIterator[asyncio.Event]:
     """Announces until the end, and waits until it is known."""
     changed = asyncio.Event()
-    telling = [asyncio.create_task(announce(producer, partial(_said, one), changed)) for one in said]
+    telling = [asyncio.create_task(announce(producer, partial(_said, one), changed, SECRET, _at(one))) for one in said]
 
     async def is_known() -> bool:
         return all(owners.owner_of(one.role, one.partitions[0]) is not None for one in said if one.partitions)
@@ -248,7 +254,7 @@ async def test_who_announces_last_owns_the_partition_and_who_leaves_owns_none(
 
 async def test_a_silent_worker_does_not_run_and_is_not_waited_for(producer: KafkaPublisher, settings: Settings) -> None:
     now = NOW
-    async with started(OwnersFollower(settings.kafka.client_options(), lambda: now)) as owners:
+    async with started(OwnersFollower(settings.kafka.client_options(), SECRET, lambda: now)) as owners:
         said = (owner(instance="1", policy_version=3), owner(instance="2", policy_version=2, partitions=[5]))
         async with announced(producer, owners, *said):
             assert owners.behind(3) == ["router/2"]
@@ -268,14 +274,18 @@ async def asked(producer: KafkaPublisher, owners: OwnersFollower, answers: Answe
     """A client whose partitions' owner answers so, on every view."""
 
     async def answer(request: web.Request) -> web.Response:
-        return answers(request)
+        answered = answers(request)
+        assert isinstance(answered.body, bytes)
+        signed = request.headers["Authorization"]
+        answered.headers[PROOF] = proof(SECRET, signed, answered.status, answered.body)
+        return answered
 
     app = web.Application()
     app.router.add_get("/state/{view}", answer)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{server.port}"
         async with announced(producer, owners, owner(url, role="asked")):
-            yield OwnerClient(session, owners, 4, patience_s=1)
+            yield OwnerClient(StateReader(session, SECRET, lambda: NOW), owners, 4, patience_s=1)
 
 
 async def test_the_owner_is_asked_for_the_users_partition(producer: KafkaPublisher, owners: OwnersFollower) -> None:

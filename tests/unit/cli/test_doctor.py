@@ -2,15 +2,24 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from app.cli import build
 from app.cli.doctor import providers
-from app.config import Settings
+from app.cli.doctor_reads import announcements, asked, port
+from app.config import Operations, Settings
 from app.dev.ports import free_port
+from app.operations import OperationsServer, ServedState
+from app.ports import NotOwned
 from app.providers.registry import CLIENTS
+from app.sandbox.certificates import Authority
+from app.store.owner_client import StateReader
+from app.store.owners import REFUSALS, Owner, Refusal
 
 #: The least settings of each provider.
 SETTINGS = {
@@ -80,3 +89,69 @@ def test_wrong_settings_are_the_only_finding(tmp_path: Path, monkeypatch: pytest
 
     assert answer.exit_code == 1
     assert "gateway.port" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("operations", "ok", "found"),
+    [
+        ({}, True, "serves this machine only"),
+        ({"host": "10.0.0.7"}, None, "plain HTTP at 10.0.0.7: reads of users can be listened to"),
+        ({"host": "0.0.0.0"}, None, "announced as 0.0.0.0"),
+        ({"host": "0.0.0.0", "advertised_host": "router-1"}, None, "plain HTTP at 0.0.0.0: reads of users"),
+        (
+            {"cert_file": "/nowhere", "key_file": "/nowhere"},
+            False,
+            "operations.cert_file, operations.key_file: can't be",
+        ),
+        ({"ca_file": "/nowhere"}, False, "operations.ca_file: can't be read"),
+    ],
+)
+def test_an_operations_port_that_others_can_listen_to_is_named(
+    operations: dict[str, str], ok: bool | None, found: str
+) -> None:
+    finding = port(Operations.model_validate(operations))
+
+    assert (finding.ok, finding.found[: len(found)]) == (ok, found)
+    assert bool(finding.remedy) is (ok is not True)
+
+
+def test_a_port_with_a_certificate_is_right(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pem = tmp_path / "server.pem"
+
+    finding = port(Operations(host="10.0.0.7", cert_file=pem, key_file=pem, ca_file=authority.ca_file))
+
+    assert (finding.ok, finding.found) == (True, "serves TLS as 10.0.0.7")
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_announcements_that_do_not_count_are_named_with_a_remedy(why: Refusal) -> None:
+    [finding] = announcements({why: 3})
+
+    assert (finding.ok, finding.found[:20]) == (False, "3 in tocsin_owners: ")
+    assert finding.remedy
+    assert announcements({}) == []
+
+
+class _Nobody:
+    """State of which nobody owns anything."""
+
+    async def read(self, partition: int, *_: Any) -> Any:
+        raise NotOwned(str(partition))
+
+
+@pytest.mark.parametrize(("secret", "ok"), [(b"s" * 32, True), (b"o" * 32, False)])
+async def test_each_worker_is_asked_with_this_machines_secret(tmp_path: Path, secret: bytes, ok: bool) -> None:
+    def clock() -> int:
+        return 1_780_000_000_000
+
+    state = ServedState(_Nobody(), secret, clock)
+    server = OperationsServer(role="router", problem=lambda: None, registry=CollectorRegistry(), state=state)
+    await server.start(Operations(), tmp_path)
+    owner = Owner(role="router", instance="1", partitions=[0], url=server.url, policy_version=1, at=clock())
+    async with aiohttp.ClientSession() as session:
+        [finding] = await asked(StateReader(session, b"s" * 32, clock), [owner])
+    await server.stop()
+
+    assert (finding.check, finding.ok) == ("reads of router/1", ok)
+    assert ("same installation.secret" in finding.remedy) is not ok
