@@ -1,7 +1,9 @@
 """What came back of a send, from a provider or from its channel's role: which send it is of, and its address."""
 
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.broadcasting import to_all
@@ -9,18 +11,17 @@ from agents.case import Case
 from agents.desk import Desk
 from schemas.broadcasts import AddressSuppressed
 from schemas.words import Channel
-from tables.notifications import Sent, notification_key
+from tables.notifications import Part, Sent, notification_key
 from tables.routed import routed_key
+from tables.router import RouterState
 
 #: The notification, and the indexes of the part and of the send in it, as far as they are named.
 Found = tuple[Case, int | None, int | None]
 
 
-class Returned(Protocol):
-    """A receipt or a result, as far as it names its send."""
+class Named(Protocol):
+    """What names a send."""
 
-    @property
-    def id(self) -> str: ...
     @property
     def user_id(self) -> str | None: ...
     @property
@@ -31,20 +32,53 @@ class Returned(Protocol):
     def channel(self) -> Channel | None: ...
 
 
+class Returned(Named, Protocol):
+    """A receipt or a result, as far as it names its send."""
+
+    @property
+    def id(self) -> str: ...
+
+
 def find(desk: Desk, returned: Returned) -> Found | None:
-    case: Case | None = None
-    if returned.user_id is not None and returned.notification_id is not None:
-        key = notification_key(returned.user_id, returned.notification_id.lower())
+    for key in _rows_of(desk.state, returned):
         case = Case.load(desk, key, returned.id)
-    if case is not None and (at := _place(case, returned)) is not None:
-        return case, *at
-    routed = desk.state.routed.get(routed_key(returned.send_id.lower())) if returned.send_id is not None else None
-    if routed is not None and returned.user_id not in (None, routed.user_id):
-        return None  # somebody else's
-    if routed is not None and (case := Case.load(desk, routed.notification, returned.id)) is not None:
-        at = _place(case, returned)
-        return (case, *at) if at is not None else None
+        if case is not None and (at := _place(case.parts, returned)) is not None:
+            return case, *at
     return None
+
+
+#: Whose a send is: the user's who names it, another user's, or of nobody whom this partition knows.
+Whose = Literal["own", "other", "unknown"]
+
+
+class _Asked(Struct, frozen=True):
+    user_id: str
+    notification_id: str | None
+    send_id: str | None
+    channel: Channel | None
+
+
+def whose(state: RouterState, user_id: str, params: Mapping[str, Any]) -> dict[str, Whose]:
+    """A view: whose the send is that a receipt of this user names. ``params``: the receipt's ``notification_id``,
+    ``send_id`` and ``channel``. A receipt is ``own`` only if ``take_receipt`` would find its send."""
+    asked = _Asked(user_id, params.get("notification_id"), params.get("send_id"), params.get("channel"))
+    for key in _rows_of(state, asked):
+        row = state.notifications.get(key)
+        if row is not None and _place(row.parts, asked) is not None:
+            is_forgotten = row.is_forgotten or state.known.forgets(user_id, row.after_erasure)
+            return {"whose": "unknown" if is_forgotten else "own"}
+    routed = state.routed.get(routed_key(asked.send_id.lower())) if asked.send_id is not None else None
+    return {"whose": "other" if routed is not None and routed.user_id != user_id else "unknown"}
+
+
+def _rows_of(state: RouterState, named: Named) -> Iterator[bytes]:
+    """The keys of the notifications that it may be of, in the order in which they are looked at; never those of a
+    user other than the one that it names."""
+    if named.user_id is not None and named.notification_id is not None:
+        yield notification_key(named.user_id, named.notification_id.lower())
+    routed = state.routed.get(routed_key(named.send_id.lower())) if named.send_id is not None else None
+    if routed is not None and named.user_id in (None, routed.user_id):
+        yield routed.notification
 
 
 def note(case: Case, index: int, at: int, sent: Sent) -> None:
@@ -59,12 +93,12 @@ def suppress(desk: Desk, channel: Channel, address_hash: str, reason: str, at: i
         to_all(desk, AddressSuppressed(channel=channel, address_hash=address_hash, reason=reason, at=at))
 
 
-def _place(case: Case, returned: Returned) -> tuple[int | None, int | None] | None:
-    places = [(index, at) for index, part in enumerate(case.parts) for at in range(len(part.sends))]
-    if returned.send_id is not None:
-        name = returned.send_id.lower()
-        return next(((index, at) for index, at in places if case.parts[index].sends[at].send_id == name), None)
-    if returned.channel is not None:
-        places = [(index, at) for index, at in places if case.parts[index].channel == returned.channel]
+def _place(parts: Sequence[Part], named: Named) -> tuple[int | None, int | None] | None:
+    places = [(index, at) for index, part in enumerate(parts) for at in range(len(part.sends))]
+    if named.send_id is not None:
+        name = named.send_id.lower()
+        return next(((index, at) for index, at in places if parts[index].sends[at].send_id == name), None)
+    if named.channel is not None:
+        places = [(index, at) for index, at in places if parts[index].channel == named.channel]
         return places[0] if places else (None, None)
     return places[0] if len(places) == 1 else (None, None)  # of several it may be any

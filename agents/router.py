@@ -10,6 +10,7 @@ from agents.intake import take_request
 from agents.intakes import timed
 from agents.receipts import take_receipt
 from agents.results import take_result
+from agents.returned import whose
 from agents.user_views import VIEWS, certificate
 from agents.waking import give_up, wake
 from app.domain.catalog import Catalog
@@ -95,6 +96,8 @@ class RouterMachine:
         answer = VIEWS.get(view)
         if view == "erasure":
             return certificate(state.known, params.get("erasure_id", ""))
+        if view == "whose":
+            return whose(state, user_id, params)
         if answer is None:
             raise LookupError(f"the router has no view {view}")
         return answer(state.known, user_id)

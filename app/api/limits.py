@@ -15,6 +15,9 @@ REFUSED_RATE = Rate(10, 100)
 #: Cancellations by one key of notifications that Tocsin doesn't know, which may be yet to come.
 UNKNOWN_CANCELS_RATE = Rate(20, 200)
 
+#: Receipts by one user of sends that aren't known (yet): each is waited for.
+UNKNOWN_SENDS_RATE = Rate(5, 50)
+
 #: IPv6 hands one customer so much (RFC 6177), so it is what counts as one address.
 _IPV6_PREFIX = 64
 
@@ -29,6 +32,7 @@ class Limits:
         self._users = Rates(clock)
         self._refused = Rates(clock)
         self._cancels = Rates(clock)
+        self._sends = Rates(clock)
 
     def count_call(self, caller: Caller) -> Standing:
         """One more request of a caller. Raises Problem 429 with when to come back."""
@@ -45,6 +49,12 @@ class Limits:
     def may_cancel_unknown(self, service: Service) -> bool:
         """Whether a service may cancel one more notification that may not exist: each goes to every partition."""
         return self._cancels.take(service.key_id, UNKNOWN_CANCELS_RATE).allowed
+
+    def count_unknown_send(self, user_id: str) -> None:
+        """One more receipt by a user of a send that isn't known. Raises Problem 429 where there were too many."""
+        standing = self._sends.take(user_id, UNKNOWN_SENDS_RATE)
+        if not standing.allowed:
+            raise _too_often("too many receipts of sends that are not known", standing)
 
     def count_refusal(self, host: str | None) -> None:
         """One more refusal of a caller without good credentials. Raises Problem 429 where there were too many."""

@@ -72,8 +72,8 @@ def problem_of(invalid: Invalid) -> Problem:
     )
 
 
-def unknown(what: str) -> Problem:
-    return Problem(404, f"{what} is not known")
+def unknown(what: str, field: str | None = None) -> Problem:
+    return Problem(404, f"{what} is not known", field)
 
 
 def later(detail: str, retry_after_s: int = 1) -> Problem:

@@ -1,7 +1,7 @@
 """What comes back of sends: told, and acted upon."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from app.domain.addresses import address_hash
 from schemas import topics
 from schemas.instants import from_ms, rfc3339
+from schemas.receipts import ReceiptStatus
 from schemas.sends import Send
 from tables.notifications import Notification, forgotten
 from tests.agents.harness import HOUR, NOON, POLICY, Harness, catalog
@@ -138,12 +139,21 @@ def test_the_same_receipt_again_tells_nothing_new() -> None:
     assert all(event in first for event in router.events)
 
 
-def test_a_receipt_of_an_unknown_send_changes_nothing() -> None:
-    router, send = sent()
-    before = list(router.events)
-    router.receipt(send, "opened", send_id="00000000-0000-4000-8000-000000000000", bare=True)
+@pytest.mark.parametrize("named", ["send_id", "notification_id", "both"])
+@pytest.mark.parametrize("by", ["a webhook", "a service", "a user"])
+@pytest.mark.parametrize("status", get_args(ReceiptStatus))
+def test_a_receipt_of_an_unknown_send_changes_nothing(status: str, by: str, named: str) -> None:
+    router, _ = sent()
+    before = [dict(rows.tables) for rows in router.rows]
+    ids = {"send_id": "00000000-0000-4000-8000-000000000000", "notification_id": "no such"}
+    said = {name: value for name, value in ids.items() if named in (name, "both")}
+    if by != "a webhook" or named == "notification_id":
+        said["user_id"] = "ann" if by == "a service" else "bob"
+    value = json.dumps({"id": "r", "occurred_at": rfc3339(NOON), "status": status, "reason": "hard", **said}).encode()
+    router.feed(topics.RECEIPTS, said["user_id"].encode() if "user_id" in said else None, value)
 
-    assert (router.dead, router.events) == ([], before)
+    assert (router.dead, router.events, router.commands, router.broadcasts) == ([], [], [], [])
+    assert [dict(rows.tables) for rows in router.rows] == before
 
 
 @pytest.mark.parametrize(

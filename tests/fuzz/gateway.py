@@ -24,7 +24,7 @@ from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from app.api import history
+from app.api import app_reports, history
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
 from app.api.gateway import unix_ms
@@ -71,6 +71,7 @@ ROUTES = tuple(routes(None))
 
 # In the gateway a second or two pass until ClickHouse has what was said; here it is there at once.
 history._PATIENCE_S = 0.0
+app_reports._PAUSES_S = ()
 
 
 class Asked(Struct, frozen=True, omit_defaults=True):

@@ -66,6 +66,9 @@ class Nobody:
     async def read(self, *_: Any, **__: Any) -> None:
         return None
 
+    async def read_partition(self, *_: Any, **__: Any) -> None:
+        return None
+
     async def status(self, *_: Any) -> None:
         return None
 
@@ -132,7 +135,11 @@ Opening = Callable[..., contextlib.AbstractAsyncContextManager[Door]]
 
 @asynccontextmanager
 async def opened(
-    *keys: ApiKey, limits: ConnectionLimits | None = None, room: Size = DEFAULT_LIMIT, rate: float = 5000.0
+    *keys: ApiKey,
+    limits: ConnectionLimits | None = None,
+    room: Size = DEFAULT_LIMIT,
+    rate: float = 5000.0,
+    owner: Any = None,
 ) -> AsyncIterator[Door]:
     log, nobody = Log(), Nobody()
     deps = Deps(
@@ -141,7 +148,7 @@ async def opened(
         config=cast(Any, Config()),
         writer=cast(Any, None),
         owners=cast(Any, None),
-        owner=cast(Any, nobody),
+        owner=owner or cast(Any, nobody),
         history=cast(Any, nobody),
         queries=cast(Any, None),
         dead=cast(Any, None),

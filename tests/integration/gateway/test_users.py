@@ -1,5 +1,6 @@
 """What users and admins say of a user is read back at once, from whoever owns the user's partition."""
 
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -8,7 +9,8 @@ import pytest
 from app.config import Settings
 from schemas.receipts import read_receipt
 from schemas.topics import RECEIPTS
-from tests.integration.gateway.conftest import Caller, watched
+from tests.conftest import eventually
+from tests.integration.gateway.conftest import Caller, Reply, watched
 
 pytestmark = pytest.mark.usefixtures("workers")
 
@@ -133,13 +135,24 @@ async def test_consent_is_granted_with_evidence_only(gateway: Caller) -> None:
 
 
 async def test_what_the_app_saw_is_a_receipt_of_this_user(gateway: Caller, settings: Settings) -> None:
-    said = {"notification_id": "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e", "channel": "push", "status": "opened"}
+    request = {"user_id": "ada", "event_type": "a.b", "channels": ["in_app"], "content": {"title": "t", "body": "b"}}
+    sent = await gateway.key("shop")("POST", "/v1/notifications", request)
+    said = {"notification_id": sent.document["notification_id"], "channel": "in_app", "status": "opened"}
+    ada = partial(gateway.user("ada"), "POST", "/v1/users/ada/receipts")
+    replies: list[Reply] = []
+
+    async def is_taken() -> bool:
+        replies.append(await ada(said))
+        return replies[-1].status == 202
+
     async with watched(settings, RECEIPTS) as records:
-        reply = await gateway.user("ada")("POST", "/v1/users/ada/receipts", said)
+        await eventually(is_taken, 60)
+        unknown = await ada({**said, "notification_id": "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e"})
         [record] = await records(1)
 
     receipt = read_receipt(record.value)
-    assert reply.status == 202
+    assert {reply.status for reply in replies[:-1]} <= {404}
+    assert (unknown.status, unknown.document["field"]) == (404, "notification_id")
     assert (record.key, receipt.user_id, receipt.status) == (b"ada", "ada", "opened")
 
 
@@ -149,7 +162,7 @@ async def test_what_the_app_saw_is_a_receipt_of_this_user(gateway: Caller, setti
         ({"status": "bounced", "notification_id": "n"}, 422, "status"),
         ({"status": "sung", "notification_id": "n"}, 400, "status"),
         ({"status": "opened"}, 422, "send_id"),
-        ({"status": "opened", "send_id": "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3cffff"}, 422, "send_id"),
+        ({"status": "opened", "send_id": "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3cffff"}, 404, "send_id"),
     ],
 )
 async def test_receipts_that_an_app_can_not_give(

@@ -21,6 +21,7 @@ from yarl import URL
 
 from agents.in_app import InAppMachine
 from agents.router import RouterMachine
+from app.api import app_reports
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
 from app.api.limits import Limits
@@ -87,7 +88,7 @@ class Log:
             raise OwnerRefusedError(invalid.reason, invalid.field) from invalid
 
     async def read_partition(self, role: str, _: int, view: str, params: Any, after: Any = None) -> Any:
-        return await self.read(role, "", view, params, after)
+        return await self.read(role, params.get("user_id", ""), view, params, after)
 
 
 class Config(ConfigFollower):
@@ -140,6 +141,11 @@ class Owners:
 
     def behind(self, _: int) -> list[str]:
         return []
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_reports, "_PAUSES_S", ())
 
 
 @asynccontextmanager
