@@ -63,10 +63,13 @@ format: setup ## Format the code
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-lock: setup ## Resolve requirements.in and Kafka's jars anew, and pin them by hash
+lock: setup ## Pin Python packages, Kafka's jars and images anew by hash, and look for known vulnerabilities
 	@$(LOCK) --output-file requirements.txt requirements.in
+	@$(LOCK) --constraint requirements.txt --output-file requirements-production.txt requirements-production.in
 	@echo uv | $(LOCK) --output-file requirements-uv.txt -
 	@$(BIN)/python -m app.dev lock
+	@$(BIN)/python -m app.dev images
+	@$(BIN)/python -m app.dev advisories
 
 clean: ## Delete what was made, the development system's data too
 	rm -rf .venv .tocsin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

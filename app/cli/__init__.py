@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import typer
 
@@ -25,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
     "doctor": ("app.cli.doctor", "doctor", "Check everything that Tocsin needs, and say what to do."),
 }
+
+_OURS = ("app", "agents", "tables", "schemas")
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
@@ -55,8 +58,16 @@ def main() -> None:
     try:
         build(sys.argv[1:])()
     except Refused as error:
-        print(f"tocsin: {error}", file=sys.stderr)
-        sys.exit(1)
+        _refuse(str(error))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in _OURS:
+            raise
+        _refuse(f"{error.name} isn't installed: images hold no development tools; use a checkout (make setup)")
+
+
+def _refuse(reason: str) -> NoReturn:
+    print(f"tocsin: {reason}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _no_options() -> None:

@@ -74,3 +74,18 @@ def test_a_port_that_cannot_be_one_is_refused(name: str, option: str, port: str)
 
     assert answer.exit_code == 2
     assert option in answer.output
+
+
+@pytest.mark.parametrize("name", ["dev", "demo"])
+def test_where_development_tools_are_missing_their_commands_say_so(name: str) -> None:
+    """As in the image, which has no psutil."""
+    code = (
+        f"import sys\nsys.argv = ['tocsin', '{name}']\nsys.modules['psutil'] = None\nfrom app.cli import main\nmain()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert (
+        done.stderr == "tocsin: psutil isn't installed: images hold no development tools; use a checkout (make setup)\n"
+    )
