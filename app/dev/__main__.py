@@ -1,17 +1,26 @@
-"""``python -m app.dev`` gets what the broker needs, jars and a Java; ``python -m app.dev lock`` pins the jars anew."""
+"""``python -m app.dev`` gets what the broker needs, jars and a Java.
+
+For ``make lock``: ``lock`` pins the jars anew, ``images`` the images, ``advisories`` looks for known vulnerabilities.
+"""
 
 import os
 import sys
 from pathlib import Path
 
+from app.dev import advisories, images
 from app.dev.java import NoJava, find_java
 from app.dev.kafka_jars import NoJars, ensure_jars, write_lock_file
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["lock"]:
-        write_lock_file()
-        return 0
+    match arguments:
+        case ["lock"]:
+            write_lock_file()
+            return 0
+        case ["images"]:
+            return images.main()
+        case ["advisories"]:
+            return advisories.main()
     try:
         find_java(os.environ)
         ensure_jars(Path(".tocsin/kafka"), os.environ)

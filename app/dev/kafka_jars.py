@@ -14,6 +14,8 @@ from pathlib import Path
 VERSION = "4.1.0"
 #: Without slf4j-simple the broker would log nothing.
 _WANTED = (("org.apache.kafka", "kafka_2.13", VERSION), ("org.slf4j", "slf4j-simple", "1.7.36"))
+#: What Maven copies them with. Each goal is named with it, as Maven would otherwise choose a version by itself.
+_MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 _LOCK_FILE = Path(__file__).with_name("kafka-jars.lock")
 _DOWNLOADS_AT_ONCE = 8
 _MAVEN_LIMIT_S = 600
@@ -117,10 +119,9 @@ def _by_maven(libs: Path, environ: Mapping[str, str]) -> None:
         "<groupId>tocsin</groupId><artifactId>kafka</artifactId><version>1</version>"
         f"<dependencies>{dependencies}</dependencies></project>"
     )
-    command = [maven, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={libs}"]
-    done = subprocess.run(
-        [*command, "-DincludeScope=runtime"], env=dict(environ), capture_output=True, text=True, timeout=_MAVEN_LIMIT_S
-    )
+    command = [maven, "--quiet", "--batch-mode", "--strict-checksums", "--file", str(pom)]
+    goal = [f"{_MAVEN_PLUGIN}:copy-dependencies", f"-DoutputDirectory={libs}", "-DincludeScope=runtime"]
+    done = subprocess.run([*command, *goal], env=dict(environ), capture_output=True, text=True, timeout=_MAVEN_LIMIT_S)
     if done.returncode:
         raise NoJars((done.stdout.strip() or done.stderr.strip() or "mvn failed").splitlines()[0])
 

@@ -1,6 +1,7 @@
 """What a machine has is used, what it lacks is said with the remedy."""
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -131,3 +132,18 @@ def test_a_detour_is_a_second_listener_whose_clients_are_told_the_port_of_the_pr
 
     assert "listeners=PLAINTEXT://127.0.0.1:9092,DETOUR://127.0.0.1:9094,CONTROLLER://127.0.0.1:9093\n" in text
     assert "advertised.listeners=PLAINTEXT://127.0.0.1:9092,DETOUR://127.0.0.1:9095\n" in text
+
+
+def test_maven_runs_a_plugin_of_a_pinned_version_and_insists_on_checksums(tmp_path: Path) -> None:
+    maven, called = tmp_path / "bin" / "mvn", tmp_path / "called"
+    maven.parent.mkdir()
+    maven.write_text(f"#!{sys.executable}\nimport sys\nopen({str(called)!r}, 'w').write(' '.join(sys.argv))\n")
+    maven.chmod(0o755)
+    libs = tmp_path / "libs"
+    libs.mkdir()
+
+    kafka_jars._by_maven(libs, {"PATH": str(maven.parent)})
+
+    plugin = r" org\.apache\.maven\.plugins:maven-dependency-plugin:\d+\.\d+\.\d+:copy-dependencies "
+    assert re.search(plugin, called.read_text())
+    assert "--strict-checksums" in called.read_text()
