@@ -120,7 +120,7 @@ class ConfigFollower:
 
     async def _usable(self, version: int) -> Policy | None:
         if version not in self._compiled:
-            try:  # beside the loop: a large one takes a second or two
+            try:  # beside the loop: a large one takes most of a second
                 self._compiled[version] = await asyncio.to_thread(parse_policy, self._policies[version].text)
             except PolicyError as error:
                 self._compiled[version] = None

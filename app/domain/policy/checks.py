@@ -1,10 +1,11 @@
 """What every part of a policy is checked for, and the problems found so far."""
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from app.domain.policy.document import Document
+from app.domain.policy.guesses import Guesses
 from app.domain.policy.problems import Path, Problem
+from app.domain.policy.sizes import MAX_PROBLEMS
 
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -27,10 +28,12 @@ class Checks:
     def __init__(self, document: Document, templates: Collection[str] | None) -> None:
         self._document = document
         self._templates = templates
+        self.guesses = Guesses()
         self.problems: list[Problem] = []
 
     def problem(self, path: Path, message: str, remedy: str) -> None:
-        self.problems.append(self._document.problem(path, message, remedy))
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(self._document.problem(path, message, remedy))
 
     def duration(self, path: Path, text: str | int) -> int:
         """Milliseconds of a duration that mustn't be nothing."""
@@ -48,8 +51,10 @@ class Checks:
     def known(self, path: Path, kind: str, name: str, among: Collection[str]) -> bool:
         if name in among:
             return True
-        close = get_close_matches(name, sorted(among), n=1)
-        remedy = f"did you mean {close[0]}? else add that {kind}" if close else f"add that {kind}, or name another"
+        if len(self.problems) >= MAX_PROBLEMS:
+            return False
+        close = self.guesses.closest(name, among)
+        remedy = f"did you mean {close}? else add that {kind}" if close else f"add that {kind}, or name another"
         self.problem(path, f"names the {kind} {name}, which isn't there", remedy)
         return False
 

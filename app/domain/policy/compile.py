@@ -1,7 +1,6 @@
 """From a policy's document to the frozen Policy: every default filled in, every reference resolved or refused."""
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from app.domain.caps import Cap
@@ -9,14 +8,18 @@ from app.domain.digest import DigestRule, Rhythm
 from app.domain.fallback import Chain
 from app.domain.policy import delivery
 from app.domain.policy.checks import LONGEST_SPREAD_HOURS, UNITS_MS, Checks
-from app.domain.policy.document import Document, read_document
+from app.domain.policy.document import Document, plain_document, read_document
 from app.domain.policy.mending import mended
 from app.domain.policy.model import Category, EventRule, Policy
 from app.domain.policy.problems import Path, PolicyError, Problem, dotted
-from app.domain.policy.schema import misshapen
+from app.domain.policy.schema import misshapen, too_many
+from app.domain.policy.sizes import MAX_PATTERNS, MAX_PROBLEMS
 from app.domain.quiet_hours import EVERY_DAY, Hours, days_mask, minutes_of
 from app.domain.zones import is_zone, zone_names
 from schemas.words import Channel
+
+#: Values of a misshapen document that is read a second time, for what else is wrong with it.
+_MAX_LOOKED_AT_TWICE = 10_000
 
 _VERIFIED: dict[Channel, bool] = {"sms": True, "email": False}
 _QUIET_CHANNELS: list[Channel] = ["push", "sms"]
@@ -26,9 +29,11 @@ _DIGEST_CHANNELS: list[Channel] = ["push", "email", "sms"]
 def parse_policy(text: str | Mapping[str, Any], *, templates: Collection[str] | None = None) -> Policy:
     """The policy of a YAML or JSON text (or of the plain values of one).
 
-    ``templates``: the ids that may be named; None: any. Raises PolicyError with every problem, each with its line.
+    ``templates``: the ids that may be named; None: any. Raises PolicyError with its problems, each with its line.
     """
-    document = read_document(text) if isinstance(text, str) else Document(text)
+    document = read_document(text) if isinstance(text, str) else plain_document(text)
+    if isinstance(document.root, dict) and (many := too_many(document)):
+        raise PolicyError(many)
     if found := misshapen(document):
         problems = [problem for _, problem in found]
         raise PolicyError(_in_order(problems + _what_else(document, [path for path, _ in found], templates)))
@@ -40,7 +45,9 @@ def parse_policy(text: str | Mapping[str, Any], *, templates: Collection[str] | 
 
 
 def _what_else(document: Document, broken: list[Path], templates: Collection[str] | None) -> list[Problem]:
-    """What is wrong with the rest of a misshapen document."""
+    """What is wrong with the rest of a misshapen document, where that doesn't take too long to find out."""
+    if len(broken) >= MAX_PROBLEMS or len(document.lines) > _MAX_LOOKED_AT_TWICE:
+        return []
     rest = mended(document, broken)
     if rest is None:
         return []
@@ -52,7 +59,8 @@ def _what_else(document: Document, broken: list[Path], templates: Collection[str
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
-    return sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+    found = sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
+    return found[:MAX_PROBLEMS]
 
 
 class _Compiler:
@@ -103,8 +111,8 @@ class _Compiler:
     def _zone(self) -> str:
         zone: str = self._root.get("timezone", "UTC")
         if not is_zone(zone):
-            close = get_close_matches(zone, sorted(zone_names()), n=1)
-            remedy = f"did you mean {close[0]}?" if close else "write one such as Europe/London"
+            close = self._checks.guesses.closest(zone, zone_names())
+            remedy = f"did you mean {close}?" if close else "write one such as Europe/London"
             self._checks.problem(("timezone",), f"is {zone!r}, no IANA time zone", remedy)
             return "UTC"
         return zone
@@ -187,7 +195,11 @@ class _Compiler:
         expires_ms: int,
     ) -> dict[str, EventRule]:
         rules = {}
-        for name, entry in self._root.get("event_types", {}).items():
+        said = self._root.get("event_types", {})
+        if sum(name.endswith("*") for name in said) > MAX_PATTERNS:
+            message = f"has more than {MAX_PATTERNS} patterns (names that end in *)"
+            self._checks.problem(("event_types",), message, "name a beginning that several share")
+        for name, entry in said.items():
             path: Path = ("event_types", name)
             category = default
             if "category" in entry and self._checks.known(

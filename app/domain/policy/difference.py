@@ -31,6 +31,7 @@ def differences(old: Policy, new: Policy) -> list[Difference]:
     """In the order of the document. An event type that follows its category, or the defaults, in both isn't named for
     what changes there."""
     before, after = _rules(old), _rules(new)
+    types_before, types_after = _event_rules(old), _event_rules(new)
     found = []
     for rule in dict.fromkeys((*before, *after)):
         was, is_now = before.get(rule, {}), after.get(rule, {})
@@ -39,18 +40,20 @@ def differences(old: Policy, new: Policy) -> list[Difference]:
                 "new" if rule not in before else "gone" if rule not in after else "changed"
             )
             change = Difference(rule, key, rule_is, was.get(key, UNSET), is_now.get(key, UNSET))
-            if change.old != change.new and not _inherited(change, old, new):
+            name = rule.removeprefix("event_types.")
+            was_type, is_type = (None, None) if name == rule else (types_before.get(name), types_after.get(name))
+            if change.old == change.new:
+                continue
+            if was_type is None or is_type is None or not _inherited(key, was_type, is_type, old, new):
                 found.append(change)
     return found
 
 
-def _inherited(change: Difference, old: Policy, new: Policy) -> bool:
+def _inherited(key: str, was: EventRule, is_now: EventRule, old: Policy, new: Policy) -> bool:
     """Whether an event type's change is that of what it follows."""
-    name = change.rule.removeprefix("event_types.")
-    was, is_now = _event_rules(old).get(name), _event_rules(new).get(name)
-    if name == change.rule or was is None or is_now is None or was.category.name != is_now.category.name:
+    if was.category.name != is_now.category.name:
         return False
-    match change.key:
+    match key:
         case "channels":
             return was.channels == was.category.channels and is_now.channels == is_now.category.channels
         case "digest":

@@ -116,6 +116,7 @@ class Policy:
     verified: Mapping[Channel, bool]
     #: Who may ask for critical; None: everyone.
     critical_sources: frozenset[str] | None
+    _beginnings: dict[int, dict[str, EventRule]] = field(default_factory=dict, compare=False, repr=False)
     _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
     _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)
     _rooms: dict[tuple[str, Channel], Entry] = field(default_factory=dict, compare=False, repr=False)
@@ -197,8 +198,8 @@ class Policy:
     def _find(self, event_type: str) -> EventRule:
         if event_type in self.exact:
             return self.exact[event_type]
-        for prefix, rule in self.patterns:
-            if event_type.startswith(prefix):
+        for length, beginnings in self._by_length().items():
+            if (rule := beginnings.get(event_type[:length])) is not None:
                 return rule
         category = self.default_category
         return EventRule(
@@ -211,3 +212,10 @@ class Policy:
             digest=category.digest,
             fallback=None,
         )
+
+    def _by_length(self) -> Mapping[int, Mapping[str, EventRule]]:
+        """The patterns by the length of their beginnings, longest first: one look for each length, however many."""
+        if not self._beginnings:
+            for prefix, rule in self.patterns:
+                self._beginnings.setdefault(len(prefix), {})[prefix] = rule
+        return self._beginnings

@@ -25,7 +25,7 @@ class Problem:
 
 
 class PolicyError(Exception):
-    """A policy that is refused; all of its ``problems``, in the order of the document."""
+    """A policy that is refused; its ``problems``, in the order of the document: all of them, or the first hundred."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))

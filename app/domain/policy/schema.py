@@ -3,15 +3,20 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
+from itertools import islice
 from typing import Any, cast
 
+import msgspec
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 
 from app.domain.policy.document import Document
+from app.domain.policy.guesses import Guesses
 from app.domain.policy.problems import Path, Problem
+from app.domain.policy.sizes import MAX_PROBLEMS
 
 _KINDS = {
     "object": "keys and values",
@@ -27,6 +32,8 @@ _BOUNDS = {
     "minLength": "the least number of characters is",
     "maxLength": "the most characters are",
 }
+#: What is shown of a wrong value.
+_SHOWN = 80
 
 
 def policy_schema() -> dict[str, Any]:
@@ -40,15 +47,40 @@ def _text() -> str:
 
 
 @lru_cache(maxsize=1)
-def _validator() -> Draft202012Validator:
+def _validator() -> Validator:
     # JSON Schema's $ is the end; Python's lets a newline follow.
-    return Draft202012Validator(json.loads(_text().replace('$"', r'\\Z"')))
+    checked: type[Validator] = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"uniqueItems": _unique_items}
+    )
+    return checked(json.loads(_text().replace('$"', r'\\Z"')))
+
+
+def _unique_items(_: Any, unique: bool, items: Any, __: Any) -> Iterator[ValidationError]:
+    """As the library's own, which compares each with each where items aren't all of one type."""
+    if unique and isinstance(items, list) and len({msgspec.json.encode(item) for item in items}) < len(items):
+        yield ValidationError("names one twice")
+
+
+def too_many(document: Document) -> list[Problem]:
+    """The sections that have more entries than any policy may."""
+    found = []
+    for name, part in _sections().items():
+        entries, limit = document.root.get(name), part.get("maxProperties", part.get("maxItems"))
+        if limit is not None and isinstance(entries, dict | list) and len(entries) > limit:
+            found.append(document.problem((name,), f"has {len(entries)} entries", f"write at most {limit}"))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _sections() -> Mapping[str, Mapping[str, Any]]:
+    return cast(Mapping[str, Mapping[str, Any]], policy_schema()["properties"])
 
 
 def misshapen(document: Document) -> list[tuple[Path, Problem]]:
-    """Everything in which the document differs from the schema, and where."""
+    """In what the document differs from the schema, and where; no more than are reported at once."""
     errors = (cause for error in _validator().iter_errors(document.root) for cause in _causes(error))
-    return [found for error in errors for found in _problems(document, error)]
+    found = (each for error in errors for each in _problems(document, error))
+    return list(islice(found, MAX_PROBLEMS))
 
 
 def _causes(error: ValidationError) -> Iterator[ValidationError]:
@@ -105,8 +137,8 @@ def _words_of_key(error: ValidationError, key: str) -> tuple[str, str]:
         return "is not a name", f"{remedy}, and * only at the end" if pattern else remedy
     if key == "<<":
         return "is a merge key, which YAML 1.2 doesn't have", "write its entries out"
-    close = get_close_matches(key, known, n=1)
-    return "is not known here", f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    close = Guesses().closest(key, known)
+    return "is not known here", f"did you mean {close}?" if close else f"known are {', '.join(known)}"
 
 
 def _words(error: ValidationError) -> tuple[str, str]:
@@ -123,14 +155,16 @@ def _words(error: ValidationError) -> tuple[str, str]:
         return f"has {given} and lacks {missing}", "give both or neither"
     if error.validator == "uniqueItems":
         return "names one twice", "keep one of them"
-    wrong = f"is {json.dumps(_value(error), ensure_ascii=False)[:80]}"
+    if error.validator in ("maxItems", "maxProperties"):
+        return f"has {len(_value(error))} entries", f"write at most {value}"
+    wrong = f"is {json.dumps(_value(error), ensure_ascii=False)[:_SHOWN]}"
     if "examples" in schema:
         *others, last = schema["examples"] if error.validator == "anyOf" else schema["examples"][:1]
         such = f"{', '.join(others)} or {last}" if others else last
         return wrong, f"write {schema['description']}, such as {such}"
     if error.validator == "enum":
-        close = get_close_matches(str(_value(error)), value, n=1)
-        guess = f"did you mean {close[0]}? else " if close else ""
+        close = Guesses().closest(str(_value(error)), list(map(str, value)))
+        guess = f"did you mean {close}? else " if close else ""
         return wrong, f"{guess}choose one of {', '.join(map(str, value))}"
     if error.validator == "type":
         return wrong, f"write {_KINDS.get(str(value), str(value))}"
