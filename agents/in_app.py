@@ -16,6 +16,7 @@ from agents.placement import check_place
 from agents.telling import report, tell
 from agents.user_views import certificate
 from app.domain.catalog import Catalog
+from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.last_look import Over, look
 from app.domain.out import Out
 from app.domain.rendering import RenderError
@@ -34,23 +35,25 @@ _NO_DATA = msgspec.Raw(b"{}")
 
 class InAppMachine:
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls. ``partitions``: how many
-    the topics have."""
+    the topics have. ``keys``: of the suppression list."""
 
     role = "in_app"
     intakes = channel_intakes("in_app")
     outputs = CHANNEL_OUTPUTS
     tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, SCHEDULE.name)
 
-    def __init__(self, catalog: Catalog, *, partitions: int = 1) -> None:
+    def __init__(self, catalog: Catalog, *, partitions: int = 1, keys: HashKeys = NO_SECRET) -> None:
         self.catalog = catalog
+        self._keys = keys
         self._partitions = partitions
 
     def open(self, rows: Rows, partition: int) -> InboxState:
-        return InboxState(rows)
+        return InboxState(rows, self._keys)
 
     def handle(self, record: LogRecord, state: InboxState, out: Out, now: int) -> None:
         if record.value is None:
             return
+        state.knowledge.rekey()
         if record.topic == topics.COMMANDS:
             take_command(record, self._partitions, state, out, now, self.catalog.bounds.devices)
             return
@@ -72,6 +75,7 @@ class InAppMachine:
             _end(read, withdrawn.status, withdrawn.reason, state, out, now, position_of(record), by)
 
     def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
+        state.knowledge.rekey()
         if due.kind == "sweep":
             _schedule_sweep(due.user_id, None, state.inbox.sweep(due.user_id, now).sweep_at, state)
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from agents.intakes import position_of
 from agents.placement import check_command
 from agents.telling import report, tell
+from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.out import Out
 from app.ports import LogRecord, Rows
 from schemas.commands import InboxMark, Mark, read_command
@@ -31,8 +32,8 @@ _TELLS: dict[Mark, tuple[Status, ...]] = {
 class InboxState:
     """One partition's tables of the inbox."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.knowledge = Knowledge(rows)
+    def __init__(self, rows: Rows, keys: HashKeys = NO_SECRET) -> None:
+        self.knowledge = Knowledge(rows, keys)
         self.attempts = Attempts(ATTEMPTS, rows)
         self.inbox = Inbox(rows)
         self.schedule = Schedule(SCHEDULE, rows)

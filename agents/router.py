@@ -14,6 +14,7 @@ from agents.returned import whose
 from agents.user_views import VIEWS, certificate
 from agents.waking import give_up, wake
 from app.domain.catalog import Catalog
+from app.domain.keyed import HashKeys
 from app.domain.out import Out
 from app.domain.routing import Providers
 from app.ports import FailedReason, Intake, LogRecord, Rows, Urgency
@@ -25,7 +26,7 @@ from tables.schedule import Due
 
 class RouterMachine:
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches. ``providers``: those that have settings.
-    ``secret``: the installation's."""
+    ``secret``: the installation's; ``former_secrets``: see ``HashKeys``."""
 
     role = "router"
     tables = ROUTER_TABLES
@@ -50,19 +51,29 @@ class RouterMachine:
         topics.RECEIPTS,
     )
 
-    def __init__(self, catalog: Catalog, *, partitions: int, providers: Providers, secret: bytes) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        partitions: int,
+        providers: Providers,
+        secret: bytes,
+        former_secrets: tuple[str, ...] = (),
+    ) -> None:
         self.catalog = catalog
         self._partitions = partitions
         self._providers = providers
         self._secret = secret
+        self._keys = HashKeys(secret, former_secrets)
         self._desk: Desk | None = None
 
     def open(self, rows: Rows, partition: int) -> RouterState:
-        return RouterState(rows, partition)
+        return RouterState(rows, partition, self._keys)
 
     def handle(self, record: LogRecord, state: RouterState, out: Out, now: int) -> None:
         if record.value is None:
             return
+        state.known.rekey()
         desk = self._at(state, out, now)
         record = timed(record, now)
         match record.topic:
@@ -79,6 +90,7 @@ class RouterMachine:
         desk.flush()
 
     def wake(self, due_key: bytes, due: Due, state: RouterState, out: Out, now: int) -> None:
+        state.known.rekey()
         desk = self._at(state, out, now)
         wake(desk, due_key, due)
         desk.flush()

@@ -50,11 +50,12 @@ class SenderMachine:
         self.intakes = sender_intakes(carrier.channel)
 
     def open(self, rows: Rows, partition: int) -> SenderState:
-        return SenderState(rows)
+        return SenderState(rows, self.carrier.keys)
 
     def handle(self, record: LogRecord, state: SenderState, out: Out, now: int) -> None:
         if record.value is None:
             return
+        state.knowledge.rekey()
         turn = self._turn(state, out, now, position_of(record))
         match record.topic:
             case topics.COMMANDS:
@@ -71,6 +72,7 @@ class SenderMachine:
         dispatch(turn, calls=record.topic in self._send_topics)
 
     def wake(self, due_key: bytes, due: Due, state: SenderState, out: Out, now: int) -> None:
+        state.knowledge.rekey()
         turn = self._turn(state, out, now, f"due:{due_ms_of(due_key)}")
         match due.kind:
             case "judge":

@@ -10,6 +10,7 @@ from agents.doubts import How, Settled
 from agents.shedding import Shedding
 from agents.telling import report, tell
 from app.domain.catalog import Catalog
+from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.out import Out
 from app.domain.outcome import Outcome
 from app.domain.silence import Silences
@@ -53,6 +54,7 @@ class Carrier:
     the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
     what is given up while too much waits for a provider. ``partitions``: how many the topics have. ``slots``: when a
     call may begin. ``silences``: which addresses don't answer. ``on_settled``: called with each doubt that is settled.
+    ``keys``: of the suppression list.
     """
 
     channel: Channel
@@ -64,14 +66,15 @@ class Carrier:
     slots: Slots = field(default_factory=Unlimited)
     silences: Silences = field(default_factory=Silences)
     on_settled: Settled = lambda provider, how: None
+    keys: HashKeys = NO_SECRET
 
 
 class SenderState:
     """One partition's tables of a sending role. What isn't a table is a hint: it is checked against the rows before it
     counts, and a new owner begins without it."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.knowledge = Knowledge(rows)
+    def __init__(self, rows: Rows, keys: HashKeys = NO_SECRET) -> None:
+        self.knowledge = Knowledge(rows, keys)
         self.attempts = Attempts(ATTEMPTS, rows)
         self.pauses = Pauses(PAUSES, rows)
         self.backlog = Backlog(BACKLOG, rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from app.config import Settings, installation_secret
+from app.config import Settings, installation_secret, suppression_keys
 from app.domain.catalog import Catalog
 from app.watchdog import END_WITHIN_S, Watchdog
 from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, journal_topic
@@ -225,12 +225,13 @@ async def _build(
                 partitions=settings.kafka.partitions,
                 providers=providers_by_channel(settings),
                 secret=installation_secret(settings),
+                former_secrets=suppression_keys(settings).former,
             )
         )
     if role == "in_app":
         from agents.in_app import InAppMachine
 
-        return _Built(InAppMachine(catalog, partitions=settings.kafka.partitions))
+        return _Built(InAppMachine(catalog, partitions=settings.kafka.partitions, keys=suppression_keys(settings)))
     return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, registry, stack)
 
 
@@ -271,6 +272,7 @@ async def _build_sender(
         partitions=settings.kafka.partitions,
         slots=performer,
         on_settled=doubts.settled,
+        keys=suppression_keys(settings),
     )
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
     return _Built(SenderMachine(catalog, carrier), performer, limits, _Watched(shedding, metrics, doubts))

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.domain.bounds import DEFAULT_BOUNDS
+from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.policy import Policy
 from app.domain.preferences import Preferences
 from app.ports import Rows
@@ -48,10 +49,10 @@ from tables.profiles import (
 from tables.suppressions import (
     SUPPRESSIONS,
     Suppression,
+    SuppressionList,
     hashes_of,
     listed,
     suppressed_hashes,
-    suppression_key,
     unlisted,
 )
 from tables.table import Table
@@ -98,10 +99,11 @@ _CLOCK = Change(clock=True)
 class Knowledge:
     """One partition's users. Reads are of what was applied last, this batch included."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, keys: HashKeys = NO_SECRET) -> None:
+        """``keys``: of the suppression list. Raises UnknownKey."""
         self._profiles: Table[Profile] = Table(PROFILES, rows)
         self._preferences: Table[Wishes] = Table(PREFERENCES, rows)
-        self._suppressions: Table[Suppression] = Table(SUPPRESSIONS, rows)
+        self._suppressions = SuppressionList(rows, keys)
         self._erasures: Table[Erasure] = Table(ERASURES, rows)
         self._tokens: Table[Holder] = Table(TOKENS, rows)
         self._applied: Table[Applied] = Table(APPLIED, rows)
@@ -111,7 +113,7 @@ class Knowledge:
         return (
             self._profiles,
             self._preferences,
-            self._suppressions,
+            self._suppressions.table,
             self._cancels.table,
             self._erasures,
             self._tokens,
@@ -148,7 +150,7 @@ class Knowledge:
         return any(self.is_suppressed_hash(channel, hashed) for hashed in hashes_of(channel, address))
 
     def is_suppressed_hash(self, channel: Channel, hashed: bytes) -> bool:
-        suppression = self._suppressions.get(suppression_key(channel, hashed))
+        suppression = self._suppressions.get(channel, hashed)
         return suppression is not None and not suppression.removed
 
     def cancelled(
@@ -214,6 +216,10 @@ class Knowledge:
         if (erasure := self._erasures.get(key)) is not None:
             self._erasures.put(key, erasure)
 
+    def rekey(self) -> None:
+        """Goes on bringing the suppression list of a revision before to keyed hashes."""
+        self._suppressions.rekey()
+
     # --- commands ---
 
     def apply(
@@ -269,12 +275,12 @@ class Knowledge:
                 self._cancels.add(command, now)
             case SuppressionAdd():
                 for hashed in suppressed_hashes(command):
-                    self._suppressions.put(suppression_key(command.channel, hashed), Suppression(command.reason, now))
+                    self._suppressions.put(command.channel, hashed, Suppression(command.reason, now))
             case SuppressionRemove():
                 for hashed in suppressed_hashes(command):
-                    key = suppression_key(command.channel, hashed)
-                    if (after := unlisted(self._suppressions.get(key), recorded_ms)) is not None:
-                        self._suppressions.put(key, after)
+                    before = self._suppressions.get(command.channel, hashed)
+                    if (after := unlisted(before, recorded_ms)) is not None:
+                        self._suppressions.put(command.channel, hashed, after)
             case UserErase(user_id=str(user_id)):
                 self._erase(user_id, now)
                 return Change(erased=True)
@@ -344,9 +350,9 @@ class Knowledge:
         device = (self.profile(user_id) or NOBODY).device(device_id)
         if device is None or (new := normalized(device)) is device:
             return _NOTHING
-        suppression = self._suppressions.get(suppression_key("push", device.token_hash))
+        suppression = self._suppressions.get("push", device.token_hash)
         if suppression is not None and not suppression.removed:
-            self._suppressions.put(suppression_key("push", new.token_hash), suppression)
+            self._suppressions.put("push", new.token_hash, suppression)
         holder = self._tokens.get(new.token_hash)
         if holder is not None:
             rival = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
@@ -373,11 +379,11 @@ class Knowledge:
         return _DONE
 
     def _list_address(self, said: AddressSuppressed) -> Change:
-        key = suppression_key(said.channel, bytes.fromhex(said.address_hash))
-        after = listed(self._suppressions.get(key), said)
+        hashed = bytes.fromhex(said.address_hash)
+        after = listed(self._suppressions.get(said.channel, hashed), said)
         if after is None:
             return _NOTHING
-        self._suppressions.put(key, after)
+        self._suppressions.put(said.channel, hashed, after)
         return _DONE
 
     def _drop_device(self, user_id: str, device_id: str) -> Device | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from app.domain.keyed import NO_SECRET, HashKeys
 from app.ports import Rows
 from schemas.instants import LAST_MS
 from tables.collapses import COLLAPSES, Collapse
@@ -32,9 +33,9 @@ NORMALIZED = due_key(LAST_MS, "normalize", b"")
 
 
 class RouterState:
-    def __init__(self, rows: Rows, partition: int) -> None:
+    def __init__(self, rows: Rows, partition: int, keys: HashKeys = NO_SECRET) -> None:
         self.partition = partition
-        self.known = Knowledge(rows)
+        self.known = Knowledge(rows, keys)
         self.notifications: Table[Notification] = Table(NOTIFICATIONS, rows)
         self.routed: Table[Routed] = Table(ROUTED, rows)
         self.windows: Table[Windows] = Table(WINDOWS, rows)

@@ -1,15 +1,18 @@
-"""suppressions: addresses that nothing is sent to, whoever has them, by a hash of the address."""
+"""suppressions: addresses that nothing is sent to, whoever has them, by a keyed hash of the address
+(docs/decisions/0017-the-suppression-list-is-keyed.md)."""
 
 from collections.abc import Callable
 
 from msgspec import Struct
 
 from app.domain.addresses import earlier_hash, parse_email, parse_phone, parsed_hash, token_hashes
+from app.domain.keyed import HashKeys
+from app.ports import Rows
 from schemas.broadcasts import AddressSuppressed
 from schemas.commands import SuppressionAdd, SuppressionRemove
 from schemas.decode import Invalid
-from schemas.words import Channel
-from tables.table import TableSpec
+from schemas.words import CHANNELS, Channel
+from tables.table import Table, TableSpec
 
 #: A removal is remembered for as long as a broadcast from before it may still be read.
 REMEMBERED_MS = 30 * 24 * 3600 * 1000
@@ -47,8 +50,60 @@ def unlisted(before: Suppression | None, recorded_ms: int) -> Suppression | None
 _PARSERS: dict[Channel, Callable[[str], str | None]] = {"email": parse_email, "sms": parse_phone}
 
 
-def suppression_key(channel: Channel, address_hash: bytes) -> bytes:
-    return channel.encode() + b"\0" + address_hash
+#: Rows of a secret's fingerprint, one for each that hashes were made with; channels' names begin with letters.
+_FINGERPRINT = b"\0"
+#: Between a channel and a hash: a plain one, as they were before, and a keyed one.
+_PLAIN, _KEYED = b"\0", b"\1"
+
+
+class SuppressionList:
+    """One partition's list. Hashes are plain where they come in and go out, and keyed where they stay."""
+
+    def __init__(self, rows: Rows, keys: HashKeys) -> None:
+        """Raises UnknownKey where the list was made with a secret that isn't among the keys."""
+        self.table: Table[Suppression] = Table(SUPPRESSIONS, rows)
+        self._keys = keys
+        #: Where rows with plain hashes may begin; None: there are none.
+        self._plain_from: bytes | None = b""
+        for _, row in self.table.scan(_FINGERPRINT, b"\1"):
+            keys.check(row.reason or "")
+
+    def get(self, channel: Channel, plain: bytes) -> Suppression | None:
+        row = self.table.get(self._keyed(channel, plain))
+        if row is None and (self._plain_from is not None or self._keys.former):
+            earlier = (self.table.get(key) for key in self._earlier_keys(channel, plain))
+            row = next((found for found in earlier if found is not None), None)
+        return row
+
+    def put(self, channel: Channel, plain: bytes, row: Suppression) -> None:
+        mark = _FINGERPRINT + self._keys.fingerprint.encode()
+        if self.table.get(mark) is None:
+            self.table.put(mark, Suppression(self._keys.fingerprint, 0))
+        self.table.put(self._keyed(channel, plain), row)
+        for key in self._earlier_keys(channel, plain):
+            self.table.delete(key)
+
+    def rekey(self, limit: int = 20) -> None:
+        """Hashes as many plain rows of the revision before with the key. Costs nothing when there are none."""
+        if self._plain_from is None:
+            return
+        start, found = self._plain_from, False
+        for channel in sorted(CHANNELS):
+            first = channel.encode() + _PLAIN
+            for key, row in self.table.scan(max(start, first), channel.encode() + _KEYED, limit):
+                self.put(channel, key[len(first) :], row)
+                self._plain_from, limit, found = key, limit - 1, True
+        if found:
+            return
+        # What was changed may be undone, with its record or its batch: only what is stored tells that none are left.
+        self._plain_from = None if not start and not self.table.is_changed else b""
+
+    def _keyed(self, channel: Channel, plain: bytes) -> bytes:
+        return channel.encode() + _KEYED + self._keys.hashed(plain)
+
+    def _earlier_keys(self, channel: Channel, plain: bytes) -> list[bytes]:
+        name = channel.encode()
+        return [name + _PLAIN + plain, *(name + _KEYED + hashed for hashed in self._keys.formerly(plain))]
 
 
 def suppressed_hashes(said: SuppressionAdd | SuppressionRemove) -> tuple[bytes, ...]:

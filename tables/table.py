@@ -101,6 +101,11 @@ class Table(Generic[Row]):
             for key, value in self._changed.items()
         }
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether the batch changed any row."""
+        return bool(self._changed)
+
     def encode(self) -> int:
         """Encodes the rows that one record changed, so that what can't be encoded is noticed while it can be undone.
 

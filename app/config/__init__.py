@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from app.config.providers import Providers, ProviderSettings
-from app.config.secret import NoSecret, installation_secret
+from app.config.secret import NoSecret, installation_secret, suppression_keys
 from app.config.sections import (
     ApiKey,
     Auth,
@@ -179,4 +179,5 @@ __all__ = [
     "Settings",
     "installation_secret",
     "is_loopback",
+    "suppression_keys",
 ]

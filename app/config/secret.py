@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.domain.keyed import HashKeys
+
 if TYPE_CHECKING:
     from app.config import Settings
 
@@ -35,6 +37,12 @@ def installation_secret(settings: "Settings") -> bytes:
     if len(held) < _LEAST_BYTES:
         raise NoSecret(f"{path} is shorter than {_LEAST_BYTES} bytes: delete it, or set installation.secret")
     return held
+
+
+def suppression_keys(settings: "Settings") -> HashKeys:
+    """What addresses on the suppression list are hashed with. Raises NoSecret."""
+    former = tuple(each.get_secret_value() for each in settings.installation.former_secrets)
+    return HashKeys(installation_secret(settings), former)
 
 
 def _make(path: Path) -> None:

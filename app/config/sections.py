@@ -110,9 +110,11 @@ class Users(Section):
 
 
 class Installation(Section):
-    """What all processes of an installation share. ``secret`` left out: a file in ``data.dir``."""
+    """What all processes of an installation share. ``secret`` left out: a file in ``data.dir``. ``former_secrets``:
+    what it was before, or ``lost:FINGERPRINT``; the suppression list remembers addresses by it."""
 
     secret: SecretStr | None = Field(default=None, min_length=32)
+    former_secrets: tuple[SecretStr, ...] = Field(default=(), max_length=10)
 
 
 class Gateway(Section):

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from app.domain.policy.problems import Path, PolicyError, Problem, dotted
-from app.domain.policy.sizes import Measure, check_events, check_text
+from app.domain.policy.sizes import MAX_PROBLEMS, Measure, check_events, check_text
 from app.domain.policy.sizes import check_values as check_sizes
 from schemas.values import BadValue, check_value
 
@@ -125,9 +125,7 @@ class _Plain:
         try:
             return _scalar(node.tag.removeprefix("tag:yaml.org,2002:"), node.value)
         except ValueError:
-            self._problems.append(
-                Problem(node.start_mark.line + 1, dotted(path), f"is no value of {node.tag}", "leave out the tag")
-            )
+            self._add(node.start_mark.line + 1, path, f"is no value of {node.tag[:100]}", "leave out the tag")
             return None
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
@@ -135,15 +133,20 @@ class _Plain:
         for key, child in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self._problems.append(Problem(line, dotted(path), "has a key that isn't a string", "write a name"))
+                self._add(line, path, "has a key that isn't a string", "write a name")
                 continue
             self._measure.key(path, line, key.value)
             if key.value in values:
-                where = dotted((*path, key.value))
-                self._problems.append(Problem(line, where, "is there twice", "keep one of them"))
+                self._add(line, (*path, key.value), "is there twice", "keep one of them")
             self._lines[(*path, key.value)] = line
             values[key.value] = self._value(child, (*path, key.value))
         return values
+
+    def _add(self, line: int, path: Path, message: str, remedy: str) -> None:
+        """Raises PolicyError when there are as many problems as are reported at once."""
+        self._problems.append(Problem(line, dotted(path), message, remedy))
+        if len(self._problems) >= MAX_PROBLEMS:
+            raise PolicyError(self._problems)
 
 
 def _scalar(tag: str, text: str) -> Any:

@@ -13,7 +13,6 @@ from schemas.decode import Invalid, TooLarge
 from schemas.instants import parse_ms, rfc3339
 from tables.knowledge import KNOWLEDGE_TABLES, Change, Knowledge
 from tables.rows import MemoryRows
-from tables.suppressions import suppression_key
 
 NOON = parse_ms("2026-03-04T12:00:00Z")
 #: Of a web push subscription.
@@ -218,7 +217,7 @@ def test_commands_about_an_address_hold_in_the_order_of_the_log(known: Known) ->
 
 def test_a_row_of_the_revision_before_is_read(known: Known) -> None:
     rows = MemoryRows()
-    key = suppression_key("email", bytes.fromhex(HASH))
+    key = b"email\0" + bytes.fromhex(HASH)
     rows.write("suppressions", {key: b"\x01" + msgspec.msgpack.encode(["asked", NOON])})
     knowledge = Knowledge(rows)
 
