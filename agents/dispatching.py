@@ -5,7 +5,7 @@ What follows from a settled call is dispatched in the same settle. Of very much 
 """
 
 from agents.claiming import DRAIN_MS, may_begin, proceed, watch, watch_line
-from agents.turn import Turn, job_of
+from agents.turn import Turn, job_of, one_of_several
 from schemas.words import Provider
 from tables.pauses import send_key_of
 from tables.schedule import Due
@@ -27,15 +27,16 @@ def _dispatch_line(turn: Turn, line: bytes, user_id: str, left: int) -> int:
         if not left:
             turn.state.schedule.at(turn.now, Due("dispatch", user_id, line))
             return 0
-        job = job_of(turn, send_key_of(first))
-        if job is None or job.state != "queued":
-            turn.state.pauses.delete(first)
-            continue
-        if not may_begin(turn, line):
-            watch_line(turn, line, user_id)
-            return left
-        left -= 1
-        proceed(turn, job)
+        with one_of_several(turn, first, user_id):
+            job = job_of(turn, send_key_of(first))
+            if job is None or job.state != "queued":
+                turn.state.pauses.delete(first)
+                continue
+            if not may_begin(turn, line):
+                watch_line(turn, line, user_id)
+                return left
+            left -= 1
+            proceed(turn, job)
         turn.freed.pop(line, None)
         if turn.state.pauses.first_in(line) == first:
             return left  # it waits for its address, or for a slot
@@ -49,11 +50,12 @@ def drain(turn: Turn, provider: Provider) -> None:
         first = pauses.first_for(provider)
         if first is None:
             return
-        job = job_of(turn, send_key_of(first))
-        if job is None or job.state != "queued" or job.place_for(provider) != first:
-            pauses.delete(first)
-            continue
-        proceed(turn, job)
+        with one_of_several(turn, first, ""):
+            job = job_of(turn, send_key_of(first))
+            if job is None or job.state != "queued" or job.place_for(provider) != first:
+                pauses.delete(first)
+                continue
+            proceed(turn, job)
         if pauses.get(first) is not None:
             break  # there is no slot
     if pauses.first_for(provider) is not None:

@@ -6,15 +6,17 @@ from dataclasses import replace as replaced
 from msgspec.structs import replace
 
 from agents.claiming import give_up, look_at, proceed
-from agents.turn import Job, Turn, job_in, job_of
-from app.domain.last_look import Over
+from agents.turn import Job, Turn, job_in, job_of, one_of_several
+from app.domain.last_look import Look, Over
 from schemas.sends import Send, Withdraw
-from tables.attempts import send_key
+from tables.attempts import Timer, send_key
 from tables.pauses import send_key_of
 from tables.schedule import Due
 
 #: Sends of one user that are looked at in one go: what else waits in the partition is never held up for long.
 AT_ONCE = 200
+#: A send that fails is tried again so much later: from then on as any row that falls due and fails.
+_ASIDE_MS = 60_000
 
 
 def withdraw(turn: Turn, asked: Withdraw) -> None:
@@ -84,10 +86,18 @@ def _look_on(turn: Turn, user_id: str, after: bytes, *, again: bool) -> None:
 def _look(turn: Turn, job: Job) -> None:
     if is_quiet(job):
         proceed(turn, job)
-    elif isinstance(seen := look_at(turn, job), Over):
+    elif isinstance(seen := _seen(turn, job), Over):
         give_up(turn, job, seen)
     elif job.state == "queued":
         turn.freed[job.line] = job.send.user_id  # it may have another address now
+
+
+def _seen(turn: Turn, job: Job) -> Look | None:
+    """None where the look fails: the look before its call has what fails passed over, and the command counts here."""
+    try:
+        return look_at(turn, job)
+    except Exception:
+        return None
 
 
 def end_holds(turn: Turn, user_id: str, after: bytes = b"") -> None:
@@ -106,10 +116,29 @@ def _each(turn: Turn, user_id: str, after: bytes, act: Callable[[Turn, Job], Non
     """Acts on the user's next sends that wait. Returns where to go on, None where those were the last."""
     keys = turn.state.pauses.some_of(user_id, after, AT_ONCE)
     for key in keys:
-        job = job_of(turn, send_key_of(key))
-        if job is not None:
-            act(turn, job)
+        with one_of_several(turn, key, user_id):
+            job = job_of(turn, send_key_of(key))
+            if job is not None:
+                act(turn, job)
     return keys[-1] if len(keys) == AT_ONCE else None
+
+
+def set_aside(turn: Turn, place: bytes, *, poison: bool) -> None:
+    """Takes a send that fails out of its line: it is tried again by itself, or ends if it is poison. A row that can't
+    even be read only loses its place."""
+    try:
+        job = job_of(turn, send_key_of(place))
+    except Exception:
+        turn.state.pauses.delete(place)
+        return
+    if job is None or job.in_call:
+        turn.state.pauses.delete(place)
+    elif poison:
+        give_up(turn, job, Over("failed", "permanent"))
+    else:
+        turn.rest(job, "retrying", job.open, Timer("retry", turn.now + _ASIDE_MS))
+    for line, user_id in turn.freed.items():
+        turn.state.schedule.at(turn.now, Due("dispatch", user_id, line))
 
 
 def is_quiet(job: Job) -> bool:

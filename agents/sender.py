@@ -9,7 +9,7 @@ from agents.claiming import proceed
 from agents.dispatching import dispatch, drain
 from agents.intakes import CHANNEL_OUTPUTS, position_of, sender_intakes
 from agents.placement import check_command, check_place, check_receipt
-from agents.recalling import collapse, end_holds, go_on_looking, look_again, take_back, withdraw
+from agents.recalling import collapse, end_holds, go_on_looking, look_again, set_aside, take_back, withdraw
 from agents.settling import ask, begin_doubt, found_nothing, note_answer, prove, settle_question, settle_send
 from agents.turn import Carrier, Job, SenderState, Turn, job_of
 from agents.user_views import certificate
@@ -79,15 +79,20 @@ class SenderMachine:
                 end_holds(turn, due.user_id, bytes.fromhex(due.detail))
             case "look":
                 go_on_looking(turn, due.user_id, bytes.fromhex(due.detail))
+            case "aside":
+                set_aside(turn, due.subject, poison=due.detail == "poison")
+                return
             case "dispatch":
                 turn.freed[due.subject] = due.user_id
             case "drain":
                 drain(turn, cast(Provider, due.subject.decode()))
             case _:
                 self._wake_send(turn, due_key, due)
+        turn.out.works_on(b"")
         dispatch(turn)
 
     def _wake_send(self, turn: Turn, due_key: bytes, due: Due) -> None:
+        turn.out.works_on(due.subject)
         job = job_of(turn, due.subject)
         timer = job.open.timer if job is not None else None
         if job is None or timer is None or timer.kind != due.kind or timer.due_ms > due_ms_of(due_key):
@@ -119,12 +124,14 @@ class SenderMachine:
     def settle(self, result: Result, state: SenderState, out: Out, now: int) -> None:
         call = result.call
         turn = self._turn(state, out, now, f"call:{call.number}:{call.claimed_at}")
+        turn.out.works_on(call.key)
         note_answer(turn, result)
         job = job_of(turn, call.key)
         if job is not None and call.purpose == "send":
             settle_send(turn, job, result)
         elif job is not None:
             settle_question(turn, job, result)
+        turn.out.works_on(b"")
         if result.calls:
             drain(turn, call.provider)
         dispatch(turn, calls=result.calls)

@@ -1,6 +1,7 @@
 """One turn of a channel's role: what it may read and write, and how a send's row, timer and wait change together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.out import Out
 from app.domain.outcome import Outcome
 from app.domain.silence import Silences
-from app.ports import Rows
+from app.ports import Failing, Poison, Rows
 from schemas.results import CalledAddress, ResultStatus
 from schemas.sends import Send, read_send
 from schemas.words import Channel, Provider, Status
@@ -22,7 +23,18 @@ from tables.attempts import ATTEMPTS, Attempts, OpenSend, SendState, Timer
 from tables.attempts import SendRow as Row
 from tables.backlog import BACKLOG, Backlog
 from tables.knowledge import Knowledge
-from tables.pauses import PAUSES, Pause, Pauses, doubt_age_key, doubt_key, line_key, line_of, pause_key, slot_key
+from tables.pauses import (
+    PAUSES,
+    Pause,
+    Pauses,
+    doubt_age_key,
+    doubt_key,
+    line_key,
+    line_of,
+    pause_key,
+    send_key_of,
+    slot_key,
+)
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tables.table import Table
 
@@ -286,6 +298,20 @@ class Turn:
         provider = open_send.tries.provider
         if timer.kind in ("retry", "expire") and provider is not None:
             self.state.backlog.add(provider, count)
+
+
+@contextmanager
+def one_of_several(turn: Turn, place: bytes, user_id: str) -> Iterator[None]:
+    """Works on the send at a place of ``pauses``, and is passed over where that fails: the others are done without it.
+    Raises Failing."""
+    try:
+        turn.out.works_on(send_key_of(place))
+        yield
+    except Exception as error:
+        due = Due("aside", user_id, place, "poison" if isinstance(error, Poison) else "")
+        raise Failing(due_key(turn.now, due.kind, place), due) from error
+    finally:
+        turn.out.works_on(b"")
 
 
 def job_of(turn: Turn, key: bytes) -> Job | None:

@@ -53,6 +53,12 @@ class StreamingMetrics:
             "due_given_up": Counter(
                 "tocsin_due_given_up", "Due rows given up: their send was ended as failed", ["role"], registry=registry
             ),
+            "passed_over": Counter(
+                "tocsin_sends_passed_over",
+                "Sends that fail, taken out of line",
+                ["role"],
+                registry=registry,
+            ),
             "results_failed": Counter(
                 "tocsin_results_failed", "Results of calls left to their deadlines", ["role"], registry=registry
             ),

@@ -167,6 +167,20 @@ class State(Protocol):
         ...
 
 
+class Poison(Exception):
+    """What is about to be handled has ended process after process (``app/streaming/poison.py``)."""
+
+
+class Failing(Exception):
+    """Of several things that a record sets going, one fails: the cause says how. ``key``, ``due``: what to wake to
+    take it out of the way of the others, before all is done again without it."""
+
+    def __init__(self, key: bytes, due: Any) -> None:
+        super().__init__(due.kind)
+        self.key = key
+        self.due = due
+
+
 class Machine(Protocol):
     """One role's decisions. Synchronous and pure: it reads and writes ``state`` and appends to ``out``; time is ``now``
     (Unix milliseconds, one for a whole batch). Raising ``schemas.decode.Invalid`` sends the record to notify_dead;

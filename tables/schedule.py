@@ -25,6 +25,7 @@ Kind = Literal[
     "slice",
     "item",
     "parked",
+    "aside",
 ]
 
 

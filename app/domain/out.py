@@ -1,6 +1,6 @@
 """What a batch of decisions wants done: records to produce and calls to make, carried out by the runner."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -34,11 +34,14 @@ class Mark(NamedTuple):
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "known_at", "moved", "records", "size", "unknown")
+    __slots__ = ("calls", "known_at", "moved", "records", "size", "unknown", "works_on")
 
-    def __init__(self, known_at: int | None = None) -> None:
-        """``known_at``: up to when what is decided next knows all commands, Unix ms; None: up to its own time."""
+    def __init__(self, known_at: int | None = None, works_on: Callable[[bytes], None] = lambda key: None) -> None:
+        """``known_at``: up to when what is decided next knows all commands, Unix ms; None: up to its own time.
+        ``works_on``: called with the key of each send that is worked on, and with none when that is done; raises
+        ``app.ports.Poison`` where it ended process after process."""
         self.known_at = known_at
+        self.works_on = works_on
         self.records: list[Produce] = []
         #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.
         self.calls: list[Any] = []

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from app.domain.out import Mark, Out
 from app.kafka.records import Unreadable
-from app.ports import FailedReason, LogRecord, Machine, Rows
+from app.ports import FailedReason, Failing, LogRecord, Machine, Poison, Rows
 from app.streaming.failures import Failures
+from app.streaming.poison import Ended, PoisonGuard
 from app.streaming.retrying import after_failure
 from app.streaming.store import StoreBroken
 from schemas.dead import dead_key, dead_letter, encode_dead
@@ -23,6 +24,9 @@ from schemas.sizes import OUTCOME_BYTES, limit_of, size_on_wire
 from schemas.topics import DEAD
 
 log = structlog.get_logger(__name__)
+
+#: So many of what one record sets going are passed over one by one, before the record itself is said to fail.
+_MOST_PASSED_OVER = 20
 
 
 class Oversized(Exception):
@@ -39,8 +43,11 @@ class Decider:
         partition: int,
         counted: Callable[[str, int], None],
         on_dead: Callable[[str, str], None],
+        guard: PoisonGuard | None = None,
     ) -> None:
         self._machine = machine
+        self._partition = partition
+        self._guard = guard or PoisonGuard()
         self._state = machine.open(rows, partition)
         self.tables: Sequence[Any] = self._state.tables()
         self._schedule = next(t for t in self.tables if t.spec.name == "schedule")
@@ -49,13 +56,14 @@ class Decider:
         self._on_dead = on_dead
         self._failures = Failures()
 
-    def handle(self, record: LogRecord, out: Out, now: int) -> None:
-        """Raises StoreBroken."""
+    def handle(self, record: LogRecord, out: Out, now: int, passed_over: int = 0) -> None:
+        """Raises StoreBroken. ``passed_over``: how much of what the record sets going was."""
         if record.value is None:
             self._without_value(record, out, now)
             return
         mark = out.mark()
         try:
+            self._guard.record(record)
             self._machine.handle(record, self._state, out, now)
             self._weigh(out, mark)
         except Invalid as invalid:
@@ -67,10 +75,19 @@ class Decider:
         except Oversized as oversized:
             self._rollback(out, mark)
             self._dead(record, out, now, "too_large", str(oversized), None)
+        except Poison as poison:
+            self._rollback(out, mark)
+            self._dead(record, out, now, "poison", str(poison), None)
+            log.error("poison was set aside", topic=record.topic, offset=record.offset, partition=self._partition)
         except Exception as error:
             self._rollback(out, mark)
+            if self._pass_over(error, passed_over, out, now):
+                self.handle(record, out, now, passed_over + 1)
+                return
             self._dead(record, out, now, "internal", f"internal error: {type(error).__name__}", None)
             self._failures.log("a record could not be handled", error, now, topic=record.topic, offset=record.offset)
+        finally:
+            self._guard.end()
 
     def due(self, now: int, most: int) -> list[tuple[bytes, Any]]:
         """The rows of ``schedule`` that fell due, for ``wake``."""
@@ -82,10 +99,11 @@ class Decider:
         not_before: int | None = self._schedule.not_before
         return not_before
 
-    def wake(self, key: bytes, due: Any, out: Out, now: int) -> None:
+    def wake(self, key: bytes, due: Any, out: Out, now: int, passed_over: int = 0) -> None:
         """Raises StoreBroken."""
         mark = out.mark()
         try:
+            self._guard.due(self._partition, key)
             self._schedule.delete(key)
             self._machine.wake(key, due, self._state, out, now)
             self._weigh(out, mark)
@@ -93,14 +111,42 @@ class Decider:
             raise
         except Exception as error:
             self._rollback(out, mark)
+            if self._pass_over(error, passed_over, out, now):
+                self.wake(key, due, out, now, passed_over + 1)
+                return
             self._counted("due_failed", 1)
             self._failures.log("what fell due could not be handled", error, now, kind=due.kind, tries=due.tries + 1)
-            self._retry_or_give_up(key, due, out, now, isinstance(error, Oversized))
+            self._retry_or_give_up(key, due, out, now, error)
+        finally:
+            self._guard.end()
 
-    def _retry_or_give_up(self, key: bytes, due: Any, out: Out, now: int, too_large: bool) -> None:
+    def _pass_over(self, error: Exception, passed_over: int, out: Out, now: int) -> bool:
+        """Takes that out of the way which keeps all else from being done. Returns whether it is worth another try."""
+        if not isinstance(error, Failing) or passed_over >= _MOST_PASSED_OVER:
+            return False
+        if isinstance(error.__cause__, StoreBroken):
+            raise error.__cause__
+        mark = out.mark()
+        try:
+            self._machine.wake(error.key, error.due, self._state, out, now)
+            self._weigh(out, mark)
+        except StoreBroken:
+            raise
+        except Exception as another:
+            self._rollback(out, mark)
+            self._failures.log("what fails could not be passed over", another, now, kind=error.due.kind)
+            return False
+        self._counted("passed_over", 1)
+        self._failures.log("passed over what fails", error, now, kind=error.due.kind)
+        return True
+
+    def _retry_or_give_up(self, key: bytes, due: Any, out: Out, now: int, error: Exception) -> None:
         """Nothing that waits is ever forgotten: it has an end, or stays scheduled."""
-        retry = after_failure(due.tries, lasting=too_large)
-        if retry.give_up and self._give_up(key, due, out, now, "too_large" if too_large else "permanent"):
+        too_large = isinstance(error, Oversized)
+        retry = after_failure(due.tries, lasting=too_large, poison=isinstance(error, Poison))
+        is_past_ending = isinstance(error, Ended) and error.suspect.is_beyond_help
+        reason: FailedReason = "too_large" if too_large else "permanent"
+        if retry.give_up and not is_past_ending and self._give_up(key, due, out, now, reason):
             return
         self._schedule.delete(key)
         self._schedule.at(now + retry.wait_ms, replace(due, tries=due.tries + 1))
@@ -124,18 +170,24 @@ class Decider:
         self._rollback(out, mark)
         return False
 
-    def settle(self, result: Any, out: Out, now: int) -> None:
+    def settle(self, result: Any, out: Out, now: int, passed_over: int = 0) -> None:
         """Raises StoreBroken. A result that can't be settled is left to the deadline of its call."""
         mark = out.mark()
         try:
+            self._guard.result(self._partition)
             self._machine.settle(result, self._state, out, now)
             self._weigh(out, mark)
         except StoreBroken:
             raise
         except Exception as error:
             self._rollback(out, mark)
+            if self._pass_over(error, passed_over, out, now):
+                self.settle(result, out, now, passed_over + 1)
+                return
             self._counted("results_failed", 1)
             self._failures.log("the result of a call could not be settled", error, now)
+        finally:
+            self._guard.end()
 
     def changes(self) -> dict[str, dict[bytes, bytes | None]]:
         """The rows that the batch changed, by table."""

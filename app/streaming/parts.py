@@ -10,6 +10,7 @@ from app.domain.erasure import ErasureSteps
 from app.ports import Machine, Performer
 from app.streaming.horizon import CommandsHorizon
 from app.streaming.journal import Bookmark
+from app.streaming.poison import PoisonGuard
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Committed, Restorer
 
@@ -64,3 +65,4 @@ class Parts:
     #: Where stores are compacted.
     compactor: Executor | None = None
     hurry: Hurry = field(default_factory=Hurry)
+    guard: PoisonGuard = field(default_factory=PoisonGuard)

@@ -18,7 +18,8 @@ class Retry:
     give_up: bool
 
 
-def after_failure(tries: int, *, lasting: bool) -> Retry:
-    """``tries``: how often it had failed before. ``lasting``: no further try can have another outcome."""
-    wait_ms = min(_FIRST_MS << min(tries, 20), _LONGEST_MS)
-    return Retry(wait_ms, give_up=lasting or tries + 1 >= TRIES)
+def after_failure(tries: int, *, lasting: bool, poison: bool = False) -> Retry:
+    """``tries``: how often it had failed before. ``lasting``: no further try can have another outcome. ``poison``: a
+    further try ends the process."""
+    wait_ms = _LONGEST_MS if poison else min(_FIRST_MS << min(tries, 20), _LONGEST_MS)
+    return Retry(wait_ms, give_up=lasting or poison or tries + 1 >= TRIES)

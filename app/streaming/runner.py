@@ -46,7 +46,7 @@ class PartitionRunner:
         self._parts = parts
         self._machine = parts.machine
         self._store = store
-        self._decider = Decider(parts.machine, store, partition, parts.counted, parts.on_dead)
+        self._decider = Decider(parts.machine, store, partition, parts.counted, parts.on_dead, parts.guard)
         self._readable = parts.machine.open(store, partition)
         self._sweeper = Sweeper(self._decider.tables)
         #: Rows written since the last sweep began, and those that it has yet to look at.
@@ -258,7 +258,7 @@ class PartitionRunner:
         if not self._stopping:
             await drawing.learn(bool(self._calls.results))
         now = self._parts.clock()
-        out = Out(drawing.known_at(now))
+        out = Out(drawing.known_at(now), self._parts.guard.works_on)
         informed, held = drawing.is_informed(now), drawing.waits_for_transaction()
         if self._stopping or informed or held:
             self._settle(out, now, informed and not self._stopping)

@@ -18,6 +18,7 @@ from app.streaming.horizon import CommandsHorizon
 from app.streaming.intake import Fetched
 from app.streaming.overrides import CheckpointApp, CheckpointTableManager, credentials_of
 from app.streaming.parts import Hurry, Parts
+from app.streaming.poison import PoisonGuard
 from app.streaming.producing import BatchProducer
 from app.streaming.restoring import Restorer
 from app.streaming.runner import PartitionRunner
@@ -87,6 +88,7 @@ class RoleWorker:
         self._app.is_busy = lambda: any(runner.is_busy for runner in list(self._runners.values()))
         self._app.clock = clock
         self._hurry = Hurry(came=self._urgent_came)
+        self._guard = PoisonGuard()
         self._declare(partitions)
         self._parts = Parts(
             machine=machine,
@@ -107,6 +109,7 @@ class RoleWorker:
             fetch_again=self._fetch_again,
             is_held=self._is_held,
             hurry=self._hurry,
+            guard=self._guard,
             look_every_s=_LOOK_AT_CHANGELOGS_S if erasure is None else erasure.look.total_seconds(),
             erasure=erasure,
             compactor=self._compactor,
@@ -119,6 +122,7 @@ class RoleWorker:
     async def start(self) -> None:
         """Returns when it takes part, or as soon as it is known that it never will: then ``crashed`` says why."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._guard.open(self._folder)
         await self._producer.start()
         await self._horizon.start()
         self._begin(self._committer.run(), self._watch_faust(), self._look_now_and_then())
