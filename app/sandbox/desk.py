@@ -14,6 +14,7 @@ from app.sandbox.records import Accepted, Call, Verdict
 
 _VERDICTS: dict[str, Verdict] = {
     "error": "refused",
+    "answer": "refused",
     "hang": "hung",
     "reset": "reset",
     "reset_stream": "reset",
@@ -57,7 +58,7 @@ class Desk:
                 provider=vendor.name,
                 operation=judged.operation,
                 outcome=outcome,
-                code=judged.code or (_code(vendor, fault) if fault and action == "error" else None),
+                code=judged.code or (_code(vendor, fault) if fault else None),
                 fault_id=fault.id if fault else None,
                 fault=action,
                 delay_ms=mishap.delay_ms or None,
@@ -108,18 +109,24 @@ def _carry_out(vendor: Vendor, judged: Judged, fault: InForce, caller: Caller) -
         case "max_streams":
             caller.limit_streams(fault.rule.streams or 1)
             caller.reply(judged.reply)
+        case "answer":
+            assert fault.rule.answer is not None
+            caller.reply(fault.rule.answer.reply(fault.rule.bytes_per_s))
         case "drip":
             caller.reply(replace(judged.reply, bytes_per_s=fault.rule.bytes_per_s))
         case _:
             caller.reply(_failure(vendor, judged, fault))
 
 
-def _code(vendor: Vendor, fault: InForce) -> str:
-    return fault.rule.code or vendor.outage
+def _code(vendor: Vendor, fault: InForce) -> str | None:
+    """What a refusal is called; None: the fault refuses nothing."""
+    if fault.rule.answer is not None:
+        return str(fault.rule.answer.status)
+    return fault.rule.code or vendor.outage if fault.rule.action == "error" else None
 
 
 def _failure(vendor: Vendor, judged: Judged, fault: InForce) -> Reply:
-    code = _code(vendor, fault)
+    code = fault.rule.code or vendor.outage
     if code in PROXY_CODES:
         page = b"<html><body><h1>The proxy could not reach the server</h1></body></html>"
         reply = Reply(int(code), page, {"content-type": "text/html"})

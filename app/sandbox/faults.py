@@ -1,17 +1,19 @@
 """What the sandbox was told to do wrong, and which request it befalls."""
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from app.sandbox.exchange import Vendor
+from app.sandbox.exchange import Reply, Vendor
 from schemas.decode import Invalid, Reader
 
 Action = Literal[
     "error",
+    "answer",
     "latency",
     "drip",
     "hang",
@@ -31,13 +33,39 @@ UNANSWERED = frozenset(
 #: These are said in HTTP/2's own words.
 _OF_HTTP2 = frozenset(("reset_stream", "accept_and_reset_stream", "refuse_stream", "goaway", "max_streams"))
 #: Fields that belong to one action.
-_OWN = {"code": "error", "retry_after": "error", "bytes_per_s": "drip", "streams": "max_streams"}
-_REQUIRED = {"latency": "ms", "drip": "bytes_per_s", "max_streams": "streams"}
+_OWN = {
+    "code": ("error",),
+    "retry_after": ("error",),
+    "answer": ("answer",),
+    "bytes_per_s": ("drip", "answer"),
+    "streams": ("max_streams",),
+}
+_REQUIRED = {"answer": "answer", "latency": "ms", "drip": "bytes_per_s", "max_streams": "streams"}
 
 #: Answers of the proxies before a provider: plain HTML, whoever the provider is.
 PROXY_CODES = frozenset(("502", "503", "504"))
 
 _Milliseconds = Annotated[int, Meta(ge=0, le=600_000)]
+
+#: Of an answer that somebody made up.
+MAX_ANSWER = 64 << 20
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+#: What HTTP itself says of a body.
+_OF_HTTP = frozenset(("content-length", "transfer-encoding", "connection"))
+
+
+class MadeUp(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer that no provider would give. ``repeat``: the body is so many times this text."""
+
+    status: Annotated[int, Meta(ge=200, le=999)] = 200
+    headers: dict[str, str] = {}
+    body: str = ""
+    repeat: Annotated[int, Meta(ge=1)] = 1
+
+    def reply(self, bytes_per_s: int | None = None) -> Reply:
+        body = self.body.encode("utf-8", "surrogatepass") * self.repeat
+        return Reply(self.status, body, {name.lower(): value for name, value in self.headers.items()}, bytes_per_s)
 
 
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +87,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry_after: Annotated[int, Meta(ge=0)] | None = None
     #: The answer, if any, comes so much later.
     ms: _Milliseconds | None = None
+    #: What is answered instead.
+    answer: MadeUp | None = None
     #: The answer's body comes at this speed.
     bytes_per_s: Annotated[int, Meta(ge=1)] | None = None
     #: So many requests may be open on the connection from now on.
@@ -76,9 +106,11 @@ def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:
     needed = _REQUIRED.get(fault.action)
     if needed is not None and getattr(fault, needed) is None:
         raise Invalid(f"is required for {fault.action}", needed)
-    for name, action in _OWN.items():
-        if getattr(fault, name) is not None and fault.action != action:
-            raise Invalid(f"belongs to action {action}", name)
+    for name, actions in _OWN.items():
+        if getattr(fault, name) is not None and fault.action not in actions:
+            raise Invalid(f"belongs to action {' and '.join(actions)}", name)
+    if fault.answer is not None:
+        _check_answer(fault.answer)
     if fault.action in _OF_HTTP2:
         able = [name for name, vendor in vendors.items() if "h2" in vendor.protocols]
         if fault.provider not in able:
@@ -90,6 +122,16 @@ def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:
         if fault.code not in known:
             raise Invalid(f"{fault.provider} has none such; it has {', '.join(sorted(known | PROXY_CODES))}", "code")
     return fault
+
+
+def _check_answer(answer: MadeUp) -> None:
+    for name, value in answer.headers.items():
+        if not _HEADER_NAME.fullmatch(name.lower()) or not _HEADER_VALUE.fullmatch(value):
+            raise Invalid("holds a header that HTTP can't carry", "answer.headers")
+        if name.lower() in _OF_HTTP:
+            raise Invalid(f"{name} is HTTP's own", "answer.headers")
+    if len(answer.body) * answer.repeat > MAX_ANSWER:
+        raise Invalid(f"makes the answer longer than {MAX_ANSWER >> 20} MiB", "answer.repeat")
 
 
 @dataclass(slots=True)

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from typing import Any
 
 import firebase_admin
 import pytest
+from botocore.exceptions import ClientError
 from firebase_admin import messaging
 
 from tests.contract.sandbox import clients
@@ -76,15 +78,42 @@ async def test_an_answer_drips_over_http_1(sandbox: RunningSandbox) -> None:
     await sandbox.fault(provider="ses", action="drip", bytes_per_s=100)
     async with clients.ses(sandbox) as client:
         started = time.monotonic()
-        answer = await client.send_email(
-            FromEmailAddress="tocsin@example.com",
-            Destination={"ToAddresses": ["ada@example.org"]},
-            Content={"Simple": {"Subject": {"Data": "Gate 7"}, "Body": {"Text": {"Data": "Boarding"}}}},
-        )
+        answer = await _mail(client)
 
     assert time.monotonic() - started >= len(answer["MessageId"]) / 100
+
+
+async def test_a_made_up_answer_is_given_as_it_stands(
+    sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up = {"status": 429, "headers": {"Retry-After": "1" * 50}, "body": "x", "repeat": 100_000}
+    await sandbox.fault(provider="fcm", action="answer", answer=made_up)
+    async with clients.fcm(sandbox, monkeypatch) as app:
+        answer = await _send(app)
+
+    assert not answer.success
+    response = answer.exception.http_response
+    assert (response.status_code, response.headers["Retry-After"], response.text) == (429, "1" * 50, "x" * 100_000)
+    assert [(call["outcome"], call["code"]) for call in await sandbox.calls()][-1:] == [("refused", "429")]
+
+
+async def test_a_made_up_answer_is_given_as_it_stands_over_http_1(sandbox: RunningSandbox) -> None:
+    await sandbox.fault(provider="ses", action="answer", answer={"status": 418, "body": "no {json}"}, bytes_per_s=100)
+    async with clients.ses(sandbox) as client:
+        with pytest.raises(ClientError) as refused:
+            await _mail(client)
+
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 418
 
 
 async def _send(app: firebase_admin.App) -> messaging.SendResponse:
     message = messaging.Message(fid=_DEVICE, notification=messaging.Notification("Gate 7", "Boarding"))
     return await clients.send_fcm(app, message)
+
+
+async def _mail(client: Any) -> Any:
+    return await client.send_email(
+        FromEmailAddress="tocsin@example.com",
+        Destination={"ToAddresses": ["ada@example.org"]},
+        Content={"Simple": {"Subject": {"Data": "Gate 7"}, "Body": {"Text": {"Data": "Boarding"}}}},
+    )
