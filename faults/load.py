@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -69,7 +69,7 @@ class Load:
         self._random = random
         self._users = [f"{run}-{number:04d}" for number in range(max(20, shape.notifications // 5))]
         self._hot = self._users[: max(1, round(len(self._users) * _HOT_SHARE))]
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._devices: dict[str, list[str]] = {}
         self._cancellable: list[tuple[str, str, str]] = []
         self._named = 0
@@ -229,20 +229,38 @@ class Load:
         for begun in range(0, count, 200):
             await asyncio.gather(*(self.ask(user, **fields) for _ in range(min(200, count - begun))))
 
-    async def _post(self, key: str, user: str, body: Mapping[str, Any]) -> None:
+    async def ask_by_http(self, user: str, refused: Callable[[str], None], **fields: Any) -> str:
+        """One request of an experiment's own, by a connection of its own; returns the notification's id once it is
+        acknowledged. ``refused`` hears of every try before that."""
+        content = {"title": "Its own", "body": "Of an experiment."}
+        self._named += 1
+        body = {"user_id": user, "event_type": "order.shipped", "channels": ["in_app"], "content": content, **fields}
+        async with aiohttp.ClientSession(headers=self._http.headers, timeout=self._http.timeout) as http:
+            return await self._post(f"{self._run}:own:{self._named}", user, body, http, refused)
+
+    async def _post(
+        self,
+        key: str,
+        user: str,
+        body: Mapping[str, Any],
+        http: aiohttp.ClientSession | None = None,
+        refused: Callable[[str], None] = lambda why: None,
+    ) -> str:
         url = f"{self._state.gateway_url}/v1/notifications"
         while True:
             try:
-                async with self._http.post(url, json=body, headers={"Idempotency-Key": key}) as answer:
+                async with (http or self._http).post(url, json=body, headers={"Idempotency-Key": key}) as answer:
                     if answer.status == 202:
-                        named = (await answer.json())["notification_id"]
+                        named = str((await answer.json())["notification_id"])
                         break
                     if answer.status not in (429, 503):
                         raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
-            except (aiohttp.ClientError, TimeoutError):
-                pass  # not answered, so nothing was promised: the same key again
+                    refused(f"{answer.status}: {await answer.text()}")
+            except (aiohttp.ClientError, TimeoutError) as error:
+                refused(type(error).__name__)  # not answered, so nothing was promised: the same key again
             await asyncio.sleep(_RETRY_S)
         self._took("http", user, "demo", key, named, dict(body), {"topic": None, "partition": None, "offset": None})
+        return named
 
     def _took(
         self,
@@ -335,12 +353,12 @@ class Load:
                         raise
                 await asyncio.sleep(_RETRY_S)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         if task.cancelled() or task.exception() is None:
             self._tasks.discard(task)  # one that failed stays, for run to raise
 

@@ -20,6 +20,15 @@ _EVERY_S = 1.0
 _PATIENCE_S = 20.0
 
 
+def read_object(value: bytes | None) -> dict[str, Any] | None:
+    """What a record says; None: no object, as anybody may write to any topic."""
+    try:
+        said = msgspec.json.decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
 class Observer:
     """From ``start`` to ``stop`` it collects events and dead letters, and samples committed offsets into the record.
 
@@ -80,7 +89,6 @@ class Observer:
         return all([await self._consumer.position(part) >= ends[part] for part in parts])
 
     async def _collect(self) -> None:
-        decode = msgspec.json.decode
         while not self._over:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=300)
@@ -90,7 +98,7 @@ class Observer:
                 continue
             for part, records in fetched.items():
                 into = self.events if part.topic == LIFECYCLE else self.dead
-                into.extend(decode(record.value) for record in records if record.value)
+                into.extend(said for record in records if (said := read_object(record.value)) is not None)
 
     async def _sample(self) -> None:
         while not self._over:

@@ -4,15 +4,20 @@ import asyncio
 import json
 import os
 import signal
+import tomllib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import tomli_w
 
+from app.config.keys import new_api_key, settings_entry
 from app.config.providers import ProviderSettings
+from app.config.sections import Scope
 from app.dev.ports import free_port
+from app.dev.state import write_private
 from app.dev.supervisor import Change
 from app.dev.system import DevSystem, Options
 from app.providers.registry import CLIENTS
@@ -164,6 +169,19 @@ class Faulty:
         if self.record is not None and role not in ("kafka", "sandbox"):  # those are told by who did it
             self.record.inject("process_ended", role=role, instance=instance, in_flight=in_flight(role), note=why)
 
+    async def add_key(self, key_id: str, scopes: Sequence[Scope]) -> str:
+        """Puts another API key into the settings, as its owner would; it counts when this returns. Its source is its
+        id."""
+        key = new_api_key(key_id, key_id, scopes)
+        file = Path(self.dev.state.config_file)
+        settings = tomllib.loads(file.read_text())
+        kept = [entry for entry in settings["auth"]["api_keys"] if entry["id"] != key_id]
+        settings["auth"]["api_keys"] = [*kept, settings_entry(key, key_id, scopes).model_dump(exclude_unset=True)]
+        write_private(file, tomli_w.dumps(settings).encode())
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as http:
+            await _until_true(lambda: _knows(http, f"{self.dev.state.gateway_url}/v1/policy"), 60.0)
+        return key
+
     # --- what they stand on ---
 
     def data_of(self, name: str) -> Path:
@@ -218,6 +236,11 @@ class Faulty:
 async def _in_force(http: aiohttp.ClientSession, url: str) -> bool:
     async with http.get(url) as answer:
         return answer.status == 200 and bool((await answer.json())["in_force"])
+
+
+async def _knows(http: aiohttp.ClientSession, url: str) -> bool:
+    async with http.get(url) as answer:
+        return answer.status not in (401, 429)
 
 
 async def _until_true(question: Callable[[], Awaitable[bool]], limit_s: float) -> None:

@@ -55,9 +55,12 @@ NO_ATTEMPT = frozenset(
     )
 )
 
-#: The sandbox's faults after which a caller has no answer.
+#: The sandbox's faults after which a caller has no answer, or none that it can read.
 LOSING = frozenset(
-    ("hang", "accept_and_hang", "reset", "accept_and_reset", "reset_stream", "accept_and_reset_stream", "refuse_stream")
+    (
+        *("hang", "accept_and_hang", "reset", "accept_and_reset", "reset_stream", "accept_and_reset_stream"),
+        *("refuse_stream", "answer"),
+    )
 )
 #: Of these, those that take a connection with all that is under way on it.
 SWEEPING = frozenset(("reset", "accept_and_reset"))

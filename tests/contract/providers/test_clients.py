@@ -14,7 +14,8 @@ from app.providers.registry import CLIENTS, clients_for
 from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of
 from tests.contract.sandbox.process import RunningSandbox
 
-LIMIT_S = 10.0
+#: Far beyond any pause of the machine.
+LIMIT_S = 600.0
 SHORT_S = 1.0
 
 
@@ -53,7 +54,7 @@ async def test_silence_is_in_doubt_within_the_deadline_and_the_client_goes_on(
     await send(client, vendor)
     await sandbox.fault(provider=vendor.name, action=action, times=1)
 
-    async with asyncio.timeout(LIMIT_S):
+    async with asyncio.timeout(60.0):
         assert await send(client, vendor, SHORT_S) == Outcome("in_doubt", doubt="timeout")
 
     assert (await send(client, vendor)).kind == "ok"
