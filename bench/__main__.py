@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import comparison, latency, neighbours, partitions, recovery, state, stopping, urgent, workers
+from bench import comparison, latency, neighbours, partitions, recovery, slowloris, state, stopping, urgent, workers
 from bench.figures import results, write_results
 from bench.page import PICTURE, picture, with_figures
 from bench.profile import profile as profile_decisions
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     latency.NAME: latency.measure,
     urgent.NAME: urgent.measure,
     neighbours.NAME: neighbours.measure,
+    slowloris.NAME: slowloris.measure,
     stopping.NAME: stopping.measure,
     recovery.NAME: recovery.measure,
     workers.NAME: workers.measure,

@@ -148,6 +148,12 @@ class Ground:
         await worker.until(self.ready(role, instance))
         return worker
 
+    async def start_gateway(self) -> Worker:
+        """For a benchmark that asks it something; the others have it stopped."""
+        worker = await self.start("gateway-1", [sys.executable, "-m", "app.cli", "gateway"], TOCSIN_INSTANCE="1")
+        await worker.until(self.ready("gateway"))
+        return worker
+
     def broker_cpu_s(self) -> float:
         return self._cpu_s("kafka")
 
