@@ -3,7 +3,6 @@
 import asyncio
 import random
 import resource
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from bench.figures import Figure, compared, percentile
 from bench.ground import Ground, Worker
 from bench.run import Run
 from bench.workload import EVENT_TYPE, user_id
+from faults.slow_connections import slow_connections
 
 NAME = "slowloris"
 _RATE = 50.0
@@ -36,7 +36,7 @@ async def measure(run: Run) -> None:
         gateway = await ground.start_gateway()
         for turn in range(_ROUNDS):
             found["calm"].append(await _p99_of_answers(ground, seconds, f"calm {turn + 1}"))
-            async with _slow_connections(ground):
+            async with _slow(ground):
                 found["slow"].append(await _p99_of_answers(ground, seconds, f"slow {turn + 1}"))
                 held.append(_connections(gateway))
     ratios = [beside / calm for calm, beside in zip(found["calm"], found["slow"], strict=True)]
@@ -63,20 +63,14 @@ def _allow_files() -> None:
 
 
 @asynccontextmanager
-async def _slow_connections(ground: Ground) -> AsyncIterator[None]:
-    host, port = ground.system.state.gateway_url.removeprefix("http://").split(":")
-    command = (sys.executable, "-m", "bench.slow_connections", host, port, str(_SLOW))
-    attacker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    assert attacker.stdout is not None
-    try:
+async def _slow(ground: Ground) -> AsyncIterator[None]:
+    """Once all of them have been open."""
+    async with slow_connections(ground.system.state.gateway_url, _SLOW) as counts:
         async with asyncio.timeout(_ALL_OPEN_S):
-            if not await attacker.stdout.readline():
-                raise RuntimeError("the slow connections have ended")
+            async for opened, _ in counts:
+                if opened == _SLOW:
+                    break
         yield
-    finally:
-        if attacker.returncode is None:
-            attacker.kill()
-        await attacker.wait()
 
 
 async def _p99_of_answers(ground: Ground, seconds: float, words: str) -> float:

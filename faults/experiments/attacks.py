@@ -10,7 +10,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from faults.load import Shape
 from faults.poison import POISONS, Poison
 from faults.record import unix_ms
 from faults.scene import Experiment, Scene
+from faults.slow_connections import slow_connections
 from faults.system import in_flight
 
 #: Of critical messages, a second.
@@ -224,7 +225,7 @@ class _Flood:
 
 #: With so little room a few hundred connections are many.
 _UNKNOWN, _PER_ADDRESS, _FILES = 200, 50, 500
-_SLOW = 800
+_SLOW, _BACK_S = 800, 2.0
 
 
 @asynccontextmanager
@@ -246,39 +247,11 @@ async def _a_small_gateway(scene: Scene) -> AsyncIterator[None]:
 
 
 async def _slow_connections(scene: Scene) -> None:
-    """From several addresses: headers that never end, and nothing at all. Those that are closed come back."""
-    host, port = scene.system.dev.state.gateway_url.removeprefix("http://").split(":")
-    await asyncio.gather(*(_slow(scene, host, int(port), number) for number in range(_SLOW)))
-
-
-async def _slow(scene: Scene, host: str, port: int, number: int) -> None:
-    await asyncio.sleep(scene.random.random() * 2)
-    while True:
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(5):
-                reader, writer = await asyncio.open_connection(host, port, local_addr=(f"127.0.1.{number % 8 + 1}", 0))
-            _seen(scene).count("slowloris", "opened")
-            try:
-                await _dribble(reader, writer, silent=number % 3 == 0)
+    """Headers that never end, and nothing at all. Those that are closed come back."""
+    async with slow_connections(scene.system.dev.state.gateway_url, _SLOW, _BACK_S) as counts:
+        async for _, closed in counts:
+            if closed:
                 _seen(scene).count("slowloris", "closed by the gateway")
-            finally:
-                writer.transport.abort()
-        await asyncio.sleep(0.5 + scene.random.random())
-
-
-async def _dribble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, silent: bool) -> None:
-    """Returns when the other side has closed."""
-    ending = asyncio.ensure_future(reader.read())
-    try:
-        for said in (b"GET /v1/notifications HTTP/1.1\r\nHost: a\r\n", *(b"X-%d: a\r\n" % n for n in range(10_000))):
-            if not silent:
-                writer.write(said)
-            done, _ = await asyncio.wait([ending], timeout=2.0)
-            if done:
-                return
-    finally:
-        ending.cancel()
-        await asyncio.gather(ending, return_exceptions=True)
 
 
 # --- hanging queries ---
