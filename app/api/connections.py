@@ -171,6 +171,15 @@ class Connection(web.RequestHandler):
             raise ConnectionError("an answer has begun: there is no place for another")
         return _bare(_problem_of(status, exc))
 
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """What aiohttp refuses by itself, such as an Expect for a path that isn't there, is a problem too."""
+        if isinstance(resp, web.HTTPException):
+            field = "Expect" if resp.status == 417 else None
+            resp = _bare(Problem(resp.status, resp.reason, field))
+        return await super().finish_response(request, resp, start_time)
+
 
 def _over(since: float | None, limit_s: float, now: float) -> bool:
     return since is not None and now - since > limit_s

@@ -115,13 +115,15 @@ def _take(call: Call, raw: bytes | Raw, header_key: str | None) -> Taken:
 
 async def _publish(call: Call, taken: Sequence[Taken]) -> None:
     """All records, a piece at a time. Raises Problem 429 where there is no room, never after the first piece."""
-    pieces = in_pieces(chain.from_iterable(one.records() for one in taken))
     critical = all(one.lane == "critical" for one in taken)
+    # Before the records are made, so that it costs little to refuse what there is no room for.
+    records = sum(len(one.recipients) for one in taken)
+    call.hold.take_records(min(records, 2 * _PIECE_RECORDS), 0, critical=critical)
+    pieces = in_pieces(chain.from_iterable(one.records() for one in taken))
     piece, following = next(pieces, None), next(pieces, None)
     if piece is not None:
-        octets = sum(_octets(record) for record in piece)
-        held = (2 * _PIECE_RECORDS, 2 * _PIECE_OCTETS) if following else (len(piece), octets)
-        call.hold.take_records(*held, critical=critical)
+        octets = 2 * _PIECE_OCTETS if following else sum(_octets(record) for record in piece)
+        call.hold.take_records(0, octets, critical=critical)
     while piece is not None:
         await call.deps.publisher.publish_many(piece)
         piece, following = following, next(pieces, None)

@@ -47,6 +47,16 @@ async def test_every_route_of_the_gateway_answers_with_them(open_door: Opening) 
         check((await door.call("OPTIONS", "/v1/policy", Origin="https://app.example")).headers)
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/users//activity", "/v1/policy"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_what_nobody_can_expect_is_a_problem_on_every_path(open_door: Opening, path: str, method: str) -> None:
+    async with open_door() as door:
+        reply = await door.call(method, path, Expect="a teapot")
+
+    assert (reply.status, reply.headers["Content-Type"]) == (417, "application/problem+json")
+    check(reply.headers)
+
+
 @pytest.mark.parametrize("path", ["/", "/health", "/faults", "/nowhere", "/accepted?limit=x"])
 async def test_every_answer_of_the_sandbox_has_them(sandbox: Sandbox, path: str) -> None:
     check(dict((await sandbox.get(path)).headers))

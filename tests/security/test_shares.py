@@ -1,13 +1,15 @@
 """Fair shares: nobody's calls take what others need."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 
+from app.api.intake import Taken
 from app.api.limits import REFUSED_RATE, UNKNOWN_CANCELS_RATE, USER_RATE
 from app.api.room import Size
+from app.store.publisher import Outgoing
 from schemas.topics import EVENT_TOPIC_OF_LANE
 from tests.conftest import eventually
 from tests.security.conftest import Opening, api_key, token
@@ -75,6 +77,26 @@ async def test_each_request_of_a_bulk_counts(open_door: Opening) -> None:
 
     assert (first.status, first.headers["RateLimit-Remaining"]) == (202, "0")
     assert (second.status, second.headers["Retry-After"]) == (429, "4")
+
+
+async def test_what_there_is_no_room_for_is_refused_before_its_records_are_made(
+    open_door: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def records(_: Taken) -> Iterator[Outgoing]:
+        raise AssertionError("a thousand records were made of what is refused")
+
+    monkeypatch.setattr(Taken, "records", records)
+    content = {"title": "Hello", "body": "World"}
+    users = [f"user-{number}" for number in range(1000)]
+    one = msgspec.json.encode({"user_ids": users, "event_type": "a.b", "content": content})
+    many = msgspec.json.encode({"requests": [msgspec.Raw(one)]})
+    async with open_door(*KEYS, room=Size(records=100, octets=1 << 30)) as door:
+        replies = [
+            await door.call("POST", f"/v1/notifications{path}", body, key=SHOP)
+            for path, body in (("", one), ("/bulk", many))
+        ]
+
+    assert [reply.status for reply in replies] == [429, 429]
 
 
 async def test_a_user_has_a_rate(open_door: Opening) -> None:

@@ -83,9 +83,7 @@ async def test_an_answer_drips_over_http_1(sandbox: RunningSandbox) -> None:
     assert time.monotonic() - started >= len(answer["MessageId"]) / 100
 
 
-async def test_a_made_up_answer_is_given_as_it_stands(
-    sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_made_up_answer_is_given_as_it_stands(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up = {"status": 429, "headers": {"Retry-After": "1" * 50}, "body": "x", "repeat": 100_000}
     await sandbox.fault(provider="fcm", action="answer", answer=made_up)
     async with clients.fcm(sandbox, monkeypatch) as app:
