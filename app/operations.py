@@ -5,6 +5,7 @@ only: to requests that are signed with the installation's secret (``app/domain/s
 this port's own hosts, which no web page can do by a name of its own.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from app.config import Operations
 from app.domain import signed_reads
 from app.ports import NotOwned, StateReads
+from app.serving import add_security_headers, listen
 from schemas.decode import Invalid
 
 log = structlog.get_logger(__name__)
@@ -27,12 +29,6 @@ log = structlog.get_logger(__name__)
 _READ_WITHIN_S = 4.0
 _HERE = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_PORT = {"http": 80, "https": 443}
-#: On every answer: no browser keeps it, guesses at its type, or shows it in a page.
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +57,13 @@ class OperationsServer:
         self._state = state
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self.url = ""
 
     async def start(self, operations: Operations, folder: Path) -> None:
         """Listens, and leaves its address in ``folder/operations.json``. Raises BadCertificate, OSError."""
         app = web.Application()
-        app.on_response_prepare.append(_add_headers)
+        app.on_response_prepare.append(add_security_headers)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
@@ -75,9 +72,8 @@ class OperationsServer:
         tls = operations.server_tls()
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, operations.host, operations.port, ssl_context=tls)
-        await site.start()
-        bound = self._runner.addresses[0][1]
+        self._server = await listen(self._runner, host=operations.host, port=operations.port, ssl=tls)
+        bound = self._server.sockets[0].getsockname()[1]
         scheme = "http" if tls is None else "https"
         self._hosts = frozenset(
             host for name in (operations.host, operations.named, *_HERE) for host in _hosts(scheme, name, bound)
@@ -87,6 +83,8 @@ class OperationsServer:
         _leave_address(folder, {"url": self.url, "pid": os.getpid(), "role": self._role})
 
     async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -141,11 +139,6 @@ async def _answer(reads: StateReads, view: str, params: dict[str, str]) -> tuple
 
 def _refused(status: int, detail: str, **more: str | None) -> tuple[int, bytes]:
     return status, json.dumps({"detail": detail, **more}).encode()
-
-
-async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
-    response.headers.popall("Server", None)
 
 
 def _hosts(scheme: str, name: str, port: int) -> list[str]:

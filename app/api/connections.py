@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from app.api.limits import address_of
 from app.api.problems import Problem
+from app.serving import BareResponse
 
 log = structlog.get_logger(__name__)
 
@@ -169,7 +170,7 @@ class Connection(web.RequestHandler):
             log.error("a connection failed", error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun: there is no place for another")
-        return _bare(_problem_of(status, exc))
+        return _problem_of(status, exc).response(BareResponse)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -177,7 +178,7 @@ class Connection(web.RequestHandler):
         """What aiohttp refuses by itself, such as an Expect for a path that isn't there, is a problem too."""
         if isinstance(resp, web.HTTPException):
             field = "Expect" if resp.status == 417 else None
-            resp = _bare(Problem(resp.status, resp.reason, field))
+            resp = Problem(resp.status, resp.reason, field).response(BareResponse)
         return await super().finish_response(request, resp, start_time)
 
 
@@ -195,30 +196,6 @@ def _problem_of(status: int, error: BaseException | None) -> Problem:
     return Problem(status, "this is no HTTP request" if status == 400 else "the gateway failed; it has been logged")
 
 
-def _bare(problem: Problem) -> web.Response:
-    response = problem.response(_Unnamed)
-    response.headers.update(SECURITY_HEADERS)
-    response.force_close()
-    return response
-
-
-#: Of every answer that doesn't say otherwise: nobody keeps it, guesses its type, or runs what it holds.
-SECURITY_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-class _Unnamed(web.Response):
-    """An answer that doesn't go through an application, which would take the server's name away."""
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall("Server", None)
-
-
 def connection_factory(server: web.Server, connections: Connections) -> Callable[[], Connection]:
     """Makes the protocol of each accepted connection."""
     loop = asyncio.get_running_loop()
@@ -231,10 +208,3 @@ def connection_factory(server: web.Server, connections: Connections) -> Callable
         max_line_size=MAX_REQUEST_LINE_BYTES,
         max_field_size=MAX_HEADER_BYTES,
     )
-
-
-async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """A signal for ``on_response_prepare``: the headers that every answer has, without the server's name."""
-    response.headers.popall("Server", None)
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)

@@ -25,12 +25,13 @@ from app.api import (
 )
 from app.api.call import STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, authorize
-from app.api.connections import Connection, add_security_headers
+from app.api.connections import Connection
 from app.api.cors import cors
 from app.api.description import describe
 from app.api.limits import Limits
 from app.api.problems import Problem, later
 from app.api.routes import Route
+from app.serving import add_security_headers
 from app.store.clickhouse import Unavailable
 from app.store.owner_client import OwnerRefusedError, OwnerUnavailableError
 from app.store.publisher import PublishError, TooLargeError

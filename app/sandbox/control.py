@@ -14,6 +14,7 @@ from aiohttp import web
 from app.sandbox.exchange import Vendor
 from app.sandbox.faults import Faults, InForce, read_fault
 from app.sandbox.journal import Book, Journal
+from app.serving import add_security_headers
 from schemas.decode import Invalid
 
 MAX_LIMIT = 10_000
@@ -22,12 +23,6 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-#: Of every answer that doesn't say otherwise.
-_SECURITY_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 _FILTERS = {
     "accepted": ("provider", "send_id", "notification_id", "address", "provider_message_id"),
     "calls": ("provider", "send_id", "address", "operation", "outcome", "code"),
@@ -38,7 +33,7 @@ def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor])
     """Routes: GET / /health /accepted /calls /stats /faults, POST /faults, DELETE /faults[/{id}]."""
     control = _Control(journal, faults, vendors)
     app = web.Application(middlewares=[_problems, _own_pages_only])
-    app.on_response_prepare.append(_add_security_headers)
+    app.on_response_prepare.append(add_security_headers)
     app.add_routes(
         [
             web.get("/", control.page),
@@ -162,9 +157,3 @@ def _is_own_name(host: str) -> bool:
     except ValueError:
         return "." not in name
     return True
-
-
-async def _add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.popall("Server", None)
-    for name, value in _SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)

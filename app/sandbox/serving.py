@@ -22,6 +22,7 @@ from app.sandbox.faults import Faults
 from app.sandbox.journal import Journal
 from app.sandbox.listener import Listener, bound_socket
 from app.sandbox.registry import VENDORS
+from app.serving import listen
 
 DESCRIPTION = "sandbox.json"
 
@@ -90,7 +91,8 @@ async def running(options: Options, broken: asyncio.Future[None] | None = None) 
         control = web.AppRunner(control_app(journal, faults, vendors), access_log=None, shutdown_timeout=0.2)
         await control.setup()
         stack.push_async_callback(control.cleanup)
-        await web.SockSite(control, sock).start()
+        server = await listen(control, sock=sock)
+        stack.callback(server.close)
         sandbox = Sandbox(f"http://{options.host}:{ports['control']}", providers, _env(vendors.values()))
         _describe(folder, sandbox, ports)
         yield sandbox
