@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
+from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.limits import address_of
 from app.api.problems import Problem
@@ -181,6 +182,11 @@ class Connection(web.RequestHandler):
             resp = Problem(resp.status, resp.reason, field).response(BareResponse)
         return await super().finish_response(request, resp, start_time)
 
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """Passes over the rest of a body that was answered without it, and can't be read."""
+        if not isinstance(options.get("exc_info"), RequestPayloadError):
+            super().log_exception(*args, **options)
+
 
 def _over(since: float | None, limit_s: float, now: float) -> bool:
     return since is not None and now - since > limit_s
@@ -191,6 +197,8 @@ def _problem_of(status: int, error: BaseException | None) -> Problem:
         if error.args[1] == MAX_REQUEST_LINE_BYTES:
             return Problem(414, f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
         return Problem(431, f"a header is longer than {MAX_HEADER_BYTES} bytes")
+    if isinstance(error, ContentEncodingError):
+        return Problem(415, "the body's coding isn't known here: send gzip, deflate, or no coding", "Content-Encoding")
     if status == 400 and "Too many headers" in str(error):
         return Problem(431, "there are too many headers")
     return Problem(status, "this is no HTTP request" if status == 400 else "the gateway failed; it has been logged")
