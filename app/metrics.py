@@ -35,6 +35,26 @@ class AnnouncementMetrics:
         self._refused.labels(reason).inc()
 
 
+class RefusalMetrics:
+    """What the gateway's door refuses. ``endings``: why connections may be ended."""
+
+    def __init__(self, registry: CollectorRegistry, endings: Iterable[str]) -> None:
+        self._refused = Counter(
+            "tocsin_http_refusals", "Calls answered with a problem", ["status", "reason"], registry=registry
+        )
+        self._ended = Counter(
+            "tocsin_http_connections_ended", "Connections that a limit ended", ["reason"], registry=registry
+        )
+        for why in endings:  # a rate needs a first value
+            self._ended.labels(why)
+
+    def refused(self, status: int, reason: str) -> None:
+        self._refused.labels(str(status), reason).inc()
+
+    def ended(self, why: str) -> None:
+        self._ended.labels(why).inc()
+
+
 class StreamingMetrics:
     """What a role with tables counts; children are bound once, so that counting costs next to nothing."""
 

@@ -124,16 +124,25 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 
 async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
-    from app.metrics import AnnouncementMetrics, process_registry
+    from app.api.refusals import ENDINGS, Counting
+    from app.metrics import AnnouncementMetrics, RefusalMetrics, process_registry
     from app.store.owners import REFUSALS
 
     async with AsyncExitStack() as stack:
         registry = process_registry()
         announcements = AnnouncementMetrics(registry, REFUSALS)
+        refusals = RefusalMetrics(registry, ENDINGS)
         ready = await _operations(stack, "gateway", settings, registry)
         if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS), stop):
             return
-        await serve(settings, stop, lambda url: ready(), environ, announcements.refused)
+        await serve(
+            settings,
+            stop,
+            lambda url: ready(),
+            environ,
+            announcements.refused,
+            Counting(refusals.refused, refusals.ended),
+        )
 
 
 async def _analytics(settings: Settings, stop: asyncio.Event) -> None:

@@ -15,6 +15,7 @@ from app.api.callers import Caller, Callers, Service
 from app.api.limits import Limits
 from app.api.problems import Problem, problem_of
 from app.api.rates import Standing
+from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
@@ -63,6 +64,7 @@ class Deps:
     new_id: Callable[[], str]
     limits: Limits
     cors_origins: frozenset[str] = frozenset()
+    counting: Counting = UNCOUNTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.limits import address_of
 from app.api.problems import Problem
+from app.api.refusals import UNCOUNTED, Counting, Ended
 from app.serving import BareResponse
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,9 @@ class Connections:
     """All connections of a server. Beyond a limit the one that has been without a request for longest is closed, so
     that whoever comes next and asks at once is answered."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, counting: Counting = UNCOUNTED) -> None:
         self.limits = limits
+        self.counting = counting
         self._all: set[Connection] = set()
         self._unknown: OrderedDict[Connection, None] = OrderedDict()
         self._by_address: dict[str, OrderedDict[Connection, None]] = {}
@@ -58,9 +60,9 @@ class Connections:
         mine = self._by_address.setdefault(connection.address, OrderedDict())
         mine[connection] = None
         if len(mine) > self.limits.unknown_per_address:
-            self._close(next(iter(mine)))
+            self._close(next(iter(mine)), "address_limit")
         elif len(self._unknown) > self.limits.unknown:
-            self._close(next(iter(self._unknown)))
+            self._close(next(iter(self._unknown)), "limit")
 
     def asked(self, connection: "Connection") -> None:
         """A whole request has come."""
@@ -84,7 +86,8 @@ class Connections:
     def sweep(self, now: float) -> None:
         """Ends what has taken too long."""
         for connection in tuple(self._all):
-            if connection.is_overdue(now):
+            if (overdue := connection.overdue(now)) is not None:
+                self.counting.ended(overdue)
                 connection.abort()
 
     async def keep_swept(self, every_s: float = 1.0) -> None:
@@ -94,7 +97,8 @@ class Connections:
             await asyncio.sleep(every_s)
             self.sweep(loop.time())
 
-    def _close(self, connection: "Connection") -> None:
+    def _close(self, connection: "Connection", why: Ended) -> None:
+        self.counting.ended(why)
         self.lost(connection)
         connection.abort()
 
@@ -144,16 +148,16 @@ class Connection(web.RequestHandler):
     def trust(self) -> None:
         self._connections.trust(self)
 
-    def is_overdue(self, now: float) -> bool:
-        """Whether a limit is over: of the header, of an answer that isn't taken, or of closing."""
+    def overdue(self, now: float) -> Ended | None:
+        """Which limit is over, if any: of the header, of an answer that isn't taken, or of closing."""
         limits = self._connections.limits
         if self._socket is not None and self._socket.is_closing() and self._closing_since is None:
             self._closing_since = now
-        return (
-            (self._is_waiting() and _over(self._header_since, limits.header_s, now))
-            or _over(self._blocked_since, limits.blocked_s, now)
-            or _over(self._closing_since, limits.closing_s, now)
-        )
+        if self._is_waiting() and _over(self._header_since, limits.header_s, now):
+            return "header"
+        if _over(self._blocked_since, limits.blocked_s, now):
+            return "blocked"
+        return "closing" if _over(self._closing_since, limits.closing_s, now) else None
 
     def abort(self) -> None:
         if self._socket is not None:
@@ -171,16 +175,19 @@ class Connection(web.RequestHandler):
             log.error("a connection failed", error=type(exc).__name__)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun: there is no place for another")
-        return _problem_of(status, exc).response(BareResponse)
+        return self._refuse(_problem_of(status, exc))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """What aiohttp refuses by itself, such as an Expect for a path that isn't there, is a problem too."""
         if isinstance(resp, web.HTTPException):
-            field = "Expect" if resp.status == 417 else None
-            resp = Problem(resp.status, resp.reason, field).response(BareResponse)
+            resp = self._refuse(Problem(resp.status, resp.reason, "Expect" if resp.status == 417 else None))
         return await super().finish_response(request, resp, start_time)
+
+    def _refuse(self, problem: Problem) -> web.Response:
+        self._connections.counting.refused(problem.status, problem.reason)
+        return problem.response(BareResponse)
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         """Passes over the rest of a body that was answered without it, and can't be read."""

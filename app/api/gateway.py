@@ -18,6 +18,7 @@ from app.api.connections import ConnectionLimits, Connections, connection_factor
 from app.api.jwks import PublishedKeys
 from app.api.key_follower import KeyFollower
 from app.api.limits import Limits
+from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
@@ -50,21 +51,22 @@ async def run_gateway(
     ready: Callable[[str], None],
     environ: Mapping[str, str] | None = None,
     on_refused: Callable[[Refusal], None] = lambda _: None,
+    counting: Counting = UNCOUNTED,
 ) -> None:
     """Serves until ``stop`` is set. ``ready`` is called once, with the address, when the first call can be answered.
     ``environ``: where the settings came from, whose file is followed for its API keys. ``on_refused`` is called for
-    each announcement of a worker that doesn't count.
+    each announcement of a worker that doesn't count. ``counting``: of what the door refuses.
 
     Raises KafkaError when no broker can be reached, LookupError where topics are missing, OSError where the port is
     taken, NoSecret, BadCertificate.
     """
     async with AsyncExitStack() as stack:
-        deps = await stack.enter_async_context(opened(settings, on_refused))
+        deps = await stack.enter_async_context(opened(settings, on_refused, counting))
         runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         assert runner.server is not None
-        connections = Connections(_connection_limits(settings.gateway))
+        connections = Connections(_connection_limits(settings.gateway), deps.counting)
         await stack.enter_async_context(_running(connections.keep_swept()))
         if environ is not None and environ.get(CONFIG_VARIABLE):
             await stack.enter_async_context(_running(_key_follower(environ, deps.callers).follow()))
@@ -100,7 +102,9 @@ def _key_follower(environ: Mapping[str, str], who: Callers) -> KeyFollower:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, on_refused: Callable[[Refusal], None] = lambda _: None) -> AsyncIterator[Deps]:
+async def opened(
+    settings: Settings, on_refused: Callable[[Refusal], None] = lambda _: None, counting: Counting = UNCOUNTED
+) -> AsyncIterator[Deps]:
     """What the API reaches the world with, from the settings; closed at the end."""
     options = settings.kafka.client_options()
     async with AsyncExitStack() as stack:
@@ -141,6 +145,7 @@ async def opened(settings: Settings, on_refused: Callable[[Refusal], None] = lam
             new_id=lambda: str(uuid4()),
             limits=Limits(Room(), settings.gateway.rate, time.monotonic),
             cors_origins=frozenset(settings.gateway.cors_origins),
+            counting=counting,
         )
 
 

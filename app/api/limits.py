@@ -6,6 +6,7 @@ from collections.abc import Callable
 from app.api.callers import Caller, Service, User
 from app.api.problems import Problem
 from app.api.rates import Rate, Rates, Standing
+from app.api.refusals import Limit
 from app.api.room import Hold, Room
 
 #: Of one user's own apps.
@@ -38,8 +39,8 @@ class Limits:
         """One more request of a caller. Raises Problem 429 with when to come back."""
         standing = self._take(caller, 1)
         if not standing.allowed:
-            whose = "key" if isinstance(caller, Service) else "user"
-            raise _too_often(f"this {whose} has used up its rate", standing)
+            whose, limit = _RATE_OF_KEY if isinstance(caller, Service) else _RATE_OF_USER
+            raise _too_often(f"this {whose} has used up its rate", standing, limit)
         return standing
 
     def count_more(self, caller: Caller, requests: int) -> Standing:
@@ -54,13 +55,13 @@ class Limits:
         """One more receipt by a user of a send that isn't known. Raises Problem 429 where there were too many."""
         standing = self._sends.take(user_id, UNKNOWN_SENDS_RATE)
         if not standing.allowed:
-            raise _too_often("too many receipts of sends that are not known", standing)
+            raise _too_often("too many receipts of sends that are not known", standing, "unknown_sends")
 
     def count_refusal(self, host: str | None) -> None:
         """One more refusal of a caller without good credentials. Raises Problem 429 where there were too many."""
         standing = self._refused.take(address_of(host), REFUSED_RATE)
         if not standing.allowed:
-            raise _too_often("too many calls without good credentials from this address", standing)
+            raise _too_often("too many calls without good credentials from this address", standing, "address_rate")
 
     def hold(self, caller: Caller | None, host: str | None) -> Hold:
         """A call's part of what may be in flight."""
@@ -92,5 +93,10 @@ def address_of(host: object) -> str:
     return str(address)
 
 
-def _too_often(detail: str, standing: Standing) -> Problem:
-    return Problem(429, detail, headers={"Retry-After": str(standing.retry_after_s), **standing.headers})
+_RATE_OF_KEY: tuple[str, Limit] = ("key", "key_rate")
+_RATE_OF_USER: tuple[str, Limit] = ("user", "user_rate")
+
+
+def _too_often(detail: str, standing: Standing, limit: Limit) -> Problem:
+    headers = {"Retry-After": str(standing.retry_after_s), **standing.headers}
+    return Problem(429, detail, headers=headers, limit=limit)

@@ -153,7 +153,8 @@ async def _check_cancel(call: Call, notification_id: str) -> None:
         return
     found = await call.deps.history.status(notification_id)
     if found is None or not call.service.may_see(found["source"]):
-        raise Problem(429, "too many cancellations of unknown notifications", headers={"Retry-After": "1"})
+        again = {"Retry-After": "1"}
+        raise Problem(429, "too many cancellations of unknown notifications", headers=again, limit="unknown_cancels")
 
 
 ROUTES = (

@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from app.api.refusals import Limit, reason_of
 from schemas.decode import Invalid, Malformed, TooLarge
 
 _CONTENT_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """An answer that says what was wrong and, where one is to blame, with which field."""
+    """An answer that says what was wrong and, where one is to blame, with which field. ``limit``: which one was
+    exceeded, for the metric."""
 
     def __init__(
         self,
@@ -22,6 +24,7 @@ class Problem(Exception):
         field: str | None = None,
         headers: Mapping[str, str] | None = None,
         more: Mapping[str, Any] | None = None,
+        limit: Limit | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -29,6 +32,7 @@ class Problem(Exception):
         self.field = field
         self.headers = dict(headers or {})
         self.more = dict(more or {})
+        self.reason = reason_of(status, limit)
 
     def document(self) -> dict[str, Any]:
         """The members of the problem, as RFC 9457 names them."""

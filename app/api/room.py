@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from app.api.problems import Problem
+from app.api.refusals import Limit
 
 #: Bodies up to this size may use the room that is kept for critical ones: it isn't known yet what they hold.
 _SMALL_BODY = 64 << 10
@@ -54,9 +55,9 @@ class Room:
         """Raises Problem 429 where there is no room. ``reserved``: it may use what is kept for critical calls."""
         mine = self._by_caller.get(caller, Size()) + more
         if not mine.fits(self._share):
-            raise _full("too much of yours is in flight: wait for answers before you send more")
+            raise _full("too much of yours is in flight: wait for answers before you send more", "share")
         if not (self._taken + more).fits(self._limit if reserved else self._ordinary):
-            raise _full("too much is in flight")
+            raise _full("too much is in flight", "room")
         self._by_caller[caller] = mine
         self._taken += more
 
@@ -100,5 +101,5 @@ class Hold:
             self._size = Size()
 
 
-def _full(detail: str) -> Problem:
-    return Problem(429, detail, headers={"Retry-After": "1"})
+def _full(detail: str, limit: Limit) -> Problem:
+    return Problem(429, detail, headers={"Retry-After": "1"}, limit=limit)

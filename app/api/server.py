@@ -1,6 +1,6 @@
 """The gateway's HTTP server: every route, admitted by its access, with problems as its only errors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -69,7 +69,7 @@ def routes(public_url: str | None) -> Sequence[Route]:
 
 
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
-    app = web.Application(middlewares=[cors(deps.cors_origins), _problems(deps.limits)])
+    app = web.Application(middlewares=[cors(deps.cors_origins), _problems(deps.limits, deps.counting.refused)])
     app.on_response_prepare.append(_add_rate)
     app.on_response_prepare.append(add_security_headers)
     for route in routes(public_url):
@@ -109,7 +109,7 @@ async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(standing.headers)
 
 
-def _problems(limits: Limits) -> Middleware:
+def _problems(limits: Limits, refused: Callable[[int, str], None]) -> Middleware:
     """Whatever goes wrong becomes a problem; what nobody foresaw is logged and says nothing of itself."""
 
     @web.middleware
@@ -120,14 +120,15 @@ def _problems(limits: Limits) -> Middleware:
             problem = _of_status(error)
         except Exception as error:
             problem = _of(error, request)
-        if _CALLER in request or problem.status >= 500:
-            return problem.response()
-        try:
-            limits.count_refusal(request.remote)
-        except Problem as too_many:
-            response = too_many.response()
-            response.force_close()
-            return response
+        if _CALLER not in request and problem.status < 500:
+            try:
+                limits.count_refusal(request.remote)
+            except Problem as too_many:
+                refused(too_many.status, too_many.reason)
+                response = too_many.response()
+                response.force_close()
+                return response
+        refused(problem.status, problem.reason)
         return problem.response()
 
     return answered

@@ -21,6 +21,7 @@ from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.limits import Limits
+from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import DEFAULT_LIMIT, Room, Size
 from app.api.server import create_app
 from app.config import ApiKey, Jwt
@@ -140,6 +141,7 @@ async def opened(
     room: Size = DEFAULT_LIMIT,
     rate: float = 5000.0,
     owner: Any = None,
+    counting: Counting = UNCOUNTED,
 ) -> AsyncIterator[Door]:
     log, nobody = Log(), Nobody()
     deps = Deps(
@@ -159,11 +161,12 @@ async def opened(
         new_id=lambda: "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e",
         limits=Limits(Room(room), rate, lambda: 0.0),  # no bucket is filled again meanwhile
         cors_origins=frozenset(["https://app.example"]),
+        counting=counting,
     )
     runner = web.AppRunner(create_app(deps))
     await runner.setup()
     assert runner.server is not None
-    connections = Connections(limits or ConnectionLimits())
+    connections = Connections(limits or ConnectionLimits(), counting)
     factory = connection_factory(runner.server, connections)
     server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
     sweeping = asyncio.create_task(connections.keep_swept(0.01))
