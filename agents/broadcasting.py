@@ -4,7 +4,9 @@ its own about one user."""
 import msgspec
 
 from agents.desk import Desk
+from agents.intakes import position_of
 from agents.placement import check_keyless, check_place
+from agents.retiring import report_retired
 from app.ports import LogRecord
 from schemas.broadcasts import AddressSuppressed, Broadcast, TokenDead, TokenTaken, encode_broadcast, read_broadcast
 from schemas.commands import AnyCommand
@@ -49,5 +51,6 @@ def claim_token(desk: Desk, claim: Claim) -> None:
 def take_broadcast(desk: Desk, record: LogRecord) -> None:
     """Takes one record of the router's own broadcasts. Raises Invalid with the field."""
     change = desk.state.known.learn(broadcast_in(record, desk.partitions))
+    report_retired(desk, change.retired, position_of(record))
     if change.claim is not None:
         claim_token(desk, change.claim)

@@ -7,6 +7,7 @@ from agents.ending import cancel, erase
 from agents.intakes import position_of
 from agents.moving import moved
 from agents.placement import check_key, check_keyless
+from agents.retiring import report_retired
 from agents.waking import end_quiet_holds
 from app.domain.erasure import user_hash
 from app.ports import LogRecord
@@ -23,13 +24,12 @@ def take_command(desk: Desk, record: LogRecord) -> None:
         check_keyless(record)
     elif moved(desk, record, check_key(record, command.user_id)):
         return
-    change = desk.state.known.apply(
-        command, position_of(record), desk.now, desk.catalog.bounds.devices, record.timestamp
-    )
+    change = desk.state.known.apply(command, position_of(record), desk.now, desk.catalog.bounds, record.timestamp)
     if change.claim is not None:
         claim_token(desk, change.claim)
     if not change.applied:
         return
+    report_retired(desk, change.retired, position_of(record))
     if isinstance(command, NotificationCancel):
         cancel(desk, command)
     elif command.user_id is not None:

@@ -11,12 +11,13 @@ from tables.router import RouterState
 
 if TYPE_CHECKING:
     from agents.case import Case
+    from agents.retiring import MoveLog
 
 
 @dataclass(slots=True)
 class Desk:
     """``now``: Unix ms, ``now_text`` the same as RFC 3339. ``partitions``: how many the topics have. ``secret``: the
-    installation's, which signs what only its own roles may write."""
+    installation's, which signs what only its own roles may write. ``moves``: which moves of tokens are logged."""
 
     catalog: Catalog
     providers: Providers
@@ -26,6 +27,7 @@ class Desk:
     now: int
     now_text: str
     secret: bytes
+    moves: "MoveLog"
     #: The notifications that the record (or due row) in hand has loaded, by their keys: one object for each row.
     loaded: "dict[bytes, Case]" = field(default_factory=dict)
 

@@ -55,7 +55,7 @@ class InAppMachine:
             return
         state.knowledge.rekey()
         if record.topic == topics.COMMANDS:
-            take_command(record, self._partitions, state, out, now, self.catalog.bounds.devices)
+            take_command(record, self._partitions, state, out, now, self.catalog.bounds)
             return
         if record.topic == topics.BROADCASTS:
             state.knowledge.learn(broadcast_in(record, self._partitions))

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from agents.intakes import position_of
 from agents.placement import check_command
 from agents.telling import report, tell
+from app.domain.bounds import Bounds
 from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.out import Out
 from app.ports import LogRecord, Rows
@@ -42,12 +43,12 @@ class InboxState:
         return (*self.knowledge.tables(), self.attempts, self.inbox.items, self.inbox.counts, self.schedule)
 
 
-def take_command(record: LogRecord, partitions: int, state: InboxState, out: Out, now: int, most_devices: int) -> None:
+def take_command(record: LogRecord, partitions: int, state: InboxState, out: Out, now: int, bounds: Bounds) -> None:
     """``partitions``: how many the topics have. Raises Invalid with the field."""
     assert record.value is not None
     command = read_command(record.value)
     check_command(record, command, partitions)
-    change = state.knowledge.apply(command, position_of(record), now, most_devices, counted_ms(record.timestamp, now))
+    change = state.knowledge.apply(command, position_of(record), now, bounds, counted_ms(record.timestamp, now))
     if not change.applied or command.user_id is None:
         return
     if change.erased:

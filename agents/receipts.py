@@ -1,6 +1,5 @@
 """Receipts: what came back of a send, told and acted upon: suppression, opting out, dead tokens, the next step."""
 
-import msgspec
 from msgspec.structs import replace
 
 from agents.announcing import announce
@@ -20,6 +19,7 @@ from schemas.instants import rfc3339
 from schemas.receipts import IMPLIES, Receipt, happened_ms, read_receipt
 from schemas.words import Status
 from tables.notifications import TOLD, Facts, Sent
+from tables.preferences import document_of
 
 
 def take_receipt(desk: Desk, record: LogRecord) -> None:
@@ -117,7 +117,7 @@ def _unsubscribe(case: Case, index: int, sent: Sent, receipt: Receipt, recorded:
     if channel == "sms" and (receipt.reason or "").lower() == "stop":
         suppress(desk, channel, sent.address.hex(), "stop", recorded)
         return
-    before = msgspec.json.decode(desk.state.known.wishes(facts.user_id).document)
+    before = document_of(desk.state.known.wishes(facts.user_id))
     patch = merge_diff(before, unsubscribed(before, facts.category, channel, desk.policy))
     name = derived_id("unsubscribe", receipt.id)
     command(desk, PreferencesPatch(id=name, at=receipt.occurred_at, user_id=facts.user_id, preferences=patch))

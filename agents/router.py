@@ -10,6 +10,7 @@ from agents.intake import take_request
 from agents.intakes import timed
 from agents.receipts import take_receipt
 from agents.results import take_result
+from agents.retiring import MoveLog
 from agents.returned import whose
 from agents.user_views import VIEWS, certificate
 from agents.waking import give_up, wake
@@ -65,6 +66,7 @@ class RouterMachine:
         self._providers = providers
         self._secret = secret
         self._keys = HashKeys(secret, former_secrets)
+        self._moves = MoveLog()
         self._desk: Desk | None = None
 
     def open(self, rows: Rows, partition: int) -> RouterState:
@@ -118,7 +120,17 @@ class RouterMachine:
         """The batch's desk, made once for all of its records. What a rolled back record loaded is forgotten."""
         desk = self._desk
         if desk is None or desk.out is not out or desk.now != now or desk.state is not state:
-            desk = Desk(self.catalog, self._providers, self._partitions, state, out, now, rfc3339(now), self._secret)
+            desk = Desk(
+                self.catalog,
+                self._providers,
+                self._partitions,
+                state,
+                out,
+                now,
+                rfc3339(now),
+                self._secret,
+                self._moves,
+            )
             self._desk = desk
         elif desk.loaded:
             desk.loaded.clear()

@@ -154,8 +154,8 @@ class SenderMachine:
     def _command(self, turn: Turn, value: bytes, record: LogRecord) -> None:
         command = read_command(value)
         check_command(record, command, self.carrier.partitions)
-        most, recorded = self.catalog.bounds.devices, counted_ms(record.timestamp, turn.now)
-        change = turn.state.knowledge.apply(command, position_of(record), turn.now, most, recorded)
+        bounds, recorded = self.catalog.bounds, counted_ms(record.timestamp, turn.now)
+        change = turn.state.knowledge.apply(command, position_of(record), turn.now, bounds, recorded)
         if change.applied and command.user_id is not None:
             look_again(turn, command.user_id)
 

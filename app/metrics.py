@@ -66,6 +66,9 @@ class StreamingMetrics:
             "unknown": Counter(
                 "tocsin_receipts_unknown", "Receipts of sends that aren't known", ["role"], registry=registry
             ),
+            "tokens_moved": Counter(
+                "tocsin_tokens_moved", "Device tokens that another user has now", ["role"], registry=registry
+            ),
             "moved": Counter("tocsin_records_moved", "Records of another partition", ["role"], registry=registry),
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),

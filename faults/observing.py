@@ -98,7 +98,8 @@ class Observer:
                 continue
             for part, records in fetched.items():
                 into = self.events if part.topic == LIFECYCLE else self.dead
-                into.extend(said for record in records if (said := read_object(record.value)) is not None)
+                read = (said for record in records if (said := read_object(record.value)) is not None)
+                into.extend(each for each in read if each.get("status") != "device_retired")
 
     async def _sample(self) -> None:
         while not self._over:

@@ -4,6 +4,7 @@ A letter always fits into its topic: what is larger than ``WHOLE_BYTES`` is shor
 characters at most.
 """
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Protocol
@@ -21,6 +22,8 @@ WHOLE_BYTES, KEPT_BYTES = 512 * KIB, 64 * KIB
 _HEADER_BYTES = 2
 _BASE64 = "base64:"
 _REASON, _FIELD = 1_000, 500
+#: Letters and digits of any script, and what stands in names and paths.
+_PLAIN = re.compile(r'(?:[\w .\-\[\]*@:/+$]|"")+')
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,6 +38,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     #: The kind of refusal: ``schemas.decode.Invalid.code``, ``internal`` or ``poison``. None before there were kinds.
     code: str | None = None
+    #: A plain name, or null.
     field: str | None
     role: str
     #: RFC 3339, UTC.
@@ -80,7 +84,7 @@ def dead_letter(record: Record, code: str, reason: str, field: str | None, role:
         value=_base64(record.value if whole else _first(record.value)),
         code=code,
         reason=_clipped(reason, _REASON),
-        field=None if field is None else _clipped(field, _FIELD),
+        field=_plain(field),
         role=role,
         at=rfc3339(now_ms),
         value_bytes=None if whole else len(record.value or b""),
@@ -97,7 +101,7 @@ def shortened(letter: DeadLetter) -> DeadLetter:
         key=_base64(_first(_bytes(letter.key))),
         value=_base64(_first(value)),
         reason=_clipped(letter.reason, _REASON),
-        field=None if letter.field is None else _clipped(letter.field, _FIELD),
+        field=_plain(letter.field),
         value_bytes=len(value or b"") if letter.value_bytes is None else letter.value_bytes,
         truncated=True,
     )
@@ -141,6 +145,13 @@ def _name(name: str) -> str:
 
 def _clipped(text: str, most: int) -> str:
     return text[:most].encode("utf-8", "replace").decode()
+
+
+def _plain(field: str | None) -> str | None:
+    """A field's name; None where it is no more than what random bytes looked like."""
+    if field is None or not _PLAIN.fullmatch(field) or not field.isprintable():
+        return None
+    return field[:_FIELD]
 
 
 def _base64(value: bytes | None) -> str | None:

@@ -10,10 +10,11 @@ from schemas.words import Channel, Priority, Provider, Status
 
 
 class LifecycleEvent(Struct, frozen=True, kw_only=True, gc=False):
-    """What doesn't apply is null. ``detail`` never holds addresses, names, content or data."""
+    """What doesn't apply is null. ``detail`` never holds addresses, names, content or data. ``notification_id`` is null
+    in ``device_retired`` only, which is of a device, not of a send."""
 
     event_id: str
-    notification_id: str
+    notification_id: str | None
     user_id: str
     send_id: str | None = None
     status: Status
@@ -35,6 +36,11 @@ class LifecycleEvent(Struct, frozen=True, kw_only=True, gc=False):
     #: RFC 3339, UTC.
     occurred_at: str
     detail: dict[str, Any] | None = None
+
+    @property
+    def notification(self) -> str:
+        """The notification's id; ``""`` where the event is of a device."""
+        return self.notification_id or ""
 
 
 #: The only keys that ``detail`` may hold.

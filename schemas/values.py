@@ -28,6 +28,7 @@ _LONG, _LONGER, _LONG_NEGATIVE = b"0" * 19, b"0" * 20, b"-" + b"0" * 19
 _EXPONENT, _EXPONENT_SIGNED = b"0e000", b"0e+000"
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_PLAIN_MEMBER = re.compile(rb"[A-Za-z0-9_.:@-]{0,100}")
 _OUT_OF_RANGE = "is a number out of range: integers from -2^63 to 2^64-1 and finite numbers are taken"
 _NO_CHARACTER = "holds what is no character: half a surrogate pair, or bytes that aren't UTF-8"
 _REFUSED_CHARACTER = re.compile("[\x00\ud800-\udfff]")
@@ -155,7 +156,8 @@ def _check_depth(raw: bytes) -> None:
             case _ if depth == 1:
                 member = token[0][1:-1]
         if depth > MAX_DEPTH:
-            name = field_of(member.decode(errors="replace")) if raw.lstrip()[:1] == b"{" else None
+            named = raw.lstrip()[:1] == b"{" and _PLAIN_MEMBER.fullmatch(member)  # (it need not be JSON)
+            name = field_of(member.decode()) if named else None
             raise BadValue(f"is nested more than {MAX_DEPTH} deep", name)
 
 

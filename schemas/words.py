@@ -39,6 +39,7 @@ Status = Literal[
     "bounced",
     "complained",
     "unsubscribed",
+    "device_retired",
 ]
 WAITS: frozenset[Status] = frozenset(("scheduled", "held"))
 ENDS: frozenset[Status] = frozenset(("sent", "suppressed", "failed", "expired", "cancelled", "aggregated", "unknown"))
@@ -58,4 +59,5 @@ RANK: dict[Status, int] = {
     "retrying": 3,
     **dict.fromkeys(ENDS, 4),
     **dict.fromkeys(CAME_BACK, 5),
+    "device_retired": 5,  # (of no send: it has no place among these)
 }

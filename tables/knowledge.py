@@ -3,11 +3,11 @@ channel's role."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
-from app.domain.bounds import DEFAULT_BOUNDS
+from app.domain.bounds import DEFAULT_BOUNDS, Bounds
 from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.policy import Policy
 from app.domain.preferences import Preferences
@@ -75,6 +75,17 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """A device that its user has no more, and not by their own wish. ``moved_to``: who has its token now."""
+
+    user_id: str
+    device_id: str
+    token_hash: bytes
+    reason: Literal["invalid_token", "moved", "limit"]
+    moved_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """What a command changed. ``applied`` False: it was known already, or the user is erased."""
 
@@ -89,6 +100,7 @@ class Change:
     erased_before: int | None = None
     #: To be told to the other partitions.
     claim: Claim | None = None
+    retired: tuple[Retired, ...] = ()
 
 
 _NOTHING = Change(applied=False)
@@ -227,7 +239,7 @@ class Knowledge:
         command: AnyCommand,
         position: str,
         now: int,
-        most_devices: int = DEFAULT_BOUNDS.devices,
+        bounds: Bounds = DEFAULT_BOUNDS,
         recorded_ms: int | None = None,
     ) -> Change:
         """Takes one command of notify_commands. ``position``: where it lies. ``recorded_ms``: its record's timestamp
@@ -241,7 +253,7 @@ class Knowledge:
         begins_or_ends = isinstance(command, ProfileSet | UserErase)
         if command.user_id is not None and not begins_or_ends and self.erased(command.user_id):
             return _NOTHING
-        return self._change(command, now, most_devices, now if recorded_ms is None else recorded_ms)
+        return self._change(command, now, bounds, now if recorded_ms is None else recorded_ms)
 
     def learn(self, said: Broadcast) -> Change:
         """Takes one broadcast of the router's. The same one again changes nothing."""
@@ -253,12 +265,12 @@ class Knowledge:
             case AddressSuppressed():
                 return self._list_address(said)
 
-    def _change(self, command: AnyCommand, now: int, most_devices: int, recorded_ms: int) -> Change:
+    def _change(self, command: AnyCommand, now: int, bounds: Bounds, recorded_ms: int) -> Change:
         match command:
             case ProfileSet(user_id=str(user_id)):
                 return self._set_profile(user_id, command)
             case DeviceAdd(user_id=str(user_id)):
-                return self._add_device(user_id, command, min(parse_ms(command.at), now), most_devices)
+                return self._add_device(user_id, command, min(parse_ms(command.at), now), bounds)
             case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
                 self._drop_device(user_id, device_id)
             case DeviceNormalize(user_id=str(user_id)):
@@ -311,14 +323,20 @@ class Knowledge:
         clock = old.quiet_hours != new.quiet_hours or old.dnd != new.dnd
         return Change(clock=clock, rhythm=old.digest != new.digest)
 
-    def _add_device(self, user_id: str, command: DeviceAdd, at_ms: int, most: int) -> Change:
-        """Gives the user the token; whoever in this partition held it before gives it up. Of more than ``most`` devices
-        those go that were added or renewed longest ago."""
+    def _add_device(self, user_id: str, command: DeviceAdd, at_ms: int, bounds: Bounds) -> Change:
+        """Gives the user the token; whoever in this partition held it before gives it up. Of too many devices those
+        go that were added or renewed longest ago."""
         old = self.profile(user_id) or NOBODY
-        device = device_said(command, at_ms)
+        device, most = device_said(command, at_ms, bounds.push_hosts), bounds.devices
         holder = self._tokens.get(device.token_hash)
+        retired = [
+            Retired(user_id, each.device_id, each.token_hash, "moved", user_id)
+            for each in old.devices
+            if each.token_hash == device.token_hash and each.device_id != device.device_id
+        ]
         if holder is not None and holder.user_id != user_id:
             rival = self._drop_device(holder.user_id, holder.device_id)
+            retired += _moved(holder.user_id, rival, user_id)
             # Later than the rival, whatever the clocks said: the rival's claim may still be on its way here.
             device = replace(device, registered_ms=max(at_ms, rival.registered_ms + 1 if rival else 0))
         if (before := old.device(device.device_id)) is not None and before.token_hash != device.token_hash:
@@ -326,12 +344,13 @@ class Knowledge:
         profile = with_device(old, device, command.timezone)
         for oldest in profile.devices[:-most]:
             self._tokens.delete(oldest.token_hash)
+            retired.append(Retired(user_id, oldest.device_id, oldest.token_hash, "limit"))
         profile = replace(profile, devices=profile.devices[-most:])
         self._profiles.put(user_id.encode(), profile)
         self._tokens.put(device.token_hash, Holder(user_id, device.device_id))
         known = holder is not None and holder.user_id == user_id
         claim = None if known else Claim(user_id, device.token_hash, device.registered_ms)
-        return Change(clock=profile.timezone != old.timezone, claim=claim)
+        return Change(clock=profile.timezone != old.timezone, claim=claim, retired=tuple(retired))
 
     def _take_token(self, said: TokenTaken) -> Change:
         """Takes a token from whoever holds it, unless it was registered later; who keeps it says so anew."""
@@ -342,8 +361,8 @@ class Knowledge:
         device = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
         if device is not None and (device.registered_ms, holder.user_id) > (said.since, said.user_id):
             return Change(claim=Claim(holder.user_id, token_hash, device.registered_ms))
-        self._drop_device(holder.user_id, holder.device_id)
-        return _DONE
+        dropped = self._drop_device(holder.user_id, holder.device_id)
+        return Change(retired=_moved(holder.user_id, dropped, said.user_id))
 
     def _normalize(self, user_id: str, device_id: str) -> Change:
         """Of two devices whose tokens turn out to be the same, the one that was registered last keeps it."""
@@ -354,18 +373,18 @@ class Knowledge:
         if suppression is not None and not suppression.removed:
             self._suppressions.put("push", new.token_hash, suppression)
         holder = self._tokens.get(new.token_hash)
+        retired: tuple[Retired, ...] = ()
         if holder is not None:
             rival = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
             if rival is not None and (rival.registered_ms, holder.user_id) > (new.registered_ms, user_id):
-                self._drop_device(user_id, device_id)
-                return _DONE
-            self._drop_device(holder.user_id, holder.device_id)
+                return Change(retired=_moved(user_id, self._drop_device(user_id, device_id), holder.user_id))
+            retired = _moved(holder.user_id, self._drop_device(holder.user_id, holder.device_id), user_id)
         profile = self.profile(user_id) or NOBODY
         devices = tuple(new if each.device_id == device_id else each for each in profile.devices)
         self._profiles.put(user_id.encode(), replace(profile, devices=devices))
         self._tokens.delete(device.token_hash)
         self._tokens.put(new.token_hash, Holder(user_id, device_id))
-        return Change(claim=Claim(user_id, new.token_hash, new.registered_ms))
+        return Change(claim=Claim(user_id, new.token_hash, new.registered_ms), retired=retired)
 
     def _bury_token(self, said: TokenDead) -> Change:
         """Takes a dead token from its user, unless it was registered since."""
@@ -375,8 +394,11 @@ class Knowledge:
         device = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
         if device is not None and device.registered_ms > said.since:
             return _NOTHING
-        self._drop_device(holder.user_id, holder.device_id)
-        return _DONE
+        dropped = self._drop_device(holder.user_id, holder.device_id)
+        if dropped is None:
+            return _DONE
+        retired = Retired(holder.user_id, dropped.device_id, dropped.token_hash, "invalid_token")
+        return Change(retired=(retired,))
 
     def _list_address(self, said: AddressSuppressed) -> Change:
         hashed = bytes.fromhex(said.address_hash)
@@ -401,3 +423,8 @@ class Knowledge:
         self._profiles.delete(user_id.encode())
         self._preferences.delete(user_id.encode())
         self._erasures.put(erasure_key(user_id), Erasure(now))
+
+
+def _moved(user_id: str, dropped: Device | None, to: str) -> tuple[Retired, ...]:
+    """``dropped``: the device that the user had; None: it was gone before."""
+    return () if dropped is None else (Retired(user_id, dropped.device_id, dropped.token_hash, "moved", to),)

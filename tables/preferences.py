@@ -70,7 +70,16 @@ def with_document(old: Wishes, document: dict[str, Any]) -> Wishes:
 
 def with_patch(old: Wishes, patch: dict[str, Any]) -> Wishes:
     """Merges a part into the document as RFC 7396. Raises Invalid with the field."""
-    return with_document(old, merge_patch(msgspec.json.decode(old.document), patch))
+    return with_document(old, merge_patch(document_of(old), patch))
+
+
+def document_of(wishes: Wishes) -> dict[str, Any]:
+    """The document, in a form that is still taken: earlier revisions let a day be named twice."""
+    document: dict[str, Any] = msgspec.json.decode(wishes.document)
+    hours = document.get("quiet_hours")
+    if isinstance(hours, dict) and isinstance(hours.get("days"), list):
+        document["quiet_hours"] = {**hours, "days": list(dict.fromkeys(hours["days"]))}
+    return document
 
 
 def with_consent(old: Wishes, said: ConsentSet) -> Wishes:

@@ -1,5 +1,6 @@
 """profiles: who a user is and where they can be reached: addresses, language, time zone, devices."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 
 from app.domain.addresses import (
     NotASubscription,
+    check_push_host,
     parse_email,
     parse_phone,
     parse_subscription,
@@ -91,9 +93,13 @@ def with_device(old: Profile, device: Device, timezone: str | None) -> Profile:
     return replace(old, devices=(*others, device), timezone=checked_zone(timezone) or old.timezone)
 
 
-def device_said(said: DeviceAdd, registered_ms: int) -> Device:
-    """The device of a ``device.add``. Raises Invalid."""
-    token = _subscription(said.subscription) if said.platform == "web" else checked_token(said.platform, said.token)
+def device_said(said: DeviceAdd, registered_ms: int, push_hosts: Collection[str]) -> Device:
+    """The device of a ``device.add``. ``push_hosts``: see ``Bounds``. Raises Invalid."""
+    token = (
+        _subscription(said.subscription, push_hosts)
+        if said.platform == "web"
+        else checked_token(said.platform, said.token)
+    )
     return Device(
         device_id=said.device_id,
         platform=said.platform,
@@ -135,7 +141,11 @@ def checked_phone(text: str | None, *, claimed: bool = False) -> str | None:
 def checked_token(platform: Platform, text: str | None) -> str:
     token = parse_token(platform, text) if text else None
     if token is None:
-        form = "64 to 200 hex digits" if platform == "ios" else f"a token of 1 to {MAX_TOKEN_BYTES} bytes"
+        form = (
+            "64 to 200 hex digits"
+            if platform == "ios"
+            else f"a token of 1 to {MAX_TOKEN_BYTES} bytes without control characters"
+        )
         raise Invalid(f"is not {form}", "token")
     return token
 
@@ -182,8 +192,10 @@ def with_attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None
     return merged
 
 
-def _subscription(subscription: dict[str, Any] | None) -> str:
+def _subscription(subscription: dict[str, Any] | None, push_hosts: Collection[str]) -> str:
     try:
-        return parse_subscription(subscription)
+        parsed = parse_subscription(subscription)
+        check_push_host(parsed, push_hosts)
+        return parsed
     except NotASubscription as error:
         raise Invalid(str(error), f"subscription.{error.field}") from error

@@ -7,6 +7,7 @@ import msgspec
 
 from app.api.call import Call
 from app.api.problems import Problem, problem_of
+from app.domain.bounds import Bounds
 from app.domain.ids import derived_id
 from app.store.publisher import Outgoing
 from schemas.commands import ActivitySeen, AnyCommand, ConsentSet, DeviceAdd, ProfileSet, read_command
@@ -105,19 +106,19 @@ async def command_user(call: Call, kind: str, fields: Mapping[str, Any]) -> int:
 async def publish_checked(call: Call, command: AnyCommand) -> int:
     """As ``publish_command``. Raises Problem for a command that the router would refuse."""
     try:
-        _check(command)
+        _check(command, call.deps.config.catalog.bounds)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     return await publish_command(call, command)
 
 
-def _check(command: AnyCommand) -> None:
+def _check(command: AnyCommand, bounds: Bounds) -> None:
     """What a command says of a user, tried as the router will apply it."""
     match command:
         case ProfileSet():
             with_profile(NOBODY, command)
         case DeviceAdd():
-            with_device(NOBODY, device_said(command, 0), command.timezone)
+            with_device(NOBODY, device_said(command, 0, bounds.push_hosts), command.timezone)
         case ActivitySeen():
             checked_zone(command.timezone)
         case ConsentSet():

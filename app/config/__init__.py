@@ -112,7 +112,9 @@ class Settings(BaseSettings):
     @property
     def bounds(self) -> Bounds:
         """What every role is to judge alike: the settings of all must agree here."""
-        return Bounds(self.users.devices, SCHEMES.union(self.gateway.link_schemes))
+        push = self.providers.webpush
+        push_hosts = frozenset(host.lower() for host in push.allow_hosts) if push is not None else frozenset()
+        return Bounds(self.users.devices, SCHEMES.union(self.gateway.link_schemes), push_hosts)
 
     def data_folder(self, role: str) -> Path:
         """The folder that belongs to this instance of a role alone."""

@@ -40,7 +40,8 @@ class LogWatch:
         while True:
             for part, records in (await self._consumer.getmany(timeout_ms=300)).items():
                 into = self.events if part.topic == LIFECYCLE else self.dead
-                into.extend(decode(record.value) for record in records if record.value)
+                read = (decode(record.value) for record in records if record.value)
+                into.extend(each for each in read if each.get("status") != "device_retired")
 
 
 class SandboxWatch:

@@ -2,7 +2,7 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -12,6 +12,7 @@ import idna
 import msgspec
 import phonenumbers
 
+from app.domain.hosts import is_public_host
 from schemas.commands import MAX_TOKEN_BYTES
 from schemas.words import Channel, Platform
 
@@ -27,6 +28,8 @@ _WRITTEN_AROUND = re.compile(r"[\s<>]+")
 _KEY_BYTES = {"p256dh": 65, "auth": 16}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _URL = re.compile(r"[!-~]+")
+#: No controls (C0, DEL, C1), no line or paragraph separators, nothing that is only half a character.
+_PRINTED = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 def parse_phone(text: str, *, claimed: bool = False) -> str | None:
@@ -89,7 +92,7 @@ def parse_token(platform: Platform, text: str) -> str | None:
             return parse_subscription(msgspec.json.decode(token))
         except (msgspec.DecodeError, NotASubscription, UnicodeError):
             return None
-    return token if token and len(token.encode()) <= MAX_TOKEN_BYTES else None
+    return token if _PRINTED.fullmatch(token) and len(token.encode()) <= MAX_TOKEN_BYTES else None
 
 
 class NotASubscription(Exception):
@@ -112,6 +115,19 @@ def parse_subscription(subscription: Any) -> str:
     if len(token) > MAX_TOKEN_BYTES:
         raise NotASubscription(f"makes the subscription larger than {MAX_TOKEN_BYTES} bytes", "endpoint")
     return token
+
+
+def check_push_host(subscription: str, allowed: Collection[str]) -> None:
+    """Raises NotASubscription unless its endpoint is on a public host and https's own port, or ``allowed``: as
+    ``host`` or ``host:port``."""
+    parts = urlsplit(msgspec.json.decode(subscription)["endpoint"])
+    host, port = parts.hostname or "", parts.port or 443
+    if host in allowed or f"{host}:{port}" in allowed:
+        return
+    if not is_public_host(host):
+        raise NotASubscription("names a host that isn't public, and providers.webpush.allow_hosts lacks it", "endpoint")
+    if port != 443:
+        raise NotASubscription("names another port than 443, and providers.webpush.allow_hosts lacks it", "endpoint")
 
 
 def _endpoint(given: Any) -> str:

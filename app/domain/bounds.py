@@ -11,6 +11,8 @@ class Bounds:
     devices: int = 20
     #: What links may begin with, in lower case.
     link_schemes: frozenset[str] = SCHEMES
+    #: Hosts, or ``host:port``, that a web push subscription may name though they aren't public.
+    push_hosts: frozenset[str] = frozenset()
 
 
 DEFAULT_BOUNDS = Bounds()

@@ -28,13 +28,14 @@ class Mark(NamedTuple):
     calls: int
     moved: int
     unknown: int
+    tokens_moved: int
     size: int
 
 
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "known_at", "moved", "records", "size", "unknown", "works_on")
+    __slots__ = ("calls", "known_at", "moved", "records", "size", "tokens_moved", "unknown", "works_on")
 
     def __init__(self, known_at: int | None = None, works_on: Callable[[bytes], None] = lambda key: None) -> None:
         """``known_at``: up to when what is decided next knows all commands, Unix ms; None: up to its own time.
@@ -49,6 +50,8 @@ class Out:
         self.moved = 0
         #: Receipts of sends that aren't known (any more).
         self.unknown = 0
+        #: Device tokens that another user has now.
+        self.tokens_moved = 0
         #: How many bytes the batch's rows and records take in its journal entry, at most.
         self.size = 0
 
@@ -72,13 +75,14 @@ class Out:
 
     def mark(self) -> Mark:
         """Where a record's outputs begin, for ``rollback``."""
-        return Mark(len(self.records), len(self.calls), self.moved, self.unknown, self.size)
+        return Mark(len(self.records), len(self.calls), self.moved, self.unknown, self.tokens_moved, self.size)
 
     def rollback(self, mark: Mark) -> None:
         """Takes back what came after the mark."""
         del self.records[mark.records :]
         del self.calls[mark.calls :]
         self.moved, self.unknown, self.size = mark.moved, mark.unknown, mark.size
+        self.tokens_moved = mark.tokens_moved
 
 
 def _is_utf_8(name: str) -> bool:

@@ -12,9 +12,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
 
+#: What tzdata may list that is the time of no place: of a machine that isn't set up, of whoever reads it; and copies of
+#: all zones, with leap seconds and without.
+_NO_PLACE = frozenset(("Factory", "localtime", "posixrules"))
+_NO_REGION = frozenset(("posix", "right", "SystemV"))
+
+
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """Every IANA zone there is."""
+    """Every IANA zone there is. Files of tzdata that are none (``posixrules``, ``leapseconds``) aren't among them."""
+    return frozenset(name for name in _listed() if name not in _NO_PLACE and name.split("/")[0] not in _NO_REGION)
+
+
+@lru_cache(maxsize=1)
+def _listed() -> frozenset[str]:
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
 
 
@@ -25,7 +36,7 @@ def is_zone(name: str) -> bool:
 @lru_cache(maxsize=1024)
 def zone_of(name: str) -> ZoneInfo:
     """The zone's rules from the pinned tzdata, the same on every machine. Raises ValueError for an unknown name."""
-    if not is_zone(name):
+    if name not in _listed():  # (what was taken by an earlier revision is still known)
         raise ValueError(f"{name!r} is not an IANA time zone")
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=name)

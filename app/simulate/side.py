@@ -128,13 +128,15 @@ class Side:
             self._store_fates()
 
     def _take_event(self, event: LifecycleEvent) -> None:
-        key = _key(event.user_id, event.notification_id, event.channel or "")
+        if event.notification_id is None:
+            return  # of a device
+        key = _key(event.user_id, event.notification, event.channel or "")
         before = self._fate(key)
         fate = after_event(before, event)
         if fate is None or fate is before:
             return
         self._changed[key] = fate
-        of_all = _key(event.user_id, event.notification_id, "")
+        of_all = _key(event.user_id, event.notification, "")
         if event.channel is not None and self._fate(of_all) is not None:
             self._changed[of_all] = None  # (there is no longer anything to say of all channels)
 

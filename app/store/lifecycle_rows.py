@@ -61,7 +61,9 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
     if hides(event.user_id, recorded_ms):
         event, detail = redacted(event), None
     return (
-        *msgspec.structs.astuple(event)[:-2],
+        event.event_id,
+        event.notification,
+        *msgspec.structs.astuple(event)[2:-2],
         occurred_ms,
         None if detail is None else _encode(detail).decode(),
         recorded_ms,
@@ -73,7 +75,8 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
 
 def redacted(event: LifecycleEvent) -> LifecycleEvent:
     """Without what came of the user, as ``sql/redact.sql`` does it with rows that are there."""
-    reason = None if event.status in CAME_BACK and event.status != "bounced" else event.reason
+    kept = event.status == "bounced" or event.status not in (*CAME_BACK, "device_retired")
+    reason = event.reason if kept else None
     return msgspec.structs.replace(event, provider_message_id=None, reason=reason)
 
 

@@ -309,4 +309,5 @@ class PartitionRunner:
         self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
         self._parts.counted("moved", out.moved)
+        self._parts.counted("tokens_moved", out.tokens_moved)
         self._parts.counted("unknown", out.unknown)

@@ -166,7 +166,7 @@ class World:
             said["data"] = data
         before = len(self._events)
         self._produce(EVENT_TOPIC_OF_LANE[lane], user_id, said)
-        return self._events[before].notification_id
+        return self._events[before].notification
 
     def receipt(self, sent: Sent, status: str, **fields: Any) -> None:
         """Lets something come back of a message: delivered, opened, clicked, bounced …"""
@@ -235,8 +235,8 @@ class World:
         for event in self._events:
             if event.status in ("accepted", "repeated") or user_id not in (None, event.user_id):
                 continue
-            latest.pop((event.notification_id, event.user_id, None), None)
-            latest[event.notification_id, event.user_id, event.channel] = event
+            latest.pop((event.notification, event.user_id, None), None)
+            latest[event.notification, event.user_id, event.channel] = event
         return sorted((_waiting(e) for e in latest.values() if e.status in WAITS), key=lambda wait: wait.until)
 
     def events(self, user_id: str | None = None, notification_id: str | None = None) -> list[LifecycleEvent]:
@@ -271,6 +271,8 @@ class World:
         self._tried[call.handle.send_id] = call.message
 
     def _tell(self, event: LifecycleEvent) -> None:
+        if event.notification_id is None:
+            return  # of a device
         self._events.append(event)
         if event.status != "sent" or event.send_id is None or event.channel is None or event.provider is None:
             return
@@ -278,7 +280,7 @@ class World:
         self._sent.append(
             Sent(
                 user_id=event.user_id,
-                notification_id=event.notification_id,
+                notification_id=event.notification,
                 send_id=event.send_id,
                 channel=event.channel,
                 provider=event.provider,
@@ -303,7 +305,7 @@ def _waiting(event: LifecycleEvent) -> Waiting:
     until = detail.get("until") or detail["due"]
     return Waiting(
         event.user_id,
-        event.notification_id,
+        event.notification,
         event.channel,
         event.status,
         event.reason,

@@ -158,6 +158,8 @@ def _event(facts: Facts, record: Record) -> None:
         return
     facts.event_ids[event_id] = mark
     _look_for_leaks(facts, said, raw)
+    if said["status"] == "device_retired":
+        return  # of a device: in no balance
     event = _read_event(said, record.offset)
     facts.by_recipient[event.recipient].append(event)
     if event.send_id is not None:

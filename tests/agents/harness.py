@@ -108,6 +108,7 @@ class Harness:
         self._virtual = [VirtualPartition(self.machine, rows, p) for p, rows in enumerate(self.rows)]
         self.states: list[RouterState] = [virtual.state for virtual in self._virtual]
         self.events: list[dict[str, Any]] = []
+        self.retired: list[dict[str, Any]] = []
         self.sends: list[Send] = []
         self.withdrawals: list[Withdraw] = []
         self.commands: list[dict[str, Any]] = []
@@ -256,7 +257,8 @@ class Harness:
         assert record.topic in self.machine.outputs
         to = partition if record.partition == SAME_PARTITION else record.partition
         if record.topic == topics.LIFECYCLE:
-            self.events.append(json.loads(record.value))
+            event = json.loads(record.value)
+            (self.retired if event["status"] == "device_retired" else self.events).append(event)
         elif record.topic in _SEND_TOPICS:
             said = read_send(record.value)
             (self.sends if isinstance(said, Send) else self.withdrawals).append(said)  # type: ignore[attr-defined]

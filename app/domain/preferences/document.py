@@ -105,6 +105,10 @@ def _quiet_hours(value: Any) -> OwnHours:
     days = hours.get("days")
     if days is not None and not isinstance(days, list):
         raise Invalid("is not a list", f"{field}.days")
+    if days is not None and len(days) > len(DAYS):
+        raise Invalid(f"has more than {len(DAYS)} entries", f"{field}.days")
+    if days is not None and any(day in days[:index] for index, day in enumerate(days)):
+        raise Invalid("names a day twice", f"{field}.days")
     mask = EVERY_DAY if days is None else _said(days_mask, days, f"{field}.days", f"has more than {', '.join(DAYS)}")
     return OwnHours(enabled, start, end, mask)
 

@@ -25,6 +25,10 @@ class OverLimit(Exception):
     """The template asks for more than a message can need; the text says what."""
 
 
+class Unusable(OverLimit):
+    """A filter, a test or an operator was given what it can't take; the text says which, and nothing of Python's."""
+
+
 class Budget:
     """The work that is left to one rendering."""
 

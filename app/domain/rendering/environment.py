@@ -8,8 +8,9 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError, Undefined, Un
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
-from app.domain.rendering.budget import STEP, OverLimit, bounded, size
+from app.domain.rendering.budget import STEP, OverLimit, Unusable, bounded, size
 from app.domain.rendering.filters import (
     BudgetedContext,
     budget_of,
@@ -38,13 +39,32 @@ def _shown(context: Context, value: Any) -> Any:
     return filled(value)
 
 
+#: What data's types are to those who write templates.
+_WORDS = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
+
+
+class _Missing(StrictUndefined):
+    """What isn't there: says so in the words of data, not of Python."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        if self._undefined_hint:
+            return self._undefined_hint
+        name = f"{self._undefined_name!s:.100}"
+        if self._undefined_obj is missing:
+            return f"{name!r} is undefined"
+        return f"{_WORDS.get(type(self._undefined_obj), 'what it is asked of')} has no {name!r}"
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
     intercepted_unops = frozenset(("+", "-"))
     context_class = BudgetedContext
 
     def __init__(self, *, html: bool) -> None:
-        super().__init__(autoescape=html, undefined=StrictUndefined, finalize=_shown, keep_trailing_newline=False)
+        super().__init__(autoescape=html, undefined=_Missing, finalize=_shown, keep_trailing_newline=False)
         self.filters = cast(dict[str, Any], limited_filters())
         self.tests = cast(dict[str, Any], limited_tests())
         self.globals = {"range": limited_range}
@@ -56,7 +76,13 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
         budget_of(context).spend(STEP)
-        return None if arg is None else super().call_unop(context, operator, arg)
+        try:
+            return None if arg is None else super().call_unop(context, operator, arg)
+        except TypeError:
+            raise Unusable(f"{operator} can't take what it is given") from None
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        return self.undefined(f"{attribute!s:.100} can't be used in templates", exc=SecurityError)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Data's own members come before the methods of dict (``order.items``)."""
@@ -70,7 +96,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         if obj is None or argument is None:
             return None
         if not isinstance(argument, str | int | slice):
-            return self.undefined(obj=obj, name=type(argument).__name__)  # not what it holds
+            return self.undefined(obj=obj, name=_WORDS.get(type(argument), "such a member"))  # not what it holds
         return super().getitem(obj, argument)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -112,8 +138,10 @@ def _compiled(source: str, html: bool) -> Template | str:
         return _environment(html).compiled(source)
     except TemplateSyntaxError as error:
         return f"line {error.lineno}: {error.message}"
-    except (SyntaxError, RecursionError, ValueError, OverflowError, MemoryError) as error:
-        return f"can't be compiled ({type(error).__name__})"
+    except (SyntaxError, ValueError, OverflowError):
+        return "can't be compiled: it holds what can't be written so, such as a number of thousands of digits"
+    except (RecursionError, MemoryError):
+        return "can't be compiled: it is nested too deeply"
 
 
 def rendered(source: str, variables: Mapping[str, Any], *, html: bool) -> str:
@@ -127,6 +155,6 @@ def rendered(source: str, variables: Mapping[str, Any], *, html: bool) -> str:
             pieces.append(piece)
     except (OverLimit, UndefinedError, SecurityError) as error:
         raise BadTemplate(str(error)[:_MOST_SAID]) from None
-    except Exception as error:  # whatever else an expression raises is the template's or the data's fault
-        raise BadTemplate(f"can't be rendered ({type(error).__name__})") from None
+    except Exception:  # whatever else an expression raises is the template's or the data's fault
+        raise BadTemplate("can't be rendered: an expression can't take what it is given") from None
     return "".join(pieces)

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from contextlib import contextmanager
 from itertools import groupby
 from operator import eq, floordiv, ge, gt, le, lt, mod, ne, sub, truediv
 from typing import Any, cast
 
-from jinja2 import pass_context
+from jinja2 import UndefinedError, pass_context
+from jinja2.exceptions import SecurityError
 from jinja2.filters import (
     FILTERS,
     _GroupTuple,
@@ -24,6 +26,7 @@ from app.domain.rendering.budget import (
     STEP,
     Budget,
     OverLimit,
+    Unusable,
     bounded,
     bounded_entries,
     bounded_number,
@@ -246,7 +249,10 @@ def _compared(context: Context, left: Any, *steps: Any) -> Any:
     result: Any = True
     for operator, right in zip(steps[::2], steps[1::2], strict=True):
         spend(size(right))
-        result = holds(_COMPARISONS[operator], operator, left, right)
+        try:
+            result = holds(_COMPARISONS[operator], operator, left, right)
+        except (TypeError, ValueError, ArithmeticError):
+            raise Unusable("compares what can't be compared") from None
         if not result:
             return result
         left = right
@@ -305,22 +311,37 @@ def _limited_filter(name: str, function: Callable[..., Any], *, light: bool = Fa
                 return value
             else:
                 args, kwargs = (), known
-        if textual and not isinstance(value, str):
-            budget_of(context).spend(size(value))
-            value = filled(value)
-        return within(context, value, *args, **kwargs)
+        with _naming(f"the filter {name}"):
+            if textual and not isinstance(value, str):
+                budget_of(context).spend(size(value))
+                value = filled(value)
+            return within(context, value, *args, **kwargs)
 
     return limited
 
 
-def _limited_test(function: Callable[..., Any], *, light: bool = False) -> Any:
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Whatever goes wrong within is said of ``what``: Python's own words name classes, and addresses in memory."""
+    try:
+        yield
+    except (OverLimit, UndefinedError, SecurityError):
+        raise
+    except ZeroDivisionError:
+        raise Unusable(f"{what} divides by zero") from None
+    except Exception:
+        raise Unusable(f"{what} can't take what it is given") from None
+
+
+def _limited_test(name: str, function: Callable[..., Any], *, light: bool = False) -> Any:
     """The test within the budget; one that null can't be asked doesn't hold for it."""
     within = _within_budget(function, light=light)
 
     @pass_context
     def limited(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
         if value is not None and None not in args and None not in kwargs.values():
-            return within(context, value, *args, **kwargs)
+            with _naming(f"the test {name}"):
+                return within(context, value, *args, **kwargs)
         try:
             return within(context, value, *args, **kwargs)
         except (TypeError, ValueError):
@@ -367,18 +388,26 @@ def limited_filters() -> dict[str, Callable[..., Any]]:
 def limited_tests() -> dict[str, Callable[..., Any]]:
     """Every test that a template may use, by name."""
     tests: dict[str, Any] = {name: test for name, test in TESTS.items() if name not in _NO_TESTS.split()}
-    return {name: _limited_test(test, light=name in _LIGHT_TESTS.split()) for name, test in tests.items()}
+    return {name: _limited_test(name, test, light=name in _LIGHT_TESTS.split()) for name, test in tests.items()}
 
 
 def limited_range(*args: int) -> range:
     """``range``; its length counts when it is looped over."""
-    numbers = range(*args)
-    bounded(abs(args[-1] if len(args) == 1 else args[1] - args[0]) if len(args) < 3 else len(numbers))
-    return numbers
+    if None in args:
+        raise TypeError  # (nothing: who calls it knows what null means)
+    with _naming("range"):
+        numbers = range(*args)
+        bounded(abs(args[-1] if len(args) == 1 else args[1] - args[0]) if len(args) < 3 else len(numbers))
+        return numbers
 
 
 def limited_operator(operator: str, left: Any, right: Any) -> Any:
     """An operator of what can't grow too large."""
+    with _naming(operator):
+        return _operated(operator, left, right)
+
+
+def _operated(operator: str, left: Any, right: Any) -> Any:
     if isinstance(left, Undefined) or isinstance(right, Undefined):
         return left + right  # says what is undefined
     if operator == "%" and isinstance(left, str):

@@ -32,4 +32,5 @@ SELECT
     max(e.status = 'complained') AS complained,
     max(e.status = 'unsubscribed') AS unsubscribed
 FROM notify.lifecycle AS e
+WHERE e.status != 'device_retired'
 GROUP BY e.notification_id, e.user_id, e.channel, e.send_id, e.replay_id

@@ -4,4 +4,5 @@ SELECT
     toStartOfHour(occurred_at) AS hour, channel, provider, category, event_type, source, campaign_id, status, reason,
     count() AS count
 FROM notify.lifecycle FINAL
+WHERE status != 'device_retired'
 GROUP BY hour, channel, provider, category, event_type, source, campaign_id, status, reason

@@ -1,5 +1,7 @@
 """Addresses: one form for each, and what isn't one is refused."""
 
+from urllib.parse import urlsplit
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from app.domain.addresses import (
     NotASubscription,
     address_hash,
+    check_push_host,
     earlier_hash,
     parse_email,
     parse_phone,
@@ -213,3 +216,47 @@ def test_a_token_without_its_platform_counts_as_each_that_it_can_be() -> None:
     assert set(token_hashes(f" {mixed} ")) == {parsed_hash("push", mixed.lower()), parsed_hash("push", mixed)}
     assert token_hashes("dK3:APA91b") == (parsed_hash("push", "dK3:APA91b"),)
     assert token_hashes(" ") == ()
+
+
+CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xD800)]
+
+
+@pytest.mark.parametrize("character", CONTROLS, ids=ascii)
+def test_an_android_token_holds_no_control_character(character: str) -> None:
+    assert parse_token("android", f"dK3:APA{character}91b") is None
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://127.0.0.1/",
+        "https://127.1/",
+        "https://2130706433/",
+        "https://0x7f000001/",
+        "https://0177.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[fe80::1]/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://10.0.0.1/",
+        "https://localhost/",
+        "https://kafka/",
+        "https://metadata.google.internal/",
+        "https://push.example.com:8443/",
+        "https://push.example.com:22/",
+    ],
+)
+def test_a_push_service_is_on_a_public_host_unless_it_is_allowed(endpoint: str) -> None:
+    parsed = parse_subscription(subscription(endpoint))
+    with pytest.raises(NotASubscription, match=r"providers\.webpush\.allow_hosts") as refused:
+        check_push_host(parsed, ())
+    assert refused.value.field == "endpoint"
+    parts = urlsplit(endpoint)
+    check_push_host(parsed, {parts.hostname or ""})
+    if parts.port is not None:
+        check_push_host(parsed, {f"{parts.hostname}:{parts.port}"})
+
+
+@pytest.mark.parametrize("endpoint", ["https://fcm.googleapis.com/fcm/send/x", "https://web.push.apple.com:443/y"])
+def test_a_public_push_service_is_taken(endpoint: str) -> None:
+    check_push_host(parse_subscription(subscription(endpoint)), ())

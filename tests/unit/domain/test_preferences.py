@@ -320,3 +320,12 @@ def test_members_that_nobody_knows_are_ignored() -> None:
     }
     more = {"theme": "dark", "quiet_hours": {**hours, "zone": "UTC"}, "dnd": {"enabled": True, "why": 1}}
     assert parse_preferences({**known, **more, "digest": {"a": {"every": "day", "of": 2}}}) == parse_preferences(known)
+
+
+@pytest.mark.parametrize(
+    "days", [["mon"] * 8, ["mon", "mon"], ["mon", "tue", "mon"], [["mon"], ["mon"]], ["mon"] * 1_000, [1, True]]
+)
+def test_days_of_quiet_hours_are_seven_at_most_and_each_is_named_once(days: list[Any]) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_preferences({"quiet_hours": {"start": "22:00", "end": "08:00", "days": days}})
+    assert refused.value.field == "quiet_hours.days"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.zones import first_moment, is_zone, local_time, zone_of
+from app.domain.zones import first_moment, is_zone, local_time, zone_names, zone_of
 from schemas.instants import parse_ms
 
 MINUTE = 60_000
@@ -69,3 +69,19 @@ def test_the_wall_clock_reads_as_the_standard_library_says() -> None:
         instant = moment + timedelta(minutes=minutes)
         expected = instant.astimezone(ZoneInfo("Europe/London")).replace(tzinfo=None)
         assert local_time("Europe/London", round(instant.timestamp() * 1000)) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["Factory", "localtime", "posixrules", "posix/Europe/London", "right/UTC", "leapseconds", "tzdata.zi"]
+)
+def test_what_is_the_time_of_no_place_is_no_zone(name: str) -> None:
+    assert not is_zone(name)
+
+
+def test_a_zone_that_an_earlier_revision_took_is_still_known() -> None:
+    assert zone_of("Factory").key == "Factory"
+
+
+@given(st.sampled_from(sorted(zone_names())))
+def test_every_zone_that_is_taken_has_rules(name: str) -> None:
+    assert local_time(name, 0).year in (1969, 1970)

@@ -7,11 +7,13 @@ import pytest
 from msgspec.structs import replace
 
 from app.domain.addresses import parsed_hash
+from app.domain.bounds import Bounds
 from schemas.broadcasts import AddressSuppressed, TokenDead, TokenTaken
 from schemas.commands import read_command
 from schemas.decode import Invalid, TooLarge
 from schemas.instants import parse_ms, rfc3339
 from tables.knowledge import KNOWLEDGE_TABLES, Change, Knowledge
+from tables.preferences import Wishes
 from tables.rows import MemoryRows
 
 NOON = parse_ms("2026-03-04T12:00:00Z")
@@ -519,3 +521,33 @@ def test_a_normalized_device_keeps_its_place_among_the_users_devices() -> None:
     known.say("device.normalize", "ann", device_id="first")
 
     assert [device.device_id for device in known.knowledge.devices("ann")] == ["first", "second"]
+
+
+def test_a_document_that_names_a_day_twice_can_still_be_changed(known: Known) -> None:
+    """Earlier revisions let it be so."""
+    document = msgspec.json.encode({"quiet_hours": {"start": "22:00", "end": "08:00", "days": ["mon", "mon"]}})
+    rows = MemoryRows()
+    rows.write("preferences", {b"ann": b"\x01" + msgspec.msgpack.encode(Wishes(document=document))})
+    known.knowledge = Knowledge(rows)
+    known.say("preferences.patch", preferences={"channels": {"sms": False}})
+    kept = msgspec.json.decode(known.knowledge.wishes("ann").document)
+    assert kept["quiet_hours"]["days"] == ["mon"]
+    assert known.knowledge.preferences("ann").channels == {"sms": False}
+
+
+@pytest.mark.parametrize(("allowed", "taken"), [((), False), (("127.0.0.1",), True)])
+def test_a_subscription_of_an_inner_host_is_taken_only_where_the_settings_allow_it(
+    known: Known, allowed: tuple[str, ...], taken: bool
+) -> None:
+    said = {"type": "device.add", "id": "x", "at": rfc3339(NOON), "user_id": "ann", "device_id": "d", "platform": "web"}
+    command = read_command(
+        msgspec.json.encode({**said, "subscription": {"endpoint": "https://127.0.0.1/x", "keys": KEYS}})
+    )
+    bounds = Bounds(push_hosts=frozenset(allowed))
+    if taken:
+        known.knowledge.apply(command, "p:1", NOON, bounds)
+        assert len(known.knowledge.devices("ann")) == 1
+    else:
+        with pytest.raises(Invalid) as refused:
+            known.knowledge.apply(command, "p:1", NOON, bounds)
+        assert refused.value.field == "subscription.endpoint"

@@ -1,0 +1,65 @@
+"""Which hosts a URL that a stranger gave may name: only such as the public internet has.
+
+A name that is public may still resolve to an address that isn't: whoever calls it has to look at that address, too
+(``is_public_address``), and call that one.
+"""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+
+#: What browsers and the C library read as a part of an IPv4 address: decimal, octal, hexadecimal.
+_NUMBER = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+#: Names that only a machine or a network of one's own resolves.
+_PRIVATE_SUFFIXES = frozenset(("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "test"))
+_PRIVATE_NAMES = ("home.arpa", "in-addr.arpa", "ip6.arpa")
+#: The IETF's own and 6to4's relays, which Python's ``is_global`` knows from 3.13 on only.
+_RESERVED = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
+#: Carry an IPv4 address within: NAT64 (RFC 6052, 8215).
+_NAT64 = (0x0064_FF9B, 0x0064_FF9B_0001)
+
+
+def is_public_host(host: str) -> bool:
+    """Whether a URL's host is a public name, or a public address written out plainly."""
+    if ":" in host or host.startswith("["):
+        return _is_public_literal(host.strip("[]"))
+    name = host.removesuffix(".").lower()
+    labels = name.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        return _is_public_literal(name)  # and none of the other forms: 2130706433, 127.1, 0x7f.0.0.1, 0177.0.0.1
+    if len(name) > 253 or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):
+        return False
+    return labels[-1] not in _PRIVATE_SUFFIXES and not any(f".{name}".endswith(f".{n}") for n in _PRIVATE_NAMES)
+
+
+def is_public_address(address: IPv4Address | IPv6Address) -> bool:
+    """Whether the address is one of the public internet, and so is the one that it carries within."""
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            return False
+        within = _within(address)
+        if within is not None and not is_public_address(within):
+            return False
+    elif any(address in network for network in _RESERVED):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _is_public_literal(text: str) -> bool:
+    try:
+        return is_public_address(ip_address(text))
+    except ValueError:
+        return False
+
+
+def _within(address: IPv6Address) -> IPv4Address | None:
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    packed = int(address)
+    if packed >> 32 == _NAT64[0] << 64 or packed >> 80 == _NAT64[1] or packed >> 32 == 0:
+        return IPv4Address(packed & 0xFFFF_FFFF)
+    return None
