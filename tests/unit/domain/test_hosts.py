@@ -97,8 +97,9 @@ def test_a_name_that_is_not_public_is_refused(host: str) -> None:
         "web.push.apple.com",
         "a_b.notify.windows.com.",
         "8.8.8.8",
-    ]
-    + ["2607:f8b0:4004:800::200e", "[2607:f8b0:4004:800::200e]"],
+        "2607:f8b0:4004:800::200e",
+        "[2607:f8b0:4004:800::200e]",
+    ],
 )
 def test_a_public_host_is_taken(host: str) -> None:
     assert is_public_host(host)

@@ -1,6 +1,7 @@
 """What a dead letter says of itself: a field that can be read, and a code that the documentation knows."""
 
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,25 +41,17 @@ def letter_of(raw: bytes, field: str | None, reason: str = "no") -> Any:
 @given(NOISE)
 @example(b'{"' + b"\xf3\x01" + b'": ' + b"[" * 200)
 def test_the_field_of_random_bytes_is_a_plain_name_or_null(reader: str, raw: bytes) -> None:
-    with pytest.raises(Invalid) as refused:
-        READERS[reader](raw)
-        raise Invalid("(taken)")
-    fields = [refused.value.field]
-    try:
-        check_size(raw, 0)
-    except Invalid as large:
-        fields.append(large.field)
-    for field in fields:
+    for read in (READERS[reader], partial(check_size, most=-1)):
+        with pytest.raises(Invalid) as refused:
+            read(raw)
+        field = refused.value.field
         shown = letter_of(raw, field).field
         assert shown is None or (shown.isprintable() and not GARBAGE.search(shown) and len(shown) <= 500)
 
 
-@pytest.mark.parametrize(
-    "field", ["data.items[3].price", "subscription.keys.p256dh", 'data.""', "data.größe", "headers"]
-)
+@pytest.mark.parametrize("field", ["data.items[3].price", "subscription.keys.auth", 'data.""', "data.größe", "headers"])
 def test_a_name_that_can_be_read_stays(field: str) -> None:
-    assert letter_of(b"{}", field).field in (field, None)
-    assert letter_of(b"{}", field).field == field or field.endswith('""')
+    assert letter_of(b"{}", field).field == field
 
 
 def codes(kind: type[Invalid]) -> set[str]:

@@ -68,6 +68,16 @@ async def test_an_event_written_twice_counts_once_in_every_view(client: AsyncCli
     assert all(once.values())
 
 
+async def test_a_retired_device_is_in_no_view(client: AsyncClient) -> None:
+    await store(client, event("accepted"), send("queued", 1), send("sent", 2, provider="ses"))
+    without = {view: await select(client, f"SELECT * FROM notify.{view}") for view in VIEWS}
+    await store(client, event("device_retired", notification_id=None, channel="push", reason="moved"))
+
+    assert {view: await select(client, f"SELECT * FROM notify.{view}") for view in VIEWS} == without
+    rows = await select(client, "SELECT notification_id, send_id FROM notify.lifecycle WHERE status = 'device_retired'")
+    assert rows == [("", None)]
+
+
 async def test_the_end_is_shown_however_late_other_events_are(client: AsyncClient) -> None:
     assert await shown(client, send("sent", 5), send("sending", 9), send("delivered", 12)) == [("email", "s", "sent")]
 
