@@ -41,8 +41,9 @@ ODD: list[Any] = [
 
 #: Python's: an exception's or a type's name, how an object is shown, where it lies.
 PYTHON = re.compile(
-    r"[A-Z]\w*(?:Error|Exception)\b|NoneType|\bobject at\b|0x[0-9a-f]{4,}|<(?:class|function|built-in|method|module|bound)"
-    r"|\b\w+(?:'s)? object'|\b(?:dict|str|int|float|bool|tuple|list|Undefined|builtin_function_or_method|generator)\b"
+    r"[A-Z]\w*(?:Error|Exception)\b|NoneType|\bobject at\b|0x[0-9a-f]{4,}"
+    r"|<(?:class|function|built-in|method|module|bound)|\b\w+(?:'s)? object\b(?<!an object)"
+    r"|\b(?:dict|str|int|float|bool|tuple|Undefined|builtin_function_or_method|generator)\b"
 )
 
 
