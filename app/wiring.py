@@ -7,12 +7,15 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from app.config import Settings, installation_secret, suppression_keys
+from app.config.secret import FILE as SECRET_FILE
 from app.domain.catalog import Catalog
+from app.private import narrow
 from app.watchdog import END_WITHIN_S, Watchdog
 from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, journal_topic
 from schemas.words import CHANNELS, Channel, Provider
@@ -80,6 +83,7 @@ def kafka_accesses() -> dict[str, "Access"]:
 
 def run_gateway(settings: Settings, environ: Mapping[str, str]) -> None:
     """Serves HTTP until SIGTERM or SIGINT. ``environ``: where the settings came from."""
+    _keep_data_private("gateway", settings)
     _run(lambda stop, _: _gateway(settings, environ, stop))
 
 
@@ -87,10 +91,20 @@ def run_worker(role: str, settings: Settings) -> None:
     """Runs a role until SIGTERM or SIGINT. Raises WorkerFailed where it stops by itself, ValueError for no role."""
     if role not in ROLES:
         raise ValueError(f"there is no role {role}; there are {', '.join(ROLES)}")
+    _keep_data_private(role, settings)
     if role == "analytics":
         _run(lambda stop, _: _analytics(settings, stop))
     else:
         _run(lambda stop, watchdog: _keeping(role, settings, stop, watchdog))
+
+
+def _keep_data_private(role: str, settings: Settings) -> None:
+    """The role's own folder, what all roles share in ``data.dir``, and the database if it is embedded here."""
+    from app.store.clickhouse import EMBEDDED
+
+    url, data = settings.clickhouse.url, settings.data.dir
+    database = [Path(url.removeprefix(EMBEDDED))] if role == "analytics" and url.startswith(EMBEDDED) else []
+    narrow(settings.data_folder(role), *database, alone=[data, data / SECRET_FILE])
 
 
 def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_s: float = END_WITHIN_S) -> None:

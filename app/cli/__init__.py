@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 from app.cli.output import Refused
+from app.private import keep_private
 
 #: name: (module, attribute, one line of help). The attribute is a function, or a typer.Typer with commands of its own.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -54,6 +55,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """Runs a command; what is refused is one line on standard error and exit status 1."""
+    keep_private()
     logging.getLogger().addHandler(logging.NullHandler())  # what a library logs is no output of a command
     try:
         build(sys.argv[1:])()

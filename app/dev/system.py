@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -23,8 +24,11 @@ from app.dev.ports import free_port
 from app.dev.process import Program
 from app.dev.state import FOLDER, ProcessState, State, dev_environment, sole_system, write_state
 from app.dev.supervisor import Change, NotReady, Ready, Supervised, Supervisor
+from app.private import narrow
 from app.store import topics
 
+#: What a system keeps in its folder; with endings: what it has set aside.
+_KEPT = ("data", "kafka", "lock", "logs", "sandbox", "secrets", "state", "tocsin")
 ROLES = ("router", "push", "email", "sms", "in_app", "analytics")
 _BROKER_LIMIT_S, _SANDBOX_LIMIT_S = 60.0, 30.0
 _KAFKA_PATIENCE_S = 8.0
@@ -117,6 +121,7 @@ class DevSystem:
     async def start(self) -> None:
         """Starts everything; the broker, its topics and the sandbox are ready when it returns."""
         self._alone.enter_context(sole_system(self._folder))
+        self._keep_private()
         self._keep_only_last_logs()
         self._secrets = kept_secrets(self._folder)
         await self._start_broker_and_sandbox()
@@ -154,8 +159,8 @@ class DevSystem:
         environ = {**self.environment, "TOCSIN_INSTANCE": str(instance), **(settings or {})}
         arguments = (role,) if role == "gateway" else ("worker", role)
         command = [sys.executable, "-m", "app.cli", *arguments]
-        folder = self.settings.data.dir / f"{role}-{instance}"
-        self._supervisor.add(Program(name, command, environ, self._log(name)), operations_ready(folder))
+        ready = operations_ready(self.settings.data.dir / f"{role}-{instance}", self.settings.operations.client_tls())
+        self._supervisor.add(Program(name, command, environ, self._log(name)), ready)
         return name
 
     def start_broker(self) -> None:
@@ -231,6 +236,11 @@ class DevSystem:
     def _log(self, name: str) -> Path:
         return self._folder / "logs" / f"{name}.log"
 
+    def _keep_private(self) -> None:
+        """What an earlier version made is narrowed, before anything is written to it."""
+        ours = [path for path in self._folder.iterdir() if path.name.partition(".")[0] in _KEPT]
+        narrow(*ours, alone=[self._folder])
+
     def _keep_only_last_logs(self) -> None:
         logs, previous = self._folder / "logs", self._folder / "logs.previous"
         if logs.exists():
@@ -257,14 +267,14 @@ def _sandbox_ready(folder: Path, log: Path) -> Ready:
     return ready
 
 
-def operations_ready(folder: Path) -> Ready:
+def operations_ready(folder: Path, tls: ssl.SSLContext | bool = True) -> Ready:
     """Asks the role with this data folder. It writes where its operations port is; what an earlier process wrote has
-    another pid."""
+    another pid. ``tls``: how the port's certificate is verified, if it has one."""
 
     async def ready(pid: int) -> bool:
         try:
             announced = _read_json(folder / "operations.json")
-            return announced["pid"] == pid and await _answers(f"{announced['url']}/health/ready")
+            return announced["pid"] == pid and await _answers(f"{announced['url']}/health/ready", tls)
         except (OSError, ValueError, KeyError):
             return False
 
@@ -279,10 +289,10 @@ def _read_json(path: Path) -> Any:
     return json.loads(_read(path))
 
 
-async def _answers(url: str) -> bool:
+async def _answers(url: str, tls: ssl.SSLContext | bool = True) -> bool:
     timeout = aiohttp.ClientTimeout(total=2)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, ssl=tls) as response:
             return response.status == 200
     except (TimeoutError, aiohttp.ClientError):
         return False

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import uvloop
 
+from app.private import keep_private
 from app.sandbox.serving import Options, Sandbox, serve
 
 
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="control port (default: the last one, else any free)")
     given = parser.parse_args(arguments)
+    keep_private()
     try:
         uvloop.run(serve(Options(given.dir, given.host, given.port), _say_ready))
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.private import narrow
 from app.sandbox.certificates import Authority
 from app.sandbox.control import control_app
 from app.sandbox.desk import Desk
@@ -70,6 +71,7 @@ async def running(options: Options, broken: asyncio.Future[None] | None = None) 
     not be writable any more."""
     folder = options.dir.resolve()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    narrow(alone=[folder])
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(folder))
         journal = Journal(folder, broken=broken)

@@ -13,6 +13,7 @@ import pytest
 from app.dev.state import ProcessState, State, dev_environment, read_state
 from app.dev.system import ROLES
 from tests.conftest import eventually
+from tests.modes import open_to_others
 
 _REPOSITORY = Path(__file__).parents[2]
 #: On a busy machine; nothing is judged by how long it takes.
@@ -72,6 +73,9 @@ def are_running(processes: Mapping[str, ProcessState]) -> list[str]:
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Dev]:
+    of_before = tmp_path / "dev" / "sandbox" / "by-an-earlier-version"
+    of_before.parent.mkdir(parents=True)
+    of_before.touch(0o644)
     running = Dev(tmp_path / "dev")
     yield running
     running.end()
@@ -101,6 +105,11 @@ async def test_dev_runs_heals_is_found_and_stops(dev: Dev) -> None:
         return doctor.returncode == 0
 
     await eventually(doctor_is_content, _LIMIT_S)
+
+    kept = [path.name for path in dev.folder.iterdir()]
+    assert {"data", "kafka", "logs", "sandbox", "secrets.json", "state.json", "tocsin.toml"} <= set(kept)
+    assert (dev.folder / "data" / "clickhouse").exists()
+    assert open_to_others(dev.folder) == []
 
     processes = dev.processes
     dev.process.send_signal(signal.SIGINT)

@@ -26,6 +26,7 @@ from app.config import Kafka, Settings
 from app.defaults import default_policy_text
 from app.dev import process
 from app.dev.broker import Broker
+from app.sandbox.certificates import Authority
 from app.store import topics as declared_topics
 from app.store.publisher import KafkaPublisher
 from app.wiring import internal_tables
@@ -77,7 +78,11 @@ def environ(broker: OwnBroker, tmp_path_factory: pytest.TempPathFactory) -> dict
         {"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "source": source, "scopes": scopes}
         for name, (key, source, scopes) in KEYS.items()
     ]
+    pem, ca = _certificate(tmp_path_factory.mktemp("tls"))
     return {
+        "TOCSIN_OPERATIONS__CERT_FILE": pem,
+        "TOCSIN_OPERATIONS__KEY_FILE": pem,
+        "TOCSIN_OPERATIONS__CA_FILE": ca,
         "TOCSIN_KAFKA__BOOTSTRAP": broker.bootstrap,
         "TOCSIN_KAFKA__PARTITIONS": str(PARTITIONS),
         "TOCSIN_DATA__DIR": str(tmp_path_factory.mktemp("data")),
@@ -86,6 +91,12 @@ def environ(broker: OwnBroker, tmp_path_factory: pytest.TempPathFactory) -> dict
         "TOCSIN_AUTH__API_KEYS": json.dumps(keys),
         "TOCSIN_AUTH__JWT": json.dumps({"secret": JWT_SECRET}),
     }
+
+
+def _certificate(folder: Path) -> tuple[str, str]:
+    """(certificate with its key, authority): users are read over TLS here."""
+    authority = Authority(folder)
+    return str(folder / "server.pem"), str(authority.ca_file)
 
 
 @pytest.fixture
@@ -101,7 +112,7 @@ def workers(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         started = {role: runner.run(_worker(role, environ, log)) for role in ("router", "in_app", "analytics")}
         try:
             for role in started:
-                runner.run(eventually(partial(_is_ready, Path(environ["TOCSIN_DATA__DIR"]), role), 120))
+                runner.run(eventually(partial(_is_ready, environ, role), 120))
             yield
         finally:
             for each in started.values():
@@ -113,10 +124,13 @@ async def _worker(role: str, environ: dict[str, str], log: Path) -> asyncio.subp
     return await process.start(process.Program(role, command, {**os.environ, **environ}, log / f"{role}.log"))
 
 
-async def _is_ready(data: Path, role: str) -> bool:
+async def _is_ready(environ: dict[str, str], role: str) -> bool:
+    settings = Settings.load(environ)
     try:
-        url = json.loads((data / f"{role}-1" / "operations.json").read_text())["url"]
-        async with aiohttp.ClientSession() as session, session.get(f"{url}/health/ready") as response:
+        url = json.loads((settings.data_folder(role) / "operations.json").read_text())["url"]
+        assert url.startswith("https://")
+        tls = settings.operations.client_tls()
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/health/ready", ssl=tls) as response:
             return response.status == 200
     except (OSError, ValueError, aiohttp.ClientError):
         return False
