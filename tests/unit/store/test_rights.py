@@ -49,12 +49,21 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.CONFIG, {"tocsin-gateway"}),
         (topics.RESULTS, {f"tocsin-{role}" for role in KEEPING if role != "router"}),
         (topics.BROADCASTS, {"tocsin-router"}),
+        (topics.OWNERS, {f"tocsin-{role}" for role in KEEPING}),
+        (topics.ERASURES, {"tocsin-router", "tocsin-analytics"}),
         *((topic, {"tocsin-router"}) for lanes in topics.SEND_TOPICS.values() for topic in lanes),
         *((topic, {PRODUCER, "tocsin-gateway", "tocsin-router"}) for topic in sorted(OTHERS_WRITE)),
     ],
 )
 def test_each_topic_is_written_by_those_who_may(topic: str, who: set[str]) -> None:
     assert writers(topic) == who
+
+
+def test_services_read_and_write_none_of_our_own_topics() -> None:
+    ours = {name for name in DECLARED if name.startswith("tocsin_")}
+
+    assert {right for right in RIGHTS if right.principal == PRODUCER and right.name in ours} == set()
+    assert all(writers(topic) for topic in ours)
 
 
 def test_a_roles_tables_and_journal_are_its_own() -> None:
