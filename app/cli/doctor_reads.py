@@ -66,6 +66,7 @@ def announcements(refused: Mapping[Refusal, int]) -> list[Finding]:
     remedies: Mapping[Refusal, tuple[str, str]] = {
         "untrusted": ("not signed with this installation's secret", f"{_ONE_SECRET}; {_ACLS}"),
         "ahead": ("of a time that is yet to come", "set the clocks of all machines by NTP"),
+        "behind": ("more than 15 s old", "set the clocks of all machines by NTP"),
         "replayed": ("copies of older ones", "somebody else writes to tocsin_owners: see `tocsin topics acl`"),
         "unreadable": ("of another version", "finish the upgrade: docs/operating.md"),
     }

@@ -23,12 +23,14 @@ log = structlog.get_logger(__name__)
 HEARTBEAT_S = 5.0
 
 #: Why an announcement doesn't count. ``untrusted``: nobody with the installation's secret made it; ``ahead``: its time
-#: is yet to come; ``replayed``: it is no newer than what was heard of the worker; ``unreadable``: signed, and no owner.
-Refusal = Literal["untrusted", "ahead", "replayed", "unreadable"]
-REFUSALS: tuple[Refusal, ...] = ("untrusted", "ahead", "replayed", "unreadable")
+#: is yet to come; ``behind``: it is old; ``replayed``: it is no newer than what was heard of the worker;
+#: ``unreadable``: signed, and no owner.
+Refusal = Literal["untrusted", "ahead", "behind", "replayed", "unreadable"]
+REFUSALS: tuple[Refusal, ...] = ("untrusted", "ahead", "behind", "replayed", "unreadable")
 _IN_WORDS: Mapping[Refusal, str] = {
     "untrusted": "not signed with this installation's secret: all processes need the same installation.secret",
     "ahead": "of a time that is yet to come: the clocks of all machines must agree",
+    "behind": "more than 15 s old: it came late, is a copy, or the clocks of two machines don't agree",
     "replayed": "no newer than what was announced before",
     "unreadable": "not understood: it is of another version",
 }
@@ -88,35 +90,32 @@ class _Heard(NamedTuple):
 
     at: int
     owner: Owner | None
-    #: Where the announcement lies.
-    offset: int
 
 
 class Announcements:
     """What workers have announced lately, as far as it can be trusted. ``clock``: Unix milliseconds; ``on_refused`` is
-    called for each announcement that doesn't count."""
+    called for each announcement that doesn't count. ``is_live``: what is read was just written; before, the topic is
+    read from its start, where much is old."""
 
     def __init__(
         self, secret: bytes, clock: Callable[[], int], on_refused: Callable[[Refusal], None] = lambda _: None
     ) -> None:
+        self.is_live = False
         self._secret = secret
         self._clock = clock
         self._on_refused = on_refused
         self._heard: dict[bytes, _Heard] = {}
+        self._read_to = -1
 
     def take(self, record: LogRecord) -> None:
-        since = self._clock() - announcing.SILENT_MS
-        if record.timestamp < since:
-            return  # of a worker that has told us since, or is gone
-        key = record.key or b""
-        at = announcing.announced_at(self._secret, key, record.value, record.headers)
-        if at is None:
-            self._refuse("untrusted", record)
-        elif at > self._clock() + announcing.SILENT_MS:
-            self._refuse("ahead", record)
-        elif at >= since:
-            self._forget(since)
-            self._hear(key, at, record)
+        now = self._clock()
+        was_just_written = self.is_live or record.timestamp >= now - announcing.SILENT_MS
+        is_news = was_just_written and record.offset > self._read_to  # else the topic is read anew
+        self._read_to = max(self._read_to, record.offset)
+        why = self._hear(record, now)
+        if why is not None and is_news:
+            self._on_refused(why)
+            log.warning("an announcement doesn't count", why=_IN_WORDS[why], offset=record.offset)
 
     def running(self, role: str) -> list[Owner]:
         """The role's workers that were heard of lately, by name."""
@@ -137,27 +136,25 @@ class Announcements:
         """The running routers that haven't taken over this version of the policy, by name."""
         return [owner.name for owner in self.running("router") if owner.policy_version < policy_version]
 
-    def _hear(self, key: bytes, at: int, record: LogRecord) -> None:
-        before = self._heard.get(key)
-        if before is not None and at <= before.at:
-            if record.offset > before.offset:  # else the topic is read anew
-                self._refuse("replayed", record)
-            return
+    def _hear(self, record: LogRecord, now: int) -> Refusal | None:
+        key, since = record.key or b"", now - announcing.SILENT_MS
+        at = announcing.announced_at(self._secret, key, record.value, record.headers)
+        if at is None:
+            return "untrusted"
+        if at > now + announcing.SILENT_MS:
+            return "ahead"
+        if at < since:
+            return "behind"
+        if key in self._heard and at <= self._heard[key].at:
+            return "replayed"
         try:
             owner = None if record.value is None else read_owner(record.value)
         except Invalid:
-            self._refuse("unreadable", record)
-        else:
-            self._heard[key] = _Heard(at, owner, record.offset)
-
-    def _forget(self, since: int) -> None:
-        """What was announced so long ago doesn't count any more, whoever repeats it."""
-        if any(heard.at < since for heard in self._heard.values()):
-            self._heard = {key: heard for key, heard in self._heard.items() if heard.at >= since}
-
-    def _refuse(self, why: Refusal, record: LogRecord) -> None:
-        self._on_refused(why)
-        log.warning("an announcement doesn't count", why=_IN_WORDS[why], offset=record.offset)
+            return "unreadable"
+        # What is older doesn't count any more, whoever repeats it.
+        self._heard = {name: heard for name, heard in self._heard.items() if heard.at >= since}
+        self._heard[key] = _Heard(at, owner)
+        return None
 
 
 class OwnersFollower(Announcements):
@@ -175,6 +172,7 @@ class OwnersFollower(Announcements):
 
     async def start(self) -> None:
         await self._follower.start()
+        self.is_live = True
 
     async def close(self) -> None:
         await self._follower.close()

@@ -103,13 +103,13 @@ def test_what_no_owner_announced_changes_nothing_and_is_counted(forgery: Record)
     heard.take(replace(forgery, offset=1))
 
     assert (heard.url, heard.refused) == (TRUE, ["untrusted"])
-    assert len(heard.owners.everyone()) == 1
+    assert heard.owners.everyone() == [owner()]
 
 
 @pytest.mark.parametrize("ahead_ms", [15_001, 3_600_000, 10**14])
 def test_an_announcement_from_the_future_does_not_count(ahead_ms: int) -> None:
     """Of a worker whose clock is wrong: it would win until then."""
-    heard = Heard(announced(owner()), announced(owner(FORGED, instance="2", at=NOW + ahead_ms)))
+    heard = Heard(announced(owner()), announced(owner(FORGED, instance="2", at=NOW + ahead_ms), offset=1))
 
     assert (heard.url, heard.refused) == (TRUE, ["ahead"])
 
@@ -128,10 +128,12 @@ def test_a_copy_brings_nobody_back_who_has_left() -> None:
     heard = Heard(stayed, left(NOW + 1, offset=1), replace(stayed, offset=2))
     assert (heard.url, heard.refused) == (None, ["replayed"])
 
-    heard.now += announcing.SILENT_MS + 2  # what it remembers of him is forgotten
-    heard.take(replace(stayed, offset=3, timestamp=heard.now))
+    heard.now += announcing.SILENT_MS + 2
+    heard.take(announced(owner(instance="2", partitions=[7], at=heard.now), offset=3))  # what is old is forgotten
+    heard.take(replace(stayed, offset=4, timestamp=heard.now))
 
-    assert (heard.url, heard.refused) == (None, ["replayed"])
+    assert (heard.url, heard.refused) == (None, ["replayed", "behind"])
+    assert list(heard.owners._heard) == [b"router/2"]
 
 
 def test_an_old_owner_takes_nothing_from_the_next() -> None:
@@ -162,12 +164,24 @@ def test_reading_the_topic_anew_counts_nothing() -> None:
 
 
 def test_what_lies_there_of_long_ago_counts_nothing() -> None:
-    """Such as announcements of the version before, which nobody signed."""
-    old = replace(announced(owner(FORGED)), headers=(), timestamp=NOW - 60_000)
+    """Such as announcements of the version before, which nobody signed, and all that weren't compacted yet."""
+    unsigned = replace(announced(owner(FORGED)), headers=(), timestamp=NOW - 60_000)
+    old = replace(announced(owner(FORGED, at=NOW - 60_000), offset=1), timestamp=NOW - 60_000)
 
-    heard = Heard(old, announced(owner()))
+    heard = Heard(unsigned, old, announced(owner(), offset=2))
 
     assert (heard.url, heard.refused) == (TRUE, [])
+
+
+def test_once_the_topic_is_read_whatever_comes_counts_however_old_it_says_it_is() -> None:
+    """Of a worker whose clock is behind, for instance: its records' timestamps are so as well."""
+    heard = Heard()
+    heard.owners.is_live = True
+
+    heard.take(replace(announced(owner(at=NOW - 60_000)), timestamp=NOW - 60_000))
+    heard.take(replace(announced(owner(FORGED)), headers=(), timestamp=-1, offset=1))
+
+    assert (heard.url, heard.refused) == (None, ["behind", "untrusted"])
 
 
 def test_forgeries_take_no_memory() -> None:
