@@ -49,7 +49,7 @@ POISONS = (
     Poison("200, odd texts", {"status": 200, "body": _ODD_TEXTS}),
     Poison("200, deep", {"status": 200, "body": "[", "repeat": 500_000}),
     Poison("400, deep", {"status": 400, "body": '{"error":', "repeat": 100_000}),
-    Poison("200, 16 MiB at once", {"status": 200, "body": "x" * 1_024, "repeat": 16 << 10}),
+    Poison("200, 6 MiB at once", {"status": 200, "body": "x" * 1_024, "repeat": 6 << 10}),
     Poison("200, without end", {"status": 200, "body": "x", "repeat": 1 << 20}, bytes_per_s=20),
     Poison("204 with a body", {"status": 204, "body": "{}"}),
     Poison("304", {"status": 304}),

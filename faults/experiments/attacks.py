@@ -197,7 +197,7 @@ class _Flood:
         good = {"Authorization": f"Bearer {self._key}"}
         while True:
             match number % 4:
-                case 0 if scene.random.random() < 0.1:
+                case 0 if scene.random.random() < 0.03:
                     await self._post(scene, http, _TOO_LARGE, good, "/v1/notifications/bulk")
                 case 1:
                     wrong = {"Authorization": f"Bearer flooder.{scene.random.randbytes(16).hex()}"}
