@@ -39,8 +39,6 @@ class Desk:
             mishap = self._faults.befall(vendor.name, judged.operation, judged.address)
         self._write_down(vendor, judged, mishap, caller, at.ms)
         answer = _answer(vendor, judged, mishap.fault, caller)
-        if answer is None:
-            return
         if mishap.delay_ms:
             prompt = answer
             answer = lambda: _later(mishap.delay_ms, prompt)  # noqa: E731  (a wait around the answer, no new thing)
@@ -88,12 +86,12 @@ def _later(delay_ms: int, answer: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(delay_ms / 1000, answer)
 
 
-def _answer(vendor: Vendor, judged: Judged, fault: InForce | None, caller: Caller) -> Callable[[], None] | None:
-    """What to do once it is written down; None: leave the caller waiting for ever."""
+def _answer(vendor: Vendor, judged: Judged, fault: InForce | None, caller: Caller) -> Callable[[], None]:
+    """What to do once it is written down, as it is for callers that are left waiting for ever, too."""
     if fault is None:
         return lambda: caller.reply(judged.reply)
     if fault.rule.action in ("hang", "accept_and_hang"):
-        return None
+        return lambda: None
     return lambda: _carry_out(vendor, judged, fault, caller)
 
 

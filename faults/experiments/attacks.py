@@ -340,7 +340,7 @@ async def _poison(scene: Scene, user: str, poison: Poison, number: int) -> list[
 
 
 async def _ask_in_vain(scene: Scene, user: str) -> None:
-    """A message that is never delivered, and given up soon."""
+    """A critical message that can't be delivered."""
     request = {
         "user_id": user,
         "event_type": "account.changed",
@@ -348,13 +348,12 @@ async def _ask_in_vain(scene: Scene, user: str) -> None:
         "priority": "critical",
         "channels": ["push", "email", "sms"],
         "content": {"title": "Poison", "body": "Of an attack."},
-        "expires_at": _now(15.0),
     }
     await scene.load.produce_raw("notify_events_critical", user.encode(), json.dumps(request).encode())
 
 
-def _now(later_s: float = 0.0) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + later_s))
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 # --- the verdict ---

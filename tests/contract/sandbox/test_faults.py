@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from firebase_admin import messaging
 
+from tests.conftest import eventually
 from tests.contract.sandbox import clients
 from tests.contract.sandbox.clients import new_id, push
 from tests.contract.sandbox.process import RunningSandbox
@@ -44,6 +45,22 @@ async def test_the_journal_tells_how_many_answers_went_with_a_connection(sandbox
             each.cancel()
 
     assert (first["outcome"], first["swept"]) == ("reset", 2)
+
+
+@pytest.mark.parametrize("action", ["hang", "accept_and_hang"])
+async def test_a_call_that_is_never_answered_is_written_down_at_once(sandbox: RunningSandbox, action: str) -> None:
+    await sandbox.fault(provider="apns", action=action, times=1)
+    send_id = new_id()
+
+    async def is_written() -> bool:
+        return send_id in (sandbox.dir / "calls.jsonl").read_text()
+
+    async with clients.apns(sandbox) as client:
+        waiting = asyncio.ensure_future(client.send_notification(push(send_id)))
+        await eventually(is_written)
+        waiting.cancel()
+
+    assert (send_id in (sandbox.dir / "accepted.jsonl").read_text()) == (action == "accept_and_hang")
 
 
 async def test_a_client_that_is_sent_away_comes_back_by_another_connection(sandbox: RunningSandbox) -> None:
