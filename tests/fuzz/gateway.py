@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry
 from app.api import app_reports, history
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
+from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.gateway import unix_ms
 from app.api.limits import Limits as CallLimits
 from app.api.room import Room
@@ -278,10 +279,15 @@ class _Gateway:
         )
         serving = web.AppRunner(create_app(deps), access_log=None)
         await serving.setup()
-        await web.TCPSite(serving, "127.0.0.1", 0).start()
-        return int(serving.addresses[0][1])
+        assert serving.server is not None
+        connections = connection_factory(serving.server, Connections(ConnectionLimits()))
+        listening = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
+        return int(listening.sockets[0].getsockname()[1])
 
     # --- the log ---
+
+    async def publish_each(self, records: Sequence[Outgoing]) -> list[tuple[int, int] | None]:
+        return list(await self.publish_many(records))
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, **given: Any) -> tuple[int, int]:
         [position] = await self.publish_many([Outgoing(topic, key, value, **given)])
