@@ -127,6 +127,13 @@ def _check(command: AnyCommand, bounds: Bounds) -> None:
             pass
 
 
+def check_in_path(name: str, field: str) -> None:
+    """Raises Problem for a name that couldn't stand in a path: clients resolve it before they call (RFC 3986, 5.2.4),
+    percent-encoded too."""
+    if name in (".", ".."):
+        raise Problem(422, "can't be . or .., as no path can name it then", field)
+
+
 def user_of(call: Call) -> str:
     """The path's user id; raises Problem for what can't be one."""
     try:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from app.api.call import Call, answer, no_content
 from app.api.callers import OWN_OR_ADMIN
+from app.api.commands import check_in_path
 from app.api.problems import unknown
 from app.api.routes import Route
 from app.api.state import read, write_and_read
@@ -26,6 +27,7 @@ async def get(call: Call) -> web.Response:
 async def post(call: Call) -> web.Response:
     """Adds or renews a device; its token is taken from any other user."""
     fields = await call.fields()
+    check_in_path(fields.get("device_id", ""), "device_id")
     devices = await write_and_read(call, "device.add", fields, "devices")
     added = _named(devices, fields["device_id"])
     if added is None:

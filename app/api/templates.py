@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from app.api.call import Call, answer, no_content
 from app.api.callers import ADMIN
+from app.api.commands import check_in_path
 from app.api.problems import Problem, problem_of, unknown
 from app.api.routes import Route
 from app.domain.rendering import RenderError, check_syntax, choose_variant, compile_template, render, variables_of
@@ -76,6 +77,7 @@ async def get_all(call: Call) -> web.Response:
 
 async def post(call: Call) -> web.Response:
     template = _checked(await call.fields())
+    check_in_path(template.id, "id")
     if call.deps.config.catalog.template(template.id) is not None:
         raise Problem(409, f"there is a template {template.id} already: change it by PUT", "id")
     return answer(_document(await call.deps.writer.write_template(template)), 201)

@@ -77,6 +77,7 @@ def _asked(
 ) -> tuple["Question", "Answer"]:
     from aiokafka.errors import KafkaError
 
+    from app.cli.kafka import refused_by_kafka
     from app.simulate.running import NothingRecorded, Question, simulate
     from app.store.config_follower import ConfigFollower
     from app.wiring import providers_by_channel
@@ -108,7 +109,7 @@ def _asked(
             raise  # a bug; a topic that is missing is a LookupError
         raise Refused(str(error)) from None
     except KafkaError as error:
-        raise Refused(f"Kafka at {settings.kafka.bootstrap}: {error}") from None
+        raise refused_by_kafka(settings.kafka.bootstrap, error) from None
 
 
 def _changed(catalog: Catalog, file: Path) -> Catalog:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from aiokafka.errors import KafkaError
 
+from app.cli.kafka import refused_by_kafka
 from app.cli.output import AsJson, Refused, print_rows
 from app.cli.settings import load_settings
 from app.store import topics
@@ -78,4 +79,4 @@ def _asked(bootstrap: str, question: Coroutine[Any, Any, Answer]) -> Answer:
     except topics.TopicsError as error:
         raise Refused(str(error)) from None
     except KafkaError as error:
-        raise Refused(f"Kafka at {bootstrap}: {error}") from None
+        raise refused_by_kafka(bootstrap, error) from None

@@ -353,3 +353,15 @@ async def test_credentials_that_are_no_text_are_bad_ones(route: Any, credential:
         answer = await reader.read()
         writer.close()
     assert answer.split(b" ")[1] in (b"400", b"401"), answer
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+@pytest.mark.parametrize(("path", "field"), [("/v1/users/{id}/devices", "device_id"), ("/v1/templates", "id")])
+async def test_what_no_path_can_name_is_not_made(path: str, field: str, name: str) -> None:
+    route = next(route for route in ROUTES if (route.method, route.path) == ("POST", path))
+    body = json.dumps({**BODIES[path], field: name})
+    async with (
+        gateway() as (client, _),
+        client.request("POST", URL(path_of(route)), headers=credentials(route), data=body) as response,
+    ):
+        assert (response.status, json.loads(await response.read())["field"]) == (422, field)
