@@ -16,7 +16,7 @@ from app.domain.rendering import choose_variant
 from app.domain.routing import Recipient, Subject
 from app.domain.trail import Entry
 from schemas.requests import Request, read_accepted
-from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL
+from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL, VERIFICATIONS
 from schemas.words import ENDS, Channel, Status
 from tables.notifications import Chained, Facts, Notification, Part, forgotten, is_open
 from tables.profiles import NOBODY
@@ -24,7 +24,8 @@ from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, Kind
 
 #: What a batch draws requests from, in this order.
-_DRAWN = (EVENTS_CRITICAL, "digest", EVENTS, EVENTS_BULK)
+_DRAWN = (EVENTS_CRITICAL, "digest", EVENTS, EVENTS_BULK, VERIFICATIONS)
+_VERIFICATION = f"{VERIFICATIONS}:"
 
 
 class Case:
@@ -202,7 +203,12 @@ class Case:
         return self._recipient
 
     def subject(self) -> Subject:
-        return Subject(self.rule, self.facts.event_type, self.facts.priority, self.own_id, self.data)
+        return Subject(self.rule, self.facts.event_type, self.facts.priority, self.own_id, self.data, self.verifies)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether it carries the code that verifies an address: only what came by Tocsin's own topic does."""
+        return self._row.position.startswith(_VERIFICATION)
 
     def data(self) -> Mapping[str, Any]:
         data = self.request.data_json if self.request is not None else b""

@@ -13,10 +13,11 @@ from urllib.parse import urlencode
 from msgspec.structs import replace
 
 from agents.calls import FRESH_MS, Call, Purpose
-from agents.composing import compose, template_of
+from agents.composing import compose, template_of, with_code
 from agents.known import known_of, user_shown
 from agents.turn import Job, Turn
 from app.domain.attempts import Again, Tries, after, candidates, provider_for
+from app.domain.codes import code_of
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
 from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
 from app.domain.rendering import RenderError
@@ -121,7 +122,7 @@ def call_of(
 
 
 def _known(turn: Turn, job: Job) -> Known:
-    return known_of(turn.state.knowledge, job.send, turn.catalog.policy)
+    return known_of(turn.state.knowledge, job.send, turn.catalog.policy, turn.carrier.keys.secret)
 
 
 def _look(turn: Turn, job: Job, known: Known) -> Look:
@@ -330,6 +331,9 @@ def _claimed(turn: Turn, job: Job, tries: Tries, rendered: int | None) -> OpenSe
 def compose_for(turn: Turn, job: Job, reach: Reach) -> Message | RenderError:
     """All attempts render the version that was in force at the first call."""
     send = job.send
+    if send.verifies is not None:
+        code = code_of(turn.carrier.keys.secret, send.user_id, send.channel, reach.value, send.notification_id)
+        send = with_code(send, code)
     user = user_shown(turn.state.knowledge, send.user_id)
     template = template_of(send, turn.catalog, job.open.rendered)
     return compose(send, template, turn.catalog, user, reach.locale, _mail_headers(turn, send))
@@ -338,7 +342,7 @@ def compose_for(turn: Turn, job: Job, reach: Reach) -> Message | RenderError:
 def _mail_headers(turn: Turn, send: Send) -> Mapping[str, str]:
     """One click unsubscribes (RFC 8058), where the policy says so for the category."""
     category = turn.catalog.policy.categories.get(send.category)
-    if send.channel != "email" or category is None or category.unsubscribe != "one_click":
+    if send.channel != "email" or send.verifies is not None or category is None or category.unsubscribe != "one_click":
         return {}
     url = turn.carrier.unsubscribe_url(send) if turn.carrier.unsubscribe_url else None
     if url is None:

@@ -4,14 +4,32 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from app.domain.catalog import Catalog
 from app.domain.rendering import RenderError, compile_template, render, render_content, variables_of
+from app.domain.verification import CODE_MS
 from app.ports import Message
 from schemas.config import TemplateVersion
+from schemas.requests import Content
 from schemas.sends import Send
 
+_CODE_TITLE = "Your verification code"
+_CODE_BODY = (
+    "{code} is your verification code. It is valid for {minutes} minutes. "
+    "If you did not ask for it, you can ignore this message."
+)
+
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def with_code(send: Send, code: str) -> Send:
+    """The send as it is rendered, and nothing that is kept or logged: with the code for the policy's template, else in
+    plain words."""
+    if send.template_id is not None:
+        data = {"code": code, "minutes": CODE_MS // 60_000}
+        return replace(send, data=msgspec.Raw(msgspec.json.encode(data)), content=None, items=None)
+    return replace(send, content=Content(_CODE_TITLE, _CODE_BODY.format(code=code, minutes=CODE_MS // 60_000)))
 
 
 def template_of(send: Send, catalog: Catalog, rendered: int | None = None) -> TemplateVersion | None:

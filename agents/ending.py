@@ -46,6 +46,7 @@ def go_on_cancelling(desk: Desk, work: Cancel) -> None:
 def erase(desk: Desk, user_id: str, cause: str) -> None:
     """Ends what waits here, and forgets what was counted and gathered."""
     desk.state.windows.delete(user_id.encode())
+    desk.state.verifications.delete(user_id.encode())
     desk.state.known.begin_forgetting(user_id, cause, desk.now)
     go_on_forgetting(desk, Forget(cause, *of_user(user_id), user_id))
 

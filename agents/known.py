@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.domain.codes import mark_of, same
 from app.domain.last_look import Known, Reach
 from app.domain.policy import Policy
 from schemas.sends import Send
@@ -9,9 +10,12 @@ from tables.knowledge import Knowledge
 from tables.profiles import Profile
 
 
-def known_of(knowledge: Knowledge, send: Send, policy: Policy) -> Known:
+def known_of(knowledge: Knowledge, send: Send, policy: Policy, secret: bytes = b"") -> Known:
+    """``secret``: the installation's, for sends that verify an address."""
     profile = knowledge.profile(send.user_id)
     reach = _reach(profile, send) if profile is not None else None
+    if reach is not None and send.verifies is not None and not _is_for(send, reach, secret):
+        reach = None
     return Known(
         erased=knowledge.erased(send.user_id),
         cancelled=knowledge.cancelled(
@@ -39,6 +43,12 @@ def user_shown(knowledge: Knowledge, user_id: str) -> dict[str, Any]:
         "timezone": profile.timezone,
         "attributes": profile.attributes,
     }
+
+
+def _is_for(send: Send, reach: Reach, secret: bytes) -> bool:
+    """Whether the code is for the address that the user has now."""
+    mark = mark_of(secret, send.user_id, send.channel, reach.value, send.notification_id)
+    return same(mark, send.verifies or "")
 
 
 def _reach(profile: Profile, send: Send) -> Reach | None:

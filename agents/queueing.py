@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from agents.case import Case
 from agents.places import take_places
+from app.domain.codes import mark_of
 from app.domain.ids import send_id
 from app.domain.routing import Target, Verdict
 from schemas.sends import Item, Send, Withdraw, encode_send
@@ -93,7 +94,15 @@ def _send(case: Case, part: Part, target: Target, name: str) -> Send:
         expires_at=facts.expires_ms,
         step=part.step,
         replay_id=facts.replay_id,
+        verifies=_mark(case, part.channel) if case.verifies else None,
     )
+
+
+def _mark(case: Case, channel: Channel) -> str:
+    """Names the address that the code is for."""
+    facts, profile = case.facts, case.recipient.profile
+    address = profile.email if channel == "email" else profile.phone
+    return mark_of(case.desk.secret, facts.user_id, channel, address or "", facts.notification_id)
 
 
 def _topic(facts: Facts, channel: Channel) -> str:

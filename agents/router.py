@@ -13,6 +13,7 @@ from agents.results import take_result
 from agents.retiring import MoveLog
 from agents.returned import whose
 from agents.user_views import VIEWS, certificate
+from agents.verifying import take_verification, verification_view
 from agents.waking import give_up, wake
 from app.domain.catalog import Catalog
 from app.domain.keyed import HashKeys
@@ -34,6 +35,7 @@ class RouterMachine:
     intakes = (
         Intake(topics.COMMANDS, Urgency.COMMANDS, gated=False),
         Intake(topics.EVENTS_CRITICAL, Urgency.CRITICAL),
+        Intake(topics.VERIFICATIONS, Urgency.CRITICAL),
         Intake(topics.BROADCASTS, Urgency.COMMANDS, gated=False, patient=True),
         Intake(topics.RESULTS, Urgency.RECEIPTS, patient=True),
         Intake(topics.RECEIPTS, Urgency.RECEIPTS, patient=True),
@@ -87,6 +89,8 @@ class RouterMachine:
                 take_receipt(desk, record)
             case topics.BROADCASTS:
                 take_broadcast(desk, record)
+            case topics.VERIFICATIONS:
+                take_verification(desk, record)
             case _:
                 take_request(desk, record)
         desk.flush()
@@ -112,6 +116,8 @@ class RouterMachine:
             return certificate(state.known, params.get("erasure_id", ""))
         if view == "whose":
             return whose(state, user_id, params)
+        if view == "verification":
+            return verification_view(state, user_id, params, self.catalog.bounds.codes, now)
         if answer is None:
             raise LookupError(f"the router has no view {view}")
         return answer(state.known, user_id)

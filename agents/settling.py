@@ -117,7 +117,7 @@ def begin_doubt(turn: Turn, job: Job, reason: str, code: str | None = None) -> N
 
 def ask(turn: Turn, job: Job) -> None:
     """Asks the provider after the send; without an address or a text to ask for there is nothing to find."""
-    known = known_of(turn.state.knowledge, job.send, turn.catalog.policy)
+    known = known_of(turn.state.knowledge, job.send, turn.catalog.policy, turn.carrier.keys.secret)
     if known.erased:
         give_up(turn, job, Over("suppressed", "erased"))
         return
@@ -170,7 +170,7 @@ def _says_the_same(turn: Turn, key: bytes, call: Call) -> bool:
     other = job_of(turn, key)
     if other is None or not other.in_call:
         return False
-    reach = known_of(turn.state.knowledge, other.send, turn.catalog.policy).reach
+    reach = known_of(turn.state.knowledge, other.send, turn.catalog.policy, turn.carrier.keys.secret).reach
     message = compose_for(turn, other, reach) if reach is not None else None
     # (what can't be composed any more may have said anything)
     return not isinstance(message, Message) or (message.body or "").strip() == (call.message.body or "").strip()

@@ -66,7 +66,7 @@ class Carrier:
     the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
     what is given up while too much waits for a provider. ``partitions``: how many the topics have. ``slots``: when a
     call may begin. ``silences``: which addresses don't answer. ``on_settled``: called with each doubt that is settled.
-    ``keys``: of the suppression list.
+    ``keys``: of the suppression list, with the installation's secret; without it no code can be sent.
     """
 
     channel: Channel

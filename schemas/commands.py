@@ -19,6 +19,7 @@ from schemas.decode import (
     check_size,
 )
 from schemas.instants import Instant, instant_ms
+from schemas.verifications import VerifiedChannel
 from schemas.words import Channel, Platform
 
 MAX_COMMAND_BYTES = 64 * 1024
@@ -58,6 +59,14 @@ class ProfileSet(Command, frozen=True, kw_only=True, tag="profile.set"):
     attributes: dict[str, Any] | UnsetType | None = UNSET
     #: What the user says by their own token (the gateway sets it): nobody vouches for an address of it.
     claimed: bool | None = None
+
+
+class AddressVerify(Command, frozen=True, kw_only=True, tag="address.verify"):
+    """The user has shown that the address is theirs. Of another one than they have now, it says nothing (ours: from the
+    router)."""
+
+    channel: VerifiedChannel
+    address: Address
 
 
 class DeviceAdd(Command, frozen=True, kw_only=True, tag="device.add"):
@@ -129,6 +138,7 @@ class UserErase(Command, frozen=True, kw_only=True, tag="user.erase"):
 
 AnyCommand = (
     ProfileSet
+    | AddressVerify
     | DeviceAdd
     | DeviceRemove
     | DeviceNormalize

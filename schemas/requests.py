@@ -26,6 +26,7 @@ from schemas.decode import (
 from schemas.instants import Instant, instant_ms
 from schemas.links import MAX_LINK_CHARS, SCHEMES, check_link, is_link, refusal
 from schemas.values import MAX_INTEGER, MIN_INTEGER
+from schemas.verifications import check_event_type
 from schemas.words import Channel, Priority
 
 #: Key, value and headers of a request's record.
@@ -109,6 +110,7 @@ read_accepted: Reader[Request] = Reader(Request, own=True)
 def check_request(request: Request, recorded_ms: int, schemes: Set[str] = SCHEMES) -> None:
     """What a struct can't say. ``recorded_ms`` is the record's timestamp; ``schemes`` are those that links may have.
     Raises Invalid with the field."""
+    check_event_type(request.event_type)
     if request.template_id is not None and request.content is not None:
         raise Invalid("give template_id or content, not both", "content")
     _check_data(request.data_json)

@@ -55,6 +55,8 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     #: The step of a fallback chain, from 0.
     step: int = 0
     replay_id: str | None = None
+    #: It carries the code that verifies an address: which one it is for, as ``app.domain.codes.mark_of`` names it.
+    verifies: str | None = None
 
 
 class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):

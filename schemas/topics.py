@@ -20,6 +20,8 @@ ERASURES = "tocsin_erasures"
 #: learnt of tokens and addresses, to every role that keeps them.
 RESULTS = "tocsin_results"
 BROADCASTS = "tocsin_broadcasts"
+#: What the gateway asks a user's router for: a code to an address, and whether a code is right (ours, too).
+VERIFICATIONS = "tocsin_verifications"
 
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
@@ -51,6 +53,7 @@ KEPT_DAYS: dict[str, int] = {
     DEAD: 30,
     RESULTS: 7,
     BROADCASTS: 30,
+    VERIFICATIONS: 7,
 }
 
 

@@ -15,6 +15,7 @@ from app.ports import Rows
 from schemas.broadcasts import AddressSuppressed, Broadcast, TokenDead, TokenTaken
 from schemas.commands import (
     ActivitySeen,
+    AddressVerify,
     AnyCommand,
     ConsentSet,
     DeviceAdd,
@@ -45,6 +46,7 @@ from tables.profiles import (
     normalized,
     with_device,
     with_profile,
+    with_verified,
 )
 from tables.suppressions import (
     SUPPRESSIONS,
@@ -269,6 +271,8 @@ class Knowledge:
         match command:
             case ProfileSet(user_id=str(user_id)):
                 return self._set_profile(user_id, command)
+            case AddressVerify(user_id=str(user_id)):
+                return self._verify(user_id, command)
             case DeviceAdd(user_id=str(user_id)):
                 return self._add_device(user_id, command, min(parse_ms(command.at), now), bounds)
             case DeviceRemove(user_id=str(user_id), device_id=str(device_id)):
@@ -309,6 +313,14 @@ class Knowledge:
             self._erasures.delete(erasure_key(user_id))
             return Change(clock=clock, erased_before=erasure.at_ms)
         return _CLOCK if clock else _DONE
+
+    def _verify(self, user_id: str, command: AddressVerify) -> Change:
+        old = self.profile(user_id) or NOBODY
+        profile = with_verified(old, command)
+        if profile is old:
+            return _NOTHING
+        self._profiles.put(user_id.encode(), profile)
+        return _DONE
 
     def _see(self, user_id: str, timezone: str) -> Change:
         profile = self.profile(user_id) or NOBODY

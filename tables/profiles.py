@@ -18,7 +18,7 @@ from app.domain.addresses import (
 )
 from app.domain.merge import merge_patch
 from app.domain.zones import is_zone
-from schemas.commands import MAX_TOKEN_BYTES, DeviceAdd, ProfileSet
+from schemas.commands import MAX_TOKEN_BYTES, AddressVerify, DeviceAdd, ProfileSet
 from schemas.decode import Invalid, Locale, TooLarge
 from schemas.words import Platform
 from tables.table import TableSpec
@@ -85,6 +85,15 @@ def with_profile(old: Profile, said: ProfileSet) -> Profile:
         email_claimed=not email_verified and _claimed(email, old.email, old.email_claimed, said.email, claimed),
         phone_claimed=not phone_verified and _claimed(phone, old.phone, old.phone_claimed, said.phone, claimed),
     )
+
+
+def with_verified(old: Profile, said: AddressVerify) -> Profile:
+    """The same profile unless the address is the one that the user has now."""
+    if said.channel == "email" and old.email is not None and parse_email(said.address) == old.email:
+        return replace(old, email_verified=True, email_claimed=False)
+    if said.channel == "sms" and old.phone is not None and parse_phone(said.address) == old.phone:
+        return replace(old, phone_verified=True, phone_claimed=False)
+    return old
 
 
 def with_device(old: Profile, device: Device, timezone: str | None) -> Profile:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.domain.keyed import NO_SECRET, HashKeys
+from app.domain.verification import Verification
 from app.ports import Rows
 from schemas.instants import LAST_MS
 from tables.collapses import COLLAPSES, Collapse
@@ -15,11 +16,12 @@ from tables.pending import PENDING, PendingTable
 from tables.routed import ROUTED, Routed
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tables.table import Table
+from tables.verifications import VERIFICATIONS
 from tables.windows import WINDOWS, Windows
 
 ROUTER_TABLES: tuple[str, ...] = (
     *KNOWLEDGE_TABLES,
-    *(s.name for s in (NOTIFICATIONS, ROUTED, WINDOWS, DEDUP, COLLAPSES, PENDING, DIGESTS, SCHEDULE)),
+    *(s.name for s in (NOTIFICATIONS, ROUTED, WINDOWS, DEDUP, COLLAPSES, PENDING, DIGESTS, VERIFICATIONS, SCHEDULE)),
 )
 
 
@@ -42,6 +44,7 @@ class RouterState:
         self.dedup: Table[First] = Table(DEDUP, rows)
         self.collapses: Table[Collapse] = Table(COLLAPSES, rows)
         self.digests: Table[Gathering] = Table(DIGESTS, rows)
+        self.verifications: Table[Verification] = Table(VERIFICATIONS, rows)
         self.pending = PendingTable(rows)
         self.schedule = Schedule(SCHEDULE, rows)
         if self.schedule.get(NORMALIZED) is None and self.known.profiles_from(b"", 1):
@@ -56,6 +59,7 @@ class RouterState:
             self.dedup,
             self.collapses,
             self.digests,
+            self.verifications,
             self.pending.table,
             self.schedule,
         )

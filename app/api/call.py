@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.callers import Caller, Callers, Service
+from app.api.code_limits import Codes
 from app.api.limits import Limits
 from app.api.problems import Problem, problem_of
 from app.api.rates import Standing
@@ -63,6 +64,7 @@ class Deps:
     clock: Callable[[], int]
     new_id: Callable[[], str]
     limits: Limits
+    codes: Codes
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
 

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret, SigningKeys
+from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.jwks import PublishedKeys
 from app.api.key_follower import KeyFollower
@@ -144,6 +145,7 @@ async def opened(
             clock=unix_ms,
             new_id=lambda: str(uuid4()),
             limits=Limits(Room(), settings.gateway.rate, time.monotonic),
+            codes=Codes(secret, CodeLimits(settings.verify, time.monotonic)),
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
         )

@@ -22,6 +22,7 @@ from app.api import (
     profile,
     query,
     templates,
+    verification,
 )
 from app.api.call import STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, authorize
@@ -43,6 +44,7 @@ RESOURCES = (
     history,
     preferences,
     profile,
+    verification,
     devices,
     consents,
     app_reports,

@@ -30,6 +30,7 @@ from app.config.sections import (
     Kafka,
     Operations,
     Users,
+    Verify,
 )
 from app.config.values import Name, is_loopback
 from app.domain.bounds import Bounds
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     users: Users = Users()
     installation: Installation = Installation()
     gateway: Gateway = Gateway()
+    verify: Verify = Verify()
     auth: Auth = Auth()
     operations: Operations = Operations()
     providers: Providers = Providers()
@@ -113,8 +115,12 @@ class Settings(BaseSettings):
     def bounds(self) -> Bounds:
         """What every role is to judge alike: the settings of all must agree here."""
         push = self.providers.webpush
-        push_hosts = frozenset(host.lower() for host in push.allow_hosts) if push is not None else frozenset()
-        return Bounds(self.users.devices, SCHEMES.union(self.gateway.link_schemes), push_hosts)
+        return Bounds(
+            devices=self.users.devices,
+            codes=self.verify.per_user,
+            link_schemes=SCHEMES.union(self.gateway.link_schemes),
+            push_hosts=frozenset(host.lower() for host in push.allow_hosts) if push is not None else frozenset(),
+        )
 
     def data_folder(self, role: str) -> Path:
         """The folder that belongs to this instance of a role alone."""
@@ -179,6 +185,7 @@ __all__ = [
     "ProviderSettings",
     "Providers",
     "Settings",
+    "Verify",
     "installation_secret",
     "is_loopback",
     "suppression_keys",

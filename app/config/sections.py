@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
-from app.config.values import HostName, LinkScheme, Name, PerSecond, PortOrAny, SafeUrl, Seconds, Section
+from app.config.values import CountryPrefix, HostName, LinkScheme, Name, PerSecond, PortOrAny, SafeUrl, Seconds, Section
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas.topics import KEPT_DAYS
 
@@ -132,6 +132,20 @@ class Gateway(Section):
     #: Connections whose caller has shown no good credentials yet: in all, and from one address.
     connections: int = Field(default=2000, ge=1, le=100_000)
     connections_per_address: int = Field(default=200, ge=1, le=100_000)
+
+
+class Verify(Section):
+    """How many codes may be asked for in an hour, to verify an address, and to which countries they are sent.
+
+    ``countries``: beginnings of numbers, such as +44; none: all. ``country_limits``: by such a beginning, where it
+    isn't ``per_country``.
+    """
+
+    per_user: int = Field(default=5, ge=1, le=100)
+    per_address: int = Field(default=5, ge=1, le=100)
+    per_country: int = Field(default=100, ge=1, le=1_000_000)
+    countries: tuple[CountryPrefix, ...] = ()
+    country_limits: Mapping[CountryPrefix, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(default_factory=dict)
 
 
 class ApiKey(Section):

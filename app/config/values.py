@@ -98,6 +98,8 @@ def _link_scheme(text: str) -> str:
     return scheme
 
 
+#: How numbers of a country, or of a part of it, begin.
+CountryPrefix = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{0,14}$")]
 LinkScheme = Annotated[str, AfterValidator(_link_scheme)]
 #: A host's name or address, without a port.
 HostName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45})$")]

@@ -90,6 +90,8 @@ def look(send: Send, known: Known, policy: Policy, now: int, queued_at: int | No
 def _rule(send: Send, policy: Policy) -> EventRule:
     """The category is the one that the send was judged by."""
     rule = policy.rule_of(send.event_type)
+    if send.verifies is not None:
+        return rule
     category = policy.categories.get(send.category)
     return rule if category is None or category is rule.category else replace(rule, category=category)
 
@@ -135,7 +137,11 @@ def _unreachable(send: Send, known: Known, policy: Policy, rule: EventRule, trai
     if reach is None:
         trail.append(("address", False, "no_address"))
         return "suppressed", "no_address"
-    if not reach.verified and (reach.claimed or policy.verified_required(rule.category, send.channel)):
+    if (
+        not reach.verified
+        and send.verifies is None
+        and (reach.claimed or policy.verified_required(rule.category, send.channel))
+    ):
         trail.append(("address", False, "claimed" if reach.claimed else "unverified"))
         return "suppressed", "unverified"
     trail.append(_ADDRESS)

@@ -69,6 +69,8 @@ class Subject(Struct, gc=False):
     priority: Priority
     own_id: bytes
     data: Callable[[], Mapping[str, Any]]
+    #: It carries the code that verifies its address.
+    verifies: bool = False
 
 
 class Target(Struct, frozen=True, gc=False):
@@ -110,6 +112,7 @@ _LOUD_CRITICAL: Entry = ("quiet_hours", True, "critical")
 _LOUD_CHANNEL: Entry = ("quiet_hours", True, "channel")
 _ADDRESS_INBOX: Entry = ("address", True)
 _ADDRESS_ONE: Entry = ("address", True, 1)
+_ADDRESS_CODE: Entry = ("address", True, "code")
 _INBOX: tuple[Target, ...] = (Target(None, b""),)
 
 
@@ -214,6 +217,9 @@ def _targets(
     if not targets:
         trail.append(("address", False, "no_address"))
         return (), "no_address"
+    if not verified and subject.verifies:
+        trail.append(_ADDRESS_CODE)
+        return targets, None
     if not verified and (claimed or policy.verified_required(subject.rule.category, channel)):
         trail.append(("address", False, "claimed" if claimed else "unverified"))
         return (), "unverified"

@@ -26,6 +26,10 @@ _ADDRESS = {
     "unverified": "the address is not verified",
     "claimed": "only the user says that the address is theirs, and it is not verified",
 }
+_KNOWN: dict[int | str, str] = {
+    1: "an address is known",
+    "code": "the address is not verified, and this is the code that verifies it",
+}
 _DIGEST = {"none": "it is not to be gathered", "no_key": "the data has nothing to gather it by"}
 _CAP = {"room": "a place is free", "critical": "critical: never capped", "none": "no cap counts it"}
 _QUIET = {
@@ -118,7 +122,7 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("consent", False): lambda by: f"there is no consent ({by})",
     ("suppression_list", True): lambda: "the address is not on the suppression list",
     ("suppression_list", False): lambda: "the address is on the suppression list",
-    ("address", True): lambda count=1: "an address is known" if count == 1 else f"{count} devices are known",
+    ("address", True): lambda count=1: _KNOWN.get(count) or f"{count} devices are known",
     ("address", False): lambda why: _ADDRESS[why],
     ("provider", True): lambda *names: f"{', '.join(names)} can carry it",
     ("provider", False): lambda *names: "no provider that could carry it is configured",

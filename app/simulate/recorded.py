@@ -18,10 +18,12 @@ from schemas.topics import (
     EVENTS_CRITICAL,
     RECEIPTS,
     RESULTS,
+    VERIFICATIONS,
 )
 
 #: At the same time, what comes first (as a runner draws).
-_ORDER = {COMMANDS: 0, BROADCASTS: 1, EVENTS_CRITICAL: 2, RESULTS: 3, RECEIPTS: 4, EVENTS: 5, EVENTS_BULK: 6}
+_DRAWN = (COMMANDS, BROADCASTS, EVENTS_CRITICAL, VERIFICATIONS, RESULTS, RECEIPTS, EVENTS, EVENTS_BULK)
+_ORDER = {topic: place for place, topic in enumerate(_DRAWN)}
 #: Read from their beginning, for what was known at the start of the range.
 _KNOWN = (COMMANDS, BROADCASTS)
 

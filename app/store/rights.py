@@ -40,7 +40,7 @@ SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS
 #: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
 GATEWAY = Access(
     reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD),
-    writes=(*SERVICES.writes, topics.CONFIG),
+    writes=(*SERVICES.writes, topics.CONFIG, topics.VERIFICATIONS),
 )
 
 ANALYTICS = Access(
@@ -59,6 +59,7 @@ COMMAND_LINE = Access(
         topics.RECEIPTS,
         topics.RESULTS,
         topics.BROADCASTS,
+        topics.VERIFICATIONS,
     )
 )
 

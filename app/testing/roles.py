@@ -11,6 +11,7 @@ from agents.router import RouterMachine
 from agents.sender import SenderMachine
 from agents.turn import Carrier
 from app.domain.catalog import Catalog
+from app.domain.keyed import HashKeys
 from app.domain.out import Out
 from app.ports import Message
 from app.testing.providers import TIMEOUT_MS, Answer
@@ -19,6 +20,9 @@ from schemas.lifecycle import LifecycleEvent, read_lifecycle
 from schemas.topics import LIFECYCLE
 from schemas.words import CHANNELS, Channel, Provider
 from tables.rows import MemoryRows
+
+#: The world's installation has one, too.
+SECRET = b"a world's own secret, known to all"
 
 
 @dataclass(slots=True)
@@ -125,9 +129,10 @@ class Roles:
 
 
 def _router(catalog: Catalog, providers: Mapping[Channel, frozenset[Provider]]) -> RouterMachine:
-    """In a world of one partition nothing is moved, so that nothing is signed."""
-    return RouterMachine(catalog, partitions=1, providers=providers, secret=b"")
+    return RouterMachine(catalog, partitions=1, providers=providers, secret=SECRET)
 
 
 def _sender(catalog: Catalog, channel: Channel, providers: Mapping[Channel, frozenset[Provider]]) -> SenderMachine:
-    return SenderMachine(catalog, Carrier(channel, dict.fromkeys(providers[channel], TIMEOUT_MS)))
+    return SenderMachine(
+        catalog, Carrier(channel, dict.fromkeys(providers[channel], TIMEOUT_MS), keys=HashKeys(SECRET))
+    )

@@ -18,6 +18,7 @@ from schemas import topics
 from schemas.decode import Invalid, Misplaced
 from schemas.instants import rfc3339
 from schemas.sends import encode_send
+from schemas.verifications import CodeRequest, encode_verification
 from tables.rows import MemoryRows
 from tests.agents.harness import PROVIDERS, SECRET, Record, catalog
 from tests.agents.stage import NOON, a_catalog, a_send
@@ -59,6 +60,9 @@ VALUES: dict[str, bytes] = {
     topics.RECEIPTS: _said(status="opened", occurred_at=rfc3339(NOON), **_NAMED),
     topics.RESULTS: json.dumps(_RESULT).encode(),
     topics.BROADCASTS: json.dumps({"type": "token.dead", "token_hash": "ab", "user_id": USER, "since": NOON}).encode(),
+    topics.VERIFICATIONS: encode_verification(
+        CodeRequest(id="0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e", user_id=USER, channel="sms", address="ab" * 32)
+    ),
     **{topic: _send(channel) for channel, lanes in topics.SEND_TOPICS.items() for topic in lanes},
 }
 
@@ -116,7 +120,7 @@ def test_another_partition_than_the_keys_changes_nothing_and_only_the_router_mov
     got = read(role, topic, VALUES[topic], USER.encode(), AWAY)
 
     assert not got.changed
-    if role == "router" and topic not in (topics.RESULTS, topics.BROADCASTS):
+    if role == "router" and topic not in (topics.RESULTS, topics.BROADCASTS, topics.VERIFICATIONS):
         assert [(record.topic, record.partition) for record in got.out.records] == [(topic, HOME)]
     else:
         assert isinstance(got.refused, Misplaced)

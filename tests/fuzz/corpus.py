@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from app.domain.codes import code_of, mark_of, proof_of
 from app.domain.outcome import Outcome
 from app.domain.policy import parse_policy
 from schemas import topics
 from schemas.instants import rfc3339
-from tests.agents.harness import HOUR, NOON
+from tests.agents.harness import HOUR, NOON, SECRET
 from tests.fuzz.machines import Machines
 from tests.unit.schemas.test_values import RECORDS
 
@@ -66,6 +67,7 @@ COMMANDS: tuple[dict[str, Any], ...] = (
     {"type": "activity.seen", "timezone": "America/New_York"},
     {"type": "suppression.add", "channel": "sms", "address": "+442071838750", "reason": "asked"},
     {"type": "suppression.remove", "channel": "email", "address": "ann@example.com"},
+    {"type": "address.verify", "channel": "email", "address": "ann@example.com"},
     {"type": "user.erase"},
 )
 
@@ -111,6 +113,21 @@ CLOUD_EVENT: dict[str, Any] = {
 }
 
 
+#: A number that only its user says is theirs.
+CLAIM: dict[str, Any] = {"type": "profile.set", "phone": "+442071838751", "claimed": True}
+
+
+def verifications(user_id: str, phone: str) -> list[dict[str, Any]]:
+    """A code that is asked for, tried wrongly, and given back."""
+    whose, first, wrong, right = (SECRET, user_id, "sms"), *(f"0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5{n}" for n in "123")
+    proofs = {wrong: "000000", right: code_of(*whose, phone, first)}
+    said = {"user_id": user_id, "channel": "sms"}
+    return [
+        {"type": "code.request", "id": first, "address": mark_of(*whose, phone, first), **said},
+        *({"type": "code.check", "id": n, "proof": proof_of(*whose, code, n), **said} for n, code in proofs.items()),
+    ]
+
+
 def accepting(call: Any) -> Outcome:
     return Outcome("ok", provider_message_id=f"message-{call.key.hex()}"[:40])
 
@@ -141,6 +158,10 @@ def seeds() -> dict[str, tuple[dict[str, Any], ...]]:
         topics.RECEIPTS: [],
     }
     machines = introduced(Machines(accepting))
+    found[topics.VERIFICATIONS] = verifications("ann", "+442071838751")
+    machines.feed(topics.COMMANDS, b"ann", json.dumps(command(1_900, CLAIM)).encode())
+    for said in found[topics.VERIFICATIONS]:
+        machines.feed(topics.VERIFICATIONS, b"ann", json.dumps(said).encode())
     for said in found[topics.EVENTS]:
         machines.feed(topics.EVENTS, b"ann", json.dumps(said).encode())
     send_ids = [e.send_id for e in machines.events if e.status == "sent"]

@@ -27,12 +27,13 @@ from prometheus_client import CollectorRegistry
 from app.api import app_reports, history
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
+from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.gateway import unix_ms
 from app.api.limits import Limits as CallLimits
 from app.api.room import Room
 from app.api.server import create_app, routes
-from app.config.sections import ApiKey, Jwt, Operations
+from app.config.sections import ApiKey, Jwt, Operations, Verify
 from app.domain.bounds import DEFAULT_BOUNDS
 from app.operations import OperationsServer, ServedState
 from app.ports import NotOwned
@@ -50,6 +51,7 @@ from schemas.instants import rfc3339
 from schemas.sizes import size_on_wire
 from schemas.topics import CONFIG, ERASURES, EVENTS
 from schemas.words import WAITS
+from tests.agents.harness import SECRET
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
@@ -138,6 +140,7 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("PUT", f"{users}/preferences"): [said["preferences"] for said in commands["preferences.set"]],
         ("PATCH", f"{users}/preferences"): [said["preferences"] for said in commands["preferences.patch"]],
         ("PATCH", f"{users}/profile"): commands["profile.set"],
+        ("POST", f"{users}/profile/verify"): [{"channel": "sms"}, {"channel": "email", "code": "123456"}],
         ("POST", f"{users}/devices"): commands["device.add"],
         ("PUT", f"{users}/consents"): commands["consent.set"],
         ("POST", f"{users}/receipts"): receipts,
@@ -276,6 +279,7 @@ class _Gateway:
             new_id=lambda: self.world.new_id(),
             # Rates aren't what is fuzzed: each call comes a second after the one before.
             limits=CallLimits(Room(), 1e9, count().__next__),
+            codes=Codes(SECRET, CodeLimits(Verify(), count().__next__)),
         )
         serving = web.AppRunner(create_app(deps), access_log=None)
         await serving.setup()

@@ -14,6 +14,7 @@ from agents.router import RouterMachine
 from agents.sender import SenderMachine
 from agents.turn import Carrier
 from app.domain.catalog import Catalog
+from app.domain.keyed import HashKeys
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.outcome import Outcome
 from app.domain.partition import partition_of
@@ -168,7 +169,10 @@ class Machines:
         self.strict = strict
         self.catalog = _CATALOG
         self._answer = answer
-        carriers = {c: Carrier(c, dict.fromkeys(PROVIDERS[c], _TIMEOUT_MS), partitions=PARTITIONS) for c in CHANNELS}
+        carriers = {
+            c: Carrier(c, dict.fromkeys(PROVIDERS[c], _TIMEOUT_MS), partitions=PARTITIONS, keys=HashKeys(SECRET))
+            for c in CHANNELS
+        }
         machines: list[Any] = [
             RouterMachine(_CATALOG, partitions=PARTITIONS, providers=PROVIDERS, secret=SECRET),
             InAppMachine(_CATALOG, partitions=PARTITIONS),

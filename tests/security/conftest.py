@@ -19,12 +19,13 @@ from yarl import URL
 
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
+from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.limits import Limits
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import DEFAULT_LIMIT, Room, Size
 from app.api.server import create_app
-from app.config import ApiKey, Jwt
+from app.config import ApiKey, Jwt, Verify
 from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
 from app.store.erased import ErasedUsers
@@ -160,6 +161,7 @@ async def opened(
         clock=lambda: time.time_ns() // 1_000_000,
         new_id=lambda: "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e",
         limits=Limits(Room(room), rate, lambda: 0.0),  # no bucket is filled again meanwhile
+        codes=Codes(SECRET.encode(), CodeLimits(Verify(), lambda: 0.0)),
         cors_origins=frozenset(["https://app.example"]),
         counting=counting,
     )

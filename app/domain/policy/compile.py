@@ -1,7 +1,7 @@
 """From a policy's document to the frozen Policy: every default filled in, every reference resolved or refused."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from app.domain.caps import Cap
 from app.domain.digest import DigestRule, Rhythm
@@ -15,7 +15,9 @@ from app.domain.policy.problems import Path, PolicyError, Problem, dotted
 from app.domain.policy.schema import misshapen, too_many
 from app.domain.policy.sizes import MAX_PATTERNS, MAX_PROBLEMS
 from app.domain.quiet_hours import EVERY_DAY, Hours, days_mask, minutes_of
+from app.domain.verification import CODE_MS
 from app.domain.zones import is_zone, zone_names
+from schemas.verifications import VERIFY, VerifiedChannel
 from schemas.words import Channel
 
 #: Values of a misshapen document that is read a second time, for what else is wrong with it.
@@ -23,6 +25,7 @@ _MAX_LOOKED_AT_TWICE = 10_000
 
 _VERIFIED: dict[Channel, bool] = {"sms": True, "email": False}
 _QUIET_CHANNELS: list[Channel] = ["push", "sms"]
+_VERIFIABLE: tuple[Channel, ...] = get_args(VerifiedChannel)
 _DIGEST_CHANNELS: list[Channel] = ["push", "email", "sms"]
 
 
@@ -105,6 +108,7 @@ class _Compiler:
             dedup_content_ms=self._checks.duration_or_0(("defaults", "dedup", "content"), dedup.get("content", "10m")),
             expires_after_ms=expires,
             verified=self._verified(defaults.get("channels", {})),
+            verification=self._verification(self._root.get("event_types", {}).get(VERIFY, {})),
             critical_sources=None if sources is None else frozenset(sources),
         )
 
@@ -200,6 +204,8 @@ class _Compiler:
             message = f"has more than {MAX_PATTERNS} patterns (names that end in *)"
             self._checks.problem(("event_types",), message, "name a beginning that several share")
         for name, entry in said.items():
+            if name == VERIFY:
+                continue
             path: Path = ("event_types", name)
             category = default
             if "category" in entry and self._checks.known(
@@ -222,6 +228,23 @@ class _Compiler:
                 fallback=fallback,
             )
         return rules
+
+    def _verification(self, entry: dict[str, Any]) -> EventRule:
+        """Nothing holds a code up: whoever asks for one waits for it. How many are sent is a setting."""
+        path: Path = ("event_types", VERIFY)
+        for key in entry.keys() - {"template"}:
+            self._checks.problem((*path, key), "can't be chosen for verification codes", "leave it out")
+        self._checks.template((*path, "template"), entry.get("template"))
+        return EventRule(
+            name=VERIFY,
+            category=Category("security", _VERIFIABLE, opt_out_never=True, critical=True),
+            priority="critical",
+            template=entry.get("template"),
+            channels=_VERIFIABLE,
+            expires_after_ms=CODE_MS,
+            digest=None,
+            fallback=None,
+        )
 
     def _event_digest(
         self, path: Path, said: str | dict[str, Any] | None, category: Category, digests: Mapping[str, DigestRule]

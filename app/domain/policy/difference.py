@@ -88,6 +88,7 @@ def _rules(policy: Policy) -> dict[str, Said]:
         },
         **{f"digests.{name}": _digest(digest) for name, digest in policy.digests.items()},
         **{f"event_types.{name}": _event_type(rule, policy) for name, rule in _event_rules(policy).items()},
+        **_verification(policy.verification),
         **{f"providers.{channel}": _providers(policy.providers[channel]) for channel in CHANNELS},
         **{
             f"retries.{channel}": {"attempts": r.attempts, "base": _time(r.base_ms), "cap": _time(r.cap_ms)}
@@ -166,6 +167,11 @@ def _event_type(rule: EventRule, policy: Policy) -> Said:
         "digest": None if rule.digest is None else _digest(rule.digest) if own else rule.digest.name,
         "fallback": None if rule.fallback is None else _chain(rule.fallback),
     }
+
+
+def _verification(rule: EventRule) -> dict[str, Said]:
+    """A policy has no say but in the template."""
+    return {} if rule.template is None else {f"event_types.{rule.name}": {"template": rule.template}}
 
 
 def _chain(chain: Chain) -> Said:

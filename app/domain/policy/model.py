@@ -9,6 +9,7 @@ from app.domain.digest import DigestRule
 from app.domain.fallback import Chain
 from app.domain.quiet_hours import Hours
 from app.domain.trail import Entry
+from schemas.verifications import VERIFY
 from schemas.words import Channel, Priority, Provider
 
 #: Event types come from outside: the cache of their rules must not grow with them.
@@ -116,6 +117,8 @@ class Policy:
     verified: Mapping[Channel, bool]
     #: Who may ask for critical; None: everyone.
     critical_sources: frozenset[str] | None
+    #: Of the codes that verify addresses (``VERIFY``); but for the template, no policy has a say in it.
+    verification: EventRule
     _beginnings: dict[int, dict[str, EventRule]] = field(default_factory=dict, compare=False, repr=False)
     _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
     _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)
@@ -177,7 +180,7 @@ class Policy:
     @property
     def templates(self) -> frozenset[str]:
         """The ids of the templates that it names."""
-        rules = (*self.exact.values(), *(rule for _, rule in self.patterns))
+        rules = (*self.exact.values(), *(rule for _, rule in self.patterns), self.verification)
         digests = (*self.digests.values(), *(rule.digest for rule in rules if rule.digest is not None))
         named = {rule.template for rule in rules if rule.template is not None}
         return frozenset(named | {digest.template for digest in digests})
@@ -196,6 +199,8 @@ class Policy:
         return frozenset(named | alike | {self._find(beginning).category.name})
 
     def _find(self, event_type: str) -> EventRule:
+        if event_type == VERIFY:
+            return self.verification
         if event_type in self.exact:
             return self.exact[event_type]
         for length, beginnings in self._by_length().items():

@@ -178,7 +178,15 @@ class World:
             return found
 
     async def api(self, method: str, path: str, as_user: Person | None = None, key: str = "admin", **body: Any) -> Any:
-        """An HTTP call by a service, or by a user's own app; returns the answer's body."""
+        """An HTTP call by a service, or by a user's own app, that has to go well; returns the answer's body."""
+        status, answer = await self.call(method, path, as_user, key, **body)
+        assert status < 300, answer
+        return answer
+
+    async def call(
+        self, method: str, path: str, as_user: Person | None = None, key: str = "admin", **body: Any
+    ) -> tuple[int, Any]:
+        """The same, however it goes; returns status and body."""
         state = self.system.state
         token = state.api_keys[key]
         if as_user:
@@ -187,8 +195,7 @@ class World:
         url = state.gateway_url + path
         async with self._session.request(method, url, headers=headers, json=body or None) as response:
             answer = await response.read()
-            assert response.status < 300, answer
-            return json.loads(answer) if answer else None
+            return response.status, json.loads(answer) if answer else None
 
     async def inbox_holds(self, person: Person, *notifications: str) -> None:
         """Waits until these are the items in the person's inbox, newest first."""

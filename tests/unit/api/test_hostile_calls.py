@@ -24,10 +24,11 @@ from agents.router import RouterMachine
 from app.api import app_reports
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
+from app.api.code_limits import CodeLimits, Codes
 from app.api.limits import Limits
 from app.api.room import Room
 from app.api.server import create_app, routes
-from app.config import ApiKey, Jwt
+from app.config import ApiKey, Jwt, Verify
 from app.defaults import default_policy_text
 from app.domain.catalog import default_catalog
 from app.store.clickhouse import _position
@@ -135,6 +136,10 @@ class Past:
         return [], None
 
 
+def new_id() -> str:
+    return NEW_ID
+
+
 class Owners:
     def owner_of(self, role: str, partition: int) -> None:
         return None
@@ -171,8 +176,9 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         dead=past,  # type: ignore[arg-type]
         partitions=1,
         clock=lambda: NOON,
-        new_id=lambda: NEW_ID,
+        new_id=new_id,
         limits=Limits(Room(), 1e9, count().__next__),
+        codes=Codes(b"s" * 32, CodeLimits(Verify(per_user=100, per_address=100), count().__next__)),
     )
     async with TestClient(TestServer(create_app(deps))) as client:
         yield client, log
@@ -188,6 +194,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/notifications/bulk": {"requests": []},
     "/v1/users/{id}/preferences": {"categories": {}, "event_types": {}, "quiet_hours": {}, "dnd": {}, "digest": {}},
     "/v1/users/{id}/profile": {"email": "a@b.example", "phone": None, "locale": "en", "name": "A", "attributes": {}},
+    "/v1/users/{id}/profile/verify": {"channel": "email", "code": None},
     "/v1/users/{id}/devices": {"device_id": "d", "platform": "android", "token": "t", "app_id": None, "locale": None},
     "/v1/users/{id}/consents": {"channel": "sms", "category": "marketing", "granted": True, "evidence": {"a": 1}},
     "/v1/users/{id}/receipts": {"status": "opened", "notification_id": NEW_ID, "occurred_at": None, "detail": {}},

@@ -51,6 +51,7 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.BROADCASTS, {"tocsin-router"}),
         (topics.OWNERS, {f"tocsin-{role}" for role in KEEPING}),
         (topics.ERASURES, {"tocsin-router", "tocsin-analytics"}),
+        (topics.VERIFICATIONS, {"tocsin-gateway"}),
         *((topic, {"tocsin-router"}) for lanes in topics.SEND_TOPICS.values() for topic in lanes),
         *((topic, {PRODUCER, "tocsin-gateway", "tocsin-router"}) for topic in sorted(OTHERS_WRITE)),
     ],
