@@ -109,6 +109,7 @@ PRODUCING = {
     "app/api/intake.py": "tocsin-gateway",
     "app/api/commands.py": "tocsin-gateway",
     "app/api/app_reports.py": "tocsin-gateway",
+    "app/api/verification.py": "tocsin-gateway",
     "app/store/config_writer.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
     "app/store/redacting.py": "tocsin-analytics",
