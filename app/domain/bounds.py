@@ -9,12 +9,12 @@ from schemas.links import SCHEMES
 class Bounds:
     #: Devices of one user; the one that was added or renewed longest ago makes room for the next.
     devices: int = 20
-    #: Codes that a user may ask for in an hour, to verify an address.
-    codes: int = 5
     #: What links may begin with, in lower case.
     link_schemes: frozenset[str] = SCHEMES
     #: Hosts, or ``host:port``, that a web push subscription may name though they aren't public.
     push_hosts: frozenset[str] = frozenset()
+    #: Codes that a user may ask for in an hour, to verify an address.
+    codes: int = 5
 
 
 DEFAULT_BOUNDS = Bounds()
