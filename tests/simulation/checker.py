@@ -50,7 +50,8 @@ class Checker:
             event = json.loads(record.value)
             first = bytes_of.setdefault(event["event_id"], record.value)
             if first is record.value:
-                self._events.append(event)
+                if event["status"] != "device_retired":  # (of a device: in no balance)
+                    self._events.append(event)
             elif first != record.value:
                 self._twice.append(f"SAME: event {event['event_id']} ({event['status']}) has two texts")
         self._sends = self._read_sends()
