@@ -5,7 +5,7 @@ A name that is public may still resolve to an address that isn't: whoever calls 
 """
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 #: What browsers and the C library read as a part of an IPv4 address: decimal, octal, hexadecimal.
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)")
@@ -13,10 +13,13 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 #: Names that only a machine or a network of one's own resolves.
 _PRIVATE_SUFFIXES = frozenset(("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "test"))
 _PRIVATE_NAMES = ("home.arpa", "in-addr.arpa", "ip6.arpa")
-#: The IETF's own and 6to4's relays, which Python's ``is_global`` knows from 3.13 on only.
-_RESERVED = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
-#: Carry an IPv4 address within: NAT64 (RFC 6052, 8215).
-_NAT64 = (0x0064_FF9B, 0x0064_FF9B_0001)
+#: What Python's ``is_global`` doesn't leave out, or from 3.13 on only: the IETF's own, relays of 6to4, NAT64 within a
+#: network (its IPv4 address lies elsewhere than in the other prefixes), site-local.
+_RESERVED = tuple(
+    ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "fec0::/10", "100::/64")
+)
+#: The upper 96 bits of addresses that carry an IPv4 address below: compatible, translated, NAT64.
+_CARRIERS = frozenset((0, 0xFFFF_0000, 0x0064_FF9B << 64))
 
 
 def is_public_host(host: str) -> bool:
@@ -40,7 +43,7 @@ def is_public_address(address: IPv4Address | IPv6Address) -> bool:
         within = _within(address)
         if within is not None and not is_public_address(within):
             return False
-    elif any(address in network for network in _RESERVED):
+    if any(address in network for network in _RESERVED):
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
@@ -59,7 +62,5 @@ def _within(address: IPv6Address) -> IPv4Address | None:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
-    packed = int(address)
-    if packed >> 32 == _NAT64[0] << 64 or packed >> 80 == _NAT64[1] or packed >> 32 == 0:
-        return IPv4Address(packed & 0xFFFF_FFFF)
-    return None
+    carries = int(address) >> 32 in _CARRIERS
+    return IPv4Address(int(address) & 0xFFFF_FFFF) if carries else None

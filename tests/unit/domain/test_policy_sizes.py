@@ -25,6 +25,7 @@ NASTY: dict[str, tuple[str, str]] = {
     "braces": ("", "{"),
     "both": ("", "[{a: "),
     "json": ('{\t"a": ', "["),
+    "keys and brackets": ("", '{"":['),
     "dashes": ("", "- "),
     "questions": ("", "? "),
     "maps": ("a:", " {a:"),
