@@ -18,7 +18,6 @@ from app.domain.keyed import HashKeys
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.outcome import Outcome
 from app.domain.partition import partition_of
-from app.domain.policy import parse_policy
 from app.store.lifecycle_rows import row_of
 from app.streaming.deciding import Decider
 from app.streaming.journal import Entry, decode_entry, encode_entry
@@ -31,7 +30,8 @@ from schemas.sizes import CHECKPOINT_BYTES, OUTCOME_BYTES, STATE_BYTES, limit_of
 from schemas.words import CHANNELS, ENDS
 from tables.rows import MemoryRows
 from tables.schedule import due_ms_of
-from tests.agents.harness import NOON, PROVIDERS, SECRET, template
+from tests.agents import harness
+from tests.agents.harness import NOON, PROVIDERS, SECRET
 from tests.agents.test_router_balance import EVERYTHING
 
 PARTITIONS = 2
@@ -51,16 +51,9 @@ class Broken(AssertionError):
 
 
 @dataclass(slots=True)
-class Record:
+class Record(harness.Record):
     """One record of the log. ``made_by``: the role that produced it; None: it comes from outside."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
     made_by: str | None = None
 
     @property
@@ -152,12 +145,7 @@ class Fate:
 Answer = Callable[[Call], Outcome | None]
 
 
-def catalog() -> Catalog:
-    known = [template("note"), template("gathered")]
-    return Catalog(parse_policy(EVERYTHING), 1, {each.template.id: each for each in known})
-
-
-_CATALOG = catalog()
+_CATALOG = harness.catalog(EVERYTHING)
 
 
 class Machines:

@@ -3,8 +3,6 @@ knows nobody. What needs the whole system is tested in tests/integration/gateway
 
 import asyncio
 import contextlib
-import hashlib
-import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -12,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import aiohttp
-import jwt
 import pytest
 from aiohttp import web
-from yarl import URL
 
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
@@ -30,8 +26,8 @@ from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
 from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
+from tests.calling import JWT_SECRET, bearer, called, key_hash
 
-SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 POLICY = """
 categories:
   other: {channels: [in_app]}
@@ -82,8 +78,9 @@ class Config:
 
 def api_key(whole: str, **fields: Any) -> ApiKey:
     name = whole.partition(".")[0]
-    digest = hashlib.sha256(whole.encode()).hexdigest()
-    return ApiKey.model_validate({"id": name, "sha256": digest, "source": name, "scopes": ["send", "read"], **fields})
+    return ApiKey.model_validate(
+        {"id": name, "sha256": key_hash(whole), "source": name, "scopes": ["send", "read"], **fields}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +103,8 @@ class Door:
     async def call(
         self, method: str, path: str, body: bytes | None = None, *, key: str | None = None, **headers: str
     ) -> Reply:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        if key is not None:
-            given["Authorization"] = f"Bearer {key}"
-        url = URL(f"http://{self.host}:{self.port}{path}", encoded=True)
-        data = None if body is None else io.BytesIO(body)
-        async with self.session.request(method, url, data=data, headers=given) as response:
+        given = headers | (bearer(key) if key is not None else {})
+        async with called(self.session, method, f"http://{self.host}:{self.port}{path}", body, given) as response:
             return Reply(response.status, dict(response.headers), await response.text())
 
     @asynccontextmanager
@@ -128,10 +121,6 @@ class Door:
                 await writer.wait_closed()
 
 
-def token(user_id: str) -> str:
-    return jwt.encode({"sub": user_id, "exp": time.time() + 3600}, SECRET, algorithm="HS256")
-
-
 Opening = Callable[..., contextlib.AbstractAsyncContextManager[Door]]
 
 
@@ -146,7 +135,7 @@ async def opened(
 ) -> AsyncIterator[Door]:
     log, nobody = Log(), Nobody()
     deps = Deps(
-        callers=Callers(keys, Jwt.model_validate({"secret": SECRET}), SharedSecret(SECRET)),
+        callers=Callers(keys, Jwt.model_validate({"secret": JWT_SECRET}), SharedSecret(JWT_SECRET)),
         publisher=cast(Any, log),
         config=cast(Any, Config()),
         writer=cast(Any, None),
@@ -161,7 +150,7 @@ async def opened(
         clock=lambda: time.time_ns() // 1_000_000,
         new_id=lambda: "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e",
         limits=Limits(Room(room), rate, lambda: 0.0),  # no bucket is filled again meanwhile
-        codes=Codes(SECRET.encode(), CodeLimits(Verify(), lambda: 0.0)),
+        codes=Codes(JWT_SECRET.encode(), CodeLimits(Verify(), lambda: 0.0)),
         cors_origins=frozenset(["https://app.example"]),
         counting=counting,
     )

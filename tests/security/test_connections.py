@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack
 import pytest
 
 from app.api.connections import MAX_HEADER_BYTES, MAX_REQUEST_LINE_BYTES, ConnectionLimits
-from tests.security.conftest import Door, Opening, api_key, token
+from tests.calling import user_token
+from tests.security.conftest import Door, Opening, api_key
 
 SHOP = "shop." + "s" * 43
 SHORT = 0.1
 START = b"GET /openapi.json HTTP/1.1\r\n"
 WHOLE = START + b"Host: a\r\n\r\n"
-READ = f"GET /v1/users/ada/devices HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token('ada')}\r\n\r\n".encode()
+READ = f"GET /v1/users/ada/devices HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {user_token('ada')}\r\n\r\n".encode()
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:

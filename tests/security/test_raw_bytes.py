@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from app.api import call
 from app.api.connections import ConnectionLimits
-from tests.security.conftest import Door, Opening, api_key, opened, token
+from tests.calling import user_token
+from tests.security.conftest import Door, Opening, api_key, opened
 
 SHOP = "shop." + "s" * 43
 BODY = b'{"user_id": "ada", "event_type": "a.b", "content": {"title": "t", "body": "b"}}'
@@ -198,7 +199,7 @@ GOOD = [
     ),
     b"GET /openapi.json HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
     b"GET /v1/users/ada/devices?limit=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
-    + token("ada").encode()
+    + user_token("ada").encode()
     + b"\r\n\r\n",
 ]
 

@@ -12,7 +12,8 @@ from schemas.receipts import ReceiptStatus
 from schemas.sends import Send
 from schemas.topics import RECEIPTS
 from tests.agents.harness import Harness
-from tests.security.conftest import Door, Opening, Reply, token
+from tests.calling import user_token
+from tests.security.conftest import Door, Opening, Reply
 
 PARTITIONS = 4
 STATUSES = get_args(ReceiptStatus)
@@ -62,7 +63,7 @@ def sent_to(owner: Owner, user_id: str) -> Send:
 
 async def receipt(door: Door, user_id: str, **said: Any) -> Reply:
     body = json.dumps(said).encode()
-    return await door.call("POST", f"/v1/users/{user_id}/receipts", body, key=token(user_id))
+    return await door.call("POST", f"/v1/users/{user_id}/receipts", body, key=user_token(user_id))
 
 
 def told_by(door: Door, owner: Owner) -> list[str]:

@@ -12,7 +12,8 @@ from app.api.refusals import ENDINGS, REASONS, Counting
 from app.api.room import Size
 from app.api.server import routes
 from app.metrics import RefusalMetrics
-from tests.security.conftest import Opening, api_key, token
+from tests.calling import user_token
+from tests.security.conftest import Opening, api_key
 
 SHOP = "shop." + "s" * 43
 BODY = b'{"user_id": "ada", "event_type": "a.b", "content": {"title": "t", "body": "b"}}'
@@ -70,7 +71,7 @@ async def test_each_limit_is_counted_by_its_name(open_door: Opening) -> None:
         for _ in range(101):
             await door.call("GET", "/v1/policy")
         for _ in range(501):
-            await door.call("GET", "/v1/users/ada/devices", key=token("ada"))
+            await door.call("GET", "/v1/users/ada/devices", key=user_token("ada"))
 
     found = {reason: count for (status, reason), count in counted.refusals().items() if status == "429"}
     assert found == {"key_rate": 1, "share": 1, "address_rate": 1, "user_rate": 1}

@@ -11,14 +11,15 @@ from app.api.limits import REFUSED_RATE, UNKNOWN_CANCELS_RATE, USER_RATE
 from app.api.room import Size
 from app.store.publisher import Outgoing
 from schemas.topics import EVENT_TOPIC_OF_LANE
+from tests.calling import user_token
 from tests.conftest import eventually
-from tests.security.conftest import Opening, api_key, token
+from tests.security.conftest import Opening, api_key
 
 SHOP, AUTH = "shop." + "s" * 43, "auth." + "a" * 43
 KEYS = (api_key(SHOP), api_key(AUTH))
 CANCELS = UNKNOWN_CANCELS_RATE.burst
 BURST = REFUSED_RATE.burst
-WRONG = ["shop." + "x" * 43, "nobody." + "s" * 43, "a.b.c", token("ada")[:-2] + "xx", "\x80"]
+WRONG = ["shop." + "x" * 43, "nobody." + "s" * 43, "a.b.c", user_token("ada")[:-2] + "xx", "\x80"]
 
 
 def notification(priority: str = "normal") -> bytes:
@@ -101,9 +102,9 @@ async def test_what_there_is_no_room_for_is_refused_before_its_records_are_made(
 
 async def test_a_user_has_a_rate(open_door: Opening) -> None:
     async with open_door() as door:
-        calls = [door.call("GET", "/v1/users/ada/profile", key=token("ada")) for _ in range(USER_RATE.burst * 2)]
+        calls = [door.call("GET", "/v1/users/ada/profile", key=user_token("ada")) for _ in range(USER_RATE.burst * 2)]
         statuses = [reply.status for reply in await asyncio.gather(*calls)]
-        other = await door.call("GET", "/v1/users/bob/devices", key=token("bob"))
+        other = await door.call("GET", "/v1/users/bob/devices", key=user_token("bob"))
 
     assert 429 in statuses
     assert other.status == 200

@@ -1,12 +1,9 @@
 """A gateway over a real broker of its own, and someone who calls it."""
 
 import asyncio
-import hashlib
-import io
 import json
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -15,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import jwt
 import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer
-from yarl import URL
 
 from app.api.gateway import run_gateway
 from app.config import Kafka, Settings
@@ -30,9 +25,9 @@ from app.sandbox.certificates import Authority
 from app.store import topics as declared_topics
 from app.store.publisher import KafkaPublisher
 from app.wiring import internal_tables
+from tests.calling import JWT_SECRET, bearer, called, key_hash, user_token
 from tests.conftest import broker_options, eventually
 
-JWT_SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 KEYS = {
     "shop": ("shop." + "s" * 43, "shop", ("send", "read")),
     "auth": ("auth." + "a" * 43, "auth", ("send", "read")),
@@ -75,7 +70,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
 def environ(broker: OwnBroker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What all roles of these tests are set up with."""
     keys = [
-        {"id": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "source": source, "scopes": scopes}
+        {"id": name, "sha256": key_hash(key), "source": source, "scopes": scopes}
         for name, (key, source, scopes) in KEYS.items()
     ]
     pem, ca = _certificate(tmp_path_factory.mktemp("tls"))
@@ -152,22 +147,17 @@ class Caller:
     headers: dict[str, str] = field(default_factory=dict)
 
     def key(self, name: str) -> "Caller":
-        return Caller(self.session, self.url, {"Authorization": f"Bearer {KEYS[name][0]}"})
+        return Caller(self.session, self.url, bearer(KEYS[name][0]))
 
     def user(self, user_id: str) -> "Caller":
-        token = jwt.encode({"sub": user_id, "exp": time.time() + 3600}, JWT_SECRET, algorithm="HS256")
-        return Caller(self.session, self.url, {"Authorization": f"Bearer {token}"})
+        return Caller(self.session, self.url, bearer(user_token(user_id)))
 
     async def __call__(
         self, method: str, path: str, body: Any = None, *, query: dict[str, str] | None = None, **headers: str
     ) -> Reply:
         """``body``: JSON values, or bytes as they are. Header names with _ for -."""
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        data = None if raw is None else io.BytesIO(raw)
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        async with self.session.request(
-            method, URL(self.url + path, encoded=True), data=data, params=query, headers=self.headers | given
-        ) as response:
+        async with called(self.session, method, self.url + path, raw, self.headers | headers, query) as response:
             answer = await response.read()
             is_json = "json" in response.content_type
             return Reply(response.status, dict(response.headers), json.loads(answer) if is_json else answer)
