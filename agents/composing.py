@@ -1,6 +1,7 @@
 """From a send to what its channel shows: the template or the literal content, rendered for this recipient."""
 
 from collections.abc import Mapping
+from time import thread_time
 from typing import Any
 
 import msgspec
@@ -80,5 +81,11 @@ def _parts(
         return RenderError("data", "can't be read")
     variables = variables_of(data, user, items, len(items) if items else None)
     return render(
-        compile_template(template), send.channel, locale, variables, send.variant, catalog.bounds.link_schemes
+        compile_template(template),
+        send.channel,
+        locale,
+        variables,
+        send.variant,
+        catalog.bounds.link_schemes,
+        thread_time,
     )

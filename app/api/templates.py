@@ -1,5 +1,8 @@
 """Templates: what is said on each channel in each language, in versions that can be gone back to."""
 
+import asyncio
+from collections.abc import Set
+from time import thread_time
 from typing import Any
 
 import msgspec
@@ -17,6 +20,8 @@ from schemas.decode import Invalid, Reader
 from schemas.words import Channel
 
 _PATH = "/v1/templates"
+#: Seconds for all channels of a preview, each of which is bounded by its work.
+_PREVIEW_S = 10.0
 
 
 class TemplateDocument(Struct, frozen=True, kw_only=True):
@@ -76,7 +81,7 @@ async def get_all(call: Call) -> web.Response:
 
 
 async def post(call: Call) -> web.Response:
-    template = _checked(await call.fields())
+    template = await asyncio.to_thread(_checked, await call.fields())
     check_in_path(template.id, "id")
     if call.deps.config.catalog.template(template.id) is not None:
         raise Problem(409, f"there is a template {template.id} already: change it by PUT", "id")
@@ -91,7 +96,7 @@ async def put(call: Call) -> web.Response:
     template_id, fields = call.path("id"), await call.fields()
     if fields.get("id", template_id) != template_id:
         raise Problem(400, "differs from the path's", "id")
-    template = _checked({**fields, "id": template_id})
+    template = await asyncio.to_thread(_checked, {**fields, "id": template_id})
     is_new = call.deps.config.catalog.template(template_id) is None
     return answer(_document(await call.deps.writer.write_template(template)), 201 if is_new else 200)
 
@@ -106,6 +111,16 @@ async def delete(call: Call) -> web.Response:
 
 async def post_preview(call: Call) -> web.Response:
     current, body = _current(call), await call.read(_read_preview)
+    schemes = call.deps.config.catalog.bounds.link_schemes
+    try:
+        async with asyncio.timeout(_PREVIEW_S):
+            return answer(await asyncio.to_thread(_preview, current, body, schemes))
+    except TimeoutError:
+        raise Problem(422, "takes too long", "channels") from None
+
+
+def _preview(current: TemplateVersion, body: PreviewBody, schemes: Set[str]) -> Preview:
+    """Beside the loop: what is shown may take all the work that a rendering may do, on each channel."""
     template = current.template
     if body.channels is not None:
         template = _checked({"id": template.id, "channels": msgspec.to_builtins(body.channels)})
@@ -114,13 +129,12 @@ async def post_preview(call: Call) -> web.Response:
     variables = variables_of(body.data, body.user, body.items, count)
     compiled = compile_template(msgspec.structs.replace(current, template=template))
     shown: dict[Channel, dict[str, str]] = {}
-    schemes = call.deps.config.catalog.bounds.link_schemes
     for channel in template.channels:
-        parts = render(compiled, channel, body.locale, variables, variant, schemes)
+        parts = render(compiled, channel, body.locale, variables, variant, schemes, thread_time)
         if isinstance(parts, RenderError):
             raise _of_part(parts)
         shown[channel] = parts
-    return answer(Preview(current.version, shown))
+    return Preview(current.version, shown)
 
 
 async def get_versions(call: Call) -> web.Response:

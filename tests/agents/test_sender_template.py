@@ -1,6 +1,7 @@
 """The template's version in force at the first call is rendered in all attempts, and the events name it."""
 
 from dataclasses import replace as replaced
+from itertools import count
 
 from msgspec.structs import replace
 
@@ -91,3 +92,16 @@ def test_the_router_learns_which_version_was_rendered():
     stage.answer("ok")
 
     assert [(result.template_version, result.variant) for result in stage.results] == [(8, "b")]
+
+
+def test_a_rendering_that_takes_too_long_ends_its_send_and_nothing_else(monkeypatch):
+    stage = sms()
+    body = {"en": {"body": "{% for n in range(9000) %}{{ n }}{% endfor %}"}}
+    slow = replace(TEMPLATE, template=replace(TEMPLATE.template, id="slow", channels={"sms": body}))
+    stage.machine.catalog = replaced(stage.machine.catalog, templates={"greeting": TEMPLATE, "slow": slow})
+    seconds = count()
+    monkeypatch.setattr("agents.composing.thread_time", lambda: next(seconds))
+    stage.take(a_send(1, template_id="slow"))
+    stage.take(a_send(2))
+    assert stage.story(1) == [("failed", "bad_template")]
+    assert stage.answer_all() == [a_send(2).send_id]

@@ -1,6 +1,6 @@
 """What a rendering may use up: work and memory counted in characters, so that no template can hang or grow."""
 
-from collections.abc import ItemsView, Iterable, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, KeysView, Mapping, ValuesView
 from typing import Any
 
 from jinja2.runtime import Undefined
@@ -14,8 +14,12 @@ STEP = 10
 DEEPEST = 200
 _ENTRY = 2
 
-#: Numbers may have so many bits, about 1,200 digits.
-MOST_BITS = 4096
+#: Integers may have so many bits: those of data have 64, and may be multiplied.
+MOST_BITS = 128
+#: Seconds of computing that a rendering may take. The work is what bounds it; this ends what is slow in a way that
+#: nobody has thought of. It is looked at now and then: between two looks lies so much work.
+LONGEST_S = 1.0
+_LOOK_AFTER = WORK // 100
 
 _CONTAINERS = (list, tuple, KeysView, ValuesView, ItemsView)
 _SINGLE = (float, type(None), Undefined)
@@ -29,16 +33,35 @@ class Unusable(OverLimit):
     """A filter, a test or an operator was given what it can't take; the text says which, and nothing of Python's."""
 
 
-class Budget:
-    """The work that is left to one rendering."""
+class Stopwatch:
+    """How long a rendering of several texts may take. ``seconds``: those of computing, not of the wall's clock: a
+    machine that stands still is no fault of the template's. None: there is no limit but that of the work."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: Callable[[], float] | None = None) -> None:
+        self._seconds = seconds
+        self._until = 0.0 if seconds is None else seconds() + LONGEST_S
+
+    def look(self) -> None:
+        """Raises OverLimit when the time is over."""
+        if self._seconds is not None and self._seconds() > self._until:
+            raise OverLimit("takes too long")
+
+
+class Budget:
+    """The work that is left to one text."""
+
+    def __init__(self, stopwatch: Stopwatch | None = None) -> None:
         self._left = WORK
+        self._stopwatch = stopwatch or Stopwatch()
+        self._look_at = WORK - _LOOK_AFTER
 
     def spend(self, work: int) -> None:
         self._left -= work
-        if self._left < 0:
-            raise OverLimit("does too much work")
+        if self._left < self._look_at:
+            self._look_at = self._left - _LOOK_AFTER
+            self._stopwatch.look()
+            if self._left < 0:
+                raise OverLimit("does too much work")
 
 
 def size(value: Any) -> int:

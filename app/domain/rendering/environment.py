@@ -10,7 +10,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-from app.domain.rendering.budget import STEP, OverLimit, Unusable, bounded, size
+from app.domain.rendering.budget import STEP, Budget, OverLimit, Stopwatch, Unusable, bounded, size
 from app.domain.rendering.filters import (
     BudgetedContext,
     budget_of,
@@ -144,13 +144,15 @@ def _compiled(source: str, html: bool) -> Template | str:
         return "can't be compiled: it is nested too deeply"
 
 
-def rendered(source: str, variables: Mapping[str, Any], *, html: bool) -> str:
+def rendered(source: str, variables: Mapping[str, Any], *, html: bool, stopwatch: Stopwatch | None = None) -> str:
     """The text of a source with these variables (JSON's types only). Raises BadTemplate."""
     template = compiled(source, html)
+    context = cast(BudgetedContext, template.new_context(dict(variables)))
+    context.budget = Budget(stopwatch)
     pieces: list[str] = []
     written = 0
     try:
-        for piece in template.generate(variables):
+        for piece in template.root_render_func(context):
             written = bounded(written + len(piece))
             pieces.append(piece)
     except (OverLimit, UndefinedError, SecurityError) as error:

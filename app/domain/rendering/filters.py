@@ -37,7 +37,7 @@ from app.domain.rendering.nulls import Arguments, filled, format_without, holds,
 #: Those whose work doesn't grow with what they are given.
 _LIGHT = "count d default first items last length list reject rejectattr reverse safe select selectattr"
 _PLAIN = """
-    abs capitalize e escape filesizeformat float forceescape int lower map string striptags title trim truncate unique
+    abs capitalize e escape filesizeformat float forceescape int lower map string title trim truncate unique
     upper urlencode wordcount
 """
 #: What they are given becomes a text.
@@ -53,6 +53,7 @@ _NO_TESTS = "callable escaped filter sameas test"
 _MOST_WIDTH = 200
 _MOST_PARTS = 1000
 _MOST_DIGITS = 20
+_MOST_DIRECTIVES = 200
 
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {"-": sub, "/": truediv, "//": floordiv, "%": mod}
 #: By the name that Jinja2's compiler gives them.
@@ -111,6 +112,7 @@ def _format(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
 
 def formatted(text: Any, args: Any) -> Any:
     """``text % args`` with widths that a message can need."""
+    _directives(str(text))
     text, args = format_without(text, args)
     args = filled(args)
     places = 0
@@ -120,6 +122,21 @@ def formatted(text: Any, args: Any) -> Any:
             raise OverLimit(f"formats wider than {_MOST_WIDTH}")
     bounded(len(str(text)) + places * (size(args) + _MOST_WIDTH))
     return text % args
+
+
+def _directives(text: str) -> None:
+    """Of few directives, and names that end, no reader takes long."""
+    if text.count("%") > _MOST_DIRECTIVES:
+        raise OverLimit(f"formats more than {_MOST_DIRECTIVES} values")
+    if text.rfind("%(") > text.rfind(")"):
+        raise OverLimit("formats a value whose name doesn't end")
+
+
+def _striptags(context: Context, value: Any) -> Any:
+    """Each tag is cut out of a copy of the text."""
+    text = str(value)
+    budget_of(context).spend(text.count("<") * len(text) // 100)
+    return FILTERS["striptags"](value)
 
 
 def _batch(context: Context, value: Any, linecount: int, fill_with: Any = None) -> Any:
@@ -215,6 +232,7 @@ _BOUNDED: dict[str, Callable[..., Any]] = {
     "batch": _batch,
     "slice": _slice,
     "round": _round,
+    "striptags": _striptags,
     "sum": _sum,
     "sort": _sort,
     "dictsort": _dictsort,
@@ -257,6 +275,14 @@ def _compared(context: Context, left: Any, *steps: Any) -> Any:
             return result
         left = right
     return result
+
+
+@pass_context
+def _searched(context: Context, value: Any) -> Any:
+    """What a method is called on may be read from its begin to its end."""
+    if isinstance(value, str | list | tuple):
+        budget_of(context).spend(size(value))
+    return value
 
 
 @pass_context
@@ -380,7 +406,14 @@ def limited_filters() -> dict[str, Callable[..., Any]]:
         {name: _limited_filter(name, FILTERS[name], light=True) for name in _LIGHT.split()}
         | {name: _limited_filter(name, FILTERS[name]) for name in _PLAIN.split()}
         | {name: _limited_filter(name, function) for name, function in _BOUNDED.items()}
-        | {"_concat": _concat, "_weighed": _weighed, "_made": _made, "_paced": _paced, "_compared": _compared}
+        | {
+            "_concat": _concat,
+            "_weighed": _weighed,
+            "_made": _made,
+            "_paced": _paced,
+            "_compared": _compared,
+            "_searched": _searched,
+        }
         | {"_sliceable": _sliceable, "_spread": _spread}
     )
 
@@ -431,7 +464,8 @@ def _operated(operator: str, left: Any, right: Any) -> Any:
             bounded(len(left) * right)
             return left * right
         case "**" if numbers:
-            _bits(int(_bits_of(left) * max(abs(right), 1)))
+            if isinstance(left, int) and isinstance(right, int):
+                _bits(_bits_of(left) * max(right, 1))
             return left**right
         case _:
             raise OverLimit(f"uses {operator} on what isn't numbers")

@@ -153,6 +153,8 @@ class _Restriction(NodeTransformer):
         if not known or node.dyn_args is not None or node.dyn_kwargs is not None:
             self._refuse(node, "this can't be called in templates (use a filter)")
         self.generic_visit(node)
+        if isinstance(node.node, nodes.Getattr):
+            node.node.node = _counted(node.node.node, "_searched")
         node.args = [_counted(argument, "_weighed") for argument in node.args]
         for keyword in node.kwargs:
             keyword.value = _counted(keyword.value, "_weighed")

@@ -1,11 +1,12 @@
 """From a template version to what one channel shows: which variant, which locale, which parts."""
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
+from app.domain.rendering.budget import Stopwatch
 from app.domain.rendering.environment import BadTemplate, compiled, rendered
 from schemas.config import Parts, Template, TemplateVersion
 from schemas.links import SCHEMES, is_link, refusal
@@ -63,17 +64,19 @@ def render(
     variables: Mapping[str, Any],
     variant: str | None = None,
     schemes: Set[str] = SCHEMES,
+    seconds: Callable[[], float] | None = None,
 ) -> dict[str, str] | RenderError:
     """The channel's parts (title, body, subject, html, text, url, image) in the best locale there is. ``schemes``: what
-    links may begin with; an empty link is none."""
+    links may begin with; an empty link is none. ``seconds``: of computing, which end what takes too long."""
     locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel)
     if not locales:
         return RenderError(channel, "the template lacks this channel")
     chosen = best_locale(locales, locale)
     shown: dict[str, str] = {}
+    stopwatch = Stopwatch(seconds)
     for part, source in locales[chosen].items():
         try:
-            text = rendered(source, variables, html=part == "html")
+            text = rendered(source, variables, html=part == "html", stopwatch=stopwatch)
         except BadTemplate as error:
             return RenderError(f"{channel}.{chosen}.{part}", str(error))
         shown[part] = _cleaned(part, text)

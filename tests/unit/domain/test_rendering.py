@@ -2,11 +2,14 @@
 
 import resource
 import unicodedata
+from contextlib import suppress
+from itertools import count
+from time import thread_time
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.rendering import (
@@ -18,6 +21,9 @@ from app.domain.rendering import (
     render_content,
     variables_of,
 )
+from app.domain.rendering.budget import LONGEST_S
+from app.domain.rendering.environment import BadTemplate, rendered
+from app.domain.rendering.filters import limited_filters
 from app.domain.rendering.parts import best_locale
 from schemas.config import Template, TemplateVersion
 from schemas.requests import Content
@@ -363,3 +369,88 @@ def test_a_link_that_a_template_makes_leads_nowhere_else_than_one_that_is_writte
     assert parts.part == f"push.en.{part}"
     for good in ("/a", "https://example.com", ""):
         assert isinstance(shown(channels, "push", {"link": good}), dict)
+
+
+# --- work is counted, whatever does it ------------------------------------------------------------------------------
+
+#: Values of all kinds, as large as data can be.
+LARGE: dict[str, Any] = {
+    "text": "a b " * 16_000,
+    "letters": "f" * 64_000,
+    "digits": "9" * 64_000,
+    "tags": "<>" * 32_000,
+    "comments": "<!---->" * 9_000,
+    "directives": "%(" * 32_000,
+    "numbers": list(range(10_000)),
+    "object": {str(number): number for number in range(5_000)},
+    "largest": 2**64 - 1,
+    "least": -(2**63),
+    "double": 1.7e308,
+    "null": None,
+}
+OPERATIONS = (
+    [f"({{0}} {operator} {{1}})" for operator in ("+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "and")]
+    + [f"{{0}}|{name}" for name in sorted(limited_filters()) if not name.startswith("_")]
+    + [
+        f"{{0}}|{name}({{1}})"
+        for name in ("format", "join", "replace('a', 'bb')|replace", "default", "center", "round")
+    ]
+    + [
+        f"{{0}}|{name}"
+        for name in ("int(0, 16)", "int(0, 36)", "map('upper')", "select('odd')", "batch(9)", "slice(9)")
+    ]
+    + [f"{{0}}.{name}({{1}})" for name in ("count", "find", "endswith", "split", "strip", "get")]
+    + [f"{{0}}.{name}()" for name in ("isdigit", "title", "items", "splitlines", "lower", "values")]
+    + ["{0} is odd", "{0} is upper", "{0} is in({1})", "-{0}", "{0}[1:]", "{0}[::-1]", "[{0}, {1}]", "{{'a': {0}}}"]
+)
+expressions = st.recursive(
+    st.sampled_from(sorted(LARGE)) | st.just("3"),
+    lambda inner: st.builds(str.format, st.sampled_from(OPERATIONS), inner, inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(expression=expressions, rounds=st.sampled_from([1, 50, 1_000, 100_000]))
+@example(expression="letters|int(0, 16) // 3", rounds=100_000)
+@example(expression="tags|striptags", rounds=50)
+@example(expression="comments|striptags", rounds=50)
+@example(expression="directives|format(3)", rounds=50)
+@example(expression="directives % null", rounds=50)
+@example(expression="digits.isdigit()", rounds=100_000)
+@example(expression="text.count('a')", rounds=100_000)
+@example(expression="(largest * largest) // 3", rounds=100_000)
+def test_no_template_computes_for_long_whatever_it_does_how_often(expression: str, rounds: int) -> None:
+    source = f"{{% for round in range({rounds}) %}}{{% if ({expression}) %}}x{{% endif %}}{{% endfor %}}"
+    began = thread_time()
+    with suppress(BadTemplate):
+        rendered(source, LARGE, html=False)
+    assert thread_time() - began < 10  # (about 1 at most, on an idle machine)
+
+
+@settings(max_examples=150, deadline=None)
+@given(expression=expressions)
+def test_nothing_shows_where_an_object_lies_in_memory(expression: str) -> None:
+    for shown in (f"({expression})", f"({expression})|string", f"[{expression}]|join", f"'%s' % ({expression})"):
+        try:
+            said = rendered(f"{{{{ {shown} }}}}", LARGE, html=False)
+        except BadTemplate as error:
+            said = str(error)
+        assert " at 0x" not in said
+
+
+def test_a_rendering_ends_when_its_time_is_over_however_little_work_it_has_counted() -> None:
+    channels = {"sms": {"en": {"body": "{% for n in range(9000) %}{{ n }}{% endfor %}"}}}
+    version = TemplateVersion(version=1, template=template_of(channels), at="2026-01-01T00:00:00Z")
+    for step_s, is_shown in ((LONGEST_S / 10_000, True), (LONGEST_S / 2, False)):
+        ticks = count(1)
+        shown = render(
+            compile_template(version), "sms", "en", {}, seconds=lambda step_s=step_s, ticks=ticks: next(ticks) * step_s
+        )
+        assert isinstance(shown, dict) == is_shown
+        if isinstance(shown, RenderError):
+            assert shown.message == "takes too long"
+
+
+def test_numbers_of_data_can_be_multiplied_and_compound_interest_computed() -> None:
+    assert body("{{ a * a }} {{ (1.05 ** 30)|round(2) }} {{ 2 ** -1 }}", a=2**63) == f"{2**126} 4.32 0.5"
