@@ -173,12 +173,14 @@ class WorkerHealth(Collector):
         lag_seconds: Callable[[], Mapping[tuple[str, int], float]],
         still: Callable[[], Mapping[str, float]],
         loop_lag_s: Callable[[], float],
+        overdue_seconds: Callable[[], Mapping[int, float]],
     ) -> None:
         self._role = role
         self._behind = behind
         self._lag_seconds = lag_seconds
         self._still = still
         self._loop_lag_s = loop_lag_s
+        self._overdue_seconds = overdue_seconds
 
     def collect(self) -> list[GaugeMetricFamily]:
         places = ["role", "topic", "partition"]
@@ -195,9 +197,16 @@ class WorkerHealth(Collector):
             "tocsin_stands_still_seconds", "The longest that anything stood still with work to do", labels=["role"]
         )
         still.add_metric([self._role], max(self._still().values(), default=0.0))
+        overdue = GaugeMetricFamily(
+            "tocsin_timers_overdue_seconds",
+            "For how long the oldest of what fell due has waited",
+            labels=["role", "partition"],
+        )
+        for partition, age_s in self._overdue_seconds().items():
+            overdue.add_metric([self._role, str(partition)], age_s)
         lag = GaugeMetricFamily("tocsin_loop_lag_seconds", "How late the event loop was", labels=["role"])
         lag.add_metric([self._role], self._loop_lag_s())
-        return [records, seconds, behind, still, lag]
+        return [overdue, records, seconds, behind, still, lag]
 
 
 class WaitingRecords(Collector):

@@ -373,7 +373,14 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         )
         registry.register(WaitingRecords(role, worker.waiting))
         registry.register(
-            WorkerHealth(role, worker.behind, worker.lag_seconds, lambda: worker.still, lambda: worker.loop_lag_s)
+            WorkerHealth(
+                role,
+                worker.behind,
+                worker.lag_seconds,
+                lambda: worker.still,
+                lambda: worker.loop_lag_s,
+                worker.overdue_seconds,
+            )
         )
         state = ServedState(worker, secret, clocks.unix_ms)
         server = OperationsServer(role=role, problem=worker.problem, registry=registry, state=state)

@@ -85,6 +85,11 @@ class Schedule(Table[Due]):
             return []
         return first if limit == 1 else self.scan(start, (now_ms + 1).to_bytes(8, "big"), limit)
 
+    def overdue_since(self, now_ms: int) -> int | None:
+        """When the oldest row fell due that still lies there, Unix ms; None: nothing is due."""
+        oldest = self.due(now_ms, 1)
+        return due_ms_of(oldest[0][0]) if oldest else None
+
     def stored(self) -> None:
         not_before = self.not_before
         super().stored()

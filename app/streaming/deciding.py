@@ -47,6 +47,8 @@ class Decider:
     ) -> None:
         self._machine = machine
         self._partition = partition
+        #: Rows of ``schedule`` that had their turn.
+        self.woken = 0
         self._guard = guard or PoisonGuard()
         self._state = machine.open(rows, partition)
         self.tables: Sequence[Any] = self._state.tables()
@@ -99,8 +101,14 @@ class Decider:
         not_before: int | None = self._schedule.not_before
         return not_before
 
+    def overdue_since(self, now: int) -> int | None:
+        """When the oldest row of ``schedule`` fell due that wasn't woken yet, Unix ms; None: nothing is due."""
+        since: int | None = self._schedule.overdue_since(now)
+        return since
+
     def wake(self, key: bytes, due: Any, out: Out, now: int, passed_over: int = 0) -> None:
         """Raises StoreBroken."""
+        self.woken += 1
         mark = out.mark()
         try:
             self._guard.due(self._partition, key)

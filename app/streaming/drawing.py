@@ -135,6 +135,11 @@ class Drawing:
         behind = not commands.waiting and (commands.position or 0) < self._known.end
         return behind and self._parts.is_held(COMMANDS, self._partition)
 
+    def may_wake(self) -> bool:
+        """Whether nothing but this process keeps it from waking what fell due: calls have room, and no open transaction
+        holds back what is to be known first."""
+        return self._room(Urgency.NORMAL) and not self.waits_for_transaction()
+
     def _is_due(self) -> bool:
         return bool(self._decider.due(self._parts.clock(), 1))
 

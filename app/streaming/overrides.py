@@ -234,6 +234,10 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
     """Hands whole fetched lists to the agents' channels; waits for the partitions' runners where Faust waits for
     acks."""
 
+    async def verify_all_partitions_active(self) -> None:
+        """Not Faust's: it looks at events and commits that it doesn't see here, and says after some minutes that no
+        stream has begun. ``watching.py`` looks at what really has to get on."""
+
     def _new_consumer_thread(self) -> CheckpointConsumerThread:
         return CheckpointConsumerThread(self, loop=self.loop, beacon=self.beacon)
 

@@ -34,6 +34,8 @@ _IDLE_S, _PAUSE_S = 0.25, 0.010
 _TELL_EVERY = 500_000
 #: The view that says how far erasures have reached; every role with tables has it.
 RECLAIMING = "reclaiming"
+#: What fell due so long ago should have had its turn.
+_OVERDUE_S = 1.0
 _SWEEP_EVERY_MS, _SWEEP_LEAST, _SWEEP_MOST = 1_000, 50, 1_000
 
 
@@ -147,12 +149,22 @@ class PartitionRunner:
         return self._drawing.waits_since(topic, end) if self._drawing is not None else None
 
     def progress(self) -> dict[str, Progress]:
-        """What has to get on here: restoring, then deciding what waits; unless it waits for commands behind an open
-        transaction, which nobody here can end."""
+        """What has to get on here: restoring, then deciding what waits, and waking what fell due; unless that waits
+        for commands behind an open transaction, which nobody here can end."""
         if not self.ready.is_set():
             return {"restoring": Progress(self._restored, True)}
         waits = self.behind() > 0 and not (self._drawing is not None and self._drawing.waits_for_transaction())
-        return {"deciding": Progress(self._decided, self.is_busy or waits)}
+        is_overdue = self._drawing is not None and self.overdue_s() > _OVERDUE_S and self._drawing.may_wake()
+        return {
+            "deciding": Progress(self._decided, self.is_busy or waits),
+            "timers": Progress(self._decider.woken, is_overdue),
+        }
+
+    def overdue_s(self) -> float:
+        """For how long the oldest of what fell due has waited for its turn, in seconds; 0: nothing is due."""
+        now = self._parts.clock()
+        since = self._decider.overdue_since(now) if self.ready.is_set() else None
+        return 0.0 if since is None else max(0, now - since) / 1000
 
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a

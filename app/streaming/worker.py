@@ -212,6 +212,10 @@ class RoleWorker:
             for since in [runner.waits_since(topic, self._end(topic, partition))]
         }
 
+    def overdue_seconds(self) -> dict[int, float]:
+        """For how long the oldest of what fell due has waited for its turn, by partition."""
+        return {partition: runner.overdue_s() for partition, runner in self._runners.items()}
+
     def waiting(self) -> dict[int, int]:
         """Fetched records that wait, by partition."""
         return {p: runner.behind() for p, runner in self._runners.items()}

@@ -24,6 +24,7 @@ class Read:
     value: bytes = b"x"
     key: bytes = b"ann"
     headers: tuple[()] = ()
+    partition: int = 0
 
 
 class Noting(Timers):

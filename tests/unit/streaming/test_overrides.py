@@ -35,6 +35,7 @@ def test_faust_is_the_version_that_was_read() -> None:
 RELIED_ON = {
     # replaced by ours
     Consumer._drain_messages: "44a2500309e83c63",
+    Consumer._commit_livelock_detector.fun: "af196ff46fd42a14",
     Consumer.wait_empty: "e4662fe24f094819",
     Consumer.commit: "a354437baaa08bf8",
     TableManager.on_start: "365dd25fbc0e0684",
@@ -331,3 +332,19 @@ def test_faust_connects_as_securely_as_every_other_client(options: dict[str, Any
     auth = credentials_to_aiokafka_auth(credentials_of(options))
 
     assert {name: value for name, value in auth.items() if value is not None} == options
+
+
+async def test_faust_claims_of_no_stream_that_it_has_not_begun() -> None:
+    """It asks for each partition what no event of ours tells it."""
+    asked: list[TP] = []
+    consumer: Any = SimpleNamespace(
+        assignment=lambda: {TP("t", 0)},
+        should_stop=False,
+        sleep=asyncio.sleep,
+        verify_event_path=lambda now, tp: asked.append(tp),
+    )
+    await Consumer.verify_all_partitions_active(consumer)
+    assert asked
+    asked.clear()
+    await overrides.CheckpointConsumer.verify_all_partitions_active(consumer)
+    assert not asked

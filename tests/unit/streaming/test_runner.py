@@ -11,6 +11,7 @@ import pytest
 
 from app.domain.out import Produce
 from app.ports import Intake, Urgency
+from app.streaming.drawing import Drawing
 from app.streaming.intake import Fetched
 from app.streaming.journal import Bookmark
 from app.streaming.parts import Hurry, Parts
@@ -18,6 +19,7 @@ from app.streaming.producing import Span
 from app.streaming.restoring import Committed, Owed, Restored
 from app.streaming.runner import PartitionRunner
 from app.streaming.store import Reached
+from app.streaming.watching import Progress
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule
 
@@ -128,12 +130,14 @@ class Deciding(Timers):
         self.by_batch.setdefault(len(self._batches), []).append(self.catalog)
 
 
-def runner_of(machine: Any, performer: Any, due: int, **more: Any) -> tuple[PartitionRunner, list[BaseException]]:
+def runner_of(
+    machine: Any, performer: Any, due: int, due_ms: int = NOW - 1, **more: Any
+) -> tuple[PartitionRunner, list[BaseException]]:
     """A runner over so many rows that are due, and what it crashed by. ``more``: of its parts."""
     rows, kafka = Store(), Nothing()
     schedule = Schedule(SCHEDULE, rows)
     for number in range(due):
-        schedule.at(NOW - 1, Due("retry", "ada", b"send %d" % number))
+        schedule.at(due_ms, Due("retry", "ada", b"send %d" % number))
     rows.write({"schedule": schedule.changes()})
     crashed: list[BaseException] = []
     parts: Any = Parts(
@@ -191,6 +195,30 @@ async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand
     lane.free = 1
     async with asyncio.timeout(30):
         await machine.woken.wait()
+
+
+@pytest.mark.parametrize(("free", "is_stuck"), [(0, False), (1, True)])
+async def test_timers_that_are_not_woken_are_seen_and_watched_unless_calls_have_no_room(
+    monkeypatch: pytest.MonkeyPatch, free: int, is_stuck: bool
+) -> None:
+    lane = Lane()
+    lane.free = free
+    monkeypatch.setattr(Drawing, "_draw_due", lambda *_: 0)
+    runner, _ = runner_of(Timers(), lane, due=2, due_ms=NOW - 90_000)
+    assert runner.overdue_s() == 0.0  # nobody knows before it is open
+    runner.start()
+    async with asyncio.timeout(30):
+        await runner.ready.wait()
+    assert runner.overdue_s() == 90.0
+    assert runner.progress()["timers"] == Progress(0, is_stuck)
+    monkeypatch.undo()
+    lane.free = 2
+    async with asyncio.timeout(30):
+        while runner.overdue_s():
+            await asyncio.sleep(0)
+    assert not runner.progress()["timers"].todo
+    assert runner.progress()["timers"].done == 2
+    await runner.drain(1.0)
 
 
 class Calling(Timers):
@@ -256,6 +284,8 @@ class Read:
     value: bytes = b"x"
     key: bytes = b"ann"
     headers: tuple[()] = ()
+    partition: int = 0
+    timestamp: int = NOW
 
 
 class Reading(Timers):
