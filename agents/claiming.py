@@ -190,6 +190,9 @@ def try_again(turn: Turn, job: Job, again: Again, outcome: Outcome) -> None:
     if job.open.withdrawn is not None:
         give_up(turn, job, Over(job.open.withdrawn.status, job.open.withdrawn.reason))
         return
+    if turn.state.knowledge.erased(job.send.user_id):
+        give_up(turn, job, Over("suppressed", "erased"))
+        return
     if again.outage:
         turn.tell(job, "held", "provider_outage", detail={"until": rfc3339(again.at)})
     else:

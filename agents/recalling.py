@@ -10,7 +10,7 @@ from agents.turn import Job, Turn, job_in, job_of, one_of_several
 from app.domain.last_look import Look, Over
 from schemas.sends import Send, Withdraw
 from tables.attempts import Timer, send_key
-from tables.pauses import send_key_of
+from tables.pauses import MOST_DOUBTS, doubt_key, send_key_of
 from tables.schedule import Due
 
 #: Sends of one user that are looked at in one go: what else waits in the partition is never held up for long.
@@ -75,12 +75,28 @@ def go_on_looking(turn: Turn, user_id: str, after: bytes) -> None:
 
 
 def _look_on(turn: Turn, user_id: str, after: bytes, *, again: bool) -> None:
+    more = turn.state.knowledge.erased(user_id) and _end_doubts(turn, user_id)
     last = _each(turn, user_id, after, _look)
-    if last is None and not again:
+    if last is None and not again and not more:
         return
     detail = "" if last is None else last.hex()
     row = turn.state.schedule.at(turn.now, Due("look", user_id, user_id.encode(), detail))
     turn.state.looks[user_id] = (row, again and last is not None)
+
+
+def _end_doubts(turn: Turn, user_id: str) -> bool:
+    """The user was erased: nothing is asked after for them, so nothing of what might have arrived is kept. Returns
+    whether there may be more."""
+    keys = turn.state.pauses.in_doubt(user_id)
+    for key in keys:
+        place = doubt_key(user_id, key)
+        with one_of_several(turn, place, user_id):
+            job = job_of(turn, key)
+            if job is not None and job.state == "in_doubt":
+                give_up(turn, job, Over("suppressed", "erased"))
+            else:
+                turn.state.pauses.delete(place)
+    return len(keys) == MOST_DOUBTS
 
 
 def _look(turn: Turn, job: Job) -> None:

@@ -108,6 +108,9 @@ def begin_doubt(turn: Turn, job: Job, reason: str, code: str | None = None) -> N
     if job.open.proven is not None:
         _accepted(turn, job, job.open.proven or None)
         return
+    if turn.state.knowledge.erased(job.send.user_id):
+        turn.end(job, "unknown")  # nothing is asked after for them, so nothing of it is kept
+        return
     policy = turn.catalog.policy
     until = settle_until(policy.in_doubt, job.send.category, job.open.tries, turn.now, job.send.expires_at)
     turn.tell(job, "in_doubt", reason, detail={**_error(code), "until": rfc3339(until)})

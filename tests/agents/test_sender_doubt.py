@@ -371,3 +371,58 @@ def test_a_night_does_not_hide_a_doubt():
     ask_in_vain(stage)
 
     assert stage.story()[-1] == ("unknown", None)
+
+
+SECRET = msgspec.Raw(b'{"who":"a secret of theirs"}')
+
+
+def holds_content(stage: Stage) -> bool:
+    rows = (value for table in stage.rows.tables.values() for value in table.values())
+    return any(b"a secret of theirs" in value for value in rows)
+
+
+@pytest.mark.parametrize("count", [1, 250])
+def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_content(count):
+    stage = sms()
+    for number in range(1, count + 1):
+        stage.take(a_send(number, data=SECRET))
+        stage.answer("in_doubt", doubt="connection_lost")
+    assert holds_content(stage)
+    stage.command("user.erase")
+    stage.wait(0)
+
+    assert all(stage.story(number)[-1] == ("unknown", None) for number in range(1, count + 1))
+    assert not holds_content(stage)
+    assert not stage.rows_of("pauses")
+    assert not stage.calls
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        ({"kind": "in_doubt", "doubt": "timeout"}, ("unknown", None)),
+        ({"kind": "retry", "code": "500"}, ("suppressed", "erased")),
+        ({"kind": "throttle", "retry_after_ms": HOUR}, ("suppressed", "erased")),
+        ({"kind": "ok"}, ("sent", None)),
+        ({"kind": "drop", "code": "21610"}, ("failed", "permanent")),
+    ],
+)
+def test_a_call_that_is_under_way_at_an_erasure_is_the_sends_last(answer, end):
+    stage = sms()
+    stage.take(a_send(data=SECRET))
+    stage.command("user.erase")
+    stage.answer(**answer)
+
+    assert stage.story()[-1] == end
+    assert not holds_content(stage)
+
+
+def test_a_call_that_a_crash_leaves_behind_at_an_erasure_ends_at_its_deadline():
+    stage = sms()
+    stage.take(a_send(data=SECRET))
+    stage.command("user.erase")
+    stage.crash()
+    stage.wait(MINUTE)
+
+    assert stage.story()[-1] == ("unknown", None)
+    assert not holds_content(stage)
