@@ -114,7 +114,7 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
     receipts = [
         {
             "status": "opened",
-            "notification_id": _known_id(),
+            "notification_id": known_id(),
             "channel": "push",
             "occurred_at": rfc3339(1_772_625_600_000),
         },
@@ -161,11 +161,11 @@ def path_values(name: str) -> Sequence[str]:
     """Values of a path's parameter that there are."""
     match name:
         case "id":
-            return ("ann", "bob", "note", _known_id(), "welcome")
+            return ("ann", "bob", "note", known_id(), "welcome")
         case "device_id":
             return ("d1", "d2")
         case "notification_id":
-            return (_known_id(),)
+            return (known_id(),)
         case _:
             return ("seen", "read", "unread", "archived", "opened")
 
@@ -179,7 +179,7 @@ def _world() -> Machines:
     return machines
 
 
-def _known_id() -> str:
+def known_id() -> str:
     return next(e.notification_id for e in _world().events if e.status == "sent" and e.channel == "in_app")
 
 

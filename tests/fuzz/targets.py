@@ -24,7 +24,7 @@ from app.kafka.unpacking import Unpackable
 from schemas import topics
 from schemas.config import Template, TemplateVersion
 from schemas.instants import rfc3339
-from tests.fuzz import gateway, inputs
+from tests.fuzz import described, gateway, inputs
 from tests.fuzz.corpus import accepting, introduced, policies, seeds
 from tests.fuzz.gateway import Asking
 from tests.fuzz.inputs import Fed, Script
@@ -258,4 +258,12 @@ OTHERS: tuple[Target, ...] = (
 )
 
 ROUTES: tuple[Target, ...] = tuple(_of_route(route) for route in gateway.ROUTES)
-TARGETS: tuple[Target, ...] = (*TOPICS, *ROUTES, *OTHERS)
+
+
+def _of_operation(name: str) -> Target:
+    made = st.deferred(lambda: described.calls(name))
+    return Target(f"as described: {name}", Asking, made, lambda asking: described.check(name, asking))
+
+
+OPERATIONS: tuple[Target, ...] = tuple(_of_operation(name) for name in described.names())
+TARGETS: tuple[Target, ...] = (*TOPICS, *ROUTES, *OPERATIONS, *OTHERS)

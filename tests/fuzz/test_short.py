@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from schemas import topics
-from tests.fuzz import findings, gateway, inputs
+from tests.fuzz import described, findings, gateway, inputs
 from tests.fuzz.corpus import accepting, introduced, seeds
 from tests.fuzz.machines import Broken, Machines
 from tests.fuzz.targets import TARGETS, Target
@@ -83,3 +83,13 @@ def test_a_large_body_that_waits_for_a_word_is_told_to_go_on() -> None:
         answered = gateway.ask(asked)
         gateway.judge(asked, answered)
         assert answered.status == status
+
+
+def test_an_answer_that_the_document_lacks_is_noticed() -> None:
+    name = "GET /v1/templates"
+    asked = gateway.Asked("ops", "GET", "/v1/templates")
+    found = gateway.ask(asked)
+    described.conforms(name, asked, found)
+    for spoilt in (found._replace(status=418), found._replace(body=b'{"templates": 1}'), found._replace(headers={})):
+        with pytest.raises(Broken, match=name):
+            described.conforms(name, asked, spoilt)

@@ -1,0 +1,125 @@
+"""The gateway as its OpenAPI document describes it: schemathesis makes calls of each operation, good ones and bad ones,
+by keys of each scope, users and nobody; every answer has to be one that the document has."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import reject
+from hypothesis import strategies as st
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.core.transport import Response
+from schemathesis.generation import GenerationMode
+
+from app.api.description import describe
+from app.api.server import RESOURCES
+from tests.fuzz import gateway
+from tests.fuzz.gateway import Answered, Asked, Asking
+from tests.fuzz.machines import Broken
+
+#: What a request line and its headers may have together; longer ones are refused before any route.
+_LONGEST_TARGET = 7_000
+_TRANSPORT = ("method", "url", "headers", "cookies", "params", "data", "json", "files")
+#: Said by the caller, or by the connection.
+_OURS = ("authorization", "host", "connection", "content-length", "transfer-encoding")
+
+
+@cache
+def operations() -> dict[str, Any]:
+    """Each operation of the document, by method and path."""
+    routes = [route for resource in RESOURCES for route in resource.ROUTES]
+    schema = schemathesis.openapi.from_dict(describe(routes, None))
+    found = [result.ok() for result in schema.get_all_operations()]
+    return {f"{each.method.upper()} {each.path}": each for each in found}
+
+
+def calls(name: str) -> st.SearchStrategy[Asking]:
+    """Calls of an operation, as the document says and not; half of them by somebody to whom it is open, half of them
+    of what there is."""
+    operation = operations()[name]
+    made = [operation.as_strategy(mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
+    rightful = _rightful(operation)
+    values = {parameter: gateway.path_values(parameter) for parameter in ("device_id", "notification_id", "mark")}
+    kind = name.split("/")[2]
+    values["id"] = {"users": ("ann",), "notifications": (gateway.known_id(),), "templates": ("welcome",)}.get(
+        kind, ("x",)
+    )
+
+    @st.composite
+    def call(draw: st.DrawFn) -> Asking:
+        case = draw(st.one_of(made))
+        caller = draw(st.just(rightful) | st.sampled_from(gateway.CALLERS))
+        if isinstance(case.path_parameters, dict):
+            for parameter in case.path_parameters:
+                if draw(st.booleans()):
+                    case.path_parameters[parameter] = draw(st.sampled_from(values[parameter]))
+        return Asking((_asked(caller, case),))
+
+    return call()
+
+
+def _rightful(operation: Any) -> str:
+    """Somebody to whom the operation is open."""
+    security = operation.definition.raw["security"]
+    if any("userToken" in way for way in security):
+        return "ann"
+    return "ops" if any("admin" in way.get("apiKey", ()) for way in security) else "shop"
+
+
+def _asked(caller: str, case: Any) -> Asked:
+    given = case.as_transport_kwargs(base_url="http://gateway")
+    try:
+        prepared = requests.Request(**{key: given[key] for key in _TRANSPORT if key in given}).prepare()
+        headers = tuple(
+            (name, value if isinstance(value, bytes) else value.encode("latin-1"))
+            for name, value in prepared.headers.items()
+            if name.lower() not in _OURS
+        )
+    except (ValueError, UnicodeError):
+        reject()  # no client sends it
+    body = prepared.body.encode() if isinstance(prepared.body, str) else prepared.body
+    target = prepared.path_url
+    if len(target) > _LONGEST_TARGET or not isinstance(body, bytes | None):
+        reject()
+    return Asked(caller, prepared.method or "GET", target, headers, body)
+
+
+def check(name: str, asking: Asking) -> None:
+    """Raises Broken for an answer that nobody may get, or that the document doesn't have."""
+    for asked in asking.requests:
+        answered = gateway.ask(asked)
+        gateway.judge(asked, answered)
+        conforms(name, asked, answered)
+
+
+def conforms(name: str, asked: Asked, answered: Answered) -> None:
+    if asked.method != name.partition(" ")[0]:
+        return  # another method than the document's, to see it refused
+    operation = operations()[name]
+    if answered.status in (404, 405) and b"there is no such path" in answered.body:
+        return  # what was asked for is no path of this operation
+    described = operation.definition.raw["responses"]
+    if str(answered.status) not in described:
+        raise Broken(f"{name} answers {answered.status}, which the document lacks: {answered.body[:200]!r}")
+    try:
+        operation.validate_response(_response(asked, answered))
+    except (Failure, FailureGroup) as failure:
+        raise Broken(f"{name} answers {answered.status}: {failure} {answered.body[:200]!r}") from failure
+
+
+def _response(asked: Asked, answered: Answered) -> Response:
+    return Response(
+        status_code=answered.status,
+        headers={name: [said] for name, said in answered.headers.items()},
+        content=answered.body,
+        request=requests.Request(asked.method, "http://gateway/").prepare(),
+        elapsed=0.0,
+        verify=False,
+    )
+
+
+def names() -> Sequence[str]:
+    """Of every operation."""
+    return tuple(f"{route.method} {route.path}" for resource in RESOURCES for route in resource.ROUTES)
