@@ -18,6 +18,16 @@ def keep_private() -> None:
     os.umask(_OTHERS)
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read, in one step: a reader sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    partial.replace(path)
+
+
 def narrow(*trees: Path, alone: Iterable[Path] = ()) -> int:
     """Takes the group's and others' rights from files and folders that were left wider, by an earlier version for
     instance, as far as they are ours. ``trees``: with all that is in them. Returns how many there were."""

@@ -17,9 +17,9 @@ from app.config.keys import new_api_key, settings_entry
 from app.config.providers import ProviderSettings
 from app.config.sections import Scope
 from app.dev.ports import free_port
-from app.dev.state import write_private
 from app.dev.supervisor import Change
 from app.dev.system import DevSystem, Options
+from app.private import write_private
 from app.providers.registry import CLIENTS
 from app.streaming import clocks
 from app.wiring import KEEPING, SENDING

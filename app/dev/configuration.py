@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from app.config.keys import new_api_key, settings_entry
 from app.config.sections import Scope
-from app.dev.state import write_private
+from app.private import write_private
 
 SETTINGS_FILE = "tocsin.toml"
 _SECRETS_FILE = "secrets.json"

@@ -1,7 +1,6 @@
 """The state of a system running on this machine, so that other commands find it: addresses, keys, processes."""
 
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,8 @@ from typing import IO
 
 import msgspec
 from msgspec import Struct
+
+from app.private import write_private
 
 #: Of ``tocsin dev``, below the folder in which it is started.
 FOLDER = Path(".tocsin/dev")
@@ -45,16 +46,6 @@ class State(Struct, frozen=True, kw_only=True):
     api_keys: dict[str, str]
     jwt_secret: str
     processes: dict[str, ProcessState]
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner can read, in one step: a reader sees all of it or what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    partial.replace(path)
 
 
 def write_state(folder: Path, state: State) -> None:

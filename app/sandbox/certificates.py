@@ -2,7 +2,6 @@
 
 import datetime
 import ipaddress
-import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from app.private import write_private
+
 _NAMES = ("127.0.0.1", "localhost")
 _DAYS = 3650
 
@@ -19,10 +20,7 @@ _DAYS = 3650
 def keep(path: Path, make: Callable[[], bytes]) -> bytes:
     """The file's content; made first where there is none. Readable by its owner only, never half written."""
     if not path.exists():
-        partial = path.with_name(path.name + ".partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(make())
-        partial.replace(path)
+        write_private(path, make())
     return path.read_bytes()
 
 

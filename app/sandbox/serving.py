@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import json
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app.private import narrow
+from app.private import narrow, write_private
 from app.sandbox.certificates import Authority
 from app.sandbox.control import control_app
 from app.sandbox.desk import Desk
@@ -122,7 +121,4 @@ def _env(vendors: Iterable[Vendor]) -> dict[str, str]:
 
 def _describe(folder: Path, sandbox: Sandbox, ports: dict[str, int]) -> None:
     """Writes sandbox.json, readable by its owner only, never half written."""
-    partial = folder / f"{DESCRIPTION}.partial"
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump({**asdict(sandbox), "ports": ports}, file, indent=2)
-    partial.replace(folder / DESCRIPTION)
+    write_private(folder / DESCRIPTION, json.dumps({**asdict(sandbox), "ports": ports}, indent=2).encode())

@@ -4,17 +4,15 @@ import json
 import os
 from pathlib import Path
 
+from app.private import write_private
+
 _FILE = "analytics.json"
 
 
 def announce(data_dir: Path, url: str, query_url: str) -> None:
     """Replaces the file in one step. ``query_url``: of the user who may only read."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    fresh = data_dir / f"{_FILE}.{os.getpid()}"
-    fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "query_url": query_url, "pid": os.getpid()}, file)
-    fresh.replace(data_dir / _FILE)
+    announced = {"url": url, "query_url": query_url, "pid": os.getpid()}
+    write_private(data_dir / _FILE, json.dumps(announced).encode())
 
 
 def announced_url(data_dir: Path) -> str | None:

@@ -96,17 +96,7 @@ class KafkaPublisher(Publisher):
         producer = self._running()
         try:
             async with asyncio.timeout(self._timeout_s):
-                waiting = [
-                    await producer.send(
-                        record.topic,
-                        value=record.value,
-                        key=record.key,
-                        partition=record.partition,
-                        timestamp_ms=record.timestamp_ms,
-                        headers=list(record.headers),
-                    )
-                    for record in records
-                ]
+                waiting = [await _handed_over(producer, record) for record in records]
                 acknowledged = await asyncio.gather(*waiting)
         except TimeoutError:
             raise PublishError(f"not acknowledged within {self._timeout_s:g} s") from None
@@ -169,8 +159,9 @@ class KafkaPublisher(Publisher):
             log.warning("a producer was left with unacknowledged records", error=type(error).__name__)
 
 
-async def _acknowledged(producer: AIOKafkaProducer, record: Outgoing) -> tuple[int, int]:
-    position = await producer.send_and_wait(
+async def _handed_over(producer: AIOKafkaProducer, record: Outgoing) -> "asyncio.Future[Any]":
+    """Its place, once it is acknowledged."""
+    acknowledged: asyncio.Future[Any] = await producer.send(
         record.topic,
         value=record.value,
         key=record.key,
@@ -178,6 +169,11 @@ async def _acknowledged(producer: AIOKafkaProducer, record: Outgoing) -> tuple[i
         timestamp_ms=record.timestamp_ms,
         headers=list(record.headers),
     )
+    return acknowledged
+
+
+async def _acknowledged(producer: AIOKafkaProducer, record: Outgoing) -> tuple[int, int]:
+    position = await (await _handed_over(producer, record))
     return position.partition, position.offset
 
 

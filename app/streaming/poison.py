@@ -25,6 +25,7 @@ import structlog
 from msgspec.structs import replace
 
 from app.ports import LogRecord, Poison
+from app.private import write_private
 
 log = structlog.get_logger(__name__)
 
@@ -187,11 +188,8 @@ class PoisonGuard:
         """A power cut may take it: then it is counted anew."""
         if self._file is None:
             return
-        new = self._file.with_suffix(".new")
         with suppress(OSError):  # (without it the guard forgets, and nothing else)
-            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(list(self._suspects.values())))
-            new.replace(self._file)
+            write_private(self._file, msgspec.json.encode(list(self._suspects.values())))
 
 
 def _name(name: bytes) -> bytes:

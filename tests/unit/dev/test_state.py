@@ -16,9 +16,9 @@ from app.dev.state import (
     dev_environment,
     read_state,
     sole_system,
-    write_private,
     write_state,
 )
+from app.private import write_private
 
 STATE = State(
     pid=1,
