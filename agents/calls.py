@@ -33,6 +33,8 @@ class Call:
     timeout_ms: int
     #: Up to when the look knew all commands, Unix ms; None: up to the claim.
     known_at: int | None = None
+    #: The same in seconds of a clock that nobody sets; None: since the call began.
+    fresh_since: float | None = None
     #: The address's latest call was silent: if this one is, too, that says nothing of the provider.
     suspect: bool = False
 

@@ -117,6 +117,7 @@ def call_of(
         claimed_at=turn.now,
         timeout_ms=timeout_ms,
         known_at=turn.out.known_at,
+        fresh_since=turn.out.fresh_since,
         suspect=suspect,
     )
 

@@ -199,5 +199,6 @@ class Performing:
         was set back doesn't add any."""
         now = self._clock()
         known_at = call.claimed_at if call.known_at is None else call.known_at
-        age_ms = max(now - known_at, (self._monotonic() - entered) * 1000)
+        since = entered if call.fresh_since is None else call.fresh_since
+        age_ms = max(now - known_at, (self._monotonic() - since) * 1000)
         return min(FRESH_MS - age_ms, call.handle.expires_at_ms - now)

@@ -35,14 +35,21 @@ class Mark(NamedTuple):
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "known_at", "moved", "records", "size", "tokens_moved", "unknown", "works_on")
+    __slots__ = ("calls", "fresh_since", "known_at", "moved", "records", "size", "tokens_moved", "unknown", "works_on")
 
-    def __init__(self, known_at: int | None = None, works_on: Callable[[bytes], None] = lambda key: None) -> None:
+    def __init__(
+        self,
+        known_at: int | None = None,
+        works_on: Callable[[bytes], None] = lambda key: None,
+        fresh_since: float | None = None,
+    ) -> None:
         """``known_at``: up to when what is decided next knows all commands, Unix ms; None: up to its own time.
         ``works_on``: called with the key of each send that is worked on, and with none when that is done; raises
-        ``app.ports.Poison`` where it ended process after process."""
+        ``app.ports.Poison`` where it ended process after process. ``fresh_since``: ``known_at`` in
+        seconds of a clock that nobody sets, as far as that is known."""
         self.known_at = known_at
         self.works_on = works_on
+        self.fresh_since = fresh_since
         self.records: list[Produce] = []
         #: What the role's ``perform`` is to do outside (a provider call); its result comes back to ``settle``.
         self.calls: list[Any] = []

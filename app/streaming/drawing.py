@@ -119,12 +119,17 @@ class Drawing:
             return None
         return self._known.since if self.is_informed(now) else 0
 
+    @property
+    def fresh_since(self) -> float | None:
+        """When what calls know was known, in seconds of the clock that nobody sets; None: see ``known_at``."""
+        return None if self._parts.performer is None else min(self._known.fresh_since, self._parts.monotonic())
+
     def is_informed(self, now: int) -> bool:
         """Whether all was handled that the commands said when their end was read; for a role that makes calls also
         whether that was a moment ago. (The router need not wait for a slow answer to come sooner.)"""
         if not self._gated:
             return True
-        fresh = self._parts.performer is None or 0 <= now - self._known.since <= _INFORMED_MS
+        fresh = self._parts.performer is None or self._is_younger(now, _INFORMED_MS)
         return fresh and (self._lanes[COMMANDS].position or 0) >= self._known.end
 
     def waits_for_transaction(self) -> bool:
@@ -144,8 +149,12 @@ class Drawing:
         return bool(self._decider.due(self._parts.clock(), 1))
 
     def _covers_all(self) -> bool:
-        age_ms = self._parts.clock() - self._known.since
-        return self._known.fetches >= self._intakes.fetches and 0 <= age_ms <= _ASK_AGAIN_MS
+        return self._known.fetches >= self._intakes.fetches and self._is_younger(self._parts.clock(), _ASK_AGAIN_MS)
+
+    def _is_younger(self, now: int, age_ms: int) -> bool:
+        """Whether what is known of the commands is at most so old, by the clock that may be set and by the other."""
+        by_monotonic_ms = (self._parts.monotonic() - self._known.fresh_since) * 1000
+        return 0 <= now - self._known.since <= age_ms and by_monotonic_ms <= age_ms
 
     def _ask(self) -> "asyncio.Task[None]":
         """One question at a time."""
@@ -156,8 +165,9 @@ class Drawing:
     async def _hear(self) -> None:
         """A process may stand still at any moment, so nothing learnt counts for long: who only waited for a retry has
         to hear what was said meanwhile, too."""
-        fetches, since = self._intakes.fetches, self._parts.clock()
-        self._known.answer(fetches, Heard(await self._parts.horizon.end(self._partition), since))
+        fetches, since, fresh_since = self._intakes.fetches, self._parts.clock(), self._parts.monotonic()
+        end = await self._parts.horizon.end(self._partition)
+        self._known.answer(fetches, Heard(end, since, fresh_since))
 
     def abandon(self) -> list[asyncio.Task[None]]:
         """Nothing more is drawn. Returns what was under way, cancelled."""
@@ -191,7 +201,8 @@ class Drawing:
             through = self._known.fetches
             if not self.is_informed(now):
                 return 0
-            out.known_at = self.known_at(now)  # (the batch's own commands may have been missing)
+            # (The batch's own commands may have been missing.)
+            out.known_at, out.fresh_since = self.known_at(now), self.fresh_since
         drawn, stopwatch, take, handle = 0, self._parts.stopwatch, self._intakes.take, self._decider.handle
         bounded, hurry, urgency = self._parts.performer is not None, self._parts.hurry, lane.intake.urgency
         hurried_at = _hurried_at(stop_at) if urgency > Urgency.CRITICAL else stop_at
@@ -212,7 +223,7 @@ class Drawing:
         """``until``, ``most_bytes``: where its share of the batch ends."""
         if not self.is_informed(now) or self._parts.stopwatch() >= until:
             return 0
-        drawn, out.known_at = 0, self.known_at(now)
+        drawn, out.known_at, out.fresh_since = 0, self.known_at(now), self.fresh_since
         stopwatch, hurry, hurried_at = self._parts.stopwatch, self._parts.hurry, _hurried_at(stop_at)
         for key, due in self._decider.due(now, _MOST_DUE):
             spent = stopwatch()

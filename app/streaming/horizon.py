@@ -6,6 +6,7 @@ that brought the request tells one, else Kafka is asked (docs/decisions/0006-fet
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,11 +20,16 @@ _AGAIN_S = 0.5
 
 
 class Heard(NamedTuple):
-    """The commands' end in a partition, and a moment (Unix ms) before it was read: all that was said up to then lies
-    before that end."""
+    """The commands' end in a partition, and a moment before it was read, by two clocks: all that was written up to then
+    lies before that end.
+
+    ``since``: Unix ms, of a clock that may be set; ``fresh_since``: seconds of one that nobody sets. Only the two of
+    them tell how old this is: the first if the machine stood still, the second if the first was set back.
+    """
 
     end: int
     since: int
+    fresh_since: float = math.inf
 
 
 class Known:
@@ -36,6 +42,8 @@ class Known:
         self.end = -1
         #: All that was said up to then is known of, Unix ms.
         self.since = -1
+        #: The same by the clock that nobody sets, in seconds.
+        self.fresh_since = -math.inf
         self._told = -1
         self._asked = -1
         self._untold = -1
@@ -51,13 +59,14 @@ class Known:
             self._untold = fetch
         else:
             self._told = fetch
-            self.end, self.since = max(self.end, heard.end), heard.since
+            self.end, self.since, self.fresh_since = max(self.end, heard.end), heard.since, heard.fresh_since
 
     def answer(self, fetches: int, heard: Heard) -> None:
         """What was asked for after so many fetches."""
         self._asked = fetches
         latest = fetches >= max(self._told, self._untold)
-        self.end, self.since = heard.end if latest else max(self.end, heard.end), heard.since
+        self.end = heard.end if latest else max(self.end, heard.end)
+        self.since, self.fresh_since = heard.since, heard.fresh_since
 
 
 class CommandsHorizon:

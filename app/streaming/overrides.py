@@ -155,9 +155,11 @@ def _state_of(consumer: Any, tp: Any) -> Any:
     return assignment.state_value(tp) if assignment is not None else None
 
 
-def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, Heard]:
+def listen(
+    fetcher: Any, topic: str, clock: Callable[[], int], monotonic: Callable[[], float] = time.monotonic
+) -> Mapping[TP, Heard]:
     """Has fetches tell how far ``topic`` goes. Returns what the fetch told that brought the records which wait of each
-    partition; where nothing did, that isn't known. ``clock``: Unix ms.
+    partition; where nothing did, that isn't known. ``clock``: Unix ms; ``monotonic``: seconds.
 
     A broker reads partitions in the order in which a request names them (KIP-74), and says where each ends; so the
     topic is named last. Of a partition that was not among them, or that had an error, nothing is told.
@@ -167,7 +169,7 @@ def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, He
 
     async def listening(assignment: Any, node_id: int, request: Any) -> bool:
         request.topics.sort(key=lambda partitions: partitions[0] == topic)
-        since = clock()
+        since, fresh_since = clock(), monotonic()
         asked = [TP(name, number) for name, partitions in request.topics for number, *_ in partitions]
         states = {tp.partition: assignment.state_value(tp) for tp in asked if tp.topic == topic}
         set_at = {number: state.timestamp for number, state in states.items()}  # aiokafka sets it with the end
@@ -176,7 +178,7 @@ def listen(fetcher: Any, topic: str, clock: Callable[[], int]) -> Mapping[TP, He
             ends = {n: state.highwater for n, state in states.items() if state.timestamp != set_at[n]}
             for tp in asked:
                 if (end := ends.get(tp.partition, -1)) >= 0:
-                    heard[tp] = Heard(end, since)
+                    heard[tp] = Heard(end, since, fresh_since)
                 else:
                     heard.pop(tp, None)
         return found

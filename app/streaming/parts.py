@@ -56,6 +56,8 @@ class Parts:
     fetch_again: Callable[[str, int, int], None] = lambda topic, partition, offset: None
     #: Whether all of a topic's partition was read but for what lies behind an open transaction.
     is_held: Callable[[str, int], bool] = lambda topic, partition: False
+    #: Seconds of a clock that nobody sets.
+    monotonic: Callable[[], float] = time.monotonic
     #: Seconds of real work, by which a batch is bounded.
     stopwatch: Callable[[], float] = time.perf_counter
     #: How often a partition's owner looks whether somebody else wrote to its changelogs.

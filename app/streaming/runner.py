@@ -270,7 +270,7 @@ class PartitionRunner:
         if not self._stopping:
             await drawing.learn(bool(self._calls.results))
         now = self._parts.clock()
-        out = Out(drawing.known_at(now), self._parts.guard.works_on)
+        out = Out(drawing.known_at(now), self._parts.guard.works_on, drawing.fresh_since)
         informed, held = drawing.is_informed(now), drawing.waits_for_transaction()
         if self._stopping or informed or held:
             self._settle(out, now, informed and not self._stopping)

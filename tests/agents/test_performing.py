@@ -120,6 +120,15 @@ async def test_a_call_whose_look_has_aged_is_not_made():
     assert client.begun == []
 
 
+async def test_a_look_ages_before_the_call_begins_even_if_the_clock_was_set_back():
+    client = Gatekeeper()
+    performer, _ = performing(client, clock=lambda: 1_000_000, monotonic=lambda: 50.0)
+    call = a_call("a", claimed_at=1_000_000 + 5_000, fresh_since=50.0 - (FRESH_MS + 1) / 1000)
+
+    assert await performer.perform(call) == Result(call, None)
+    assert client.begun == []
+
+
 async def test_a_call_whose_send_has_expired_since_the_look_is_not_made():
     client = Gatekeeper()
     performer, _ = performing(client)

@@ -85,6 +85,7 @@ class Process:
             counted=lambda name, count: None,
             owner=name,
             fetch_again=self._fetch_again,
+            monotonic=loop.time,
             # Batches of any length: as if deciding took a while, or none.
             stopwatch=lambda: chance.random() * 0.0508,
             look_every_s=1.0,
@@ -158,7 +159,7 @@ class Process:
         while True:
             await self._news.wait()
             self._news.clear()
-            since = self.parts.clock()
+            since, fresh_since = self.parts.clock(), self.parts.monotonic()
             await asyncio.sleep(self._chance.random() ** 3 * 0.1)
             for (topic, partition), position in list(self._fetched.items()):
                 if partition not in self.runners or (topic, partition) in self._paused:
@@ -172,7 +173,7 @@ class Process:
                 records = self.broker.read(topic, partition, position, self._chance.choice((1, 3, 1000)))
                 reached = records[-1].offset + 1 if records else end
                 told = self._chance.random() < 0.7
-                heard = Heard(self.commands_end(partition), since) if told else None
+                heard = Heard(self.commands_end(partition), since, fresh_since) if told else None
                 self.runners[partition].offer(Fetched(topic, partition, records, position, reached, heard))
                 self._fetched[topic, partition] = reached
                 if reached < end:

@@ -275,10 +275,10 @@ def of_events(told: Mapping[TP, Heard]) -> dict[TP, Heard]:
 
 async def test_a_fetch_tells_each_partition_where_the_commands_end_as_of_before_it_was_sent() -> None:
     fetcher = Answering({TP("commands", 0): 4, TP("commands", 1): 0})
-    told = listen(fetcher, "commands", lambda: 100)
+    told = listen(fetcher, "commands", lambda: 100, lambda: 7.0)
     await fetch(fetcher)
 
-    assert of_events(told) == {TP("events", 0): Heard(4, 100), TP("events", 1): Heard(0, 100)}
+    assert of_events(told) == {TP("events", 0): Heard(4, 100, 7.0), TP("events", 1): Heard(0, 100, 7.0)}
 
 
 async def test_a_fetch_names_the_commands_last_as_brokers_read_in_the_order_of_the_request() -> None:
@@ -291,7 +291,7 @@ async def test_a_fetch_names_the_commands_last_as_brokers_read_in_the_order_of_t
 
 async def test_an_end_that_this_fetch_did_not_tell_is_not_known_whatever_was_told_before() -> None:
     fetcher = Answering({TP("commands", 0): 4, TP("commands", 1): 5})
-    told = listen(fetcher, "commands", lambda: 100)
+    told = listen(fetcher, "commands", lambda: 100, lambda: 7.0)
     await fetch(fetcher)
     assert len(of_events(told)) == 2
     fetcher.ends = {TP("commands", 1): -1}
@@ -302,12 +302,12 @@ async def test_an_end_that_this_fetch_did_not_tell_is_not_known_whatever_was_tol
 
 async def test_a_fetch_without_records_leaves_what_was_told_with_those_that_wait() -> None:
     fetcher = Answering({TP("commands", 0): 4})
-    told = listen(fetcher, "commands", lambda: 100)
+    told = listen(fetcher, "commands", lambda: 100, lambda: 7.0)
     await fetch(fetcher)
     fetcher.found, fetcher.ends = False, {TP("commands", 0): 6}
     await fetch(fetcher)
 
-    assert told[TP("events", 0)] == Heard(4, 100)
+    assert told[TP("events", 0)] == Heard(4, 100, 7.0)
 
 
 def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:
