@@ -185,7 +185,7 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
 
 
 ROUTES = [route for route in routes(None) if route.path != "/v1/query"]
-CLOSED = [route for route in ROUTES if not route.access.public][:4]
+CLOSED = [route for route in routes(None) if not route.access.public]
 WRITING = [route for route in ROUTES if route.body is not None]
 
 #: Good bodies, by path: every field of theirs is written to.
@@ -351,15 +351,15 @@ async def test_a_body_that_cannot_be_read_is_refused(route: Any) -> None:
 
 
 @pytest.mark.parametrize("credential", ["Bearer \udcff", "Bearer é", "Bearer \udcff.a.b", "\udcff", "Basic \udcff"])
-@pytest.mark.parametrize("route", CLOSED, ids=lambda route: f"{route.method} {route.path}")
-async def test_credentials_that_are_no_text_are_bad_ones(route: Any, credential: str) -> None:
+async def test_credentials_that_are_no_text_are_bad_ones(credential: str) -> None:
     async with gateway() as (client, _):
-        reader, writer = await asyncio.open_connection(client.host, client.port)
-        head = f"{route.method} {path_of(route)} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
-        writer.write(f"{head}Authorization: {credential}\r\n\r\n".encode(errors="surrogateescape"))
-        answer = await reader.read()
-        writer.close()
-    assert answer.split(b" ")[1] in (b"400", b"401"), answer
+        for route in CLOSED:
+            reader, writer = await asyncio.open_connection(client.host, client.port)
+            head = f"{route.method} {path_of(route)} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+            writer.write(f"{head}Authorization: {credential}\r\n\r\n".encode(errors="surrogateescape"))
+            answer = await reader.read()
+            writer.close()
+            assert answer.split(b" ")[1] in (b"400", b"401"), (route.path, answer)
 
 
 @pytest.mark.parametrize("name", [".", ".."])
