@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agents.broadcasting import broadcast_in
 from agents.composing import compose, template_of
-from agents.in_app_marks import InboxState, take_command
+from agents.in_app_marks import InboxState, go_on_marking, report_left, take_command
 from agents.in_app_page import page_of
 from agents.intakes import CHANNEL_OUTPUTS, channel_intakes, position_of
 from agents.known import known_of, user_shown
@@ -77,7 +77,10 @@ class InAppMachine:
     def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
         state.knowledge.rekey()
         if due.kind == "sweep":
-            _schedule_sweep(due.user_id, None, state.inbox.sweep(due.user_id, now).sweep_at, state)
+            report_left(due.user_id, state.inbox.sweep(due.user_id, now), state.inbox, out)
+            _schedule_sweep(due.user_id, None, state)
+        elif due.kind == "slice":
+            go_on_marking(due.user_id, state, out, now)
 
     def give_up(self, due_key: bytes, due: Due, state: InboxState, out: Out, now: int, reason: FailedReason) -> bool:
         return False  # sends end as they come, so nothing here waits for an end
@@ -111,7 +114,7 @@ class InAppMachine:
         if isinstance(message, RenderError):
             _end(send, "failed", "bad_template", state, out, now, cause)
             return
-        _put(send, message, state, now)
+        _put(send, message, state, out, now)
         tell(out, send, "sending", now, cause, provider="inbox", attempt=1)
         state.attempts.end(send_key(send.send_id), "sent", now)
         latency = {"latency_ms": now - send.accepted_at}
@@ -137,8 +140,8 @@ def _end(
 # --- what lies in the inbox --------------------------------------------------------------------------------------
 
 
-def _put(send: Send, message: Message, state: InboxState, now: int) -> None:
-    _replace_older(send, state.inbox)
+def _put(send: Send, message: Message, state: InboxState, out: Out, now: int) -> None:
+    report_left(send.user_id, _replace_older(send, state.inbox), state.inbox, out)
     item = Item(
         notification_id=send.notification_id,
         send=encode_send(replace(send, content=None, data=_NO_DATA, items=None)),
@@ -152,13 +155,14 @@ def _put(send: Send, message: Message, state: InboxState, now: int) -> None:
         collapse_key=send.collapse_key,
     )
     before = state.inbox.count(send.user_id).sweep_at
-    _schedule_sweep(send.user_id, before, state.inbox.add(send.user_id, item).sweep_at, state)
+    report_left(send.user_id, state.inbox.add(send.user_id, item), state.inbox, out)
+    _schedule_sweep(send.user_id, before, state)
 
 
-def _replace_older(send: Send, inbox: Inbox) -> None:
-    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself."""
+def _replace_older(send: Send, inbox: Inbox) -> list[tuple[int, Item]]:
+    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself. Returns them."""
     if send.collapse_key is None and send.replay_id is None:
-        return
+        return []
     older = [
         (number, item)
         for number, item in inbox.all(send.user_id)
@@ -166,8 +170,10 @@ def _replace_older(send: Send, inbox: Inbox) -> None:
         or (item.unread and item.collapse_key is not None and item.collapse_key == send.collapse_key)
     ]
     inbox.remove(send.user_id, older)
+    return older
 
 
-def _schedule_sweep(user_id: str, before: int | None, after: int | None, state: InboxState) -> None:
+def _schedule_sweep(user_id: str, before: int | None, state: InboxState) -> None:
+    after = state.inbox.count(user_id).sweep_at
     if after is not None and after != before:
         state.schedule.at(after, Due("sweep", user_id, user_id.encode()))

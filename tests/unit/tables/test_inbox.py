@@ -1,5 +1,6 @@
 """The inbox's rows against the obvious model: a list of items, counted by looking at all of them."""
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,4 +105,55 @@ def test_nothing_is_written_for_a_user_who_has_no_inbox():
     inbox.sweep("u", 10**15)
     inbox.erase("u")
 
+    assert not inbox.counts.changes()
+
+
+# --- marks of all items ---
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=6), st.lists(st.sampled_from(MARKS), max_size=6))
+def test_pending_marks_may_be_written_into_an_item_again(before, pending):
+    """A slice writes them, and they stay pending until the round is over."""
+    item = an_item("n")
+    for mark in before:
+        item = marked(item, mark)
+    once = item
+    for mark in pending:
+        once = marked(once, mark)
+    twice = once
+    for mark in pending:
+        twice = marked(twice, mark)
+
+    assert once == twice
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8), st.lists(st.sampled_from(MARKS)))
+def test_rows_of_the_revision_before_are_marked_and_counted(items, marks):
+    rows = MemoryRows()
+    encode = msgspec.msgpack.encode
+    stored_items = {}
+    for number, (seen, read, archived) in enumerate(items, start=1):
+        item = [str(number), b"", "t", "b", None, None, b"{}", 0, 0, None, seen, read, archived, []]
+        stored_items[b"u\0" + (2**63 - number).to_bytes(8, "big")] = b"\1" + encode(item)
+    rows.write("inbox", stored_items)
+    unread = sum(not read and not archived for _, read, archived in items)
+    unseen = sum(not seen and not archived for seen, _, archived in items)
+    rows.write("inbox_counts", {b"u": b"\1" + encode([len(items), len(items), unread, unseen, KEPT_MS])})
+    inbox = Inbox(rows)
+    assert (inbox.count("u").unread, inbox.count("u").unseen) == (unread, unseen)
+
+    inbox.add("u", an_item("new"))
+    for mark in marks:
+        inbox.mark_all("u", mark, "c", 0)
+    shown, count = [item for _, item in inbox.all("u")], inbox.count("u")
+    assert count.unread == sum(item.unread for item in shown)
+    assert count.unseen == sum(item.unseen for item in shown)
+    assert count.archived in (None, sum(item.archived for item in shown))
+
+
+def test_a_mark_of_all_of_an_empty_inbox_writes_nothing():
+    inbox = Inbox(MemoryRows())
+    inbox.mark_all("u", "read", "c", 0)
+
+    assert not inbox.passed("u", None, 0)
     assert not inbox.counts.changes()
