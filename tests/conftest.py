@@ -58,6 +58,12 @@ def broker_options(folder: Path) -> BrokerOptions:
 
 
 @pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """Asyncio's own loops, whatever a test has set: a role sets uvloop's, whose clock no test can move."""
+    return asyncio.DefaultEventLoopPolicy()
+
+
+@pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real broker of this test run alone; its bootstrap address."""
     broker = Broker(broker_options(tmp_path_factory.mktemp("kafka")))
