@@ -14,10 +14,9 @@ from bench.draining import drain
 from bench.figures import Figure, compared
 from bench.ground import Ground, Worker
 from bench.preloading import Changelogs, preload_users
-from bench.rival import Rival
+from bench.rival import RECOVERY_FILE, Rival
 from bench.routing import SENDS
 from bench.run import Run
-from bench.stock import RECOVERY_FILE
 from bench.workload import Workload, requests, unix_ms
 from schemas.topics import LIFECYCLE
 from tables.router import ROUTER_TABLES

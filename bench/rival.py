@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from bench.workload import Workload
 
+#: Where a stock app writes how long its tables' recovery took.
+RECOVERY_FILE = "recovery"
+
 
 class Rival(Struct, frozen=True, kw_only=True):
     """``name``: also its consumer group. ``folder``: takes what it keeps on disk."""

@@ -22,14 +22,11 @@ import faust
 from agents.router import RouterMachine
 from app.domain.out import SAME_PARTITION, Out
 from app.ports import Rows
-from bench.rival import Rival, rival
+from bench.rival import RECOVERY_FILE, Rival, rival
 from bench.workload import PROVIDERS, Fed, catalog, unix_ms
 from schemas.topics import EVENTS
 from tables.profiles import PROFILES
 from tables.router import ROUTER_TABLES
-
-#: Where it tells how long its tables' recovery took.
-RECOVERY_FILE = "recovery"
 
 _STORE = {
     "driver": "rocksdict",

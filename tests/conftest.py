@@ -34,6 +34,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         limit(item)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Whatever was imported: tests run in asyncio's own loops. No test can move the clock of uvloop's."""
+    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
     return Lanes(config, log)
 
@@ -55,12 +60,6 @@ def broker_options(folder: Path) -> BrokerOptions:
         controller_port=free_port(),
         log=folder / "kafka.log",
     )
-
-
-@pytest.fixture(scope="session")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    """Asyncio's own loops, whatever a test has set: a role sets uvloop's, whose clock no test can move."""
-    return asyncio.DefaultEventLoopPolicy()
 
 
 @pytest.fixture(scope="session")
