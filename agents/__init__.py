@@ -1,1 +1,3 @@
-"""When we act: one file a step, each a machine that turns records and due rows into rows and records."""
+"""What each role does with a record: machines that turn records and timers into rows and records.
+
+A machine does no I/O. What does stands beside them: the executor of provider calls, and the analytics loop."""

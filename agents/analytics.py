@@ -1,4 +1,4 @@
-"""The analytics role: lifecycle events go into ClickHouse, and the embedded one is served to the others."""
+"""The analytics role: writes lifecycle events to ClickHouse, and serves the embedded one to the others."""
 
 import asyncio
 import time

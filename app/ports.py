@@ -146,7 +146,7 @@ class Urgency(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class Subscription:
     """A topic that a role reads. ``gated``: its records are handled only when the partition's commands that were
     acknowledged before they were fetched have been handled. ``owned``: this role answers for the topic's bad records
     (one role a topic: the others pass them over). ``patient``: nobody waits for its records, so that a fetch or a batch
@@ -190,7 +190,7 @@ class Machine(Protocol):
     catalog: Any
 
     @property
-    def intakes(self) -> Sequence[Intake]: ...
+    def subscriptions(self) -> Sequence[Subscription]: ...
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -229,7 +229,7 @@ class Machine(Protocol):
         ...
 
 
-class Performer(Protocol):
+class CallExecutor(Protocol):
     """Carries out the calls of a channel's machine; many at a time."""
 
     def room(self, urgency: Urgency) -> int:

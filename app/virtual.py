@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from app.domain.out import Out
 from app.ports import LogRecord, Machine, Rows
-from app.streaming.sweeping import Sweeper
+from app.streaming.ttl import TtlSweeper
 from tables.schedule import due_ms_of
 
 #: So many rows are written before as many are looked at, whether they mean anything still.
@@ -33,7 +33,7 @@ class VirtualPartition:
         self.state: Any = machine.open(rows, partition)
         self._tables = self.state.tables()
         self._schedule = next(table for table in self._tables if table.spec.name == "schedule")
-        self._sweeper = Sweeper(self._tables)
+        self._sweeper = TtlSweeper(self._tables)
         self._batch = batch
         self._decided = 0
         self._written = 0

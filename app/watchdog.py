@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 #: From the crash or the signal on. An ordinary end takes 5 s at most; the gateway gives calls being answered 10 s.
 END_WITHIN_S = 20.0
-#: As long as the loop may stand still. (What is only slow is seen by ``app/streaming/watching.py``, which runs in it.)
+#: As long as the loop may stand still. (``app/streaming/stall_detection.py``, which runs in it, sees what is slow.)
 STUCK_S = 60.0
 _BEAT_S = 1.0
 #: sysexits.h: an internal software error.

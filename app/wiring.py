@@ -23,9 +23,9 @@ from schemas.words import CHANNELS, Channel, Provider
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from agents.shedding import Shedding
+    from agents.sender.shed import Shedding
     from app.metrics import DoubtMetrics, SheddingMetrics
-    from app.ports import Performer
+    from app.ports import CallExecutor
     from app.providers.limits import Limits
     from app.store.rights import Access
     from app.streaming.worker import RoleWorker
@@ -49,9 +49,9 @@ class WorkerFailed(Exception):
 
 def internal_tables() -> dict[str, Sequence[str]]:
     """The tables of every role, for the declaration of their changelogs."""
-    from agents.in_app import InAppMachine
-    from agents.router import RouterMachine
-    from agents.sender import SenderMachine
+    from agents.inbox.machine import InAppMachine
+    from agents.router.machine import RouterMachine
+    from agents.sender.machine import SenderMachine
 
     sending: dict[str, Sequence[str]] = dict.fromkeys(SENDING, SenderMachine.tables)
     return {"router": RouterMachine.tables, "in_app": InAppMachine.tables, **sending}
@@ -59,14 +59,14 @@ def internal_tables() -> dict[str, Sequence[str]]:
 
 def kafka_accesses() -> dict[str, "Access"]:
     """What every process does in Kafka, by its principal."""
-    from agents.in_app import InAppMachine
-    from agents.intakes import sender_intakes
-    from agents.router import RouterMachine
-    from agents.sender import SenderMachine
+    from agents.inbox.machine import InAppMachine
+    from agents.router.machine import RouterMachine
+    from agents.sender.machine import SenderMachine
+    from agents.shared.subscriptions import sender_subscriptions
     from app.store.rights import ANALYTICS, CLI, COMMAND_LINE, GATEWAY, PRODUCER, SERVICES, keeping
 
-    reads = {"router": RouterMachine.intakes, "in_app": InAppMachine.intakes}
-    reads |= {channel: sender_intakes(channel) for channel in SENDING}
+    reads = {"router": RouterMachine.subscriptions, "in_app": InAppMachine.subscriptions}
+    reads |= {channel: sender_subscriptions(channel) for channel in SENDING}
     writes = {"router": RouterMachine.outputs, "in_app": InAppMachine.outputs}
     writes |= dict.fromkeys(SENDING, SenderMachine.outputs)
     return {
@@ -216,7 +216,7 @@ class _Built:
     """A role's machine, what carries out its calls and how fast, and what is given up when that isn't fast enough."""
 
     machine: Any
-    performer: "Performer | None" = None
+    executor: "CallExecutor | None" = None
     limits: "Limits | None" = None
     watched: "_Watched | None" = None
 
@@ -240,7 +240,7 @@ async def _build(
     stack: AsyncExitStack,
 ) -> _Built:
     if role == "router":
-        from agents.router import RouterMachine
+        from agents.router.machine import RouterMachine
 
         return _Built(
             RouterMachine(
@@ -252,7 +252,7 @@ async def _build(
             )
         )
     if role == "in_app":
-        from agents.in_app import InAppMachine
+        from agents.inbox.machine import InAppMachine
 
         return _Built(InAppMachine(catalog, partitions=settings.kafka.partitions, keys=suppression_keys(settings)))
     return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, registry, stack)
@@ -266,11 +266,11 @@ async def _build_sender(
     registry: "CollectorRegistry",
     stack: AsyncExitStack,
 ) -> _Built:
-    from agents.doubts import HOWS
-    from agents.performing import Performing
-    from agents.sender import SenderMachine
-    from agents.shedding import Shedding
-    from agents.turn import Carrier
+    from agents.executor import GatedExecutor
+    from agents.sender.context import ChannelConfig
+    from agents.sender.doubts import HOWS
+    from agents.sender.machine import SenderMachine
+    from agents.sender.shed import Shedding
     from app.metrics import DoubtMetrics, ProviderErrors, SheddingMetrics
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
@@ -286,19 +286,19 @@ async def _build_sender(
     shedding = Shedding(_shedding_changed, metrics.shed)
     doubts = DoubtMetrics(registry, clients, HOWS, clock)
     on_error = ProviderErrors(registry, channel).count
-    performer = Performing(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
-    carrier = Carrier(
+    executor = GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
+    channel_config = ChannelConfig(
         channel,
         timeouts_ms,
         public_url=_public_url(settings),
         shedding=shedding,
         partitions=settings.kafka.partitions,
-        slots=performer,
+        slots=executor,
         on_settled=doubts.settled,
         keys=suppression_keys(settings),
     )
     limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
-    return _Built(SenderMachine(catalog, carrier), performer, limits, _Watched(shedding, metrics, doubts))
+    return _Built(SenderMachine(catalog, channel_config), executor, limits, _Watched(shedding, metrics, doubts))
 
 
 def _public_url(settings: Settings) -> str:
@@ -331,10 +331,10 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
     from app.metrics import StreamingMetrics, WaitingRecords, WorkerHealth, process_registry
     from app.operations import OperationsServer, ServedState
     from app.store.config_follower import ConfigFollower
-    from app.streaming import clocks, crashing
+    from app.streaming import clocks, failpoints
     from app.streaming.worker import RoleWorker
 
-    crashing.arm(os.environ.get(crashing.VARIABLE, ""))
+    failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     clock = clocks.of(os.environ)
     secret = installation_secret(settings)
     options = settings.kafka.client_options()
@@ -363,7 +363,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             folder=settings.data_folder(role),
             instance=settings.instance,
             partitions=settings.kafka.partitions,
-            performer=built.performer,
+            executor=built.executor,
             clock=clock,
             counted=metrics.count,
             on_dead=metrics.dead,
@@ -406,11 +406,11 @@ async def _closing(watchdog: Watchdog) -> AsyncIterator[AsyncExitStack]:
 
 
 def _watch_backlog(stack: AsyncExitStack, watched: _Watched, worker: "RoleWorker", partitions: int) -> None:
-    from agents.doubts import watch_doubts
-    from agents.shedding import watch
+    from agents.sender.doubts import watch_doubts
+    from agents.sender.shed import watch
 
     machine: Any = worker.machine
-    providers = tuple(machine.carrier.timeouts_ms)
+    providers = tuple(machine.channel_config.timeouts_ms)
     shown = watched.metrics.backlog
     shedding = watch(watched.shedding, worker, lambda: machine.catalog.policy, providers, partitions, shown)
     for watching in (shedding, watch_doubts(worker, providers, watched.doubts.show)):

@@ -20,7 +20,7 @@ from app.dev.process import Program
 from app.dev.supervisor import Ready
 from app.dev.system import DevSystem, Options, operations_ready
 from app.domain.out import Produce
-from app.streaming.producing import BatchProducer
+from app.streaming.producer import BatchProducer
 from bench.run import Run
 
 _JARS = Path(__file__).parents[1] / ".tocsin" / "kafka"

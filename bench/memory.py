@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.out import SAME_PARTITION, Out, Produce
 from bench.rival import Rival, rival
 from bench.workload import PROVIDERS, Workload, catalog, rows_of_users, unix_ms

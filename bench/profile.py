@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import track
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.out import Out
 from app.streaming.journal import Entry, encode_entry
 from bench.workload import PROVIDERS, Fed, Workload, catalog, requests, rows_of_users, unix_ms

@@ -19,7 +19,7 @@ from typing import Any
 
 import faust
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.out import SAME_PARTITION, Out
 from app.ports import Rows
 from bench.rival import RECOVERY_FILE, Rival, rival

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import Struct
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.caps import take
 from app.domain.catalog import Catalog, default_catalog
 from app.domain.out import Out, Produce

@@ -40,7 +40,7 @@ class Item(Struct, frozen=True, array_like=True, gc=False):
     read: bool = False
     archived: bool = False
     #: What was told of it as having come back: each once.
-    said: tuple[Status, ...] = ()
+    message: tuple[Status, ...] = ()
     #: The number of the latest mark of all items that was pending when it was marked by itself: that one came later.
     marked: int = 0
 

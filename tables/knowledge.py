@@ -35,7 +35,7 @@ from tables.applied import APPLIED, Applied, applied_key
 from tables.applied import REMEMBERED_MS as APPLIED_MS
 from tables.cancels import CANCELS, CancelTable
 from tables.erasures import ERASURES, RUNNING_KEY, Erasure, certificate_key, erasure_key, running_key
-from tables.preferences import NO_WISHES, PREFERENCES, Wishes, with_consent, with_document, with_patch
+from tables.preferences import NO_WISHES, PREFERENCES, StoredPreferences, with_consent, with_document, with_patch
 from tables.profiles import (
     NOBODY,
     PROFILES,
@@ -116,7 +116,7 @@ class Knowledge:
     def __init__(self, rows: Rows, keys: HashKeys = NO_SECRET) -> None:
         """``keys``: of the suppression list. Raises UnknownKey."""
         self._profiles: Table[Profile] = Table(PROFILES, rows)
-        self._preferences: Table[Wishes] = Table(PREFERENCES, rows)
+        self._preferences: Table[StoredPreferences] = Table(PREFERENCES, rows)
         self._suppressions = SuppressionList(rows, keys)
         self._erasures: Table[Erasure] = Table(ERASURES, rows)
         self._tokens: Table[Holder] = Table(TOKENS, rows)
@@ -146,7 +146,7 @@ class Knowledge:
     def preferences(self, user_id: str) -> Preferences:
         return self.wishes(user_id).preferences
 
-    def wishes(self, user_id: str) -> Wishes:
+    def wishes(self, user_id: str) -> StoredPreferences:
         """Preferences and consents together."""
         return self._preferences.get(user_id.encode()) or NO_WISHES
 
@@ -222,7 +222,7 @@ class Knowledge:
 
     def reclaim_again(self, user_id: str) -> None:
         """Something of the user was deleted: if they were erased before, that is said once more, for it has the owner
-        see that what was deleted leaves log and store (``app/streaming/reclaiming.py``)."""
+        see that what was deleted leaves log and store (``app/streaming/reclaim.py``)."""
         if self.erased(user_id):
             self._say_again(erasure_key(user_id))
 
@@ -257,15 +257,15 @@ class Knowledge:
             return _NOTHING
         return self._change(command, now, bounds, now if recorded_ms is None else recorded_ms)
 
-    def learn(self, said: Broadcast) -> Change:
+    def learn(self, message: Broadcast) -> Change:
         """Takes one broadcast of the router's. The same one again changes nothing."""
-        match said:
+        match message:
             case TokenTaken():
-                return self._take_token(said)
+                return self._take_token(message)
             case TokenDead():
-                return self._bury_token(said)
+                return self._bury_token(message)
             case AddressSuppressed():
-                return self._list_address(said)
+                return self._list_address(message)
 
     def _change(self, command: AnyCommand, now: int, bounds: Bounds, recorded_ms: int) -> Change:
         match command:
@@ -329,7 +329,7 @@ class Knowledge:
         self._profiles.put(user_id.encode(), replace(profile, timezone=checked_zone(timezone)))
         return _CLOCK
 
-    def _prefer(self, user_id: str, wishes: Wishes) -> Change:
+    def _prefer(self, user_id: str, wishes: StoredPreferences) -> Change:
         old, new = self.preferences(user_id), wishes.preferences
         self._preferences.put(user_id.encode(), wishes)
         clock = old.quiet_hours != new.quiet_hours or old.dnd != new.dnd
@@ -364,17 +364,17 @@ class Knowledge:
         claim = None if known else Claim(user_id, device.token_hash, device.registered_ms)
         return Change(clock=profile.timezone != old.timezone, claim=claim, retired=tuple(retired))
 
-    def _take_token(self, said: TokenTaken) -> Change:
+    def _take_token(self, message: TokenTaken) -> Change:
         """Takes a token from whoever holds it, unless it was registered later; who keeps it says so anew."""
-        token_hash = bytes.fromhex(said.token_hash)
+        token_hash = bytes.fromhex(message.token_hash)
         holder = self._tokens.get(token_hash)
-        if holder is None or holder.user_id == said.user_id:
+        if holder is None or holder.user_id == message.user_id:
             return _NOTHING
         device = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
-        if device is not None and (device.registered_ms, holder.user_id) > (said.since, said.user_id):
+        if device is not None and (device.registered_ms, holder.user_id) > (message.since, message.user_id):
             return Change(claim=Claim(holder.user_id, token_hash, device.registered_ms))
         dropped = self._drop_device(holder.user_id, holder.device_id)
-        return Change(retired=_moved(holder.user_id, dropped, said.user_id))
+        return Change(retired=_moved(holder.user_id, dropped, message.user_id))
 
     def _normalize(self, user_id: str, device_id: str) -> Change:
         """Of two devices whose tokens turn out to be the same, the one that was registered last keeps it."""
@@ -398,13 +398,13 @@ class Knowledge:
         self._tokens.put(new.token_hash, Holder(user_id, device_id))
         return Change(claim=Claim(user_id, new.token_hash, new.registered_ms), retired=retired)
 
-    def _bury_token(self, said: TokenDead) -> Change:
+    def _bury_token(self, message: TokenDead) -> Change:
         """Takes a dead token from its user, unless it was registered since."""
-        holder = self._tokens.get(bytes.fromhex(said.token_hash))
-        if holder is None or holder.user_id != said.user_id:
+        holder = self._tokens.get(bytes.fromhex(message.token_hash))
+        if holder is None or holder.user_id != message.user_id:
             return _NOTHING
         device = (self.profile(holder.user_id) or NOBODY).device(holder.device_id)
-        if device is not None and device.registered_ms > said.since:
+        if device is not None and device.registered_ms > message.since:
             return _NOTHING
         dropped = self._drop_device(holder.user_id, holder.device_id)
         if dropped is None:
@@ -412,12 +412,12 @@ class Knowledge:
         retired = Retired(holder.user_id, dropped.device_id, dropped.token_hash, "invalid_token")
         return Change(retired=(retired,))
 
-    def _list_address(self, said: AddressSuppressed) -> Change:
-        hashed = bytes.fromhex(said.address_hash)
-        after = listed(self._suppressions.get(said.channel, hashed), said)
+    def _list_address(self, message: AddressSuppressed) -> Change:
+        hashed = bytes.fromhex(message.address_hash)
+        after = listed(self._suppressions.get(message.channel, hashed), message)
         if after is None:
             return _NOTHING
-        self._suppressions.put(said.channel, hashed, after)
+        self._suppressions.put(message.channel, hashed, after)
         return _DONE
 
     def _drop_device(self, user_id: str, device_id: str) -> Device | None:

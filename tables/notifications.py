@@ -11,7 +11,7 @@ from schemas.words import Channel, Priority, Status
 from tables.table import TableSpec
 
 #: What came back of a send, a bit for each in ``Sent.told``.
-TOLD: dict[Status, int] = {
+REPORTED: dict[Status, int] = {
     "delivered": 1,
     "opened": 2,
     "clicked": 4,
@@ -50,14 +50,14 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
 
 class Sent(Struct, frozen=True, array_like=True, gc=False):
     """One send that was queued. ``end`` "": none is known. ``address``: the hash of where it goes.
-    ``told``: what came back and was told, a bit for each state of ``TOLD``. ``template_version`` and ``variant``: what
-    its channel's role rendered, as far as that was reported; None: those of the notification's facts."""
+    ``reported``: what came back and was reported, a bit for each state of ``REPORTED``. ``template_version`` and
+    ``variant``: what its channel's role rendered, as far as is known; None: those of the notification's facts."""
 
     send_id: str
     device_id: str | None
     address: bytes
     end: Status | Literal[""] = ""
-    told: int = 0
+    reported: int = 0
     template_version: int | None = None
     variant: str | None = None
 
@@ -107,7 +107,7 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     #: Of a digest: its items as JSON, kept as the request is.
     items: bytes = b""
     #: By ``topic:partition``: the latest offset of those that asked for the same and were told as such.
-    told_until: dict[str, int] = {}
+    reported_until: dict[str, int] = {}
     #: Accepted while what was there before the user's erasure was still being forgotten: that erasure's command.
     after_erasure: str = ""
 
@@ -121,15 +121,15 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
         """Whether anything of it waits here or may yet begin."""
         return is_open(self.scheduled, self.parts, self.chain)
 
-    def was_told(self, position: str) -> bool:
+    def was_reported(self, position: str) -> bool:
         """Whether the record there asked for the same, and that was told."""
         place, _, offset = position.rpartition(":")
-        return int(offset) <= self.told_until.get(place, -1)
+        return int(offset) <= self.reported_until.get(place, -1)
 
-    def with_told(self, position: str) -> dict[str, int]:
-        """``told_until`` with the record there."""
+    def with_reported(self, position: str) -> dict[str, int]:
+        """``reported_until`` with the record there."""
         place, _, offset = position.rpartition(":")
-        return {**self.told_until, place: max(int(offset), self.told_until.get(place, -1))}
+        return {**self.reported_until, place: max(int(offset), self.reported_until.get(place, -1))}
 
     @property
     def still_waits(self) -> bool:

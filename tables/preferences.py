@@ -40,7 +40,7 @@ class Consent(Struct, frozen=True, array_like=True, gc=False):
     grant: Grant | None = None
 
 
-class Wishes(Struct, frozen=True, array_like=True, gc=False):
+class StoredPreferences(Struct, frozen=True, array_like=True, gc=False):
     """A user's preferences, the JSON document they were said in, and consents."""
 
     preferences: Preferences = NO_PREFERENCES
@@ -55,12 +55,12 @@ class Wishes(Struct, frozen=True, array_like=True, gc=False):
         return None
 
 
-NO_WISHES = Wishes()
+NO_WISHES = StoredPreferences()
 
-PREFERENCES: TableSpec[Wishes] = TableSpec("preferences", Wishes, kept=800)
+PREFERENCES: TableSpec[StoredPreferences] = TableSpec("preferences", StoredPreferences, kept=800)
 
 
-def with_document(old: Wishes, document: dict[str, Any]) -> Wishes:
+def with_document(old: StoredPreferences, document: dict[str, Any]) -> StoredPreferences:
     """Replaces the whole document. Raises Invalid with the field."""
     encoded = msgspec.json.encode(document)
     if len(encoded) > MAX_DOCUMENT_BYTES:
@@ -68,12 +68,12 @@ def with_document(old: Wishes, document: dict[str, Any]) -> Wishes:
     return replace(old, preferences=parse_preferences(document), document=encoded)
 
 
-def with_patch(old: Wishes, patch: dict[str, Any]) -> Wishes:
+def with_patch(old: StoredPreferences, patch: dict[str, Any]) -> StoredPreferences:
     """Merges a part into the document as RFC 7396. Raises Invalid with the field."""
     return with_document(old, merge_patch(document_of(old), patch))
 
 
-def document_of(wishes: Wishes) -> dict[str, Any]:
+def document_of(wishes: StoredPreferences) -> dict[str, Any]:
     """The document, in a form that is still taken: earlier revisions let a day be named twice."""
     document: dict[str, Any] = msgspec.json.decode(wishes.document)
     hours = document.get("quiet_hours")
@@ -82,17 +82,17 @@ def document_of(wishes: Wishes) -> dict[str, Any]:
     return document
 
 
-def with_consent(old: Wishes, said: ConsentSet) -> Wishes:
+def with_consent(old: StoredPreferences, message: ConsentSet) -> StoredPreferences:
     """Takes what was said last of the channel and category; a withdrawal keeps the grant's evidence. Raises Invalid."""
-    evidence = msgspec.json.encode(said.evidence)
-    before = next((c for c in old.consents if (c.channel, c.category) == (said.channel, said.category)), None)
-    grant = None if said.granted or before is None else _grant_of(before)
-    consent = Consent(said.channel, said.category, said.granted, parse_ms(said.at), evidence, grant)
+    evidence = msgspec.json.encode(message.evidence)
+    before = next((c for c in old.consents if (c.channel, c.category) == (message.channel, message.category)), None)
+    grant = None if message.granted or before is None else _grant_of(before)
+    consent = Consent(message.channel, message.category, message.granted, parse_ms(message.at), evidence, grant)
     others = tuple(c for c in old.consents if c is not before)
     if len(others) >= MAX_CONSENTS:
         raise TooLarge(f"is one more than the {MAX_CONSENTS} consents that a user may have", "category")
     if sum(map(_evidence_bytes, (*others, consent))) > MAX_ALL_EVIDENCE_BYTES:
-        if said.granted:
+        if message.granted:
             raise TooLarge("is more than 256 KiB with that of the user's other consents", "evidence")
         consent = replace(consent, evidence=b"null")
     return replace(old, consents=(*others, consent))

@@ -65,33 +65,33 @@ NOBODY = Profile()
 PROFILES: TableSpec[Profile] = TableSpec("profiles", Profile, kept=800)
 
 
-def with_profile(old: Profile, said: ProfileSet) -> Profile:
+def with_profile(old: Profile, message: ProfileSet) -> Profile:
     """Merges as RFC 7396; a new address is unverified unless the same command says otherwise. Raises Invalid."""
-    email = old.email if said.email is UNSET else checked_email(said.email)
-    claimed = bool(said.claimed)
-    phone = old.phone if said.phone is UNSET else checked_phone(said.phone, claimed=claimed)
-    email_verified = _verified(email, old.email, old.email_verified, said.email_verified)
-    phone_verified = _verified(phone, old.phone, old.phone_verified, said.phone_verified)
+    email = old.email if message.email is UNSET else checked_email(message.email)
+    claimed = bool(message.claimed)
+    phone = old.phone if message.phone is UNSET else checked_phone(message.phone, claimed=claimed)
+    email_verified = _verified(email, old.email, old.email_verified, message.email_verified)
+    phone_verified = _verified(phone, old.phone, old.phone_verified, message.phone_verified)
     return Profile(
         email=email,
         email_verified=email_verified,
         phone=phone,
         phone_verified=phone_verified,
-        locale=old.locale if said.locale is UNSET else checked_locale(said.locale),
-        timezone=old.timezone if said.timezone is UNSET else checked_zone(said.timezone),
-        name=old.name if said.name is UNSET else said.name,
-        attributes=with_attributes(old.attributes, said.attributes),
+        locale=old.locale if message.locale is UNSET else checked_locale(message.locale),
+        timezone=old.timezone if message.timezone is UNSET else checked_zone(message.timezone),
+        name=old.name if message.name is UNSET else message.name,
+        attributes=with_attributes(old.attributes, message.attributes),
         devices=old.devices,
-        email_claimed=not email_verified and _claimed(email, old.email, old.email_claimed, said.email, claimed),
-        phone_claimed=not phone_verified and _claimed(phone, old.phone, old.phone_claimed, said.phone, claimed),
+        email_claimed=not email_verified and _claimed(email, old.email, old.email_claimed, message.email, claimed),
+        phone_claimed=not phone_verified and _claimed(phone, old.phone, old.phone_claimed, message.phone, claimed),
     )
 
 
-def with_verified(old: Profile, said: AddressVerify) -> Profile:
+def with_verified(old: Profile, message: AddressVerify) -> Profile:
     """The same profile unless the address is the one that the user has now."""
-    if said.channel == "email" and old.email is not None and parse_email(said.address) == old.email:
+    if message.channel == "email" and old.email is not None and parse_email(message.address) == old.email:
         return replace(old, email_verified=True, email_claimed=False)
-    if said.channel == "sms" and old.phone is not None and parse_phone(said.address) == old.phone:
+    if message.channel == "sms" and old.phone is not None and parse_phone(message.address) == old.phone:
         return replace(old, phone_verified=True, phone_claimed=False)
     return old
 
@@ -102,21 +102,21 @@ def with_device(old: Profile, device: Device, timezone: str | None) -> Profile:
     return replace(old, devices=(*others, device), timezone=checked_zone(timezone) or old.timezone)
 
 
-def device_said(said: DeviceAdd, registered_ms: int, push_hosts: Collection[str]) -> Device:
+def device_said(message: DeviceAdd, registered_ms: int, push_hosts: Collection[str]) -> Device:
     """The device of a ``device.add``. ``push_hosts``: see ``Bounds``. Raises Invalid."""
     token = (
-        _subscription(said.subscription, push_hosts)
-        if said.platform == "web"
-        else checked_token(said.platform, said.token)
+        _subscription(message.subscription, push_hosts)
+        if message.platform == "web"
+        else checked_token(message.platform, message.token)
     )
     return Device(
-        device_id=said.device_id,
-        platform=said.platform,
+        device_id=message.device_id,
+        platform=message.platform,
         token=token,
         token_hash=parsed_hash("push", token),
         registered_ms=registered_ms,
-        app_id=said.app_id,
-        locale=checked_locale(said.locale),
+        app_id=message.app_id,
+        locale=checked_locale(message.locale),
     )
 
 
@@ -174,28 +174,28 @@ def checked_locale(locale: str | None) -> str | None:
     return locale or None
 
 
-def _verified(address: str | None, old: str | None, was: bool, said: bool | UnsetType | None) -> bool:
+def _verified(address: str | None, old: str | None, was: bool, message: bool | UnsetType | None) -> bool:
     if address is None:
         return False
-    if said is not UNSET:
-        return bool(said)
+    if message is not UNSET:
+        return bool(message)
     return was and address == old
 
 
-def _claimed(address: str | None, old: str | None, was: bool, said: str | UnsetType | None, claimed: bool) -> bool:
+def _claimed(address: str | None, old: str | None, was: bool, message: str | UnsetType | None, claimed: bool) -> bool:
     """An address that a service has vouched for stays so when its user says the same."""
     if address is None:
         return False
-    if said is UNSET or (claimed and address == old):
+    if message is UNSET or (claimed and address == old):
         return was
     return claimed
 
 
-def with_attributes(old: dict[str, Any], said: dict[str, Any] | UnsetType | None) -> dict[str, Any]:
+def with_attributes(old: dict[str, Any], message: dict[str, Any] | UnsetType | None) -> dict[str, Any]:
     """Merges as RFC 7396. Raises TooLarge."""
-    if said is UNSET:
+    if message is UNSET:
         return old
-    merged = merge_patch(old, said or {}) if said is not None else {}
+    merged = merge_patch(old, message or {}) if message is not None else {}
     if len(msgspec.json.encode(merged)) > MAX_ATTRIBUTES_BYTES:
         raise TooLarge("is larger than 16 KiB as compact JSON", "attributes")
     return merged

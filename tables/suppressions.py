@@ -32,12 +32,12 @@ class Suppression(Struct, frozen=True, array_like=True, gc=False):
 SUPPRESSIONS: TableSpec[Suppression] = TableSpec("suppressions", Suppression, kept=800, until="until_ms")
 
 
-def listed(before: Suppression | None, said: AddressSuppressed) -> Suppression | None:
+def listed(before: Suppression | None, message: AddressSuppressed) -> Suppression | None:
     """The row after a broadcast; None: it stays. Broadcasts and commands lie on two topics, so that either may be read
     first: of a broadcast and a removal the one that was written later holds."""
-    if before is not None and (before.removed or before.reported) and before.since_ms >= said.at:
+    if before is not None and (before.removed or before.reported) and before.since_ms >= message.at:
         return None
-    return Suppression(said.reason, said.at, reported=True)
+    return Suppression(message.reason, message.at, reported=True)
 
 
 def unlisted(before: Suppression | None, recorded_ms: int) -> Suppression | None:
@@ -106,22 +106,22 @@ class SuppressionList:
         return [name + _PLAIN + plain, *(name + _KEYED + hashed for hashed in self._keys.formerly(plain))]
 
 
-def suppressed_hashes(said: SuppressionAdd | SuppressionRemove) -> tuple[bytes, ...]:
+def suppressed_hashes(message: SuppressionAdd | SuppressionRemove) -> tuple[bytes, ...]:
     """The hashes of the address that a command names. Raises Invalid.
 
     Mostly there is one. A device's token is named without its platform, so it counts as whatever it can be; and an
     address that leaves the list leaves it under the form that it was put there in, too.
     """
-    written = (said.address or "").strip()
-    if said.channel == "push":
+    written = (message.address or "").strip()
+    if message.channel == "push":
         hashes = token_hashes(written)
     else:
-        parse = _PARSERS.get(said.channel, str)
+        parse = _PARSERS.get(message.channel, str)
         parsed = parse(written)
-        hashes = hashes_of(said.channel, parsed) if parsed else ()
+        hashes = hashes_of(message.channel, parsed) if parsed else ()
     if not hashes:
-        raise Invalid(f"is not an address of the channel {said.channel}", "address")
-    return hashes[:1] if isinstance(said, SuppressionAdd) and said.channel != "push" else hashes
+        raise Invalid(f"is not an address of the channel {message.channel}", "address")
+    return hashes[:1] if isinstance(message, SuppressionAdd) and message.channel != "push" else hashes
 
 
 def hashes_of(channel: Channel, parsed: str) -> tuple[bytes, ...]:

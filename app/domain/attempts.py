@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.domain.outcome import LANE_RESTS, Outcome
+from app.domain.outcome import CIRCUIT_OPEN, Outcome
 from app.domain.policy import InDoubt, Retries
 from schemas.words import Platform, Provider
 
@@ -124,7 +124,7 @@ def backoff_ms(rule: Retries, waits: int, send_id: str) -> int:
 
 
 def _again(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider], send_id: str, now: int) -> Again:
-    outage = outcome.code == LANE_RESTS
+    outage = outcome.code == CIRCUIT_OPEN
     following = _following(tries, able) if outage or outcome.kind != "throttle" else None
     if following is not None:
         return Again(now, replace(tries, provider=following), outcome.code, outage=False)

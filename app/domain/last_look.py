@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from app.domain.policy import EventRule, Policy
-from app.domain.preferences import Preferences, dnd_active, hours_in_force, judge_consent, judge_preference
+from app.domain.preferences import Preferences, dnd_active, evaluate_consent, evaluate_preference, hours_in_force
 from app.domain.quiet_hours import hold_until, spread_offset_ms
 from app.domain.trail import Entry
 from schemas.sends import Send
@@ -109,11 +109,11 @@ def _over(send: Send, known: Known, rule: EventRule, now: int, trail: list[Entry
     trail.append(("expired", now < send.expires_at, send.expires_at))
     if now >= send.expires_at:
         return "expired", None
-    wanted = judge_preference(known.preferences, rule, send.event_type, send.channel)
+    wanted = evaluate_preference(known.preferences, rule, send.event_type, send.channel)
     trail.append(("preference", wanted.allowed, wanted.by))
     if not wanted.allowed:
         return "suppressed", "opted_out"
-    consented = judge_consent(known.granted, rule.category, send.channel)
+    consented = evaluate_consent(known.granted, rule.category, send.channel)
     trail.append(("consent", consented.allowed, consented.by))
     if not consented.allowed:
         return "suppressed", "no_consent"

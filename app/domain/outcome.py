@@ -7,7 +7,7 @@ OutcomeKind = Literal["ok", "retry", "throttle", "drop", "bad_token", "config", 
 
 
 #: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.
-LANE_RESTS, LANE_FULL = "lane_rests", "lane_full"
+CIRCUIT_OPEN, AT_CAPACITY = "lane_rests", "lane_full"
 
 #: The longest that a provider may have us wait: what asks for more is asked again then.
 LONGEST_WAIT_MS = 3_600_000

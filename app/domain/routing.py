@@ -9,7 +9,7 @@ from app.domain.addresses import earlier_hash, parsed_hash
 from app.domain.caps import Over, judge_caps
 from app.domain.digest import DigestRule, key_of
 from app.domain.policy import EventRule, Policy
-from app.domain.preferences import Preferences, dnd_active, hours_in_force, judge_consent, judge_preference
+from app.domain.preferences import Preferences, dnd_active, evaluate_consent, evaluate_preference, hours_in_force
 from app.domain.quiet_hours import hold_until, spread_offset_ms
 from app.domain.trail import Entry
 from schemas.words import Channel, Platform, Priority, Provider
@@ -116,7 +116,7 @@ _ADDRESS_CODE: Entry = ("address", True, "code")
 _INBOX: tuple[Target, ...] = (Target(None, b""),)
 
 
-def judge_channel(
+def evaluate_channel(
     channel: Channel,
     subject: Subject,
     recipient: Recipient,
@@ -168,12 +168,12 @@ def _unwanted(
         return "dnd"
     else:
         trail.append(_NO_DND)
-    wanted = judge_preference(preferences, subject.rule, subject.event_type, channel)
+    wanted = evaluate_preference(preferences, subject.rule, subject.event_type, channel)
     trail.append(("preference", wanted.allowed, wanted.by))
     if not wanted.allowed:
         return "opted_out"
     category = subject.rule.category
-    consented = judge_consent(recipient.consent(channel, category.name), category, channel)
+    consented = evaluate_consent(recipient.consent(channel, category.name), category, channel)
     trail.append(("consent", consented.allowed, consented.by))
     return None if consented.allowed else "no_consent"
 

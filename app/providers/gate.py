@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from app.ports import Address, Handle, Message, ProviderClient
 from app.providers.breaker import Breaker, Cause
 from schemas.words import Provider
@@ -120,7 +120,7 @@ class Gate:
         """How many are, or wait for a slot."""
         return self._in_flight + len(self._waiting)
 
-    def rests_ms(self) -> int | None:
+    def open_for_ms(self) -> int | None:
         """How long it is to be left alone, where not even a probe may begin."""
         now = self._clock()
         return round(self.breaker.wait_s(now) * 1000) if self.breaker.rests(now) else None
@@ -161,7 +161,7 @@ class Gate:
                 return await turn
         except TimeoutError:
             came = turn.done() and not turn.cancelled()
-            return turn.result() if came else Outcome("throttle", code=LANE_FULL, retry_after_ms=1000)
+            return turn.result() if came else Outcome("throttle", code=AT_CAPACITY, retry_after_ms=1000)
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result() is None:
                 self._leave()
@@ -179,7 +179,7 @@ class Gate:
                 self._waiting.popleft()
             elif self.breaker.rests(now):
                 wait_ms = round(self.breaker.wait_s(now) * 1000)
-                self._waiting.popleft().set_result(Outcome("throttle", code=LANE_RESTS, retry_after_ms=wait_ms))
+                self._waiting.popleft().set_result(Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=wait_ms))
             elif pause_s := self._pause_s(now):
                 self._admit_in(pause_s)
                 return

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.domain.routing import Providers

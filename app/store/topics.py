@@ -65,7 +65,7 @@ def segment_of(kept: timedelta) -> timedelta:
 
 def _compacted(steps: ErasureSteps) -> dict[str, str]:
     """Rolled, cleaned and deleted in time for an erasure to reach every segment within ``data.erase_within``. A quiet
-    partition isn't rolled by time alone: its owner writes to it (``app/streaming/reclaiming.py``)."""
+    partition isn't rolled by time alone: its owner writes to it (``app/streaming/reclaim.py``)."""
     return {
         "cleanup.policy": "compact",
         "min.cleanable.dirty.ratio": "0.1",

@@ -12,12 +12,12 @@ from aiokafka.errors import KafkaError
 from msgspec import structs
 
 from app.domain.out import SAME_PARTITION, Produce
-from app.streaming.crashing import reach
-from app.streaming.journal import Bookmark, Entry, OwnedJournal
-from app.streaming.mending import instead_of, mended
-from app.streaming.producing import BatchProducer, RecordRefused, Span
-from app.streaming.restoring import Owed, Restorer
-from app.streaming.stamps import UNSTAMPED, headers_of
+from app.streaming.epochs import NO_EPOCH, headers_of
+from app.streaming.failpoints import reach
+from app.streaming.journal import Entry, JournalPosition, OwnedJournal
+from app.streaming.oversized import instead_of, mended
+from app.streaming.producer import BatchProducer, RecordRefused, Span
+from app.streaming.restore import PendingEntry, Restorer
 from app.streaming.store import PartitionStore, Reached
 from schemas.topics import changelog_topic, journal_topic
 
@@ -56,8 +56,8 @@ class Checkpoints:
         self._ask_ends = ends
         self._look_every_s = look_every_s
         self._journal = OwnedJournal(producer, restorer.claimed, journal_topic(role), partition)
-        self._stamp = UNSTAMPED
-        self._headers = headers_of(UNSTAMPED)
+        self._epoch = NO_EPOCH
+        self._headers = headers_of(NO_EPOCH)
         #: The next offset of each changelog that this owner's rows are to have.
         self._ends: dict[str, int] = {}
         #: Rows that a former owner's late ones speak of, and that weren't said again yet.
@@ -65,22 +65,24 @@ class Checkpoints:
         #: When the changelogs were last looked at, by the loop's time.
         self.looked_at = 0.0
 
-    async def open(self, owner: str, committed: Bookmark | None, told: Callable[[int, int], None]) -> tuple[int, Owed]:
+    async def open(
+        self, owner: str, committed: JournalPosition | None, told: Callable[[int, int], None]
+    ) -> tuple[int, PendingEntry]:
         """Takes the partition over and brings its store up to date. Returns how many rows that took, and what was
         owed. ``committed``: the last entry that the group's commit had carried out. Raises Fenced."""
         claim = await self._journal.claim(owner)
         looked_at = asyncio.get_running_loop().time()
         restored = await self._restorer.restore(self._store, self._partition, told)
-        self._stamp = await self._journal.stamp(max(self._store.reached(table).stamp for table in self._topics))
-        self._headers = headers_of(self._stamp)
+        self._epoch = await self._journal.epoch(max(self._store.reached(table).epoch for table in self._topics))
+        self._headers = headers_of(self._epoch)
         self._ends, self._late = restored.ends, restored.late
-        owed = await self._restorer.owed(self._store, self._partition, committed, claim)
-        if owed.entry is not None:
-            await self._carry_out_owed(*owed.entry)
+        pending_entry = await self._restorer.pending_entry(self._store, self._partition, committed, claim)
+        if pending_entry.entry is not None:
+            await self._carry_out_pending(*pending_entry.entry)
         for table in list(self._late):
             await self._mend(table, self._ends[table])
         self.looked_at = looked_at
-        return restored.rows, owed
+        return restored.rows, pending_entry
 
     async def make(
         self,
@@ -88,17 +90,17 @@ class Checkpoints:
         changes: dict[str, dict[bytes, bytes | None]],
         outputs: list[Produce],
         journaled: Callable[[], None] = lambda: None,
-    ) -> Bookmark:
+    ) -> JournalPosition:
         """Calls ``journaled`` when nothing can undo it any more; when it returns, all of it is carried out.
 
         Raises Fenced, ProduceFailed.
         """
         reach("before_journal")
-        bookmark, entry = await self._journal.append(positions, changes, outputs)
+        journal_position, entry = await self._journal.append(positions, changes, outputs)
         reach("after_journal")
         journaled()
-        await self._carry_out(entry, bookmark)
-        return bookmark
+        await self._carry_out(entry, journal_position)
+        return journal_position
 
     async def probe(self, positions: dict[str, int], records: int) -> dict[str, int]:
         """Writes so many records without meaning to each changelog and to the journal: deletions of a row that never
@@ -112,7 +114,7 @@ class Checkpoints:
             span = produced[topic, self._partition]
             if self._is_all(table, span):
                 self._ends[table] = span.end
-                reached[table] = Reached(span.end, self._stamp)
+                reached[table] = Reached(span.end, self._epoch)
             else:
                 await self._mend(table, span.end)
         self._store.write({}, reached, entries[-1])
@@ -137,26 +139,26 @@ class Checkpoints:
                     await self._mend(table, ends[topic])
         self.looked_at = looked_at
 
-    async def _carry_out_owed(self, bookmark: Bookmark, entry: Entry) -> None:
+    async def _carry_out_pending(self, journal_position: JournalPosition, entry: Entry) -> None:
         """An entry may be of a version that didn't know what topics take, and a topic may take less than it should."""
         outputs = mended(entry.outputs, self._partition, self._role, self._clock())
         try:
-            await self._carry_out(structs.replace(entry, outputs=outputs), bookmark)
+            await self._carry_out(structs.replace(entry, outputs=outputs), journal_position)
         except RecordRefused as refused:
             log.error("a topic takes less than it should: run tocsin topics apply", error=str(refused))
             for output in await self._producer.produce_what_fits(outputs, self._partition):
                 letter = instead_of(output, self._partition, self._role, self._clock())
                 if await self._producer.produce_what_fits([letter], self._partition):
                     raise
-            await self._carry_out(structs.replace(entry, outputs=[]), bookmark)
+            await self._carry_out(structs.replace(entry, outputs=[]), journal_position)
 
-    async def _carry_out(self, entry: Entry, bookmark: Bookmark) -> None:
+    async def _carry_out(self, entry: Entry, journal_position: JournalPosition) -> None:
         produced = await self._producer.produce([*self._rows(entry.changes), *entry.outputs], self._partition)
         reach("after_outputs")
         spans = {table: produced[self._topics[table], self._partition] for table in entry.changes}
         mixed = [table for table, span in spans.items() if not self._is_all(table, span)]
-        reached = {table: Reached(span.end, self._stamp) for table, span in spans.items() if table not in mixed}
-        self._store.write(entry.changes, reached, bookmark)
+        reached = {table: Reached(span.end, self._epoch) for table, span in spans.items() if table not in mixed}
+        self._store.write(entry.changes, reached, journal_position)
         reach("after_store")
         for table, (end, _) in reached.items():
             self._ends[table] = end
@@ -185,10 +187,10 @@ class Checkpoints:
             span, start = produced[self._topics[table], self._partition], end
             end, late = span.end, await self._written_late(table, start, span.end, span.records)
         self._ends[table] = end
-        self._store.write({}, {table: Reached(end, self._stamp)})
+        self._store.write({}, {table: Reached(end, self._epoch)})
 
     async def _written_late(self, table: str, start: int, end: int, ours: int = 0) -> set[bytes]:
         """``ours``: as many of the records there are certainly this owner's."""
         if end - start == ours:
             return set()
-        return await self._restorer.late(table, self._partition, start, end, self._stamp)
+        return await self._restorer.late(table, self._partition, start, end, self._epoch)

@@ -1,4 +1,4 @@
-"""Failures that input may cause by the thousand are logged now and then, with how many there were."""
+"""Failures that input may cause by the thousand are logged once in a while, with a count."""
 
 from contextlib import suppress
 from typing import Any
@@ -8,7 +8,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Failures:
+class RateLimitedLog:
     """Logs the first of a kind, then one in a while with how many there were since: there may be thousands a second."""
 
     EVERY_MS = 10_000

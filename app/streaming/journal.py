@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from app.domain.out import Produce
-from app.streaming.stamps import Stamp, make_stamp, read_stamp
+from app.streaming.epochs import Epoch, make_epoch, read_epoch
 from schemas.sizes import STATE_BYTES, size_on_wire
 
 #: Keys, so that compaction leaves the last entry and the last claim.
@@ -39,7 +39,7 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Bookmark:
+class JournalPosition:
     """An entry's offset and that of its claim: the last one that is known to have been carried out."""
 
     entry: int
@@ -73,7 +73,7 @@ def decode_entry(value: bytes) -> Entry:
 
 
 def valid_entries(
-    records: Iterable[tuple[int, bytes | None, bytes]], since: Bookmark | None
+    records: Iterable[tuple[int, bytes | None, bytes]], since: JournalPosition | None
 ) -> list[tuple[int, Entry]]:
     """The entries among a journal's records (offset, key, value) that were written by the partition's owner of then.
 
@@ -109,21 +109,21 @@ class OwnedJournal:
         self._next = self._claim + 1
         return self._claim
 
-    async def stamp(self, seen: Stamp) -> Stamp:
+    async def epoch(self, seen: Epoch) -> Epoch:
         """What this owner's rows have to say. ``seen``: the highest that rows say which were there before.
 
         Raises Fenced where that is of a worker which has claimed the partition since.
         """
-        generation, claim = read_stamp(seen)
+        generation, claim = read_epoch(seen)
         if claim < self._claim:
-            return make_stamp(generation, self._claim)
+            return make_epoch(generation, self._claim)
         if await self._claimed(self._partition, self._next, None):
             raise self._fenced()
-        return make_stamp(generation + 1, self._claim)  # nobody has: the journal was made anew
+        return make_epoch(generation + 1, self._claim)  # nobody has: the journal was made anew
 
     async def append(
         self, positions: dict[str, int], changes: dict[str, dict[bytes, bytes | None]], outputs: list[Produce]
-    ) -> tuple[Bookmark, Entry]:
+    ) -> tuple[JournalPosition, Entry]:
         """Raises Fenced where another worker claimed the partition before this entry was appended, EntryTooLarge."""
         entry = Entry(positions, changes, outputs, self._claim)
         value = encode_entry(entry)
@@ -133,7 +133,7 @@ class OwnedJournal:
         if offset != self._next and await self._claimed(self._partition, self._next, offset):
             raise self._fenced()
         self._next = offset + 1
-        return Bookmark(offset, self._claim), entry
+        return JournalPosition(offset, self._claim), entry
 
     def _fenced(self) -> Fenced:
         return Fenced(f"{self.topic}[{self._partition}] was claimed by another worker")

@@ -24,8 +24,8 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from app.kafka.consumers import adopt
-from app.streaming.horizon import Heard
-from app.streaming.intake import Fetched
+from app.streaming.buffers import Fetch
+from app.streaming.end_offsets import EndOffset
 from schemas.topics import COMMANDS
 
 # mode logs the life of each service under the name of the module that defines its class: this one.
@@ -53,7 +53,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     #: Set by this thread when urgent records were fetched, reset by the loop that hands them out.
     urgent_came = False
     #: See ``listen``.
-    heard: Mapping[TP, Heard] = {}
+    end_offset: Mapping[TP, EndOffset] = {}
     #: How far the latest take moved each partition: from where, and to where. Set by this thread, and taken by the loop
     #: that hands out its records.
     moved: Mapping[TP, tuple[int, int]] = {}
@@ -72,7 +72,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
-        self.heard = listen(fetcher, COMMANDS, self.app.clock)
+        self.end_offset = listen(fetcher, COMMANDS, self.app.clock)
         leave_out(fetcher, self.app.patient_topics)
         space_out(fetcher, lambda: self.app.consumer._paused_partitions, self.app.is_busy)
 
@@ -157,7 +157,7 @@ def _state_of(consumer: Any, tp: Any) -> Any:
 
 def listen(
     fetcher: Any, topic: str, clock: Callable[[], int], monotonic: Callable[[], float] = time.monotonic
-) -> Mapping[TP, Heard]:
+) -> Mapping[TP, EndOffset]:
     """Has fetches tell how far ``topic`` goes. Returns what the fetch told that brought the records which wait of each
     partition; where nothing did, that isn't known. ``clock``: Unix ms; ``monotonic``: seconds.
 
@@ -165,7 +165,7 @@ def listen(
     topic is named last. Of a partition that was not among them, or that had an error, nothing is told.
     """
     fetch = fetcher._proc_fetch_request
-    heard: dict[TP, Heard] = {}
+    end_offset: dict[TP, EndOffset] = {}
 
     async def listening(assignment: Any, node_id: int, request: Any) -> bool:
         request.topics.sort(key=lambda partitions: partitions[0] == topic)
@@ -178,13 +178,13 @@ def listen(
             ends = {n: state.highwater for n, state in states.items() if state.timestamp != set_at[n]}
             for tp in asked:
                 if (end := ends.get(tp.partition, -1)) >= 0:
-                    heard[tp] = Heard(end, since, fresh_since)
+                    end_offset[tp] = EndOffset(end, since, fresh_since)
                 else:
-                    heard.pop(tp, None)
+                    end_offset.pop(tp, None)
         return found
 
     fetcher._proc_fetch_request = listening
-    return heard
+    return end_offset
 
 
 def leave_out(fetcher: Any, topics: Set[str]) -> None:
@@ -238,7 +238,7 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
 
     async def verify_all_partitions_active(self) -> None:
         """Not Faust's: it looks at events and commits that it doesn't see here, and says after some minutes that no
-        stream has begun. ``watching.py`` looks at what really has to get on."""
+        stream has begun. ``stall_detection.py`` looks at what really has to get on."""
 
     def _new_consumer_thread(self) -> CheckpointConsumerThread:
         return CheckpointConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -265,9 +265,11 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
                 if active is not None and tp not in active and tp not in self._paused_partitions:
                     await self._thread.fetch_again({tp: start})
                     continue
-                heard, found = self._thread.heard.get(tp), records.get(tp, ())
+                end_offset, found = self._thread.end_offset.get(tp), records.get(tp, ())
                 for channel in self.app.topics._tp_index.get(tp, ()):
-                    channel.queue.put_nowait(Fetched(tp.topic, tp.partition, found, start, position, heard, generation))
+                    channel.queue.put_nowait(
+                        Fetch(tp.topic, tp.partition, found, start, position, end_offset, generation)
+                    )
 
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint

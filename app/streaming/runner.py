@@ -1,7 +1,6 @@
-"""The runner of one partition: its life, and its cycle. It draws (``drawing.py``), has decided (``deciding.py``), makes
-the batch durable (``checkpoints.py``), and lets it act (``calling.py``) once its entry is in the journal. Never are two
-batches of one partition open at once.
-"""
+"""The runner of one partition. In each cycle it selects records (``select.py``), processes them (``process.py``), makes
+the batch durable (``checkpoints.py``), and begins its calls (``calls.py``) once its entry is in the journal. It never
+has two open batches."""
 
 import asyncio
 import time
@@ -13,18 +12,18 @@ from typing import Any
 import structlog
 
 from app.domain.out import Out
-from app.streaming.calling import Calls
+from app.streaming.buffers import Fetch, FetchBuffers
+from app.streaming.calls import Calls
 from app.streaming.checkpoints import Checkpoints
-from app.streaming.deciding import Decider
-from app.streaming.drawing import Drawing
-from app.streaming.intake import Fetched, Intakes
 from app.streaming.journal import Fenced
-from app.streaming.parts import Parts
-from app.streaming.reclaiming import Reclaiming
-from app.streaming.restoring import latest, start_positions, within
+from app.streaming.process import Processor
+from app.streaming.reclaim import Reclaimer
+from app.streaming.restore import latest, start_positions, within
+from app.streaming.runtime import Runtime
+from app.streaming.select import Selection
+from app.streaming.stall_detection import Progress
 from app.streaming.store import PartitionStore
-from app.streaming.sweeping import Sweeper
-from app.streaming.watching import Progress
+from app.streaming.ttl import TtlSweeper
 from schemas.sizes import CHECKPOINT_BYTES
 from schemas.topics import COMMANDS
 
@@ -42,15 +41,15 @@ _SWEEP_EVERY_MS, _SWEEP_LEAST, _SWEEP_MOST = 1_000, 50, 1_000
 class PartitionRunner:
     """Owns one partition's rows while this process has it."""
 
-    def __init__(self, partition: int, store: PartitionStore, parts: Parts) -> None:
+    def __init__(self, partition: int, store: PartitionStore, parts: Runtime) -> None:
         self.partition = partition
         self.ready = asyncio.Event()
-        self._parts = parts
+        self._runtime = parts
         self._machine = parts.machine
         self._store = store
-        self._decider = Decider(parts.machine, store, partition, parts.counted, parts.on_dead, parts.guard)
+        self._processor = Processor(parts.machine, store, partition, parts.counted, parts.on_dead, parts.guard)
         self._readable = parts.machine.open(store, partition)
-        self._sweeper = Sweeper(self._decider.tables)
+        self._ttl_sweeper = TtlSweeper(self._processor.tables)
         #: Rows written since the last sweep began, and those that it has yet to look at.
         self._written = self._to_sweep = 0
         self._swept_at = 0
@@ -59,21 +58,21 @@ class PartitionRunner:
             partition,
             store,
             parts.machine.role,
-            [t.spec.name for t in self._decider.tables],
+            [t.spec.name for t in self._processor.tables],
             parts.producer,
             parts.restorer,
-            parts.horizon.ends,
+            parts.end_offsets.ends,
             parts.look_every_s,
             parts.clock,
         )
-        self._reclaiming: Reclaiming | None = None
+        self._reclaimer: Reclaimer | None = None
         if parts.erasure is not None:
-            self._reclaiming = Reclaiming(
+            self._reclaimer = Reclaimer(
                 partition, store, self._checkpoints, parts.restorer.gone, parts.erasure, parts.clock, parts.compactor
             )
-        self._waiting: list[Fetched] = []
+        self._waiting: list[Fetch] = []
         #: None until the partition is open.
-        self._drawing: Drawing | None = None
+        self._selection: Selection | None = None
         self._wake = asyncio.Event()
         self._stored = asyncio.Event()
         self._stored_commands = 0
@@ -100,16 +99,16 @@ class PartitionRunner:
         _, late = await asyncio.wait([self._task], timeout=within_s)
         for task in late:
             task.cancel()
-        if self._reclaiming is not None:
-            await self._reclaiming.stop()
-        asking = self._drawing.abandon() if self._drawing is not None else []
+        if self._reclaimer is not None:
+            await self._reclaimer.stop()
+        asking = self._selection.abandon() if self._selection is not None else []
         await asyncio.gather(*late, *asking, *self._calls.abandon(), return_exceptions=True)
 
-    def offer(self, fetched: Fetched) -> None:
-        if self._drawing is None:
+    def offer(self, fetched: Fetch) -> None:
+        if self._selection is None:
             self._waiting.append(fetched)
         else:
-            self._drawing.offer(fetched)
+            self._selection.offer(fetched)
             self._nudge()
 
     async def read(self, view: str, user_id: str, params: Mapping[str, str], after: int | None, within_s: float) -> Any:
@@ -123,9 +122,9 @@ class PartitionRunner:
                 self._stored.clear()
                 await self._stored.wait()
         if view == RECLAIMING:
-            return self._reclaiming and self._reclaiming.state(self._parts.owner)
+            return self._reclaimer and self._reclaimer.state(self._runtime.owner)
         try:
-            return self._machine.read(view, user_id, params, self._readable, self._parts.clock())
+            return self._machine.read(view, user_id, params, self._readable, self._runtime.clock())
         finally:
             for table in self._readable.tables():
                 table.clear()
@@ -137,39 +136,39 @@ class PartitionRunner:
 
     def behind(self) -> int:
         """How many fetched records wait."""
-        return self._drawing.behind() if self._drawing is not None else 0
+        return self._selection.behind() if self._selection is not None else 0
 
     def position(self, topic: str) -> int | None:
         """The next offset of the topic to handle; None as long as it isn't known."""
-        return self._drawing.position(topic) if self._drawing is not None else None
+        return self._selection.position(topic) if self._selection is not None else None
 
     def waits_since(self, topic: str, end: int | None) -> int | None:
         """The time of the topic's oldest record that isn't handled, Unix ms; None where there is none. ``end``: the
         topic's, as far as it is known."""
-        return self._drawing.waits_since(topic, end) if self._drawing is not None else None
+        return self._selection.waits_since(topic, end) if self._selection is not None else None
 
     def progress(self) -> dict[str, Progress]:
         """What has to get on here: restoring, then deciding what waits, and waking what fell due; unless that waits
         for commands behind an open transaction, which nobody here can end."""
         if not self.ready.is_set():
             return {"restoring": Progress(self._restored, True)}
-        waits = self.behind() > 0 and not (self._drawing is not None and self._drawing.waits_for_transaction())
-        is_overdue = self._drawing is not None and self.overdue_s() > _OVERDUE_S and self._drawing.may_wake()
+        waits = self.behind() > 0 and not (self._selection is not None and self._selection.waits_for_transaction())
+        is_overdue = self._selection is not None and self.overdue_s() > _OVERDUE_S and self._selection.may_wake()
         return {
             "deciding": Progress(self._decided, self.is_busy or waits),
-            "timers": Progress(self._decider.woken, is_overdue),
+            "timers": Progress(self._processor.woken, is_overdue),
         }
 
     def overdue_s(self) -> float:
         """For how long the oldest of what fell due has waited for its turn, in seconds; 0: nothing is due."""
-        now = self._parts.clock()
-        since = self._decider.overdue_since(now) if self.ready.is_set() else None
+        now = self._runtime.clock()
+        since = self._processor.overdue_since(now) if self.ready.is_set() else None
         return 0.0 if since is None else max(0, now - since) / 1000
 
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a
         topic's partition ends, as far as fetches have told; None: not known."""
-        return self._drawing.unread(end) if self._drawing is not None else 0
+        return self._selection.unread(end) if self._selection is not None else 0
 
     def _nudge(self) -> None:
         self._wake.set()
@@ -178,43 +177,47 @@ class PartitionRunner:
 
     async def _run(self) -> None:
         try:
-            self._drawing = await self._open()
+            self._selection = await self._open()
             self.ready.set()
             while not (self._stopping and not self._calls.open()):
-                await self._sleep(self._drawing)
-                await self._cycle(self._drawing)
+                await self._sleep(self._selection)
+                await self._cycle(self._selection)
                 await self._checkpoints.look_now_and_then()
-                if self._reclaiming is not None:
-                    await self._reclaiming.step(self._drawing.positions)
+                if self._reclaimer is not None:
+                    await self._reclaimer.step(self._selection.positions)
             with suppress(Fenced):  # somebody has the partition already: there is nothing left to see to
                 await self._checkpoints.look()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             log.exception("partition stopped", role=self._machine.role, partition=self.partition)
-            self._parts.crash(error)
+            self._runtime.crash(error)
 
-    async def _open(self) -> Drawing:
+    async def _open(self) -> Selection:
         started = time.monotonic()
-        committed = await self._parts.positions.committed(self.partition)
-        rows, owed = await self._checkpoints.open(self._parts.owner, latest(committed.values()), self._is_restored)
-        positions = await self._positions(start_positions(committed, owed))
+        committed = await self._runtime.positions.committed(self.partition)
+        rows, pending_entry = await self._checkpoints.open(
+            self._runtime.owner, latest(committed.values()), self._is_restored
+        )
+        positions = await self._positions(start_positions(committed, pending_entry))
         self._stored_commands = positions.get(COMMANDS, 0)
-        drawing = Drawing(self.partition, Intakes(self._machine.intakes, positions), self._decider, self._parts)
+        selection = Selection(
+            self.partition, FetchBuffers(self._machine.subscriptions, positions), self._processor, self._runtime
+        )
         for topic, position in positions.items():  # (the client began at the group's commit, and may have dropped)
-            self._parts.fetch_again(topic, self.partition, position)
+            self._runtime.fetch_again(topic, self.partition, position)
         for fetched in self._waiting:
-            drawing.offer(fetched)
+            selection.offer(fetched)
         self._waiting.clear()
         log.info(
             "partition ready",
             role=self._machine.role,
             partition=self.partition,
             rows_restored=rows,
-            checkpoints_repeated=int(owed.entry is not None),
+            checkpoints_repeated=int(pending_entry.entry is not None),
             seconds=round(time.monotonic() - started, 2),
         )
-        return drawing
+        return selection
 
     def _is_restored(self, rows: int, of: int) -> None:
         if rows // _TELL_EVERY > self._restored // _TELL_EVERY:
@@ -223,33 +226,33 @@ class PartitionRunner:
 
     async def _positions(self, known: Mapping[str, int]) -> dict[str, int]:
         """Where to begin in each topic, given what is known of where it was left."""
-        intakes = self._machine.intakes
-        bounds = await self._parts.restorer.bounds([i.topic for i in intakes], self.partition)
+        subscriptions = self._machine.subscriptions
+        bounds = await self._runtime.restorer.bounds([i.topic for i in subscriptions], self.partition)
         positions = {topic: begin for topic, (begin, _) in bounds.items()} | within(known, bounds)
         if lost := sorted(topic for topic in known if positions[topic] < known[topic]):
             log.error("topics end before what was read of them: read anew", topics=lost, partition=self.partition)
-        if any(i.gated for i in intakes):
+        if any(i.gated for i in subscriptions):
             # What retention took will never come: the commands are read to their end from where they begin.
             positions[COMMANDS] = max(bounds[COMMANDS][0], positions.get(COMMANDS, 0))
         return positions
 
     # --- the cycle ---
 
-    def _wait_s(self, drawing: Drawing) -> float | None:
+    def _wait_s(self, selection: Selection) -> float | None:
         """How long it is until there is something to do of what is known now; None: there won't be."""
         if self._stopping:
             return 0.0 if self._calls.results else None
-        now = self._parts.clock()
-        known = (drawing.due_ms(now), self._calls.due_ms(now))
+        now = self._runtime.clock()
+        known = (selection.due_ms(now), self._calls.due_ms(now))
         return min(((ms - now) / 1000 for ms in known if ms is not None), default=None)
 
-    async def _sleep(self, drawing: Drawing) -> None:
+    async def _sleep(self, selection: Selection) -> None:
         """Until there is something to do, or for a while."""
         time_of = asyncio.get_running_loop().time
         until = time_of() + _IDLE_S
         while (left_s := until - time_of()) > 0:
             self._wake.clear()
-            wait_s = self._wait_s(drawing)
+            wait_s = self._wait_s(selection)
             if wait_s is not None and wait_s <= 0:
                 return
             with suppress(TimeoutError):
@@ -265,34 +268,34 @@ class PartitionRunner:
             async with asyncio.timeout(_PAUSE_S):
                 await self._wake.wait()
 
-    async def _cycle(self, drawing: Drawing) -> None:
+    async def _cycle(self, selection: Selection) -> None:
         self._wake.clear()
         if not self._stopping:
-            await drawing.learn(bool(self._calls.results))
-        now = self._parts.clock()
-        out = Out(drawing.known_at(now), self._parts.guard.works_on, drawing.fresh_since)
-        informed, held = drawing.is_informed(now), drawing.waits_for_transaction()
+            await selection.learn(bool(self._calls.results))
+        now = self._runtime.clock()
+        out = Out(selection.known_at(now), self._runtime.guard.works_on, selection.fresh_since)
+        informed, held = selection.is_informed(now), selection.waits_for_transaction()
         if self._stopping or informed or held:
             self._settle(out, now, informed and not self._stopping)
         if not self._stopping:
-            drawn = drawing.draw(out, now)
+            drawn = selection.draw(out, now)
             self._decided += drawn
-            self._parts.counted("records", drawn)
+            self._runtime.counted("records", drawn)
             if not drawn and not out.records:
                 await self._pause()
             self._sweep(now)
         self.is_busy = bool(out.records)
-        await self._make_durable(out, drawing.positions())
+        await self._make_durable(out, selection.positions())
         self.is_busy = False
-        drawing.resume()
+        selection.resume()
 
     def _settle(self, out: Out, now: int, informed: bool) -> None:
-        performer, results = self._parts.performer, self._calls.results
+        executor, results = self._runtime.executor, self._calls.results
         while results and out.size < CHECKPOINT_BYTES:
             result = results.popleft()
-            if performer is not None and not informed:  # it stops, or commands can't be read: nothing more is begun
-                result = performer.put_off(result)
-            self._decider.settle(result, out, now)
+            if executor is not None and not informed:  # it stops, or commands can't be read: nothing more is begun
+                result = executor.put_off(result)
+            self._processor.settle(result, out, now)
             self._decided += 1
 
     def _sweep(self, now: int) -> None:
@@ -302,24 +305,26 @@ class PartitionRunner:
             self._swept_at, self._written = now, 0
         if self._to_sweep:
             most = min(self._to_sweep, _SWEEP_MOST)
-            self._sweeper.step(now, most)
+            self._ttl_sweeper.step(now, most)
             self._to_sweep -= most
 
     async def _make_durable(self, out: Out, positions: dict[str, int]) -> None:
         """The batch's checkpoint, then its positions. Its calls begin as soon as their claims lie in the journal:
         whoever comes after us carries the entry out."""
-        changes = self._decider.changes()
+        changes = self._processor.changes()
         if changes or out.records:
-            bookmark = await self._checkpoints.make(positions, changes, out.records, partial(self._calls.begin, out))
-            self._parts.positions.note(self.partition, positions, bookmark)
-            self._parts.counted("checkpoints", 1)
-            self._written += self._sweeper.written(changes)
+            journal_position = await self._checkpoints.make(
+                positions, changes, out.records, partial(self._calls.begin, out)
+            )
+            self._runtime.positions.note(self.partition, positions, journal_position)
+            self._runtime.counted("checkpoints", 1)
+            self._written += self._ttl_sweeper.written(changes)
         else:
             self._calls.begin(out)
-            self._parts.positions.note(self.partition, positions, None)
-        self._decider.stored()
+            self._runtime.positions.note(self.partition, positions, None)
+        self._processor.stored()
         self._stored_commands = positions.get(COMMANDS, 0)
         self._stored.set()
-        self._parts.counted("moved", out.moved)
-        self._parts.counted("tokens_moved", out.tokens_moved)
-        self._parts.counted("unknown", out.unknown)
+        self._runtime.counted("moved", out.moved)
+        self._runtime.counted("tokens_moved", out.tokens_moved)
+        self._runtime.counted("unknown", out.unknown)

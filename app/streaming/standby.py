@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 
 import structlog
 
-from app.streaming.restoring import Restored, Restorer
+from app.streaming.restore import Restored, Restorer
 from app.streaming.store import PartitionStore
 
 log = structlog.get_logger(__name__)

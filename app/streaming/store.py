@@ -25,8 +25,8 @@ from rocksdict import (
 
 from app.domain.erasure import ERASURES_TABLE
 from app.ports import Rows
-from app.streaming.journal import Bookmark
-from app.streaming.stamps import UNSTAMPED, Stamp
+from app.streaming.epochs import NO_EPOCH, Epoch
+from app.streaming.journal import JournalPosition
 
 _MEGABYTE = 1024 * 1024
 _OFFSET = b"\0offset\0"
@@ -65,7 +65,7 @@ class Reached(NamedTuple):
     """How far a store has a table's changelog: the next offset, and the highest stamp of what it has."""
 
     offset: int
-    stamp: Stamp = UNSTAMPED
+    epoch: Epoch = NO_EPOCH
 
 
 class Reclaimed(NamedTuple):
@@ -172,7 +172,7 @@ class PartitionStore(Rows):
         self,
         changes: Mapping[str, Mapping[bytes, bytes | None]],
         reached: Mapping[str, Reached],
-        bookmark: Bookmark | None = None,
+        journal_position: JournalPosition | None = None,
     ) -> None:
         """All or nothing: rows (None deletes), how far each changelog is had, the journal entry they belong to."""
         batch = WriteBatch(raw_mode=True)
@@ -186,10 +186,10 @@ class PartitionStore(Rows):
         erases = ERASURES_TABLE in changes and any(changes[ERASURES_TABLE].values())
         if erases:
             batch.put(_ERASED, b"1")
-        for table, (offset, stamp) in reached.items():
-            batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big") + stamp)
-        if bookmark is not None:
-            batch.put(_JOURNAL, _TWO.pack(bookmark.entry, bookmark.claim))
+        for table, (offset, epoch) in reached.items():
+            batch.put(_OFFSET + table.encode(), offset.to_bytes(8, "big") + epoch)
+        if journal_position is not None:
+            batch.put(_JOURNAL, _TWO.pack(journal_position.entry, journal_position.claim))
         self._db.write(batch)
         if erases:
             self.owes_reclaiming = True
@@ -233,14 +233,14 @@ class PartitionStore(Rows):
         value: bytes = self._db.get(_OFFSET + table.encode()) or bytes(8)
         return Reached(int.from_bytes(value[:8], "big"), value[8:])
 
-    def bookmark(self) -> Bookmark | None:
+    def journal_position(self) -> JournalPosition | None:
         """The last journal entry that this store holds the rows of."""
         value: bytes | None = self._db.get(_JOURNAL)
         if value is None:
             return None
         if len(value) == 8:  # as it was written before there were claims
-            return Bookmark(int.from_bytes(value, "big"), -1)
-        return Bookmark(*_TWO.unpack(value))
+            return JournalPosition(int.from_bytes(value, "big"), -1)
+        return JournalPosition(*_TWO.unpack(value))
 
     def clear(self, tables: Mapping[str, object] | list[str]) -> None:
         """Forgets every row of these tables and how far they were read."""

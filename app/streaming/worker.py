@@ -12,19 +12,19 @@ import structlog
 from faust.types import TP
 
 from app.domain.erasure import ErasureSteps
-from app.ports import Machine, NotOwned, Performer, Urgency
-from app.streaming.committing import Committer
-from app.streaming.horizon import CommandsHorizon
-from app.streaming.intake import Fetched
+from app.ports import CallExecutor, Machine, NotOwned, Urgency
+from app.streaming.buffers import Fetch
+from app.streaming.end_offsets import CommandsEndOffsets
+from app.streaming.offset_commits import Committer
 from app.streaming.overrides import CheckpointApp, CheckpointTableManager, credentials_of
-from app.streaming.parts import Hurry, Parts
 from app.streaming.poison import PoisonGuard
-from app.streaming.producing import BatchProducer
-from app.streaming.restoring import Restorer
+from app.streaming.producer import BatchProducer
+from app.streaming.restore import Restorer
 from app.streaming.runner import PartitionRunner
+from app.streaming.runtime import Hurry, Runtime
+from app.streaming.stall_detection import STALLED_S, Progress, StallDetector, Stalled
 from app.streaming.standby import Standby
 from app.streaming.store import PartitionStore, block_cache, open_store, set_aside_abandoned
-from app.streaming.watching import STALLED_S, Progress, Stalled, Watch
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class RoleWorker:
         folder: Path,
         instance: str,
         partitions: int,
-        performer: Performer | None = None,
+        executor: CallExecutor | None = None,
         clock: Callable[[], int],
         counted: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str, str], None] = lambda topic, code: None,
@@ -69,37 +69,37 @@ class RoleWorker:
         self._cache = block_cache()
         self._erasure = erasure
         self._compactor = ThreadPoolExecutor(1, f"compact-{role}")
-        self._topics = [i.topic for i in machine.intakes]
+        self._topics = [i.topic for i in machine.subscriptions]
         self._producer = BatchProducer(client_options, f"tocsin-{role}-{instance}")
-        self._horizon = CommandsHorizon(client_options, COMMANDS)
+        self._horizon = CommandsEndOffsets(client_options, COMMANDS)
         self._committer = Committer(self._topics)
         self._tasks: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._clock = clock
-        self._watch = Watch()
+        self._stall_detector = StallDetector()
         #: What stands still though it has something to do, and for how long (s); how late the loop was last (s).
         self.still: Mapping[str, float] = {}
         self.loop_lag_s = 0.0
         self._assigned_once = False
         self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
         self._app.drain_partitions = self.drain
-        self._app.urgent_topics = frozenset(i.topic for i in machine.intakes if i.urgency is Urgency.CRITICAL)
-        self._app.patient_topics = frozenset(i.topic for i in machine.intakes if i.patient)
+        self._app.urgent_topics = frozenset(i.topic for i in machine.subscriptions if i.urgency is Urgency.CRITICAL)
+        self._app.patient_topics = frozenset(i.topic for i in machine.subscriptions if i.patient)
         self._app.is_busy = lambda: any(runner.is_busy for runner in list(self._runners.values()))
         self._app.clock = clock
         self._hurry = Hurry(came=self._urgent_came)
         self._guard = PoisonGuard()
         self._declare(partitions)
-        self._parts = Parts(
+        self._runtime = Runtime(
             machine=machine,
             producer=self._producer,
             restorer=Restorer(
                 client_options, {name: changelog_topic(role, name) for name in machine.tables}, journal_topic(role)
             ),
-            horizon=self._horizon,
+            end_offsets=self._horizon,
             positions=self._committer,
             clock=clock,
-            performer=performer,
+            executor=executor,
             crash=self._crash,
             pause=lambda topic, partition: self._app.consumer.pause_partitions({TP(topic, partition)}),
             resume=lambda topic, partition: self._app.consumer.resume_partitions({TP(topic, partition)}),
@@ -114,7 +114,7 @@ class RoleWorker:
             erasure=erasure,
             compactor=self._compactor,
         )
-        copying = (self._parts.restorer, self._store, partitions, clock, self._compactor)
+        copying = (self._runtime.restorer, self._store, partitions, clock, self._compactor)
         self._standby = Standby(*copying) if standby else None
 
     # --- life ---
@@ -262,7 +262,7 @@ class RoleWorker:
             for partition in set(self._stores) - mine:
                 await asyncio.to_thread(self._stores.pop(partition).close)
         for partition in mine - set(self._runners):
-            runner = PartitionRunner(partition, self._store(partition), self._parts)
+            runner = PartitionRunner(partition, self._store(partition), self._runtime)
             self._runners[partition] = runner
             runner.start()
         self._on_owned(self.owned)
@@ -279,7 +279,7 @@ class RoleWorker:
         consumer = self._app._consumer
         return consumer is not None and consumer._thread.urgent_came
 
-    def _offer(self, fetched: Fetched) -> None:
+    def _offer(self, fetched: Fetch) -> None:
         if fetched.topic in self._app.urgent_topics:
             self._app.consumer._thread.urgent_came = False  # from here on its partition is known
         runner = self._runners.get(fetched.partition)
@@ -308,11 +308,11 @@ class RoleWorker:
         self._app.on_partitions_assigned.connect(self._on_assigned, weak=False)
 
     def _intake(self) -> Any:
-        async def intake(stream: Any) -> None:
+        async def subscription(stream: Any) -> None:
             async for fetched in stream:
                 self._offer(fetched)
 
-        return intake
+        return subscription
 
     def _crash(self, error: BaseException) -> None:
         if not self.crashed.done():
@@ -333,7 +333,7 @@ class RoleWorker:
             self.loop_lag_s, due = max(0.0, now - due), now + _LOOK_EVERY_S
             if self._app._consumer is not None and self._app._consumer._thread.has_died:
                 raise RuntimeError("the consumer's thread has died")
-            self.still = self._watch.look(self._progress())
+            self.still = self._stall_detector.look(self._progress())
             self.lag_seconds()  # it tells since when what can't be read yet waits, so it is asked often
             longest = max(self.still, key=self.still.__getitem__, default=None)
             if longest is not None and self.still[longest] > STALLED_S:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from agents.calls import Call
+from agents.sender.calls import Call
 from app.domain.outcome import Outcome
 from schemas.words import Channel, Provider
 

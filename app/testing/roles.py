@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.calls import Call, Result
-from agents.in_app import InAppMachine
-from agents.router import RouterMachine
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.inbox.machine import InAppMachine
+from agents.router.machine import RouterMachine
+from agents.sender.calls import Call, Result
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from app.domain.catalog import Catalog
 from app.domain.keyed import HashKeys
 from app.domain.out import Out
@@ -60,7 +60,7 @@ class Roles:
         self._called = called
         self._readers: dict[str, list[VirtualPartition]] = {}
         for role in self._all:
-            for intake in role.machine.intakes:
+            for intake in role.machine.subscriptions:
                 self._readers.setdefault(intake.topic, []).append(role)
         self._offsets: dict[str, int] = {}
         self._waiting: deque[Record] = deque()
@@ -134,5 +134,5 @@ def _router(catalog: Catalog, providers: Mapping[Channel, frozenset[Provider]]) 
 
 def _sender(catalog: Catalog, channel: Channel, providers: Mapping[Channel, frozenset[Provider]]) -> SenderMachine:
     return SenderMachine(
-        catalog, Carrier(channel, dict.fromkeys(providers[channel], TIMEOUT_MS), keys=HashKeys(SECRET))
+        catalog, ChannelConfig(channel, dict.fromkeys(providers[channel], TIMEOUT_MS), keys=HashKeys(SECRET))
     )

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from agents.calls import Call
+from agents.sender.calls import Call
 from app.api.explain import Explanation, explain
 from app.ports import Message
 from app.testing.catalog import PolicySource, Templates, catalog_of

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.streaming import crashing
+from app.streaming import failpoints
 from app.wiring import KEEPING, ROLES
 from faults.scene import Experiment, Scene
 from faults.system import SENDERS
@@ -19,8 +19,8 @@ _CALL = ("before_call", "during_call", "after_reply")
 _ANSWER_MS = 300
 _REACHED_S = 60.0
 _READY_S = 30.0
-#: A call begins less than a second after its claim, or isn't made (``agents.calls.FRESH_MS``); the rest is for the
-#: checkpoint between them, and for who notices the death late on a loaded machine.
+#: A call begins less than a second after its claim, or isn't made (``agents.sender.calls.FRESH_MS``); the rest is for
+#: the checkpoint between them, and for who notices the death late on a loaded machine.
 _BEGUN_WITHIN_MS = 5_000
 #: What a sender had claimed when it died and not begun: a checkpoint of each of the eight partitions, which at this
 #: load has a claim or two.
@@ -78,7 +78,7 @@ async def _crash_one(scene: Scene, role: str) -> tuple[list[str], int]:
     for point in scene.random.sample(points, 1 if scene.short else len(points)):
         armed = f"{point}:{scene.random.randint(1, 5)}"
         await scene.system.stop(role)
-        scene.system.start(role, {crashing.VARIABLE: armed})
+        scene.system.start(role, {failpoints.VARIABLE: armed})
         supervised = scene.system.dev.processes[role]
         if await scene.system.until(lambda of=supervised: of.restarts > 0, _REACHED_S):  # type: ignore[misc]
             died.append(armed)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from agents.sender import SenderMachine
-from agents.turn import Carrier
-from app.domain.outcome import LANE_FULL, LANE_RESTS, Outcome
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from schemas.words import Provider
 from tests.agents.senders import PHONE
 from tests.agents.stage import Stage, a_catalog
@@ -21,16 +21,16 @@ class FewSlots:
     def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
         free = self.free[provider]
         if free is None:
-            return Outcome("throttle", code=LANE_RESTS, retry_after_ms=1_000)
+            return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000)
         if not free:
-            return Outcome("throttle", code=LANE_FULL)
+            return Outcome("throttle", code=AT_CAPACITY)
         self.free[provider] = free - 1
         return None
 
 
 def with_slots(slots: FewSlots, channel: Any = "sms", providers: tuple[Any, ...] = ("twilio",), **policy: Any) -> Stage:
-    carrier = Carrier(channel, dict.fromkeys(providers, TIMEOUT_MS), slots=slots)
-    stage = Stage(SenderMachine(a_catalog(**policy), carrier))
+    channel_config = ChannelConfig(channel, dict.fromkeys(providers, TIMEOUT_MS), slots=slots)
+    stage = Stage(SenderMachine(a_catalog(**policy), channel_config))
     for user in ("u1", "u2", "u3"):
         stage.command("profile.set", user, phone=PHONE[:-1] + user[1], phone_verified=True, timezone="Europe/London")
         stage.command("device.add", user, device_id="d1", platform="ios", token=user[1] * 64)
@@ -58,5 +58,5 @@ def let_pass(stage: Stage, ms: int) -> None:
         answer_questions(stage)
 
 
-def told(stage: Stage, *numbers: int) -> list[list[tuple[str, str | None]]]:
+def reported(stage: Stage, *numbers: int) -> list[list[tuple[str, str | None]]]:
     return [stage.story(number) for number in numbers]

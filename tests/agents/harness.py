@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.catalog import Catalog
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.partition import partition_of
@@ -135,44 +135,44 @@ class Harness:
     def command(self, kind: str, user_id: str | None = "ann", **fields: Any) -> None:
         """Feeds one command, one without a user to every partition."""
         self._ids += 1
-        said = {"type": kind, "id": f"c{self._ids}", "at": rfc3339(self.now), **fields}
+        message = {"type": kind, "id": f"c{self._ids}", "at": rfc3339(self.now), **fields}
         if user_id is not None:
-            self.feed(topics.COMMANDS, user_id.encode(), json.dumps({**said, "user_id": user_id}).encode())
+            self.feed(topics.COMMANDS, user_id.encode(), json.dumps({**message, "user_id": user_id}).encode())
             return
         for partition in range(self.partitions):
-            self.feed(topics.COMMANDS, None, json.dumps(said).encode(), partition=partition)
+            self.feed(topics.COMMANDS, None, json.dumps(message).encode(), partition=partition)
 
     def receipt(self, send: Send, status: str, *, bare: bool = False, **fields: Any) -> None:
         """Feeds one receipt of a send; ``bare``: as a webhook's, which knows nothing but the send."""
         self._ids += 1
-        said = {"id": f"r{self._ids}", "occurred_at": rfc3339(self.now), "send_id": send.send_id, "status": status}
-        said |= fields
+        message = {"id": f"r{self._ids}", "occurred_at": rfc3339(self.now), "send_id": send.send_id, "status": status}
+        message |= fields
         if not bare:
             known = {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
-            said = known | said
+            message = known | message
         key = None if bare else send.user_id.encode()
         partition = int(send.send_id[-4:], 16) if bare else None
-        self.feed(topics.RECEIPTS, key, json.dumps(said).encode(), partition=partition)
+        self.feed(topics.RECEIPTS, key, json.dumps(message).encode(), partition=partition)
 
     def settled(self, send: Send, end: str, **fields: Any) -> None:
         """Feeds the result that the channel's role reports of a send."""
         self._ids += 1
         known = {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
-        said = {"id": f"r{self._ids}", "at": self.now, "send_id": send.send_id, "status": end, **known, **fields}
-        self.feed(topics.RESULTS, send.user_id.encode(), json.dumps(said).encode())
+        message = {"id": f"r{self._ids}", "at": self.now, "send_id": send.send_id, "status": end, **known, **fields}
+        self.feed(topics.RESULTS, send.user_id.encode(), json.dumps(message).encode())
 
     def known(self, user_id: str = "ann", **profile: Any) -> None:
         """A user with a verified address of each kind and one Android phone."""
-        said = {"email": f"{user_id}@example.com", "email_verified": True, "phone": "+442071838750"}
-        self.command("profile.set", user_id, **{**said, "phone_verified": True, **profile})
+        message = {"email": f"{user_id}@example.com", "email_verified": True, "phone": "+442071838750"}
+        self.command("profile.set", user_id, **{**message, "phone_verified": True, **profile})
         self.device(user_id)
 
     def device(self, user_id: str = "ann", device_id: str = "d1", **fields: Any) -> None:
         token = f"token of {user_id} {device_id}"
         if fields.get("platform") == "ios":
             token = sha256(token.encode()).hexdigest()
-        said = {"platform": "android", "token": token}
-        self.command("device.add", user_id, device_id=device_id, **{**said, **fields})
+        message = {"platform": "android", "token": token}
+        self.command("device.add", user_id, device_id=device_id, **{**message, **fields})
 
     def feed(
         self,
@@ -260,8 +260,8 @@ class Harness:
             event = json.loads(record.value)
             (self.retired if event["status"] == "device_retired" else self.events).append(event)
         elif record.topic in _SEND_TOPICS:
-            said = read_send(record.value)
-            (self.sends if isinstance(said, Send) else self.withdrawals).append(said)  # type: ignore[attr-defined]
+            message = read_send(record.value)
+            (self.sends if isinstance(message, Send) else self.withdrawals).append(message)  # type: ignore[attr-defined]
         elif record.topic == topics.COMMANDS:
             self.commands.append(json.loads(record.value))
             self.feed(record.topic, record.key, record.value, partition=to)
@@ -277,7 +277,7 @@ class Harness:
 
     # --- what it came to ---
 
-    def told(self, *, user_id: str | None = None, notification_id: str | None = None) -> list[tuple[Any, ...]]:
+    def reported(self, *, user_id: str | None = None, notification_id: str | None = None) -> list[tuple[Any, ...]]:
         """(status, channel, reason) of every event, in order."""
         return [
             (e["status"], e["channel"], e["reason"])

@@ -1,27 +1,27 @@
 """Senders in virtual time: one of each channel, with the user to whom it sends."""
 
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from tests.agents.stage import Stage, a_catalog, a_send
 
 PHONE = "+442071838750"
 
 
 def sms(providers=("twilio",), **policy) -> Stage:
-    stage = Stage(SenderMachine(a_catalog(**policy), Carrier("sms", dict.fromkeys(providers, 15_000))))
+    stage = Stage(SenderMachine(a_catalog(**policy), ChannelConfig("sms", dict.fromkeys(providers, 15_000))))
     stage.command("profile.set", phone=PHONE, phone_verified=True, timezone="Europe/London")
     return stage
 
 
 def push(providers=("apns", "fcm")) -> Stage:
-    stage = Stage(SenderMachine(a_catalog(), Carrier("push", dict.fromkeys(providers, 15_000))))
+    stage = Stage(SenderMachine(a_catalog(), ChannelConfig("push", dict.fromkeys(providers, 15_000))))
     stage.command("profile.set", timezone="Europe/London")
     stage.command("device.add", device_id="d1", platform="ios", token="ab" * 32)
     return stage
 
 
 def email(unsubscribe_url=None) -> Stage:
-    stage = Stage(SenderMachine(a_catalog(), Carrier("email", {"ses": 15_000}, unsubscribe_url=unsubscribe_url)))
+    stage = Stage(SenderMachine(a_catalog(), ChannelConfig("email", {"ses": 15_000}, unsubscribe_url=unsubscribe_url)))
     stage.command("profile.set", email="ada@example.com")
     return stage
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from agents.calls import Call, Result
+from agents.sender.calls import Call, Result
 from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.domain.outcome import Outcome
@@ -121,14 +121,14 @@ class Stage:
 
     def command(self, kind: str, user_id: str | None = "u1", **fields: Any) -> None:
         self._offset += 1
-        said = {"type": kind, "id": f"command-{self._offset}", "at": rfc3339(self.now), **fields}
+        message = {"type": kind, "id": f"command-{self._offset}", "at": rfc3339(self.now), **fields}
         key = user_id.encode() if user_id else None
-        self.read(COMMANDS, msgspec.json.encode({**said, "user_id": user_id} if user_id else said), key=key)
+        self.read(COMMANDS, msgspec.json.encode({**message, "user_id": user_id} if user_id else message), key=key)
 
     def receipt(self, **fields: Any) -> None:
         self._offset += 1
-        said = {"id": f"receipt-{self._offset}", "occurred_at": rfc3339(self.now), **fields}
-        self.read(RECEIPTS, msgspec.json.encode(said), key=said.get("user_id", "").encode() or None)
+        message = {"id": f"receipt-{self._offset}", "occurred_at": rfc3339(self.now), **fields}
+        self.read(RECEIPTS, msgspec.json.encode(message), key=message.get("user_id", "").encode() or None)
 
     def read(
         self,
@@ -227,7 +227,7 @@ class Stage:
         name = a_send(number).send_id
         return [(e.status, e.reason) for e in self.events if e.send_id == name]
 
-    def told(self) -> list[tuple[str | None, str | None]]:
+    def reported(self) -> list[tuple[str | None, str | None]]:
         """What the router was told."""
         return [(r.status, r.reason) for r in self.results]
 

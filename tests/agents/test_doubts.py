@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agents.doubts import HOWS, watch_doubts
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.sender.context import ChannelConfig
+from agents.sender.doubts import HOWS, watch_doubts
+from agents.sender.machine import SenderMachine
 from app.metrics import DoubtMetrics
 from app.ports import NotOwned
 from tables.pauses import doubt_age_key
@@ -28,8 +28,10 @@ class Watched:
     def __init__(self, **policy: Any) -> None:
         self.registry = CollectorRegistry()
         self.metrics = DoubtMetrics(self.registry, PROVIDERS, HOWS, lambda: self.stage.now)
-        carrier = Carrier("sms", dict.fromkeys(reversed(PROVIDERS), 15_000), on_settled=self.metrics.settled)
-        self.stage = Stage(SenderMachine(a_catalog(**policy), carrier))
+        channel_config = ChannelConfig(
+            "sms", dict.fromkeys(reversed(PROVIDERS), 15_000), on_settled=self.metrics.settled
+        )
+        self.stage = Stage(SenderMachine(a_catalog(**policy), channel_config))
         self.stage.command("profile.set", phone=PHONE, phone_verified=True)
 
     async def read(

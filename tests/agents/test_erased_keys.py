@@ -2,8 +2,8 @@
 
 import pytest
 
-import agents.collapsing
-import agents.gathering
+import agents.router.collapse
+import agents.router.collect_digest
 from tables.collapses import collapse_key, plain_collapse_key
 from tables.digests import digest_key, plain_digest_key
 from tests.agents.harness import MINUTE, Harness
@@ -21,8 +21,8 @@ def test_what_was_queued_before_keys_were_hashed_is_replaced(monkeypatch: pytest
     router = Harness()
     router.known()
     with monkeypatch.context() as before:
-        before.setattr(agents.collapsing, "collapse_key", plain_collapse_key)
-        before.setattr(agents.collapsing, "plain_collapse_key", lambda user_id, key: b"none")
+        before.setattr(agents.router.collapse, "collapse_key", plain_collapse_key)
+        before.setattr(agents.router.collapse, "plain_collapse_key", lambda user_id, key: b"none")
         router.request(collapse_key="cart", channels=["push"])
     router.request(collapse_key="cart", channels=["push"], data={"n": 2})
 
@@ -34,9 +34,9 @@ def test_what_was_queued_before_keys_were_hashed_is_replaced(monkeypatch: pytest
 def test_a_digest_that_was_opened_before_keys_were_hashed_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     router = social()
     with monkeypatch.context() as before:
-        before.setattr(agents.gathering, "digest_key", plain_digest_key)
+        before.setattr(agents.router.collect_digest, "digest_key", plain_digest_key)
         like(router, 1)
     like(router, 2)
     router.after(10 * MINUTE)
 
-    assert [told[0] for told in decided(router)] == ["held", "held", "aggregated", "aggregated", "queued"]
+    assert [reported[0] for reported in decided(router)] == ["held", "held", "aggregated", "aggregated", "queued"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.in_app import InAppMachine
+from agents.inbox.machine import InAppMachine
 from app.domain.out import Out
 from app.ports import Machine
 from app.store.lifecycle_rows import row_of
@@ -89,8 +89,12 @@ NOT_JSON = [
     b"'a'",
     b'{"a"',
 ]
-READ = [(role.machine, intake.topic) for role in (Harness(), sms(), push(), email()) for intake in role.machine.intakes]
-READ += [(InAppMachine(a_catalog()), intake.topic) for intake in InAppMachine.intakes]
+READ = [
+    (role.machine, intake.topic)
+    for role in (Harness(), sms(), push(), email())
+    for intake in role.machine.subscriptions
+]
+READ += [(InAppMachine(a_catalog()), intake.topic) for intake in InAppMachine.subscriptions]
 
 
 @pytest.mark.parametrize("value", NOT_JSON, ids=repr)

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tables.inbox
-from agents import slicing
-from agents.in_app import InAppMachine
+from agents.inbox.machine import InAppMachine
+from agents.shared import slices
 from app.domain.ids import event_id
 from app.domain.out import Out
-from app.streaming.deciding import Decider
+from app.streaming.process import Processor
 from schemas.commands import Mark
 from schemas.instants import rfc3339
 from schemas.requests import Content
@@ -34,8 +34,8 @@ REPORTED: dict[Mark, tuple[Status, ...]] = {"seen": ("delivered", "seen"), "read
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of two items, and an inbox of a few."""
-    monkeypatch.setattr(slicing, "ROWS", 2)
-    monkeypatch.setattr(slicing, "_PAGE", 2)
+    monkeypatch.setattr(slices, "ROWS", 2)
+    monkeypatch.setattr(slices, "_PAGE", 2)
     monkeypatch.setattr(tables.inbox, "MOST_ITEMS", CAP)
     monkeypatch.setattr(tables.inbox, "_TRIM_STEP", STEP)
 
@@ -164,8 +164,8 @@ class Both:
     def _command(self, kind: str, **fields: Any) -> str:
         self._commands += 1
         name = f"c{self._commands}"
-        said = {"type": kind, "id": name, "at": rfc3339(self.stage.now), "user_id": "u1", **fields}
-        self.stage.read(COMMANDS, msgspec.json.encode(said))
+        message = {"type": kind, "id": name, "at": rfc3339(self.stage.now), "user_id": "u1", **fields}
+        self.stage.read(COMMANDS, msgspec.json.encode(message))
         return name
 
 
@@ -313,7 +313,7 @@ class Weighed:
     def __init__(self) -> None:
         self.stage = Stage(InAppMachine(a_catalog()))
         self.letters: Counter[str] = Counter()
-        self.decider = Decider(self.stage.machine, self.stage.rows, 0, lambda *_: None, self._dead)
+        self.processor = Processor(self.stage.machine, self.stage.rows, 0, lambda *_: None, self._dead)
         self.statuses: Counter[str] = Counter()
         self.largest = 0
         self._offset = 0
@@ -321,12 +321,12 @@ class Weighed:
     def take(self, topic: str, value: bytes) -> None:
         self._offset += 1
         record = Record(topic, value, self._offset, self.stage.now)
-        self._do(lambda out: self.decider.handle(record, out, self.stage.now))
+        self._do(lambda out: self.processor.handle(record, out, self.stage.now))
 
     def wake(self) -> bool:
-        due = self.decider.due(self.stage.now, 1)
+        due = self.processor.due(self.stage.now, 1)
         for key, row in due:
-            self._do(lambda out, key=key, row=row: self.decider.wake(key, row, out, self.stage.now))
+            self._do(lambda out, key=key, row=row: self.processor.wake(key, row, out, self.stage.now))
         return bool(due)
 
     def count(self) -> Any:
@@ -337,9 +337,9 @@ class Weighed:
         out = Out()
         decide(out)
         self.largest = max(self.largest, out.size)
-        for table, rows in self.decider.changes().items():
+        for table, rows in self.processor.changes().items():
             self.stage.rows.write(table, rows)
-        self.decider.stored()
+        self.processor.stored()
         assert not [record for record in out.records if record.topic == DEAD]
         for record in out.records:
             if record.topic == "notify_lifecycle":
@@ -359,8 +359,8 @@ def test_a_full_inbox_of_large_items_is_marked_by_one_command_without_a_letter(m
         value = encode_send(a_send(number, channel="in_app", content=content, template_id=None))
         weighed.take(send_topic("in_app", "normal"), value)
     assert weighed.count() == {"unread": many, "unseen": many}
-    said = {"type": "inbox.mark", "id": "c1", "at": rfc3339(NOON), "user_id": "u1", "all": True, "as": "read"}
-    weighed.take(COMMANDS, msgspec.json.encode(said))
+    message = {"type": "inbox.mark", "id": "c1", "at": rfc3339(NOON), "user_id": "u1", "all": True, "as": "read"}
+    weighed.take(COMMANDS, msgspec.json.encode(message))
     assert weighed.count() == {"unread": 0, "unseen": 0}
     slices = 0
     while weighed.wake():
@@ -368,6 +368,6 @@ def test_a_full_inbox_of_large_items_is_marked_by_one_command_without_a_letter(m
 
     assert weighed.letters == {}
     assert weighed.statuses["read"] == weighed.statuses["opened"] == weighed.statuses["delivered"] == many
-    assert weighed.largest < slicing.BYTES + len(body.encode()) + 500 * slicing.ROWS < OUTCOME_BYTES
-    assert slices >= min(many * len(body.encode()) // slicing.BYTES, many - 1)
+    assert weighed.largest < slices.BYTES + len(body.encode()) + 500 * slices.ROWS < OUTCOME_BYTES
+    assert slices >= min(many * len(body.encode()) // slices.BYTES, many - 1)
     assert weighed.count() == {"unread": 0, "unseen": 0}

@@ -25,9 +25,9 @@ def test_a_result_on_the_receipts_topic_is_a_receipt_without_status(end: str) ->
     router.known()
     router.request(event_type="mail.sent")
     before = [dict(rows.tables) for rows in router.rows]
-    said = {"id": "r", "occurred_at": rfc3339(NOON), "settled": end, "reason": "invalid_token"}
+    message = {"id": "r", "occurred_at": rfc3339(NOON), "settled": end, "reason": "invalid_token"}
     named = {"user_id": "ann", "send_id": router.sends[0].send_id}
-    router.feed(topics.RECEIPTS, b"ann", json.dumps({**said, **named}).encode())
+    router.feed(topics.RECEIPTS, b"ann", json.dumps({**message, **named}).encode())
 
     assert [invalid.field for invalid in router.dead] == ["status"]
     assert [dict(rows.tables) for rows in router.rows] == before
@@ -40,7 +40,7 @@ def test_settled_beside_a_status_is_not_read() -> None:
     router.receipt(router.sends[0], "delivered", settled="failed")
     router.request(event_type="mail.sent")
 
-    assert router.told()[-1] == ("suppressed", "email", "rate_cap")  # its place was not given back
+    assert router.reported()[-1] == ("suppressed", "email", "rate_cap")  # its place was not given back
 
 
 @pytest.mark.parametrize("fields", [{"settled": "sent"}, {"settled": "sent", "status": "sent"}])
@@ -58,7 +58,7 @@ def test_a_replay_id_makes_no_second_send_of_one_key() -> None:
     for replay in (None, "one", "two"):
         router.request(event_type="mail.sent", idempotency_key="k", replay_id=replay)
 
-    assert [status for status, _, _ in router.told()] == ["accepted", "queued", "repeated", "repeated"]
+    assert [status for status, _, _ in router.reported()] == ["accepted", "queued", "repeated", "repeated"]
     assert {event["replay_id"] for event in router.events} == {None}
 
 
@@ -99,7 +99,7 @@ def test_what_the_router_says_to_all_goes_by_its_own_topic_and_holds_nothing_of_
     router.receipt(send, "bounced", reason="hard")
 
     assert router.commands == []
-    assert [said["type"] for said in router.broadcasts] == ["address.suppressed"] * 3
+    assert [message["type"] for message in router.broadcasts] == ["address.suppressed"] * 3
     assert "ann@" not in json.dumps(router.broadcasts)
     assert "user_id" not in json.dumps(router.broadcasts)
 
@@ -112,7 +112,7 @@ def test_a_result_of_a_send_that_is_no_longer_known_changes_nothing() -> None:
     router.settled(send, "sent", send_id="5f1c9a52-0d57-8b0e-9a39-000000000000", notification_id="gone")
 
     assert router.dead == []
-    assert router.told()[-1] == ("queued", "email", None)
+    assert router.reported()[-1] == ("queued", "email", None)
 
 
 def test_an_old_form_on_the_results_topic_is_refused() -> None:
@@ -130,17 +130,17 @@ def keyless(router: Harness, headers: Any = (), partition: int | None = None) ->
     return str(router.last()["notification_id"])
 
 
-@pytest.mark.parametrize("said", [b"notify_events:0:0", b"notify_events:0:0:" + b"0" * 64, b"\xff", b":::", b""])
-def test_nobody_else_says_where_a_record_lay_first(said: bytes) -> None:
+@pytest.mark.parametrize("message", [b"notify_events:0:0", b"notify_events:0:0:" + b"0" * 64, b"\xff", b":::", b""])
+def test_nobody_else_says_where_a_record_lay_first(message: bytes) -> None:
     router = Harness()
     router.known("bob")
     first = keyless(router)
     router.after(HOUR)
-    second = keyless(router, [(ORIGIN, said)])
+    second = keyless(router, [(ORIGIN, message)])
 
     assert second != first
     assert second == positioned_notification_id(topics.EVENTS, 0, 1)
-    assert "repeated" not in [status for status, _, _ in router.told()]
+    assert "repeated" not in [status for status, _, _ in router.reported()]
     assert router.dead == []
 
 

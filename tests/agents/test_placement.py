@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from agents.in_app import InAppMachine
-from agents.router import RouterMachine
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.inbox.machine import InAppMachine
+from agents.router.machine import RouterMachine
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from app.domain.out import Out
 from app.domain.partition import partition_of
 from app.virtual import VirtualPartition
@@ -35,7 +35,7 @@ MACHINES: dict[str, Callable[[], Any]] = {
     "in_app": lambda: InAppMachine(a_catalog(), partitions=PARTITIONS),
     **{
         channel: lambda channel=channel: SenderMachine(  # type: ignore[misc]
-            a_catalog(), Carrier(channel, {"twilio": 15_000}, partitions=PARTITIONS)
+            a_catalog(), ChannelConfig(channel, {"twilio": 15_000}, partitions=PARTITIONS)
         )
         for channel in ("push", "email", "sms")
     },
@@ -66,7 +66,7 @@ VALUES: dict[str, bytes] = {
     **{topic: _send(channel) for channel, lanes in topics.SEND_TOPICS.items() for topic in lanes},
 }
 
-READ = [(role, intake.topic) for role, make in MACHINES.items() for intake in make().intakes]
+READ = [(role, intake.topic) for role, make in MACHINES.items() for intake in make().subscriptions]
 
 
 @dataclass
@@ -129,7 +129,7 @@ def test_another_partition_than_the_keys_changes_nothing_and_only_the_router_mov
 
 @pytest.mark.parametrize("role", MACHINES)
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         {"type": "notification.cancel", "campaign_id": "c"},
         {"type": "suppression.add", "channel": "sms", "address": "+442071838750", "reason": "asked"},
@@ -138,9 +138,9 @@ def test_another_partition_than_the_keys_changes_nothing_and_only_the_router_mov
 )
 @pytest.mark.parametrize("partition", range(PARTITIONS))
 def test_a_command_without_key_and_user_is_obeyed_where_it_lies(
-    role: str, said: dict[str, Any], partition: int
+    role: str, message: dict[str, Any], partition: int
 ) -> None:
-    value = json.dumps({"id": "x", "at": rfc3339(NOON), **said}).encode()
+    value = json.dumps({"id": "x", "at": rfc3339(NOON), **message}).encode()
 
     assert read(role, topics.COMMANDS, value, None, partition).changed
     keyed = read(role, topics.COMMANDS, value, USER.encode(), partition)
@@ -150,7 +150,7 @@ def test_a_command_without_key_and_user_is_obeyed_where_it_lies(
 
 @pytest.mark.parametrize("role", MACHINES)
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         {"type": "user.erase"},
         {"type": "profile.set", "email": "u1@example.com"},
@@ -158,8 +158,8 @@ def test_a_command_without_key_and_user_is_obeyed_where_it_lies(
         {"type": "device.remove", "token_hash": "ab", "unless_user": "u2"},
     ],
 )
-def test_any_other_command_without_key_and_user_changes_nothing(role: str, said: dict[str, Any]) -> None:
-    value = json.dumps({"id": "x", "at": rfc3339(NOON), **said}).encode()
+def test_any_other_command_without_key_and_user_changes_nothing(role: str, message: dict[str, Any]) -> None:
+    value = json.dumps({"id": "x", "at": rfc3339(NOON), **message}).encode()
     got = read(role, topics.COMMANDS, value, None, HOME)
 
     assert got.refused is not None
@@ -169,8 +169,8 @@ def test_any_other_command_without_key_and_user_changes_nothing(role: str, said:
 @pytest.mark.parametrize("role", ["router", "push", "email", "sms"])
 @pytest.mark.parametrize("key", [None, b"whatever"])
 def test_a_receipt_without_user_belongs_where_its_send_id_says(role: str, key: bytes | None) -> None:
-    said = {"id": "r", "occurred_at": rfc3339(NOON), "status": "opened", "send_id": a_send().send_id[:-4] + "0002"}
-    value = json.dumps(said).encode()
+    message = {"id": "r", "occurred_at": rfc3339(NOON), "status": "opened", "send_id": a_send().send_id[:-4] + "0002"}
+    value = json.dumps(message).encode()
 
     assert not isinstance(read(role, topics.RECEIPTS, value, key, 2).refused, Misplaced)
     astray = read(role, topics.RECEIPTS, value, key, 1)
@@ -184,8 +184,8 @@ def test_a_receipt_without_user_belongs_where_its_send_id_says(role: str, key: b
 @pytest.mark.parametrize("role", MACHINES)
 @pytest.mark.parametrize("kind", ["token.taken", "address.suppressed"])
 def test_a_broadcast_to_all_with_a_key_changes_nothing(role: str, kind: str) -> None:
-    told = {"token_hash": "ab", "user_id": USER, "since": NOON, "channel": "sms", "address_hash": "ab"}
-    value = json.dumps({"type": kind, "reason": "stop", "at": NOON, **told}).encode()
+    reported = {"token_hash": "ab", "user_id": USER, "since": NOON, "channel": "sms", "address_hash": "ab"}
+    value = json.dumps({"type": kind, "reason": "stop", "at": NOON, **reported}).encode()
 
     assert read(role, topics.BROADCASTS, value, None, HOME).refused is None
     assert isinstance(read(role, topics.BROADCASTS, value, USER.encode(), HOME).refused, Misplaced)

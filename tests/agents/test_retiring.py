@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import structlog
 
-from agents.retiring import MoveLog
+from agents.router.retire_devices import MoveLog
 from app.store.lifecycle_rows import COLUMNS, row_of
 from schemas.lifecycle import encode_lifecycle, read_lifecycle
 from tests.agents.harness import NOON, Harness, Record

@@ -70,21 +70,21 @@ def play(script: list[Any], partitions: int = 2, twice: bool = False) -> Harness
     router = Harness(policy=EVERYTHING, partitions=partitions)
     for user in USERS:
         router.known(user, phone=f"+4420718387{USERS.index(user):02d}")
-    for kind, said in script:
+    for kind, message in script:
         before = len(router.log)
         if kind == "request":
-            router.request(**said)
+            router.request(**message)
         elif kind == "command":
-            user, (name, fields) = said
+            user, (name, fields) = message
             router.command(name, user, **fields)
         elif kind == "time":
-            router.after(said)
+            router.after(message)
         elif router.sends:
-            send = router.sends[said[0] % len(router.sends)]
+            send = router.sends[message[0] % len(router.sends)]
             if kind == "settle":
-                router.settled(send, said[1])
+                router.settled(send, message[1])
             else:
-                router.receipt(send, said[1])
+                router.receipt(send, message[1])
         for record in router.log[before:] if twice else ():
             router.again(record)
     return router
@@ -177,7 +177,7 @@ def test_an_end_without_a_channel_is_the_only_end(script: list[Any]) -> None:
 @given(steps, st.integers(0, 40))
 def test_records_that_are_read_again_have_no_second_effects(script: list[Any], back: int) -> None:
     router = play(script)
-    told = {event["event_id"]: event for event in router.events}
+    reported = {event["event_id"]: event for event in router.events}
     rows = [{name: dict(table) for name, table in rows.tables.items()} for rows in router.rows]
     sends = len(router.sends)
 
@@ -185,7 +185,7 @@ def test_records_that_are_read_again_have_no_second_effects(script: list[Any], b
         router.again(record)
 
     assert len(router.sends) == sends
-    assert all(told.get(event["event_id"]) == event for event in router.events)
+    assert all(reported.get(event["event_id"]) == event for event in router.events)
     assert [{name: dict(table) for name, table in rows.tables.items()} for rows in router.rows] == rows
 
 
@@ -225,14 +225,16 @@ def test_records_that_are_produced_twice_have_one_effect(script: list[Any]) -> N
     once, twice = play(script), play(script, twice=True)
 
     assert [send.send_id for send in twice.sends] == [send.send_id for send in once.sends]
-    said = {event["event_id"]: event for event in once.events}
-    assert {event["event_id"]: event for event in twice.events} == said
+    message = {event["event_id"]: event for event in once.events}
+    assert {event["event_id"]: event for event in twice.events} == message
 
 
 #: What one user does that can't touch another.
 own_steps = st.lists(
     st.one_of(
-        st.tuples(st.just("request"), requests.map(lambda said: {k: v for k, v in said.items() if k != "user_id"})),
+        st.tuples(
+            st.just("request"), requests.map(lambda message: {k: v for k, v in message.items() if k != "user_id"})
+        ),
         st.tuples(st.just("command"), commands),
         st.tuples(st.just("time"), st.sampled_from([1, MINUTE, HOUR])),
     ),
@@ -248,11 +250,11 @@ def test_users_whose_records_are_interleaved_are_judged_as_if_alone(turns: list[
     def played(users: list[str]) -> dict[str, list[tuple[Any, ...]]]:
         script: list[Any] = []
         for user, own in turns:
-            for kind, said in own:
+            for kind, message in own:
                 if kind == "time":
-                    script.append((kind, said))
+                    script.append((kind, message))
                 elif user in users:
-                    script.append((kind, {"user_id": user, **said} if kind == "request" else (user, said)))
+                    script.append((kind, {"user_id": user, **message} if kind == "request" else (user, message)))
         router = play(script)
         router.at(NOON + 14 * 24 * HOUR)
         return {
@@ -288,6 +290,6 @@ def test_what_comes_at_one_moment_comes_to_as_much_in_any_order(order: list[tupl
         for event_type, channel, n in asked:
             router.request("ann", event_type, channels=[channel], data={"n": n})
         router.after(24 * HOUR)
-        return Counter(router.told())
+        return Counter(router.reported())
 
     assert come_to(order) == come_to(AT_ONCE)

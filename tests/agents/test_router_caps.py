@@ -15,7 +15,7 @@ def capped(*caps: str, limit: int = 1) -> Harness:
 
 
 def decided(router: Harness) -> list[tuple[Any, ...]]:
-    return [told for told in router.told() if told[0] != "accepted"]
+    return [reported for reported in router.reported() if reported[0] != "accepted"]
 
 
 def test_what_is_over_a_cap_is_suppressed_and_says_by_whom_it_is_used() -> None:
@@ -42,7 +42,7 @@ def test_a_cap_without_channel_counts_a_notification_once() -> None:
     router.request()
     router.request()
 
-    assert [told[0] for told in decided(router)] == ["queued"] * 4
+    assert [reported[0] for reported in decided(router)] == ["queued"] * 4
 
 
 def test_a_cap_without_channel_leaves_the_inbox_alone() -> None:
@@ -60,7 +60,7 @@ def test_a_cap_of_a_channel_counts_several_devices_as_one() -> None:
     router.request(channels=["push"])
     router.request(channels=["push"])
 
-    assert [told[0] for told in decided(router)] == ["queued"] * 4
+    assert [reported[0] for reported in decided(router)] == ["queued"] * 4
 
 
 def test_critical_is_never_capped_but_counts() -> None:

@@ -32,7 +32,7 @@ def like(router: Harness, n: int, **fields: Any) -> None:
 
 
 def decided(router: Harness) -> list[tuple[Any, ...]]:
-    return [told for told in router.told() if told[0] != "accepted"]
+    return [reported for reported in router.reported() if reported[0] != "accepted"]
 
 
 def test_items_are_held_and_become_one_notification() -> None:
@@ -60,7 +60,7 @@ def test_the_digests_notification_has_its_own_accepted() -> None:
     router.after(10 * MINUTE)
 
     name = router.sends[0].notification_id
-    assert router.told(notification_id=name) == [("accepted", None, None), ("queued", "push", None)]
+    assert router.reported(notification_id=name) == [("accepted", None, None), ("queued", "push", None)]
     assert router.sends[0].expires_at == NOON + 10 * MINUTE + 48 * HOUR
 
 
@@ -151,7 +151,7 @@ def test_items_that_are_gone_since_are_left_out(gone: str, end: tuple[Any, ...])
     router.after(10 * MINUTE)
 
     assert end in decided(router)
-    assert "aggregated" not in [told[0] for told in decided(router)]
+    assert "aggregated" not in [reported[0] for reported in decided(router)]
 
 
 def test_each_value_of_the_key_has_its_own() -> None:
@@ -324,8 +324,8 @@ def test_a_first_one_that_quiet_hours_would_keep_is_gathered() -> None:
 def test_items_carry_their_data_newest_first_up_to_256_kib_and_older_ones_are_cut() -> None:
     router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
     for n in range(8):
-        said = {"n": n, "text": "ü" * 30_000}  # 60 KB
-        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=said)
+        message = {"n": n, "text": "ü" * 30_000}  # 60 KB
+        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=message)
     router.after(10 * MINUTE)
 
     (send,) = router.sends
@@ -339,8 +339,8 @@ def test_a_small_item_older_than_one_that_does_not_fit_is_cut_too() -> None:
     router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
     router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON), data={"n": 0})
     for n in range(1, 6):
-        said = {"n": n, "text": "u" * 60_000}
-        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=said)
+        message = {"n": n, "text": "u" * 60_000}
+        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=message)
     router.after(10 * MINUTE)
 
     assert [item.truncated for item in router.sends[0].items or []] == [True, True, False, False, False, False]
@@ -349,8 +349,8 @@ def test_a_small_item_older_than_one_that_does_not_fit_is_cut_too() -> None:
 def test_what_was_cut_is_whole_again_where_a_newer_item_was_cancelled() -> None:
     router = social(SOCIAL.replace("max_items: 4", "max_items: 50"))
     for n in range(6):
-        said = {"n": n, "text": "u" * 60_000}
-        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=said)
+        message = {"n": n, "text": "u" * 60_000}
+        router.request(event_type="like.made", channels=["push"], created_at=rfc3339(NOON + n), data=message)
         if n == 5:
             router.command("notification.cancel", notification_id=router.last()["notification_id"])
     router.after(10 * MINUTE)

@@ -21,7 +21,7 @@ def chained(policy: str = CHAINED, **fields: Any) -> Harness:
 
 
 def decided(router: Harness) -> list[tuple[Any, ...]]:
-    return [told for told in router.told() if told[0] != "accepted"]
+    return [reported for reported in router.reported() if reported[0] != "accepted"]
 
 
 def test_the_next_step_begins_when_the_wait_is_over() -> None:
@@ -141,7 +141,7 @@ def test_a_cancelled_notification_begins_no_further_step() -> None:
     router.command("notification.cancel", campaign_id="c")
     router.after(HOUR)
 
-    assert [told[0] for told in decided(router)] == ["queued", "queued"]
+    assert [reported[0] for reported in decided(router)] == ["queued", "queued"]
 
 
 def test_steps_end_with_the_expiry() -> None:
@@ -149,7 +149,7 @@ def test_steps_end_with_the_expiry() -> None:
     router.request(event_type="payment.failed", expires_at=rfc3339(NOON + MINUTE))
     router.after(HOUR)
 
-    assert [told[1] for told in decided(router)] == ["in_app", "push"]
+    assert [reported[1] for reported in decided(router)] == ["in_app", "push"]
 
 
 # --- collapse ---
@@ -164,7 +164,7 @@ def test_a_newer_one_replaces_what_is_held() -> None:
     newest = [event["notification_id"] for event in router.events if event["status"] == "accepted"][-1]
     router.at(NOON + 21 * HOUR)
 
-    assert [told for told in decided(router) if told[0] != "held"] == [
+    assert [reported for reported in decided(router) if reported[0] != "held"] == [
         ("suppressed", "push", "replaced"),
         ("suppressed", "push", "replaced"),
         ("queued", "push", None),

@@ -31,27 +31,30 @@ event_types:
 def test_what_a_digest_lets_go_and_a_newer_item_replaces_is_not_sent() -> None:
     router = Harness(policy=GATHERING)
     router.known()
-    said = {"event_type": "like.made", "channels": ["push"], "collapse_key": "thread"}
+    message = {"event_type": "like.made", "channels": ["push"], "collapse_key": "thread"}
     router.request(
-        **said, send_at=rfc3339(NOON + 10 * MINUTE), created_at=rfc3339(NOON + 2 * MINUTE), data={"n": "older"}
+        **message, send_at=rfc3339(NOON + 10 * MINUTE), created_at=rfc3339(NOON + 2 * MINUTE), data={"n": "older"}
     )
     router.after(MINUTE)
-    router.request(**said, data={"n": "newer"})
+    router.request(**message, data={"n": "newer"})
     older, newer = (event["notification_id"] for event in router.events if event["status"] == "accepted")
     router.after(2 * HOUR)
 
-    assert router.told(notification_id=older)[-2:] == [("held", "push", "digest"), ("suppressed", "push", "replaced")]
-    assert router.told(notification_id=newer)[-1] == ("queued", "push", None)
+    assert router.reported(notification_id=older)[-2:] == [
+        ("held", "push", "digest"),
+        ("suppressed", "push", "replaced"),
+    ]
+    assert router.reported(notification_id=newer)[-1] == ("queued", "push", None)
     assert [send.notification_id for send in router.sends] == [newer]
 
 
 def test_in_a_world_the_replaced_item_of_a_digest_is_not_sent() -> None:
     world = World(GATHERING, at="2026-03-04T12:00:00Z")
     world.user("ann")
-    said: dict[str, Any] = {"channels": ["push"], "collapse_key": "thread"}
+    message: dict[str, Any] = {"channels": ["push"], "collapse_key": "thread"}
     at = {"send_at": "2026-03-04T12:10:00Z", "created_at": "2026-03-04T12:02:00Z"}
-    older = world.request("ann", "like.made", data={"n": "older"}, **at, **said)
-    newer = world.request("ann", "like.made", data={"n": "newer"}, at="2026-03-04T12:01:00Z", **said)
+    older = world.request("ann", "like.made", data={"n": "older"}, **at, **message)
+    newer = world.request("ann", "like.made", data={"n": "newer"}, at="2026-03-04T12:01:00Z", **message)
     world.advance(hours=2)
 
     assert [sent.notification_id for sent in world.sent("ann")] == [newer]

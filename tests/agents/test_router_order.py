@@ -62,7 +62,7 @@ def stopped_by(rules: list[str]) -> Harness:
 def test_of_all_rules_that_speak_against_a_channel_the_first_in_the_contracts_order_decides(first: int) -> None:
     router = stopped_by([rule for rule, _ in STOPS[first:]])
 
-    assert router.told()[1:] == [(STOPS[first][1][0], "sms", STOPS[first][1][1])]
+    assert router.reported()[1:] == [(STOPS[first][1][0], "sms", STOPS[first][1][1])]
     *others, last = router.last()["detail"]["trail"]
     assert last[:2] == [STOPS[first][0], "wait" if STOPS[first][1][0] == "held" else False]
     assert {entry[1] for entry in others} == {True}
@@ -91,7 +91,7 @@ def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_
     router.command("preferences.set", preferences={"channels": {"push": False}})
     router.request(channels=["push", "email", "sms"])
 
-    assert router.told() == [
+    assert router.reported() == [
         ("accepted", None, None),
         ("suppressed", "push", "opted_out"),
         ("suppressed", "email", "no_address"),
@@ -101,7 +101,7 @@ def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_
 
 
 @pytest.mark.parametrize(
-    ("fields", "preferences", "said"),
+    ("fields", "preferences", "message"),
     [
         ({"event_type": "order.late", "channels": ["sms"]}, {}, [["cap", True, "room", "texts"]]),
         ({"event_type": "order.late", "channels": ["push"]}, {}, [["cap", True, "none"]]),
@@ -113,7 +113,7 @@ def test_each_channel_that_a_rule_takes_away_has_its_own_suppressed_and_nothing_
     ],
 )
 def test_a_trail_says_why_a_rule_let_it_through(
-    fields: dict[str, Any], preferences: dict[str, Any], said: list[list[Any]]
+    fields: dict[str, Any], preferences: dict[str, Any], message: list[list[Any]]
 ) -> None:
     router = Harness(policy=GAUNTLET, now=NOON + 2 * HOUR)
     router.known()
@@ -121,7 +121,7 @@ def test_a_trail_says_why_a_rule_let_it_through(
     router.command("preferences.set", preferences=preferences)
     router.request(**fields)
 
-    assert [entry for entry in said if entry not in router.last()["detail"]["trail"]] == []
+    assert [entry for entry in message if entry not in router.last()["detail"]["trail"]] == []
 
 
 def test_devices_that_no_provider_serves_are_no_sends() -> None:
@@ -133,7 +133,7 @@ def test_devices_that_no_provider_serves_are_no_sends() -> None:
     router.device(device_id="d2", platform="web", subscription=subscription, token=None)
     router.request(channels=["push"])
 
-    assert router.told()[1:] == [("failed", "push", "no_provider")]
+    assert router.reported()[1:] == [("failed", "push", "no_provider")]
     assert router.last()["send_id"] is None
     assert router.last()["detail"]["trail"][-1] == ["provider", False, "apns", "fcm"]  # those that there are
 
@@ -164,8 +164,8 @@ def test_push_is_judged_for_the_channel_before_there_are_sends() -> None:
     router.device(device_id="d3")
     router.at(NOON + 20 * HOUR)
 
-    told = [(event["status"], event["send_id"] is None) for event in router.events]
-    assert told == [("accepted", True), ("held", True)] + [("queued", False)] * 3
+    reported = [(event["status"], event["send_id"] is None) for event in router.events]
+    assert reported == [("accepted", True), ("held", True)] + [("queued", False)] * 3
 
 
 def test_each_decision_names_the_policys_version_that_it_was_made_by() -> None:
@@ -188,7 +188,7 @@ def test_what_a_wait_ends_is_judged_by_the_policy_that_is_in_force_then() -> Non
     router.request(channels=["push"], priority="critical")
     router.wait_until_now()
 
-    assert router.told()[-1] == ("suppressed", "push", "rate_cap")
+    assert router.reported()[-1] == ("suppressed", "push", "rate_cap")
 
 
 def test_what_a_wait_ends_is_of_the_category_and_the_priority_that_its_event_type_has_then() -> None:
@@ -210,7 +210,11 @@ def test_only_the_channels_that_wait_are_judged_again() -> None:
     router.request()
     router.at(NOON + 20 * HOUR)
 
-    assert [told[:2] for told in router.told()[1:]] == [("held", "push"), ("queued", "email"), ("queued", "push")]
+    assert [reported[:2] for reported in router.reported()[1:]] == [
+        ("held", "push"),
+        ("queued", "email"),
+        ("queued", "push"),
+    ]
 
 
 def test_what_a_wait_ends_takes_its_place_in_the_caps_then() -> None:
@@ -224,7 +228,7 @@ def test_what_a_wait_ends_takes_its_place_in_the_caps_then() -> None:
     router.after(MINUTE)
     router.request(channels=["push"], data={"n": 3})
 
-    assert [told for told in router.told() if told[0] not in ("accepted", "held")] == [
+    assert [reported for reported in router.reported() if reported[0] not in ("accepted", "held")] == [
         ("queued", "push", None),
         ("suppressed", "push", "rate_cap"),
         ("queued", "push", None),
@@ -237,7 +241,9 @@ def test_caps_count_all_lanes_together() -> None:
     for topic in (*topics.EVENT_TOPICS, topics.EVENTS_BULK):
         router.request(event_type="mail.sent", topic=topic)
 
-    assert [told[0] for told in router.told() if told[0] != "accepted"] == ["queued"] * 3 + ["suppressed"]
+    assert [reported[0] for reported in router.reported() if reported[0] != "accepted"] == ["queued"] * 3 + [
+        "suppressed"
+    ]
 
 
 @pytest.mark.parametrize("over", ["{digest: late}", "suppress"])
@@ -251,7 +257,7 @@ def test_what_comes_out_of_a_digest_is_suppressed_where_a_cap_that_gathers_is_ov
     like(router, 2)
     router.after(10 * MINUTE)
 
-    assert router.told()[-1] == ("suppressed", "push", "rate_cap")
+    assert router.reported()[-1] == ("suppressed", "push", "rate_cap")
     assert router.last()["detail"]["cap"] == "pushes"
 
 
@@ -263,7 +269,7 @@ def test_the_notification_of_a_digest_is_judged_from_dnd_on() -> None:
     router.command("preferences.set", preferences={"dnd": {"enabled": True}})
     router.after(10 * MINUTE)
 
-    assert [told for told in router.told() if told[0] not in ("accepted", "held")] == [
+    assert [reported for reported in router.reported() if reported[0] not in ("accepted", "held")] == [
         ("aggregated", "push", None),
         ("aggregated", "push", None),
         ("suppressed", "push", "dnd"),
@@ -279,7 +285,7 @@ def test_what_expires_at_the_moment_of_its_schedule_or_before_is_refused_and_aft
     router.after(HOUR)
 
     assert [invalid.field for invalid in router.dead] == ["expires_at"]
-    assert router.told()[-1] == ("queued", "email", None)
+    assert router.reported()[-1] == ("queued", "email", None)
 
 
 def test_hours_hold_a_day_on_which_a_night_begins_across_midnight() -> None:
@@ -291,6 +297,6 @@ def test_hours_hold_a_day_on_which_a_night_begins_across_midnight() -> None:
     for moment in (NOON + 15 * HOUR, NOON + 35 * HOUR):  # Thursday 03:00, and the night after
         router.at(moment)
         router.request(channels=["push"], data={"n": moment})
-        ends.append(router.told()[-1])
+        ends.append(router.reported()[-1])
 
     assert ends == [("held", "push", "quiet_hours"), ("queued", "push", None)]

@@ -33,7 +33,7 @@ def sent(policy: str = POLICY, partitions: int = 1, **fields: Any) -> tuple[Harn
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "reported"),
     [
         ("delivered", ["delivered"]),
         ("opened", ["delivered", "opened"]),
@@ -42,11 +42,11 @@ def sent(policy: str = POLICY, partitions: int = 1, **fields: Any) -> tuple[Harn
         ("read", ["delivered", "opened", "read"]),
     ],
 )
-def test_a_receipt_is_told_with_what_it_implies(status: str, told: list[str]) -> None:
+def test_a_receipt_is_told_with_what_it_implies(status: str, reported: list[str]) -> None:
     router, send = sent()
     router.receipt(send, status)
 
-    assert [event["status"] for event in router.events] == told
+    assert [event["status"] for event in router.events] == reported
     assert {event["send_id"] for event in router.events} == {send.send_id}
 
 
@@ -95,8 +95,8 @@ def test_a_webhooks_receipt_knows_nothing_but_the_send() -> None:
 def test_a_receipt_with_a_key_but_no_user_goes_to_the_partition_in_its_send_id() -> None:
     router, send = sent(partitions=4)
     home = int(send.send_id[-4:], 16)
-    said = {"id": "r", "occurred_at": rfc3339(NOON), "send_id": send.send_id.upper(), "status": "opened"}
-    router.feed(topics.RECEIPTS, b"whatever", json.dumps(said).encode(), partition=(home + 1) % 4)
+    message = {"id": "r", "occurred_at": rfc3339(NOON), "send_id": send.send_id.upper(), "status": "opened"}
+    router.feed(topics.RECEIPTS, b"whatever", json.dumps(message).encode(), partition=(home + 1) % 4)
 
     assert [moved.partition for moved in router.moved] == [home]
     assert (router.last()["status"], router.last()["user_id"]) == ("opened", "ann")
@@ -146,18 +146,20 @@ def test_a_receipt_of_an_unknown_send_changes_nothing(status: str, by: str, name
     router, _ = sent()
     before = [dict(rows.tables) for rows in router.rows]
     ids = {"send_id": "00000000-0000-4000-8000-000000000000", "notification_id": "no such"}
-    said = {name: value for name, value in ids.items() if named in (name, "both")}
+    message = {name: value for name, value in ids.items() if named in (name, "both")}
     if by != "a webhook" or named == "notification_id":
-        said["user_id"] = "ann" if by == "a service" else "bob"
-    value = json.dumps({"id": "r", "occurred_at": rfc3339(NOON), "status": status, "reason": "hard", **said}).encode()
-    router.feed(topics.RECEIPTS, said["user_id"].encode() if "user_id" in said else None, value)
+        message["user_id"] = "ann" if by == "a service" else "bob"
+    value = json.dumps(
+        {"id": "r", "occurred_at": rfc3339(NOON), "status": status, "reason": "hard", **message}
+    ).encode()
+    router.feed(topics.RECEIPTS, message["user_id"].encode() if "user_id" in message else None, value)
 
     assert (router.dead, router.events, router.commands, router.broadcasts) == ([], [], [], [])
     assert [dict(rows.tables) for rows in router.rows] == before
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "told", "suppressed"),
+    ("status", "reason", "reported", "suppressed"),
     [
         ("bounced", "hard", "hard", True),
         ("bounced", "soft", "soft", False),
@@ -167,12 +169,12 @@ def test_a_receipt_of_an_unknown_send_changes_nothing(status: str, by: str, name
     ],
 )
 def test_a_hard_bounce_or_a_complaint_suppresses_the_address_in_every_partition(
-    status: str, reason: str | None, told: str | None, suppressed: bool
+    status: str, reason: str | None, reported: str | None, suppressed: bool
 ) -> None:
     router, send = sent(partitions=3)
     router.receipt(send, status, **({"reason": reason} if reason else {}))
 
-    assert router.last()["reason"] == told
+    assert router.last()["reason"] == reported
     hit = [state.known.is_suppressed("email", "ann@example.com") for state in router.states]
     assert hit == [suppressed] * 3
 
@@ -193,7 +195,7 @@ def test_unsubscribing_opts_out_of_the_category_on_the_channel() -> None:
     router.request(event_type="offer.made")
     router.request(event_type="mail.sent")
 
-    assert [told for told in router.told() if told[0] not in ("accepted", "unsubscribed")] == [
+    assert [reported for reported in router.reported() if reported[0] not in ("accepted", "unsubscribed")] == [
         ("suppressed", "email", "opted_out"),
         ("queued", "email", None),
     ]
@@ -247,7 +249,7 @@ def test_an_end_without_acceptance_gives_the_place_back() -> None:
     router.settled(send, "failed", reason="permanent")
     router.request(event_type="mail.sent")
 
-    assert [told for told in router.told() if told[0] != "accepted"] == [
+    assert [reported for reported in router.reported() if reported[0] != "accepted"] == [
         ("suppressed", "email", "rate_cap"),
         ("queued", "email", None),
     ]
@@ -259,7 +261,7 @@ def test_an_end_that_may_have_arrived_keeps_its_place(end: str) -> None:
     router.settled(send, end)
     router.request(event_type="mail.sent")
 
-    assert router.told()[-1] == ("suppressed", "email", "rate_cap")
+    assert router.reported()[-1] == ("suppressed", "email", "rate_cap")
 
 
 def test_a_notifications_place_stays_taken_as_long_as_one_of_its_sends_may_arrive() -> None:
@@ -273,7 +275,7 @@ def test_a_notifications_place_stays_taken_as_long_as_one_of_its_sends_may_arriv
     router.settled(mail, "failed", reason="permanent")
     router.request(event_type="mail.sent")
 
-    assert [told for told in router.told() if told[0] != "accepted"][2:] == [
+    assert [reported for reported in router.reported() if reported[0] != "accepted"][2:] == [
         ("suppressed", "email", "rate_cap"),
         ("queued", "email", None),
     ]
@@ -330,8 +332,8 @@ def test_a_claim_that_comes_late_does_not_take_the_token_from_its_newer_user() -
 
 
 def _device_record(router: Harness, user: str) -> bytes:
-    said = f'"id": "{user}", "at": "{from_ms(router.now).isoformat()}", "user_id": "{user}", "device_id": "d"'
-    return f'{{"type": "device.add", {said}, "platform": "android", "token": "the same"}}'.encode()
+    message = f'"id": "{user}", "at": "{from_ms(router.now).isoformat()}", "user_id": "{user}", "device_id": "d"'
+    return f'{{"type": "device.add", {message}, "platform": "android", "token": "the same"}}'.encode()
 
 
 def versions_of(router: Harness) -> set[tuple[Any, Any]]:

@@ -34,7 +34,7 @@ def test_a_channel_is_suppressed(command: tuple[str, dict[str, Any]], reason: st
     router.command(kind, **fields)
     router.request(event_type="mail.sent")
 
-    assert router.told() == [("accepted", None, None), ("suppressed", "email", reason)]
+    assert router.reported() == [("accepted", None, None), ("suppressed", "email", reason)]
     assert router.sends == []
 
 
@@ -44,7 +44,7 @@ def test_a_channel_under_consent_needs_it_granted() -> None:
     router.command("consent.set", channel="sms", category="marketing", granted=True, evidence={"form": 7})
     router.request(event_type="offer.made", channels=["sms"])
 
-    assert [told for told in router.told() if told[0] != "accepted"] == [
+    assert [reported for reported in router.reported() if reported[0] != "accepted"] == [
         ("suppressed", "sms", "no_consent"),
         ("queued", "sms", None),
     ]
@@ -61,12 +61,12 @@ def test_an_address_that_only_its_user_claims_gets_nothing_whatever_the_policy_s
     address = {"email": {"email": "ann@example.com"}, "sms": {"phone": "+442071838750"}}[channel]
     router.command("profile.set", **address, claimed=True)
     router.request(event_type=event_type, channels=[channel], priority=priority)
-    claimed = router.told()[1:]
+    claimed = router.reported()[1:]
     router.command("profile.set", **{f"{name}_verified": True for name in address})
     router.request(event_type=event_type, channels=[channel], priority=priority, data={"second": True})
 
     assert claimed == [("suppressed", channel, "unverified")]
-    assert router.told()[-1] == ("queued", channel, None)
+    assert router.reported()[-1] == ("queued", channel, None)
 
 
 def test_an_unverified_number_gets_no_sms_unless_the_category_says_so() -> None:
@@ -76,7 +76,7 @@ def test_an_unverified_number_gets_no_sms_unless_the_category_says_so() -> None:
     router.request(channels=["sms"])
     router.request(event_type="login.otp")
 
-    assert [told for told in router.told() if told[0] != "accepted"] == [
+    assert [reported for reported in router.reported() if reported[0] != "accepted"] == [
         ("suppressed", "sms", "unverified"),
         ("queued", "sms", None),
     ]
@@ -89,7 +89,7 @@ def test_a_suppressed_address_gets_nothing_whoever_has_it() -> None:
     router.command("suppression.remove", None, channel="email", address="ann@example.com", reason="manual")
     router.request(event_type="mail.sent")
 
-    assert [told for told in router.told() if told[0] != "accepted"] == [
+    assert [reported for reported in router.reported() if reported[0] != "accepted"] == [
         ("suppressed", "email", "suppression_list"),
         ("queued", "email", None),
     ]
@@ -99,7 +99,7 @@ def test_a_channel_without_a_configured_provider_fails() -> None:
     router = known(providers={"push": frozenset(("apns",)), "email": frozenset()})
     router.request()
 
-    assert router.told() == [
+    assert router.reported() == [
         ("accepted", None, None),
         ("failed", "push", "no_provider"),
         ("failed", "email", "no_provider"),
@@ -111,7 +111,7 @@ def test_dnd_does_not_stop_the_inbox() -> None:
     router.command("preferences.set", preferences={"dnd": {"enabled": True, "until": None}})
     router.request(channels=["in_app", "push"])
 
-    assert router.told()[1:] == [("queued", "in_app", None), ("suppressed", "push", "dnd")]
+    assert router.reported()[1:] == [("queued", "in_app", None), ("suppressed", "push", "dnd")]
 
 
 def test_dnd_whose_end_is_past_is_off() -> None:
@@ -119,7 +119,7 @@ def test_dnd_whose_end_is_past_is_off() -> None:
     router.command("preferences.set", preferences={"dnd": {"enabled": True, "until": rfc3339(NOON)}})
     router.request(event_type="mail.sent")
 
-    assert router.told()[1] == ("queued", "email", None)
+    assert router.reported()[1] == ("queued", "email", None)
 
 
 @pytest.mark.parametrize("first", ["erased", "cancelled", "expired"])
@@ -132,7 +132,7 @@ def test_the_whole_is_judged_in_order(first: str) -> None:
     router.request(campaign_id="c", expires_at=rfc3339(NOON - 1), send_at=rfc3339(NOON - HOUR))
 
     ends = {"erased": ("suppressed", None, "erased"), "cancelled": ("cancelled", None, None)}
-    assert router.told() == [("accepted", None, None), ends.get(first, ("expired", None, None))]
+    assert router.reported() == [("accepted", None, None), ends.get(first, ("expired", None, None))]
 
 
 # --- schedule ---
@@ -143,11 +143,11 @@ def test_it_is_scheduled_until_send_at_and_judged_by_what_is_known_then() -> Non
     router.request(event_type="mail.sent", send_at=rfc3339(NOON + HOUR))
     router.command("preferences.set", preferences={"channels": {"email": False}})
     router.after(HOUR - 1)
-    waiting = router.told()
+    waiting = router.reported()
     router.after(1)
 
     assert waiting == [("accepted", None, None), ("scheduled", None, None)]
-    assert router.told()[2:] == [("suppressed", "email", "opted_out")]
+    assert router.reported()[2:] == [("suppressed", "email", "opted_out")]
     assert router.events[1]["detail"]["until"] == rfc3339(NOON + HOUR)
 
 
@@ -156,7 +156,7 @@ def test_a_send_at_that_is_past_means_now() -> None:
     router.request(event_type="mail.sent", send_at=rfc3339(NOON - HOUR))
     router.request(event_type="mail.sent", send_at="2020-01-01T00:00:00Z")
 
-    assert router.told()[1::2] == [("queued", "email", None)] * 2
+    assert router.reported()[1::2] == [("queued", "email", None)] * 2
     assert [send.expires_at for send in router.sends] == [NOON + 48 * HOUR] * 2
 
 
@@ -180,12 +180,12 @@ def night(policy: str = QUIET) -> Harness:
 def test_quiet_hours_hold_their_channels_until_their_end() -> None:
     router = night()
     router.request()
-    held = router.told()
+    held = router.reported()
     router.at(NOON + 20 * HOUR)
 
     assert held == [("accepted", None, None), ("held", "push", "quiet_hours"), ("queued", "email", None)]
     assert router.events[1]["detail"]["until"] == rfc3339(NOON + 20 * HOUR)
-    assert router.told()[3:] == [("queued", "push", None)]
+    assert router.reported()[3:] == [("queued", "push", None)]
 
 
 def test_critical_ignores_quiet_hours_and_dnd() -> None:
@@ -193,7 +193,7 @@ def test_critical_ignores_quiet_hours_and_dnd() -> None:
     router.command("preferences.set", preferences={"dnd": {"enabled": True}})
     router.request(event_type="login.otp")
 
-    assert router.told()[1:] == [("queued", "push", None), ("queued", "sms", None)]
+    assert router.reported()[1:] == [("queued", "push", None), ("queued", "sms", None)]
 
 
 def test_holds_end_in_the_order_of_acceptance() -> None:
@@ -235,7 +235,7 @@ def test_what_expires_in_the_night_is_expired_and_not_sent() -> None:
     router.request(channels=["push"], expires_at=rfc3339(NOON + 12 * HOUR))
     router.at(NOON + 21 * HOUR)
 
-    assert router.told() == [("accepted", None, None), ("held", "push", "quiet_hours"), ("expired", "push", None)]
+    assert router.reported() == [("accepted", None, None), ("held", "push", "quiet_hours"), ("expired", "push", None)]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_command_that_changes_hours_zone_or_dnd_judges_holds_again_at_once(
     router.request(channels=["push"])
     router.command(kind, **fields)
 
-    assert router.told()[2:] == [then]
+    assert router.reported()[2:] == [then]
 
 
 def test_a_hold_that_stays_the_same_says_nothing_new() -> None:
@@ -263,7 +263,7 @@ def test_a_hold_that_stays_the_same_says_nothing_new() -> None:
     router.command("preferences.patch", preferences={"dnd": {"enabled": True, "until": rfc3339(NOON)}})
     router.at(NOON + 20 * HOUR)
 
-    assert router.told() == [("accepted", None, None), ("held", "push", "quiet_hours"), ("queued", "push", None)]
+    assert router.reported() == [("accepted", None, None), ("held", "push", "quiet_hours"), ("queued", "push", None)]
 
 
 def test_a_hold_is_judged_again_by_what_is_known_at_its_end() -> None:
@@ -272,7 +272,7 @@ def test_a_hold_is_judged_again_by_what_is_known_at_its_end() -> None:
     router.command("device.remove", device_id="d1")
     router.at(NOON + 20 * HOUR)
 
-    assert router.told()[2:] == [("suppressed", "push", "no_address")]
+    assert router.reported()[2:] == [("suppressed", "push", "no_address")]
 
 
 # --- cancelling and erasing ---
@@ -289,7 +289,7 @@ def test_cancelling_ends_what_waits(by: str, to_all: bool) -> None:
         if event["status"] == "accepted":
             router.command("notification.cancel", None if to_all else "ann", **{by: event[by]})
 
-    ends = [told for told in router.told() if told[0] == "cancelled"]
+    ends = [reported for reported in router.reported() if reported[0] == "cancelled"]
     assert set(ends) == {("cancelled", None, None), ("cancelled", "push", None)}
     assert len(ends) == 2
     router.after(40 * 24 * HOUR)
@@ -304,7 +304,7 @@ def test_a_cancel_may_come_first() -> None:
     router.after(7 * 24 * HOUR)
     router.request(event_type="mail.sent", campaign_id="spring")
 
-    assert [told for told in router.told() if told[0] != "accepted"] == [
+    assert [reported for reported in router.reported() if reported[0] != "accepted"] == [
         ("cancelled", None, None),
         ("queued", "email", None),
     ]
@@ -316,7 +316,7 @@ def test_a_source_cancels_only_its_own() -> None:
     router.command("notification.cancel", None, campaign_id="c", source="other")
     router.request(event_type="mail.sent", source="shop", campaign_id="c")
 
-    assert "cancelled" not in [status for status, _, _ in router.told()]
+    assert "cancelled" not in [status for status, _, _ in router.reported()]
 
 
 def test_another_users_cancel_is_not_ours() -> None:
@@ -325,7 +325,7 @@ def test_another_users_cancel_is_not_ours() -> None:
     router.command("notification.cancel", "bob", campaign_id="c")
     router.request(event_type="mail.sent", campaign_id="c")
 
-    assert "cancelled" not in [status for status, _, _ in router.told()]
+    assert "cancelled" not in [status for status, _, _ in router.reported()]
 
 
 def test_erasing_ends_what_waits_and_whatever_comes_after() -> None:
@@ -336,8 +336,8 @@ def test_erasing_ends_what_waits_and_whatever_comes_after() -> None:
     router.device()
     router.request(event_type="mail.sent")
 
-    assert set(router.told()[4:6]) == {("suppressed", None, "erased"), ("suppressed", "push", "erased")}
-    assert router.told()[6:] == [("accepted", None, None), ("suppressed", None, "erased")]
+    assert set(router.reported()[4:6]) == {("suppressed", None, "erased"), ("suppressed", "push", "erased")}
+    assert router.reported()[6:] == [("accepted", None, None), ("suppressed", None, "erased")]
 
 
 def test_nothing_of_an_erased_user_is_left_but_ids() -> None:
@@ -382,7 +382,7 @@ def test_a_profile_after_an_erasure_begins_a_new_user() -> None:
     router.known()
     router.request(event_type="mail.sent")
 
-    assert router.told()[-1] == ("queued", "email", None)
+    assert router.reported()[-1] == ("queued", "email", None)
 
 
 def test_a_request_of_an_erased_user_that_is_made_again_is_repeated() -> None:
@@ -391,4 +391,4 @@ def test_a_request_of_an_erased_user_that_is_made_again_is_repeated() -> None:
     router.request(idempotency_key="k")
     router.request(idempotency_key="k")
 
-    assert [status for status, _, _ in router.told()] == ["accepted", "suppressed", "repeated"]
+    assert [status for status, _, _ in router.reported()] == ["accepted", "suppressed", "repeated"]

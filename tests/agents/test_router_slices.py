@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from agents import digesting, slicing
+from agents.router import close_digest
+from agents.shared import slices
 from schemas.instants import parse_ms, rfc3339
 from schemas.words import ENDS
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness
@@ -21,9 +22,9 @@ MANY = 25
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slicing, "ROWS", 4)
-    monkeypatch.setattr(slicing, "_PAGE", 3)
-    monkeypatch.setattr(digesting, "_AT_ONCE", 2)
+    monkeypatch.setattr(slices, "ROWS", 4)
+    monkeypatch.setattr(slices, "_PAGE", 3)
+    monkeypatch.setattr(close_digest, "_AT_ONCE", 2)
 
 
 def many_scheduled(count: int = MANY, policy: str = POLICY) -> Harness:
@@ -88,15 +89,15 @@ def test_a_cancel_for_one_user_looks_at_that_user_alone() -> None:
 
 
 def test_a_command_that_is_read_again_says_nothing_more() -> None:
-    told = []
+    reported = []
     for again in (False, True):
         router = many_scheduled()
         router.command("notification.cancel", None, campaign_id="c1")
         if again:
             router.again(router.log[-1])
         router.wait_until_now()
-        told.append(router.events)
-    assert told[0] == told[1]
+        reported.append(router.events)
+    assert reported[0] == reported[1]
 
 
 # --- erased ---
@@ -240,8 +241,8 @@ def test_each_of_many_digests_is_dropped_once_by_activity() -> None:
     router.known()
     for thread in range(MANY):
         for number in range(3):
-            said = {"thread": thread, "n": number}
-            router.request(event_type="comment.created", channels=["push"], data=said)
+            message = {"thread": thread, "n": number}
+            router.request(event_type="comment.created", channels=["push"], data=message)
     router.command("activity.seen")
     router.after(HOUR)
 

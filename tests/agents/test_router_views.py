@@ -50,17 +50,17 @@ def test_consents_are_shown_with_their_evidence() -> None:
 
 def test_a_withdrawn_consent_keeps_the_evidence_of_its_grant() -> None:
     router = Harness()
-    said = {"channel": "sms", "category": "marketing"}
-    router.command("consent.set", **said, granted=True, evidence={"form": 7})
+    message = {"channel": "sms", "category": "marketing"}
+    router.command("consent.set", **message, granted=True, evidence={"form": 7})
     router.after(HOUR)
-    router.command("consent.set", **said, granted=False, evidence={"reply": "STOP"})
-    router.command("consent.set", **said, granted=False)
+    router.command("consent.set", **message, granted=False, evidence={"reply": "STOP"})
+    router.command("consent.set", **message, granted=False)
 
     (consent,) = read(router, "consents")
     assert (consent["granted"], consent["at"], consent["evidence"]) == (False, rfc3339(NOON + HOUR), None)
     assert consent["withdrawn_grant"] == {"at": rfc3339(NOON), "evidence": {"form": 7}}
 
-    router.command("consent.set", **said, granted=True, evidence={"form": 8})
+    router.command("consent.set", **message, granted=True, evidence={"form": 8})
     (again,) = read(router, "consents")
     assert (again["evidence"], again["withdrawn_grant"]) == ({"form": 8}, None)
 

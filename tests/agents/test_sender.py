@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.sends import Item
@@ -19,7 +19,7 @@ def test_a_send_is_claimed_called_and_ends_as_sent():
     stage.answer("ok", provider_message_id="SM1")
 
     assert stage.story() == [("sending", None), ("sent", None)]
-    assert stage.told() == [("sent", None)]
+    assert stage.reported() == [("sent", None)]
     assert stage.events[1].provider_message_id == "SM1"
     assert stage.events[1].detail == {"latency_ms": 1119}
     assert {(e.provider, e.attempt) for e in stage.events} == {("twilio", 1)}
@@ -29,7 +29,7 @@ def test_events_say_all_that_the_send_says():
     stage = sms()
     stage.take(a_send(replay_id="r1", variant="b", bulk=True))
 
-    told = msgspec.structs.asdict(stage.events[0])
+    reported = msgspec.structs.asdict(stage.events[0])
     expected = {
         "notification_id": a_send().notification_id,
         "user_id": "u1",
@@ -47,11 +47,11 @@ def test_events_say_all_that_the_send_says():
         "replay_id": "r1",
         "occurred_at": rfc3339(NOON),
     }
-    assert {name: told[name] for name in expected} == expected
+    assert {name: reported[name] for name in expected} == expected
 
 
 def test_the_call_carries_the_message_the_address_and_the_name_of_the_send():
-    stage = Stage(SenderMachine(a_catalog(), Carrier("sms", {"twilio": 9_000}, public_url="https://n.example/")))
+    stage = Stage(SenderMachine(a_catalog(), ChannelConfig("sms", {"twilio": 9_000}, public_url="https://n.example/")))
     stage.command("profile.set", phone=PHONE, phone_verified=True)
     stage.take(a_send(collapse_key="thread-1"))
     call = stage.calls[0]
@@ -115,7 +115,7 @@ def test_a_send_of_another_channel_is_refused():
 
 def test_a_receipt_that_cannot_be_read_is_left_to_the_router():
     stage = sms()
-    receipts = next(i for i in stage.machine.intakes if i.topic == "notify_receipts")
+    receipts = next(i for i in stage.machine.subscriptions if i.topic == "notify_receipts")
 
     assert not receipts.owned
 

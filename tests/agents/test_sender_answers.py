@@ -1,7 +1,7 @@
 """What a provider answers: tried again, failed over, held, given up, told to the router."""
 
-from agents.calls import Result
-from app.domain.outcome import LANE_RESTS, Outcome
+from agents.sender.calls import Result
+from app.domain.outcome import CIRCUIT_OPEN, Outcome
 from schemas.instants import rfc3339
 from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import HOUR, MINUTE, NOON, a_send
@@ -17,7 +17,7 @@ def test_a_refusal_is_tried_again_after_a_wait_and_counts():
     assert stage.story() == [("sending", None), ("retrying", "503"), ("sending", None), ("sent", None)]
     assert [e.attempt for e in stage.events] == [1, 1, 2, 2]
     assert set(stage.events[1].detail or {}) == {"retry_at", "error"}
-    assert stage.told() == [("sent", None)]
+    assert stage.reported() == [("sent", None)]
 
 
 def test_attempts_that_are_used_up_fail_the_send():
@@ -57,7 +57,7 @@ def test_wrong_settings_fail_over_to_the_next_provider():
 def test_a_resting_lane_holds_the_send_as_an_outage():
     stage = sms()
     stage.take(a_send())
-    stage.answer("throttle", code=LANE_RESTS, retry_after_ms=5_000)
+    stage.answer("throttle", code=CIRCUIT_OPEN, retry_after_ms=5_000)
     held = stage.events[-1]
     stage.wait_for_call()
     stage.answer("ok")
@@ -101,13 +101,13 @@ def test_a_dead_token_fails_the_send_and_tells_the_router_what_to_retire():
     stage = push()
     stage.take(a_push())
     stage.answer("bad_token", code="Unregistered", invalid_since_ms=NOON - 5)
-    told = stage.results[-1]
+    reported = stage.results[-1]
 
     assert stage.story()[-1] == ("failed", "invalid_token")
     assert stage.events[-1].detail == {"error": "Unregistered", "device_id": "d1"}
-    assert told.address is not None
-    assert (told.address.invalid_since, told.address.called_at) == (NOON - 5, NOON)
-    assert bytes.fromhex(told.address.address_hash) == stage.state.knowledge.devices("u1")[0].token_hash
+    assert reported.address is not None
+    assert (reported.address.invalid_since, reported.address.called_at) == (NOON - 5, NOON)
+    assert bytes.fromhex(reported.address.address_hash) == stage.state.knowledge.devices("u1")[0].token_hash
 
 
 def test_a_number_that_said_stop_to_the_provider_is_told_to_the_router():

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from agents.claiming import DRAIN_MS, SLOW_AT_ONCE, SLOW_MS
+from agents.sender.dispatch import DRAIN_MS, SLOW_AT_ONCE, SLOW_MS
 from schemas.sends import Withdraw
-from tests.agents.dispatching import TIMEOUT_MS, FewSlots, answer_questions, called, let_pass, told, with_slots
+from tests.agents.dispatching import TIMEOUT_MS, FewSlots, answer_questions, called, let_pass, reported, with_slots
 from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import DAY, MINUTE, NOON, a_send
 
@@ -19,7 +19,7 @@ def test_what_waits_for_an_earlier_call_of_its_user_is_not_claimed():
         stage.take(a_send(number))
 
     assert called(stage) == [1]
-    assert told(stage, 1, 2, 3) == [[("sending", None)], [], []]
+    assert reported(stage, 1, 2, 3) == [[("sending", None)], [], []]
 
 
 def test_the_next_is_claimed_in_the_settle_of_the_one_before():
@@ -119,7 +119,7 @@ def test_after_a_crash_a_line_goes_on_without_the_call_that_was_lost():
     assert called(stage) == [2]
     stage.answer_all()
 
-    assert told(stage, 2, 3, 4) == [[("sending", None), ("sent", None)]] * 3
+    assert reported(stage, 2, 3, 4) == [[("sending", None), ("sent", None)]] * 3
 
 
 def test_doubts_after_a_crash_are_at_most_the_calls_that_were_under_way():
@@ -149,7 +149,7 @@ def test_a_push_waits_in_line_by_device():
 
 
 def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("agents.claiming._WATCHES", 5)
+    monkeypatch.setattr("agents.sender.dispatch._WATCHES", 5)
     stage = sms()
     for user in range(20):
         stage.command("profile.set", f"v{user}", phone=PHONE, phone_verified=True)
@@ -190,7 +190,7 @@ def test_a_command_reaches_what_waits_in_line_at_once():
         stage.take(a_send(number))
     stage.command("preferences.set", preferences={"channels": {"sms": False}})
 
-    assert told(stage, 2, 3) == [[("suppressed", "opted_out")]] * 2
+    assert reported(stage, 2, 3) == [[("suppressed", "opted_out")]] * 2
 
 
 def test_what_waits_in_line_can_be_withdrawn_and_replaced():
@@ -199,7 +199,7 @@ def test_what_waits_in_line_can_be_withdrawn_and_replaced():
         stage.take(a_send(number, collapse_key="k" if number == 3 else None))
     stage.take(Withdraw(send_id=a_send(2).send_id, user_id="u1", status="cancelled"))
     stage.take(a_send(5, collapse_key="k"))
-    assert told(stage, 2, 3) == [[("cancelled", None)], [("suppressed", "replaced")]]
+    assert reported(stage, 2, 3) == [[("cancelled", None)], [("suppressed", "replaced")]]
 
     assert [int(name[-12:-4], 16) for name in stage.answer_all()] == [1, 4, 5]
 
@@ -212,7 +212,7 @@ def test_without_a_slot_nothing_is_claimed_and_users_get_the_slots_in_order():
     stage = with_slots(slots)
     for number, user in enumerate(("u1", "u2", "u3"), 1):
         stage.take(a_send(number, user_id=user))
-    assert told(stage, 1, 2, 3) == [[("sending", None)], [], []]
+    assert reported(stage, 1, 2, 3) == [[("sending", None)], [], []]
 
     order = []
     while stage.calls:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from agents.calls import Result
+from agents.sender.calls import Result
 from app.domain.outcome import Outcome
 from schemas.sends import Withdraw
 from schemas.topics import RESULTS
@@ -38,7 +38,7 @@ def test_a_lost_answer_puts_the_send_in_doubt(doubt):
     stage.answer("in_doubt", doubt=doubt)
 
     assert stage.story() == [("sending", None), ("in_doubt", doubt)]
-    assert stage.told() == []
+    assert stage.reported() == []
     assert stage.calls == []
 
 
@@ -69,7 +69,7 @@ def test_the_provider_is_asked_at_growing_gaps_for_at_most_the_policys_time():
 
     assert ask_in_vain(stage) == [5, 15, 35, 75, 155, 300]
     assert stage.story()[-1] == ("unknown", None)
-    assert stage.told()[-1] == ("unknown", None)
+    assert stage.reported()[-1] == ("unknown", None)
 
 
 def test_a_send_that_is_found_has_been_sent():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.calls import Call
+from agents.sender.calls import Call
 from tests.agents.senders import sms
 from tests.agents.stage import MINUTE, Stage, a_send
 
@@ -34,8 +34,8 @@ class Twilio:
     def answer_questions(self) -> None:
         for call in [call for call in self.stage.calls if call.purpose == "ask"]:
             found = tuple(name for name, body, _ in reversed(self.took) if body == call.message.body)
-            told: dict[str, Any] = {"provider_message_id": found[0], "found": found} if found else {}
-            self.stage.answer("ok" if found else None, call, **told)
+            reported: dict[str, Any] = {"provider_message_id": found[0], "found": found} if found else {}
+            self.stage.answer("ok" if found else None, call, **reported)
 
     def let_pass(self, ms: int) -> None:
         end = self.stage.now + ms

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.calls import Call, Result
-from agents.sender import SenderMachine
-from agents.turn import Carrier
-from app.domain.outcome import LANE_RESTS, Outcome
+from agents.sender.calls import Call, Result
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
+from app.domain.outcome import CIRCUIT_OPEN, Outcome
 from schemas.sends import Withdraw
 from schemas.words import ENDS
 from tests.agents.stage import DAY, HOUR, MINUTE, Stage, a_catalog, a_send
@@ -21,7 +21,7 @@ ANSWERS = {
     "ok": Outcome("ok", provider_message_id="m"),
     "retry": Outcome("retry", code="503"),
     "throttle": Outcome("throttle", retry_after_ms=1_000),
-    "rests": Outcome("throttle", code=LANE_RESTS, retry_after_ms=2_000),
+    "rests": Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=2_000),
     "config": Outcome("config", code="20003"),
     "drop": Outcome("drop"),
     "bad_token": Outcome("bad_token"),
@@ -80,7 +80,9 @@ class Play:
     def __init__(self, category: str, *, honest: bool) -> None:
         self.changes = {"category": category, "event_type": "x", "priority": "normal"}
         policy = {"in_doubt": {"settle": "5m", "security": "resend", "default": "give_up"}}
-        self.stage = Stage(SenderMachine(a_catalog(**policy), Carrier("sms", {"twilio": 15_000, "vonage": 15_000})))
+        self.stage = Stage(
+            SenderMachine(a_catalog(**policy), ChannelConfig("sms", {"twilio": 15_000, "vonage": 15_000}))
+        )
         self.stage.command("profile.set", phone="+442071838750", phone_verified=True, timezone="Europe/London")
         self.provider = Provider(honest)
         self.lost: list[Call] = []
@@ -174,8 +176,8 @@ def test_every_send_ends_exactly_once_and_the_router_is_told_once(script, catego
 
     for number in play.took:
         assert len(ends_of(play, number)) == 1, play.stage.story(number)
-        told = [r.status for r in play.stage.results if r.send_id == a_send(number).send_id]
-        assert told == ends_of(play, number)
+        reported = [r.status for r in play.stage.results if r.send_id == a_send(number).send_id]
+        assert reported == ends_of(play, number)
     assert play.stage.rows_of("schedule") == {}
     assert play.stage.rows_of("pauses") == {}
 

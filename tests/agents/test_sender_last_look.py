@@ -31,7 +31,7 @@ def test_what_became_known_before_the_call_stops_it(command, end):
     stage.take(a_send())
 
     assert stage.story() == [end]
-    assert stage.told() == [end]
+    assert stage.reported() == [end]
     assert stage.calls == []
 
 

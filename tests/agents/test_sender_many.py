@@ -1,6 +1,6 @@
 """Very many sends of one user are looked at a part at a time."""
 
-from agents.recalling import AT_ONCE
+from agents.sender.withdraw import AT_ONCE
 from tests.agents.senders import sms
 from tests.agents.stage import HOUR, NOON, Stage, a_send
 

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-import agents.claiming
-import agents.recalling
-from agents.calls import Result
-from agents.claiming import DRAIN_MS
+import agents.sender.dispatch
+import agents.sender.withdraw
+from agents.sender.calls import Result
+from agents.sender.dispatch import DRAIN_MS
 from app.domain.out import Out
 from app.domain.outcome import Outcome
-from app.streaming.deciding import Decider
+from app.streaming.process import Processor
 from schemas.instants import rfc3339
 from schemas.sends import encode_send
 from schemas.topics import COMMANDS, DEAD, send_topic
@@ -28,7 +28,7 @@ class Decided:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.counts: Counter[str] = Counter()
-        self.decider = Decider(stage.machine, stage.rows, 0, self._count, lambda topic, code: self._count(code, 1))
+        self.processor = Processor(stage.machine, stage.rows, 0, self._count, lambda topic, code: self._count(code, 1))
 
     def _count(self, name: str, count: int) -> None:
         self.counts[name] += count
@@ -38,42 +38,42 @@ class Decided:
         end = self.stage.now + ms
         while (due := self.stage.next_due()) is not None and due <= end:
             self.stage.now = max(self.stage.now, due)
-            [(key, row)] = self.decider.due(self.stage.now, 1)
-            self.do(lambda out, key=key, row=row: self.decider.wake(key, row, out, self.stage.now))
+            [(key, row)] = self.processor.due(self.stage.now, 1)
+            self.do(lambda out, key=key, row=row: self.processor.wake(key, row, out, self.stage.now))
         self.stage.now = end
 
     def take(self, send: Any) -> None:
         record = Record(send_topic(send.channel, "normal"), encode_send(send), send.accepted_at, self.stage.now)
         record.key = send.user_id.encode()
-        self.do(lambda out: self.decider.handle(record, out, self.stage.now))
+        self.do(lambda out: self.processor.handle(record, out, self.stage.now))
 
     def answer(self) -> None:
         call = self.stage.calls.pop(0)
         result = Result(call, Outcome("ok", provider_message_id="m"))
-        self.do(lambda out: self.decider.settle(result, out, self.stage.now))
+        self.do(lambda out: self.processor.settle(result, out, self.stage.now))
 
     def do(self, decide: Any) -> None:
         out = Out()
         with capture_logs():
             decide(out)
-        for table, rows in self.decider.changes().items():
+        for table, rows in self.processor.changes().items():
             self.stage.rows.write(table, rows)
-        self.decider.stored()
+        self.processor.stored()
         out.records = [record for record in out.records if record.topic != DEAD]
         self.stage._decided(out)
-        self.stage.state = self.decider._state
+        self.stage.state = self.processor._state
 
 
 def failing_at(monkeypatch: Any, *numbers: int) -> None:
     """These sends can't be composed, by a bug."""
-    compose, sends = agents.claiming.compose_for, {a_send(number).send_id for number in numbers}
+    compose, sends = agents.sender.dispatch.compose_for, {a_send(number).send_id for number in numbers}
 
-    def compose_for(turn: Any, job: Any, reach: Any) -> Any:
-        if job.send.send_id in sends:
+    def compose_for(context: Any, delivery: Any, reach: Any) -> Any:
+        if delivery.send.send_id in sends:
             raise ZeroDivisionError
-        return compose(turn, job, reach)
+        return compose(context, delivery, reach)
 
-    monkeypatch.setattr(agents.claiming, "compose_for", compose_for)
+    monkeypatch.setattr(agents.sender.dispatch, "compose_for", compose_for)
 
 
 @pytest.mark.parametrize("waits_for", ["its line", "a slot", "the morning"])
@@ -132,16 +132,16 @@ def test_a_command_counts_though_a_send_of_the_user_fails(monkeypatch):
     decided.take(a_send(1))
     decided.take(a_send(2))
 
-    def look_at(turn: Any, job: Any) -> Any:
+    def look_at(context: Any, delivery: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(agents.recalling, "look_at", look_at)
-    said = {"type": "profile.set", "id": "c", "at": rfc3339(stage.now), "user_id": "u1", "locale": "de"}
-    record = Record(COMMANDS, msgspec.json.encode(said), 10_000, stage.now)
-    decided.do(lambda out: decided.decider.handle(record, out, stage.now))
+    monkeypatch.setattr(agents.sender.withdraw, "look_at", look_at)
+    message = {"type": "profile.set", "id": "c", "at": rfc3339(stage.now), "user_id": "u1", "locale": "de"}
+    record = Record(COMMANDS, msgspec.json.encode(message), 10_000, stage.now)
+    decided.do(lambda out: decided.processor.handle(record, out, stage.now))
     assert decided.counts["internal"] == 0
     decided.answer()
-    profile = decided.decider._state.knowledge.profile("u1")
+    profile = decided.processor._state.knowledge.profile("u1")
     assert profile is not None
     assert profile.locale == "de"
     assert called(stage) == [2]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agents.claiming import SLOW_MS
+from agents.sender.dispatch import SLOW_MS
 from app.domain.silence import FIRST_REST_MS, LONGEST_REST_MS, SILENT_CALLS
 from tests.agents.dispatching import TIMEOUT_MS, FewSlots, answer_questions, called, let_pass, with_slots
 from tests.agents.senders import sms

@@ -100,7 +100,7 @@ def test_a_rendering_that_takes_too_long_ends_its_send_and_nothing_else(monkeypa
     slow = replace(TEMPLATE, template=replace(TEMPLATE.template, id="slow", channels={"sms": body}))
     stage.machine.catalog = replaced(stage.machine.catalog, templates={"greeting": TEMPLATE, "slow": slow})
     seconds = count()
-    monkeypatch.setattr("agents.composing.thread_time", lambda: next(seconds))
+    monkeypatch.setattr("agents.shared.compose.thread_time", lambda: next(seconds))
     stage.take(a_send(1, template_id="slow"))
     stage.take(a_send(2))
     assert stage.story(1) == [("failed", "bad_template")]

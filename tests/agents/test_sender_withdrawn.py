@@ -17,7 +17,7 @@ def test_what_the_router_takes_back_ends_if_no_call_was_made():
 
     assert stage.story() == [("held", "quiet_hours"), ("suppressed", "replaced")]
     assert stage.events[-1].detail == {"by": "n2"}
-    assert stage.told() == [("suppressed", "replaced")]
+    assert stage.reported() == [("suppressed", "replaced")]
 
 
 def test_what_is_taken_back_before_it_comes_is_never_called():

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agents.sender import SenderMachine
-from agents.shedding import Shedding, watch
-from agents.turn import Carrier
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
+from agents.sender.shed import Shedding, watch
 from app.domain.policy import parse_policy
 from app.ports import NotOwned
 from schemas.words import Provider
@@ -24,18 +24,18 @@ class Told:
         self.changes: list[tuple[Provider, int, int, bool]] = []
         self.shed = 0
 
-    def change(self, *said: Any) -> None:
-        self.changes.append(said)
+    def change(self, *message: Any) -> None:
+        self.changes.append(message)
 
     def count(self) -> None:
         self.shed += 1
 
 
-def sms(told: Told | None = None) -> tuple[Stage, Shedding]:
-    told = told or Told()
-    shedding = Shedding(told.change, told.count)
-    carrier = Carrier("sms", {"twilio": 15_000}, shedding=shedding)
-    stage = Stage(SenderMachine(a_catalog(shed={"low": "6h", "backlog": {"twilio": 10}}), carrier))
+def sms(reported: Told | None = None) -> tuple[Stage, Shedding]:
+    reported = reported or Told()
+    shedding = Shedding(reported.change, reported.count)
+    channel_config = ChannelConfig("sms", {"twilio": 15_000}, shedding=shedding)
+    stage = Stage(SenderMachine(a_catalog(shed={"low": "6h", "backlog": {"twilio": 10}}), channel_config))
     stage.command("profile.set", phone=PHONE, phone_verified=True)
     return stage, shedding
 
@@ -53,7 +53,7 @@ def test_as_many_low_sends_are_shed_as_the_backlog_is_over_its_limit() -> None:
 
     assert ends(stage) == [(number, "suppressed", "shed") for number in (1, 2, 3)]
     assert stage.answer_all() == [a_send(number).send_id for number in (4, 5, 6)]
-    assert stage.told()[:3] == [("suppressed", "shed")] * 3
+    assert stage.reported()[:3] == [("suppressed", "shed")] * 3
 
 
 @pytest.mark.parametrize("priority", ["normal", "high", "critical"])
@@ -131,25 +131,25 @@ def test_the_count_of_what_waits_follows_every_way_out_of_a_wait() -> None:
 
 
 def test_shedding_is_told_when_it_begins_and_when_it_is_over_and_each_send_is_counted() -> None:
-    told = Told()
-    stage, shedding = sms(told)
+    reported = Told()
+    stage, shedding = sms(reported)
     for backlog in (9, 12, 30, 11, 10, 10, 9, 8, 12):
         shedding.measure({"twilio": backlog}, {"twilio": 10})
     stage.take(a_send(1, priority="low"))
     stage.take(a_send(2, priority="low"), recorded=NOON - 7 * HOUR)
 
-    assert told.changes == [("twilio", 12, 10, True), ("twilio", 9, 10, False), ("twilio", 12, 10, True)]
-    assert told.shed == 2
+    assert reported.changes == [("twilio", 12, 10, True), ("twilio", 9, 10, False), ("twilio", 12, 10, True)]
+    assert reported.shed == 2
 
 
 def test_a_policy_without_the_limit_ends_it() -> None:
-    told = Told()
-    stage, shedding = sms(told)
+    reported = Told()
+    stage, shedding = sms(reported)
     shedding.measure({"twilio": 12}, {"twilio": 10})
     shedding.measure({"twilio": 12}, {})
     stage.take(a_send(priority="low"))
 
-    assert [begins for *_, begins in told.changes] == [True, False]
+    assert [begins for *_, begins in reported.changes] == [True, False]
     assert stage.story() == [("sending", None)]
 
 
@@ -170,7 +170,7 @@ class Worker:
 
 
 async def test_a_worker_takes_its_partitions_share_of_the_limit_and_counts_what_nobody_read_for_all() -> None:
-    told, seen = Told(), dict[Provider, int]()
+    reported, seen = Told(), dict[Provider, int]()
     policy = parse_policy({"shed": {"backlog": {"apns": 40, "ses": 1}}})
     enough = asyncio.Event()
 
@@ -179,10 +179,12 @@ async def test_a_worker_takes_its_partitions_share_of_the_limit_and_counts_what_
         if len(seen) == 2:
             enough.set()
 
-    watching = asyncio.create_task(watch(Shedding(told.change), Worker(), lambda: policy, ("apns", "fcm"), 8, backlog))
+    watching = asyncio.create_task(
+        watch(Shedding(reported.change), Worker(), lambda: policy, ("apns", "fcm"), 8, backlog)
+    )
     await asyncio.wait_for(enough.wait(), 30)
     await asyncio.sleep(0)
     watching.cancel()
 
     assert seen == {"apns": 12, "fcm": 7}
-    assert told.changes == [("apns", 12, 10, True)]
+    assert reported.changes == [("apns", 12, 10, True)]

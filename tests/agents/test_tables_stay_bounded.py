@@ -3,7 +3,7 @@ remembered longest first ran out. ``pytest -s`` prints their sizes, week by week
 
 import random
 
-from agents.calls import Call
+from agents.sender.calls import Call
 from app.domain.outcome import Outcome
 from app.testing import World
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.verifying import verification_view
+from agents.router.verify_addresses import verification_view
 from app.domain.codes import code_of, mark_of, proof_of
 from app.domain.trail import words
 from app.domain.verification import CODE_MS, MOST_WRONG
@@ -62,10 +62,10 @@ class Verifying:
     def is_verified(self) -> bool:
         return bool(self.seen()["verified"])
 
-    def _feed(self, said: dict[str, Any], user_id: str) -> dict[str, Any]:
-        said |= {"user_id": user_id, "channel": self.channel}
-        self.router.feed(topics.VERIFICATIONS, user_id.encode(), json.dumps(said).encode())
-        return self.seen(said["id"], user_id)
+    def _feed(self, message: dict[str, Any], user_id: str) -> dict[str, Any]:
+        message |= {"user_id": user_id, "channel": self.channel}
+        self.router.feed(topics.VERIFICATIONS, user_id.encode(), json.dumps(message).encode())
+        return self.seen(message["id"], user_id)
 
     def _name(self) -> str:
         self.calls += 1
@@ -90,7 +90,7 @@ def ann(request: pytest.FixtureRequest) -> Verifying:
 
 def test_a_claimed_address_gets_its_code_and_is_verified_by_it(ann: Verifying) -> None:
     assert ann.request()["outcome"] == "sent"
-    assert ann.router.told() == [("accepted", None, None), ("queued", ann.channel, None)]
+    assert ann.router.reported() == [("accepted", None, None), ("queued", ann.channel, None)]
     assert ann.check(ann.code)["outcome"] == "verified"
     assert ann.is_verified()
     profile = ann.router.states[0].known.profile("ann")
@@ -218,7 +218,7 @@ def test_a_suppressed_address_gets_no_code_and_it_counts(ann: Verifying) -> None
     outcomes = [ann.request()["outcome"] for _ in range(6)]
 
     assert outcomes == ["suppression_list"] * 5 + ["limited"]
-    assert ann.router.told()[:2] == [("accepted", None, None), ("suppressed", ann.channel, "suppression_list")]
+    assert ann.router.reported()[:2] == [("accepted", None, None), ("suppressed", ann.channel, "suppression_list")]
     assert not ann.seen()["pending"]
 
 
@@ -226,7 +226,7 @@ def test_without_a_provider_it_fails_and_says_so() -> None:
     ann = Verifying(Harness(providers={"sms": frozenset()}))
     ann.claim()
     assert ann.request()["outcome"] == "no_provider"
-    assert ann.router.told()[-1] == ("failed", "sms", "no_provider")
+    assert ann.router.reported()[-1] == ("failed", "sms", "no_provider")
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ def test_neither_topic_nor_table_holds_a_code_or_whose_address_it_is(ann: Verify
     ann.check(wrong(code))
     ann.check(code)
 
-    said = [record.value for record in ann.router.log if record.topic == topics.VERIFICATIONS]
-    said += [msgspec.json.encode(each) for each in (*ann.router.sends, *ann.router.events)]
-    said += [row for name, rows in ann.router.rows[0].tables.items() for row in rows.values() if name != "profiles"]
-    for value in said:
+    message = [record.value for record in ann.router.log if record.topic == topics.VERIFICATIONS]
+    message += [msgspec.json.encode(each) for each in (*ann.router.sends, *ann.router.events)]
+    message += [row for name, rows in ann.router.rows[0].tables.items() for row in rows.values() if name != "profiles"]
+    for value in message:
         assert code.encode() not in (value or b"").replace(send.notification_id.encode(), b"").replace(
             send.send_id.encode(), b""
         )
@@ -343,7 +343,7 @@ def test_what_marks_a_code_is_an_unknown_field_elsewhere() -> None:
     marked = {"verifies": mark, "address": mark, "source": "tocsin", "category": "security", "position": "x"}
     router.request(event_type="login.otp", channels=["sms"], notification_id=str(UUID(int=1)), **marked)
 
-    assert router.told() == [("accepted", None, None), ("suppressed", "sms", "unverified")]
+    assert router.reported() == [("accepted", None, None), ("suppressed", "sms", "unverified")]
 
 
 @pytest.mark.parametrize("topic", [*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS])
@@ -351,9 +351,9 @@ def test_a_code_request_on_a_public_topic_is_refused(topic: str) -> None:
     ann = Verifying()
     ann.claim()
     name = str(UUID(int=1))
-    said = {"type": "code.request", "id": name, "user_id": "ann", "channel": "sms", "at": "2026-03-04T12:00:00Z"}
-    said["address"] = mark_of(SECRET, "ann", "sms", PHONE, name)
-    ann.router.feed(topic, b"ann", json.dumps(said).encode())
+    message = {"type": "code.request", "id": name, "user_id": "ann", "channel": "sms", "at": "2026-03-04T12:00:00Z"}
+    message["address"] = mark_of(SECRET, "ann", "sms", PHONE, name)
+    ann.router.feed(topic, b"ann", json.dumps(message).encode())
 
     assert len(ann.router.dead) == 1
     assert ann.router.sends == []
@@ -363,9 +363,9 @@ def test_a_record_in_anothers_place_is_refused_there() -> None:
     ann = Verifying()
     ann.claim()
     name = str(UUID(int=1))
-    said = {"type": "code.request", "id": name, "user_id": "ann", "channel": "sms"}
-    said["address"] = mark_of(SECRET, "ann", "sms", PHONE, name)
-    ann.router.feed(topics.VERIFICATIONS, b"bob", json.dumps(said).encode())
+    message = {"type": "code.request", "id": name, "user_id": "ann", "channel": "sms"}
+    message["address"] = mark_of(SECRET, "ann", "sms", PHONE, name)
+    ann.router.feed(topics.VERIFICATIONS, b"bob", json.dumps(message).encode())
     refused: list[Invalid] = ann.router.dead
     assert isinstance(refused[0], Misplaced)
 

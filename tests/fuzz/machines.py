@@ -8,19 +8,19 @@ from typing import Any
 
 import msgspec
 
-from agents.calls import Call, Result
-from agents.in_app import InAppMachine
-from agents.router import RouterMachine
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.inbox.machine import InAppMachine
+from agents.router.machine import RouterMachine
+from agents.sender.calls import Call, Result
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from app.domain.catalog import Catalog
 from app.domain.keyed import HashKeys
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.outcome import Outcome
 from app.domain.partition import partition_of
 from app.store.lifecycle_rows import row_of
-from app.streaming.deciding import Decider
 from app.streaming.journal import Entry, decode_entry, encode_entry
+from app.streaming.process import Processor
 from schemas import topics
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
@@ -116,7 +116,7 @@ class _Owner:
     machine: _Watched
     rows: CountingRows
     partition: int
-    decider: Decider = field(init=False)
+    processor: Processor = field(init=False)
     counted: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class _Owner:
 
     def restart(self) -> None:
         """The process ends and starts again: tables are what was stored."""
-        self.decider = Decider(self.machine, self.rows, self.partition, self._count, lambda topic, code: None)
+        self.processor = Processor(self.machine, self.rows, self.partition, self._count, lambda topic, code: None)
 
     def _count(self, name: str, number: int) -> None:
         self.counted[name] += number
@@ -158,7 +158,7 @@ class Machines:
         self.catalog = _CATALOG
         self._answer = answer
         carriers = {
-            c: Carrier(c, dict.fromkeys(PROVIDERS[c], _TIMEOUT_MS), partitions=PARTITIONS, keys=HashKeys(SECRET))
+            c: ChannelConfig(c, dict.fromkeys(PROVIDERS[c], _TIMEOUT_MS), partitions=PARTITIONS, keys=HashKeys(SECRET))
             for c in CHANNELS
         }
         machines: list[Any] = [
@@ -174,7 +174,7 @@ class Machines:
         }
         self._readers: dict[str, list[str]] = {}
         for role, machine in self.machines.items():
-            for intake in machine.intakes:
+            for intake in machine.subscriptions:
                 self._readers.setdefault(intake.topic, []).append(role)
         self._ends: Counter[tuple[str, int]] = Counter()
         self._waiting: deque[Record | tuple[_Owner, Result]] = deque()
@@ -220,7 +220,7 @@ class Machines:
         while (due := self._next_due()) is not None and due <= end:
             self.now = max(self.now, due)
             for owner in self._owners.values():
-                for key, row in owner.decider.due(self.now, 20):
+                for key, row in owner.processor.due(self.now, 20):
                     self._decide(owner, lambda d, out, key=key, row=row: d.wake(key, row, out, self.now), None)
                     wakes += 1
             self._run()
@@ -248,7 +248,7 @@ class Machines:
     def read(self, role: str, partition: int, view: str, user_id: str, params: Mapping[str, str]) -> Any:
         """What a worker answers to the gateway. Raises LookupError, Invalid."""
         owner = self._owners[role, partition]
-        return self.machines[role].read(view, user_id, params, owner.decider._state, self.now)
+        return self.machines[role].read(view, user_id, params, owner.processor._state, self.now)
 
     # --- what a worker does ---
 
@@ -315,10 +315,10 @@ class Machines:
         """What was moved is as bad as it came."""
         return any(fate.moved_to == record.place for fate in self.fates.values())
 
-    def _decide(self, owner: _Owner, act: Callable[[Decider, Out], None], record: Record | None) -> None:
+    def _decide(self, owner: _Owner, act: Callable[[Processor, Out], None], record: Record | None) -> None:
         out, machine = Out(), owner.machine
         owner.rows.read, machine.raised = 0, None
-        act(owner.decider, out)
+        act(owner.processor, out)
         if out.unknown and record is not None:
             self._unknown.add(record.place)
         if machine.raised is not None and (record is None or not isinstance(machine.raised, Invalid)):
@@ -332,13 +332,13 @@ class Machines:
         weighed = out.size
         if weighed > CHECKPOINT_BYTES + OUTCOME_BYTES:
             raise Broken(f"{owner.machine.role} wants a checkpoint of {weighed} bytes")
-        written = encode_entry(Entry({}, owner.decider.changes(), out.records))
+        written = encode_entry(Entry({}, owner.processor.changes(), out.records))
         if len(written) > STATE_BYTES:
             raise Broken(f"{owner.machine.role}: a journal entry of {len(written)} bytes")
         entry = decode_entry(written)
         for table, rows in entry.changes.items():
             owner.rows.write(table, rows)
-        owner.decider.stored()
+        owner.processor.stored()
         for produced in entry.outputs:
             self._produce(owner, produced, record)
         for call in out.calls:
@@ -393,7 +393,7 @@ class Machines:
         return min((due for owner in self._owners.values() if (due := self._due_of(owner)) is not None), default=None)
 
     def _due_of(self, owner: _Owner) -> int | None:
-        schedule = next(table for table in owner.decider.tables if table.spec.name == "schedule")
+        schedule = next(table for table in owner.processor.tables if table.spec.name == "schedule")
         first = schedule.scan(b"", None, 1)
         due = due_ms_of(first[0][0]) if first else LAST_MS
         return due if due < LAST_MS else None  # (what lies there is a mark, and not a wait)

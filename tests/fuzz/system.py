@@ -22,7 +22,7 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisDeprecationWarning
 
-from agents.intake import _notification_id
+from agents.router.requests import _notification_id
 from app.demo.balance import balance
 from app.dev.kafka_jars import ensure_jars
 from app.domain.ids import keyed_notification_id

@@ -12,7 +12,7 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from agents.calls import Call
+from agents.sender.calls import Call
 from app.api.routes import Route
 from app.domain.outcome import Outcome
 from app.domain.partition import partition_of

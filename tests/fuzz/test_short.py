@@ -53,7 +53,7 @@ def test_the_records_to_begin_with_are_good_ones(topic: str) -> None:
 def test_there_is_a_target_for_each_topic_that_a_role_reads_and_for_each_route() -> None:
     names = {target.name for target in TARGETS}
     machines = Machines(accepting)
-    assert {intake.topic for machine in machines.machines.values() for intake in machine.intakes} <= names
+    assert {intake.topic for machine in machines.machines.values() for intake in machine.subscriptions} <= names
     assert {f"{route.method} {route.path}" for route in gateway.ROUTES} <= names
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from agents.in_app import InAppMachine
+from agents.inbox.machine import InAppMachine
 from app.config import Kafka
 from app.dev import process
 from app.dev.process import Program
 from app.dev.system import operations_ready
 from app.store import topics as declared_topics
-from app.streaming.watching import STALLED_S
+from app.streaming.stall_detection import STALLED_S
 from tests.conftest import eventually
 
 #: ``tocsin``, but when its pipe is written to the thread of its group's member ends as by a stray cancellation, and

@@ -42,10 +42,10 @@ async def test_a_fetch_that_brings_a_request_tells_an_end_beyond_every_command_a
                     if tp.topic != requests:
                         continue
                     asked += len(records)
-                    heard = told.get(TP(*tp))
-                    if heard is not None:
+                    end_offset = told.get(TP(*tp))
+                    if end_offset is not None:
                         told_of += len(records)
-                        assert heard.end > max(before[tp.partition][record.offset] for record in records)
+                        assert end_offset.end > max(before[tp.partition][record.offset] for record in records)
             await producing
     finally:
         producing.cancel()

@@ -15,7 +15,7 @@ from app.dev.broker import Broker
 from app.dev.ports import free_port
 from app.kafka.consumers import Silence
 from app.streaming.journal import CLAIM, ENTRY, Entry, encode_entry
-from app.streaming.restoring import Restorer
+from app.streaming.restore import Restorer
 from app.streaming.store import PartitionStore, block_cache
 from faults.wire import Wire
 from tests.conftest import broker_options
@@ -103,8 +103,8 @@ async def test_what_is_owed_is_waited_for(wired: Wired, tmp_path: Path) -> None:
     silence = asyncio.create_task(silent_for_long(wired.wire))
 
     async with asyncio.timeout(_LIMIT_S):
-        owed = await restorer.owed(store, 0, None, wired.claim)
+        pending_entry = await restorer.pending_entry(store, 0, None, wired.claim)
         await silence
 
-    assert owed.positions == {"notify_events": 7}
+    assert pending_entry.positions == {"notify_events": 7}
     store.close()

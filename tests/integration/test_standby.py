@@ -9,9 +9,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from app.domain.out import Produce
-from app.streaming.producing import BatchProducer
-from app.streaming.restoring import Restorer
-from app.streaming.stamps import headers_of, make_stamp
+from app.streaming.epochs import headers_of, make_epoch
+from app.streaming.producer import BatchProducer
+from app.streaming.restore import Restorer
 from app.streaming.standby import Standby
 from app.streaming.store import PartitionStore, Reached, block_cache
 from tests.conftest import MakeTopics, eventually
@@ -62,7 +62,7 @@ async def test_what_a_former_owner_writes_late_is_not_copied(
     producer = BatchProducer(options, "owners")
     await producer.start()
     for claim, value in ((3, b"old"), (7, b"new"), (3, b"old")):
-        row = Produce(changelog, b"key", value, headers=headers_of(make_stamp(0, claim)))
+        row = Produce(changelog, b"key", value, headers=headers_of(make_epoch(0, claim)))
         await producer.produce([row], 0)
     await producer.stop()
 
@@ -70,4 +70,4 @@ async def test_what_a_former_owner_writes_late_is_not_copied(
 
     assert stores[0].get("rows", b"key") == b"new"
     assert restored.late == {"rows": {b"key"}}
-    assert stores[0].reached("rows") == Reached(2, make_stamp(0, 7))
+    assert stores[0].reached("rows") == Reached(2, make_epoch(0, 7))

@@ -20,7 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from app.dev.broker import Broker
 from app.kafka.consumers import LogConsumer
 from app.kafka.unpacking import MOST_BYTES
-from app.ports import Intake, Urgency
+from app.ports import Subscription, Urgency
 from app.streaming.worker import RoleWorker
 from schemas.dead import DeadLetter, read_dead
 from schemas.topics import (
@@ -58,12 +58,12 @@ class Noting:
     role = _ROLE
     catalog: Any = None
     tables = ("schedule",)
-    intakes = (
-        Intake(COMMANDS, Urgency.COMMANDS, gated=False),
-        Intake(EVENTS_CRITICAL, Urgency.CRITICAL),
-        Intake(RECEIPTS, Urgency.RECEIPTS, gated=False),
-        Intake(EVENTS, Urgency.NORMAL),
-        Intake(EVENTS_BULK, Urgency.BULK),
+    subscriptions = (
+        Subscription(COMMANDS, Urgency.COMMANDS, gated=False),
+        Subscription(EVENTS_CRITICAL, Urgency.CRITICAL),
+        Subscription(RECEIPTS, Urgency.RECEIPTS, gated=False),
+        Subscription(EVENTS, Urgency.NORMAL),
+        Subscription(EVENTS_BULK, Urgency.BULK),
     )
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Role:
     def has_handled(self, topic: str, partition: int, value: bytes) -> bool:
         return (topic, partition, value) in self.machine.handled
 
-    async def says(self, topic: str, partition: int = 0) -> bytes:
+    async def row_epoch(self, topic: str, partition: int = 0) -> bytes:
         value = self.value()
         await self.producer.send_and_wait(topic, value, partition=partition)
         return value

@@ -48,7 +48,7 @@ def left(at: int, *, secret: bytes = SECRET, offset: int = 0) -> Record:
     return Record(key, None, [(announcing.HEADER, announcing.signed(secret, key, None, at))], offset)
 
 
-class Heard:
+class EndOffset:
     """A follower that has heard these, and why it refused which."""
 
     def __init__(self, *records: Record, now: int = NOW) -> None:
@@ -68,7 +68,7 @@ class Heard:
 
 
 def test_an_owner_is_known_by_its_announcement_and_gone_when_it_takes_it_back() -> None:
-    heard = Heard(announced(owner()))
+    heard = EndOffset(announced(owner()))
     assert heard.url == TRUE
 
     heard.take(left(NOW + 1, offset=1))
@@ -98,7 +98,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
 def test_what_no_owner_announced_changes_nothing_and_is_counted(forgery: Record) -> None:
-    heard = Heard(announced(owner()))
+    heard = EndOffset(announced(owner()))
 
     heard.take(replace(forgery, offset=1))
 
@@ -109,14 +109,14 @@ def test_what_no_owner_announced_changes_nothing_and_is_counted(forgery: Record)
 @pytest.mark.parametrize("ahead_ms", [15_001, 3_600_000, 10**14])
 def test_an_announcement_from_the_future_does_not_count(ahead_ms: int) -> None:
     """Of a worker whose clock is wrong: it would win until then."""
-    heard = Heard(announced(owner()), announced(owner(FORGED, instance="2", at=NOW + ahead_ms), offset=1))
+    heard = EndOffset(announced(owner()), announced(owner(FORGED, instance="2", at=NOW + ahead_ms), offset=1))
 
     assert (heard.url, heard.refused) == (TRUE, ["ahead"])
 
 
 @pytest.mark.parametrize("record", [announced(owner(FORGED)), left(NOW)], ids=["stays", "leaves"])
 def test_a_copy_of_an_older_announcement_takes_nothing_from_a_newer_one(record: Record) -> None:
-    heard = Heard(record, announced(owner(at=NOW + 1000), offset=1))
+    heard = EndOffset(record, announced(owner(at=NOW + 1000), offset=1))
 
     heard.take(replace(record, offset=2))
 
@@ -125,7 +125,7 @@ def test_a_copy_of_an_older_announcement_takes_nothing_from_a_newer_one(record: 
 
 def test_a_copy_brings_nobody_back_who_has_left() -> None:
     stayed = announced(owner())
-    heard = Heard(stayed, left(NOW + 1, offset=1), replace(stayed, offset=2))
+    heard = EndOffset(stayed, left(NOW + 1, offset=1), replace(stayed, offset=2))
     assert (heard.url, heard.refused) == (None, ["replayed"])
 
     heard.now += announcing.SILENT_MS + 2
@@ -139,7 +139,7 @@ def test_a_copy_brings_nobody_back_who_has_left() -> None:
 def test_an_old_owner_takes_nothing_from_the_next() -> None:
     """A copy of what the one before announced, of the same partitions."""
     before = announced(owner(FORGED, instance="2", at=NOW - 100))
-    heard = Heard(before, announced(owner(), offset=1))
+    heard = EndOffset(before, announced(owner(), offset=1))
 
     heard.take(replace(before, offset=2))
 
@@ -147,7 +147,7 @@ def test_an_old_owner_takes_nothing_from_the_next() -> None:
 
 
 def test_an_owner_that_is_silent_is_forgotten() -> None:
-    heard = Heard(announced(owner()))
+    heard = EndOffset(announced(owner()))
 
     heard.now += announcing.SILENT_MS + 1
 
@@ -156,7 +156,7 @@ def test_an_owner_that_is_silent_is_forgotten() -> None:
 
 def test_reading_the_topic_anew_counts_nothing() -> None:
     records = [announced(owner(at=NOW - 10_000 + n * 5_000), offset=n) for n in range(3)]
-    heard = Heard(*records)
+    heard = EndOffset(*records)
 
     heard.take(*records)
 
@@ -168,14 +168,14 @@ def test_what_lies_there_of_long_ago_counts_nothing() -> None:
     unsigned = replace(announced(owner(FORGED)), headers=(), timestamp=NOW - 60_000)
     old = replace(announced(owner(FORGED, at=NOW - 60_000), offset=1), timestamp=NOW - 60_000)
 
-    heard = Heard(unsigned, old, announced(owner(), offset=2))
+    heard = EndOffset(unsigned, old, announced(owner(), offset=2))
 
     assert (heard.url, heard.refused) == (TRUE, [])
 
 
 def test_once_the_topic_is_read_whatever_comes_counts_however_old_it_says_it_is() -> None:
     """Of a worker whose clock is behind, for instance: its records' timestamps are so as well."""
-    heard = Heard()
+    heard = EndOffset()
     heard.owners.is_live = True
 
     heard.take(replace(announced(owner(at=NOW - 60_000)), timestamp=NOW - 60_000))
@@ -185,7 +185,7 @@ def test_once_the_topic_is_read_whatever_comes_counts_however_old_it_says_it_is(
 
 
 def test_forgeries_take_no_memory() -> None:
-    heard = Heard()
+    heard = EndOffset()
     for number in range(1000):
         heard.take(announced(owner(FORGED, instance=f"i{number}"), secret=OTHER))
 
@@ -211,7 +211,7 @@ def test_no_field_can_be_changed(said: Owner, other: Owner, name: str) -> None:
     forged = replace(record, value=json.encode(changed), offset=1)
     renamed = replace(forged, key=changed.name.encode())
 
-    heard = Heard(forged, renamed)
+    heard = EndOffset(forged, renamed)
 
     assert heard.owners.everyone() == ([said] if changed == said else [])
     assert set(heard.refused) <= {"untrusted"}
@@ -221,7 +221,7 @@ def test_no_field_can_be_changed(said: Owner, other: Owner, name: str) -> None:
 def test_whatever_is_written_only_signed_announcements_count_and_the_newest_holds(
     written: list[tuple[int, bytes, bool]],
 ) -> None:
-    heard, newest = Heard(), (-1, False)
+    heard, newest = EndOffset(), (-1, False)
     for offset, (second, secret, stays) in enumerate(written):
         at = NOW + second * 1000
         heard.take(
@@ -237,7 +237,7 @@ def test_whatever_is_written_only_signed_announcements_count_and_the_newest_hold
 
 @given(st.binary(max_size=200) | st.none(), st.binary(max_size=50) | st.none(), st.binary(max_size=200) | st.none())
 def test_any_bytes_may_lie_there(header: bytes | None, key: bytes | None, value: bytes | None) -> None:
-    heard = Heard(Record(key, value, [(announcing.HEADER, header)]))
+    heard = EndOffset(Record(key, value, [(announcing.HEADER, header)]))
 
     assert heard.refused == ["untrusted"]
 
@@ -246,7 +246,7 @@ def test_any_bytes_may_lie_there(header: bytes | None, key: bytes | None, value:
 def test_what_is_signed_and_not_understood_changes_nothing(value: bytes) -> None:
     """Of another version."""
     signature = announcing.signed(SECRET, b"router/1", value, NOW + 1)
-    heard = Heard(announced(owner()), Record(b"router/1", value, [(announcing.HEADER, signature)], 1))
+    heard = EndOffset(announced(owner()), Record(b"router/1", value, [(announcing.HEADER, signature)], 1))
 
     assert (heard.url, heard.refused) == (TRUE, ["unreadable"])
     assert set(heard.refused) <= set(REFUSALS)
@@ -276,7 +276,7 @@ async def test_a_worker_announces_what_followers_take_even_within_one_millisecon
         changed.set()
         while len(published.records) <= count:
             await asyncio.sleep(0)
-    heard = Heard(*published.records)
+    heard = EndOffset(*published.records)
     assert [each.partitions for each in heard.owners.everyone()] == [[1]]
 
     telling.cancel()
@@ -289,7 +289,7 @@ async def test_a_worker_announces_what_followers_take_even_within_one_millisecon
 
 
 async def test_refusals_are_logged_without_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
-    Heard(announced(owner(FORGED), secret=OTHER))
+    EndOffset(announced(owner(FORGED), secret=OTHER))
     said = "".join(capsys.readouterr())
 
     assert "all processes need the same installation.secret" in said

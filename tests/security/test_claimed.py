@@ -11,8 +11,8 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.calls import Call
-from agents.verifying import verification_view
+from agents.router.verify_addresses import verification_view
+from agents.sender.calls import Call
 from app.api.profile import said_by_user
 from app.domain.codes import code_of, mark_of, proof_of
 from app.domain.outcome import Outcome

@@ -238,14 +238,14 @@ class Checker:
             for made in calls:
                 if send is None:
                     continue
-                heard = commands[send["user_id"]]
-                why = _forbids([said for at, said in heard if at <= made.began - 1.0], send)
+                end_offset = commands[send["user_id"]]
+                why = _forbids([said for at, said in end_offset if at <= made.began - 1.0], send)
                 if why is None:
                     continue
-                later = [said for at, said in heard if made.began - 1.0 < at <= made.began]
-                old = [said for at, said in heard if at <= made.began - 1.0]
+                later = [said for at, said in end_offset if made.began - 1.0 < at <= made.began]
+                old = [said for at, said in end_offset if at <= made.began - 1.0]
                 if all(_forbids([*old, *later[: n + 1]], send) for n in range(len(later))):
-                    last = max(at for at, _ in heard if at <= made.began - 1.0)
+                    last = max(at for at, _ in end_offset if at <= made.began - 1.0)
                     yield f"WRONG: {send_id} was called at {made.began:.3f} s in spite of {why} (by {last:.3f} s)"
 
     def _unheard(self) -> Iterator[str]:

@@ -13,8 +13,8 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 
 from app.domain.out import Produce
-from app.streaming.producing import ProduceFailed, Span
-from app.streaming.restoring import Restorer
+from app.streaming.producer import ProduceFailed, Span
+from app.streaming.restore import Restorer
 from schemas.topics import COMMANDS
 from tests.simulation.broker import Broker, Record
 from tests.simulation.loop import Life, VirtualLoop, context_of
@@ -188,7 +188,7 @@ class Group:
 
 
 class Member:
-    """See ``app.streaming.committing.GroupMember``."""
+    """See ``app.streaming.offset_commits.GroupMember``."""
 
     def __init__(self, group: Group, chance: Random, life: Life) -> None:
         self._group, self._chance, self._life = group, chance, life

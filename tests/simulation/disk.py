@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from app.ports import Rows
-from app.streaming.journal import Bookmark
+from app.streaming.journal import JournalPosition
 from app.streaming.store import Reached
 
 _KEPT_UNDO = 30
@@ -19,9 +19,9 @@ class Disk(Rows):
         self.tables: dict[str, dict[bytes, bytes]] = {}
         self._order: dict[str, list[bytes]] = {}
         self._reached: dict[str, Reached] = {}
-        self._journal: Bookmark | None = None
-        self._undo: deque[tuple[dict[str, dict[bytes, bytes | None]], dict[str, Reached], Bookmark | None]] = deque(
-            maxlen=_KEPT_UNDO
+        self._journal: JournalPosition | None = None
+        self._undo: deque[tuple[dict[str, dict[bytes, bytes | None]], dict[str, Reached], JournalPosition | None]] = (
+            deque(maxlen=_KEPT_UNDO)
         )
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
@@ -40,15 +40,15 @@ class Disk(Rows):
         self,
         changes: Mapping[str, Mapping[bytes, bytes | None]],
         reached: Mapping[str, Reached],
-        bookmark: Bookmark | None = None,
+        journal_position: JournalPosition | None = None,
     ) -> None:
         self.before()
         undone = {table: {key: self.tables.get(table, {}).get(key) for key in rows} for table, rows in changes.items()}
         self._undo.append((undone, {t: self.reached(t) for t in reached}, self._journal))
         self._apply(changes)
         self._reached.update(reached)
-        if bookmark is not None:
-            self._journal = bookmark
+        if journal_position is not None:
+            self._journal = journal_position
         self.after()
 
     def lose(self, writes: int) -> None:
@@ -62,7 +62,7 @@ class Disk(Rows):
     def reached(self, table: str) -> Reached:
         return self._reached.get(table, Reached(0))
 
-    def bookmark(self) -> Bookmark | None:
+    def journal_position(self) -> JournalPosition | None:
         return self._journal
 
     def clear(self, tables: Any) -> None:

@@ -6,13 +6,13 @@ from random import Random
 from typing import Any
 
 from app.ports import Urgency
-from app.streaming.committing import Committer
-from app.streaming.horizon import Heard
-from app.streaming.intake import Fetched
-from app.streaming.journal import Bookmark, Fenced
-from app.streaming.parts import Parts
-from app.streaming.producing import ProduceFailed
+from app.streaming.buffers import Fetch
+from app.streaming.end_offsets import EndOffset
+from app.streaming.journal import Fenced, JournalPosition
+from app.streaming.offset_commits import Committer
+from app.streaming.producer import ProduceFailed
 from app.streaming.runner import PartitionRunner
+from app.streaming.runtime import Runtime
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
 from tests.simulation.broker import Broker
 from tests.simulation.clients import Group, Horizon, LogRestorer, Member, Producer
@@ -23,7 +23,7 @@ from tests.simulation.loop import Killed, Life, VirtualLoop, context_of
 CALLS_AT_ONCE = 6
 
 #: Replaces some of a process's parts; tests of the simulation break one thing by it.
-Sabotage = Callable[[Parts, "Process"], Parts]
+Sabotage = Callable[[Runtime, "Process"], Runtime]
 
 
 class Process:
@@ -33,7 +33,7 @@ class Process:
         self,
         name: str,
         machine: Any,
-        performer: Any,
+        executor: Any,
         group: Group,
         broker: Broker,
         loop: VirtualLoop,
@@ -44,7 +44,7 @@ class Process:
     ) -> None:
         self.life = Life(name)
         self.role: str = machine.role
-        self.performer = performer
+        self.executor = executor
         self.group = group
         self.broker = broker
         self.loop = loop
@@ -56,7 +56,7 @@ class Process:
         self._chance = chance
         self._on_death = on_death
         self.tables: tuple[str, ...] = tuple(machine.tables)
-        self.topics = [i.topic for i in machine.intakes]
+        self.topics = [i.topic for i in machine.subscriptions]
         self.producer = Producer(loop, broker, chance, self.life)
         self.member = Member(group, chance, self.life)
         self.committer = _MortalCommitter(self.topics, self)
@@ -66,7 +66,7 @@ class Process:
         #: Where a fetch says that the commands of a partition end.
         self.commands_end: Callable[[int], int] = lambda partition: broker.end(COMMANDS, partition)
         self._paused: set[tuple[str, int]] = set()
-        parts = Parts(
+        parts = Runtime(
             machine=machine,
             producer=self.producer,  # type: ignore[arg-type]
             restorer=LogRestorer(
@@ -75,10 +75,10 @@ class Process:
                 {name: changelog_topic(self.role, name) for name in machine.tables},
                 journal_topic(self.role),
             ),
-            horizon=Horizon(broker, chance),  # type: ignore[arg-type]
+            end_offsets=Horizon(broker, chance),  # type: ignore[arg-type]
             positions=self.committer,
             clock=clock,
-            performer=performer,
+            executor=executor,
             crash=self._crash,
             pause=lambda topic, partition: self._paused.add((topic, partition)),
             resume=self._resume,
@@ -119,7 +119,7 @@ class Process:
 
     def idle(self) -> bool:
         """Nothing is under way."""
-        calls = self.performer is not None and self.performer.room(Urgency.CRITICAL) < CALLS_AT_ONCE
+        calls = self.executor is not None and self.executor.room(Urgency.CRITICAL) < CALLS_AT_ONCE
         return not (calls or self.producer.under_way or self.life.frozen)
 
     def kill(self, why: str) -> None:
@@ -173,8 +173,8 @@ class Process:
                 records = self.broker.read(topic, partition, position, self._chance.choice((1, 3, 1000)))
                 reached = records[-1].offset + 1 if records else end
                 told = self._chance.random() < 0.7
-                heard = Heard(self.commands_end(partition), since, fresh_since) if told else None
-                self.runners[partition].offer(Fetched(topic, partition, records, position, reached, heard))
+                end_offset = EndOffset(self.commands_end(partition), since, fresh_since) if told else None
+                self.runners[partition].offer(Fetch(topic, partition, records, position, reached, end_offset))
                 self._fetched[topic, partition] = reached
                 if reached < end:
                     self._news.set()
@@ -190,6 +190,6 @@ class _MortalCommitter(Committer):
         super().__init__(topics)
         self._process = process
 
-    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None:
+    def note(self, partition: int, positions: Mapping[str, int], journal_position: JournalPosition | None) -> None:
         self._process.perhaps_die()
-        super().note(partition, positions, bookmark)
+        super().note(partition, positions, journal_position)

@@ -8,12 +8,12 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from agents.calls import Call, Result
+from agents.sender.calls import Call, Result
 from app.domain.out import Out, Produce
-from app.streaming.journal import ENTRY, Bookmark, decode_entry
-from app.streaming.parts import Parts
-from app.streaming.producing import Span
-from app.streaming.restoring import Owed
+from app.streaming.journal import ENTRY, JournalPosition, decode_entry
+from app.streaming.producer import Span
+from app.streaming.restore import PendingEntry
+from app.streaming.runtime import Runtime
 from schemas.topics import COMMANDS
 from tests.simulation.broker import Record
 from tests.simulation.clients import LogRestorer, Reader
@@ -59,16 +59,16 @@ class _StoreFirst(_Around):
 class _Forgetful(_Around):
     """Never carries out what the journal still owes."""
 
-    async def owed(self, *args: Any) -> Owed:
-        owed = await self._inner.owed(*args)
-        return Owed(None, owed.positions)
+    async def pending_entry(self, *args: Any) -> PendingEntry:
+        pending_entry = await self._inner.pending_entry(*args)
+        return PendingEntry(None, pending_entry.positions)
 
 
 class _NoJournal(_Around):
     """Goes by the commits alone."""
 
-    async def owed(self, *args: Any) -> Owed:
-        return Owed(None, {})
+    async def pending_entry(self, *args: Any) -> PendingEntry:
+        return PendingEntry(None, {})
 
 
 # --- changelogs ---
@@ -95,7 +95,7 @@ class _Careless(_Around):
         return set()
 
 
-def _gullible(parts: Parts, process: Process) -> Parts:
+def _gullible(parts: Runtime, process: Process) -> Runtime:
     known = parts.restorer
     assert isinstance(known, LogRestorer)
     return replace(parts, restorer=_Gullible(known._broker, known._chance, known._changelogs, known._journal))
@@ -136,8 +136,8 @@ class _Unlogged(_Around):
 class _Ahead(_Around):
     """Commits a record that hasn't been handled yet."""
 
-    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None:
-        self._inner.note(partition, {topic: at + 1 for topic, at in positions.items()}, bookmark)
+    def note(self, partition: int, positions: Mapping[str, int], journal_position: JournalPosition | None) -> None:
+        self._inner.note(partition, {topic: at + 1 for topic, at in positions.items()}, journal_position)
 
 
 # --- calls ---
@@ -167,9 +167,9 @@ class _Undated(_Around):
 class _EarlyMachine(_Around):
     """Calls at once, and makes the claim durable afterwards."""
 
-    def __init__(self, inner: Any, performer: "_EarlyPerformer") -> None:
+    def __init__(self, inner: Any, executor: "_EarlyPerformer") -> None:
         super().__init__(inner)
-        self._performer = performer
+        self._performer = executor
 
     def handle(self, record: Any, state: Any, out: Out, now: int) -> None:
         before = len(out.calls)
@@ -211,16 +211,16 @@ class _Blind(_Around):
         return 0
 
 
-def _short(parts: Parts, process: Process) -> Parts:
+def _short(parts: Runtime, process: Process) -> Runtime:
     """Fetches tell an end that lacks three commands, as if it had been read before they came."""
     known = process.commands_end
     process.commands_end = lambda partition: known(partition) - 3
     return parts
 
 
-def _blind(parts: Parts, process: Process) -> Parts:
+def _blind(parts: Runtime, process: Process) -> Runtime:
     process.commands_end = lambda partition: 0
-    return replace(parts, horizon=_Blind(parts.horizon))
+    return replace(parts, end_offsets=_Blind(parts.end_offsets))
 
 
 class _Deaf(_Around):
@@ -231,15 +231,15 @@ class _Deaf(_Around):
             self._inner.handle(record, state, out, now)
 
 
-def _sending(parts: Parts) -> bool:
-    return parts.performer is not None
+def _sending(parts: Runtime) -> bool:
+    return parts.executor is not None
 
 
-def _early(parts: Parts, process: Process) -> Parts:
+def _early(parts: Runtime, process: Process) -> Runtime:
     if not _sending(parts):
         return parts
-    performer = _EarlyPerformer(parts.performer)
-    return replace(parts, machine=_EarlyMachine(parts.machine, performer), performer=performer)
+    executor = _EarlyPerformer(parts.executor)
+    return replace(parts, machine=_EarlyMachine(parts.machine, executor), executor=executor)
 
 
 #: What is broken, and how.
@@ -264,7 +264,7 @@ BROKEN: Mapping[str, Sabotage] = {
     ),
     "a call begins before its claim is durable": _early,
     "a call is made on an old look": lambda parts, _: (
-        replace(parts, performer=_Refreshed(parts.performer)) if _sending(parts) else parts
+        replace(parts, executor=_Refreshed(parts.executor)) if _sending(parts) else parts
     ),
     "sends don't wait for the commands before them": _blind,
     "a fetch tells of an end that lacks the last commands": _short,

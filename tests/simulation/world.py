@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 from structlog.testing import capture_logs
 
-from agents.in_app import InAppMachine
-from agents.performing import Performing
-from agents.router import RouterMachine
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.executor import GatedExecutor
+from agents.inbox.machine import InAppMachine
+from agents.router.machine import RouterMachine
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from app.providers.gate import Gate, GatedClient
-from app.streaming.parts import Parts
+from app.streaming.runtime import Runtime
 from schemas.topics import changelog_topic, journal_topic
 from schemas.words import Channel, Provider
 from tables.router import NORMALIZED
@@ -93,7 +93,7 @@ class History:
     steps: int = 0
 
 
-def _as_it_is(parts: Parts, process: Process) -> Parts:
+def _as_it_is(parts: Runtime, process: Process) -> Runtime:
     return parts
 
 
@@ -254,11 +254,11 @@ class World:
 
     def _builder(self, name: str) -> Callable[[str, Group, Callable[[Process, str], None]], Process]:
         def build(instance: str, group: Group, on_death: Callable[[Process, str], None]) -> Process:
-            machine, performer = self._machine(name)
+            machine, executor = self._machine(name)
             return Process(
                 f"{name}.{instance}",
                 machine,
-                performer,
+                executor,
                 group,
                 self._broker,
                 self._loop,
@@ -270,7 +270,7 @@ class World:
 
         return build
 
-    def _machine(self, name: str) -> tuple[Any, Performing | None]:
+    def _machine(self, name: str) -> tuple[Any, GatedExecutor | None]:
         known = _CATALOG
         if name == "router":
             providers: dict[Channel, frozenset[Any]] = {c: frozenset(_PROVIDERS[c]) for c in self._channels}
@@ -285,7 +285,7 @@ class World:
             vendor.name: GatedClient(vendor, Gate(vendor.name, concurrency=4, clock=self._loop.time))
             for vendor in self._vendors[channel]
         }
-        performer = Performing(clients, limit=CALLS_AT_ONCE, reserved=2, clock=self.wall, monotonic=self._loop.time)
+        executor = GatedExecutor(clients, limit=CALLS_AT_ONCE, reserved=2, clock=self.wall, monotonic=self._loop.time)
         timeouts_ms = dict.fromkeys(clients, TIMEOUT_MS)
-        carrier = Carrier(channel, timeouts_ms, partitions=self._partitions, slots=performer)
-        return SenderMachine(known, carrier), performer
+        channel_config = ChannelConfig(channel, timeouts_ms, partitions=self._partitions, slots=executor)
+        return SenderMachine(known, channel_config), executor

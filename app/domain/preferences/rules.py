@@ -69,7 +69,7 @@ def check_digest_choice(preferences: Preferences, policy: Policy) -> None:
             raise Refused("the policy has no digest for this category", f"digest.{name}")
 
 
-def judge_preference(preferences: Preferences, rule: EventRule, event_type: str, channel: Channel) -> Answer:
+def evaluate_preference(preferences: Preferences, rule: EventRule, event_type: str, channel: Channel) -> Answer:
     """Whether the user lets this through: the most specific entry that speaks of the channel decides."""
     category = rule.category
     if category.opt_out_never:
@@ -100,7 +100,7 @@ def _speaking_entry(entries: Switches, event_type: str, channel: Channel) -> str
     return max(patterns, key=len) if patterns else None
 
 
-def judge_consent(granted: bool | None, category: Category, channel: Channel) -> Answer:
+def evaluate_consent(granted: bool | None, category: Category, channel: Channel) -> Answer:
     """``granted``: what the user said last of this channel and category, None: nothing. A withdrawal stands until
     consent is granted again, and where the policy requires consent it must have been granted."""
     if channel in category.consent:

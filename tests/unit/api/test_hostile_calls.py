@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from agents.in_app import InAppMachine
-from agents.router import RouterMachine
+from agents.inbox.machine import InAppMachine
+from agents.router.machine import RouterMachine
 from app.api import app_reports
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret

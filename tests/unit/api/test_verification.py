@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.verifying import verification_view
+from agents.router.verify_addresses import verification_view
 from app.api.code_limits import CodeLimits, country_of
 from app.api.problems import Problem
 from app.config import Verify

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import msgspec
 
-from agents.router import RouterMachine
+from agents.router.machine import RouterMachine
 from app.domain.caps import judge_caps
 from app.domain.out import Out
 from app.domain.partition import partition_of

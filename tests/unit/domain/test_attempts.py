@@ -19,7 +19,7 @@ from app.domain.attempts import (
     resend,
     settle_until,
 )
-from app.domain.outcome import LANE_RESTS, Outcome
+from app.domain.outcome import CIRCUIT_OPEN, Outcome
 from app.domain.policy import InDoubt, Retries
 
 RULE = Retries(attempts=3, base_ms=1_000, cap_ms=60_000)
@@ -104,13 +104,13 @@ def test_throttling_stays_with_its_provider():
 
 
 def test_a_resting_lane_hands_over_to_the_next_provider():
-    again = judged(Outcome("throttle", code=LANE_RESTS, retry_after_ms=5_000), able=("twilio", "vonage"))
+    again = judged(Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=5_000), able=("twilio", "vonage"))
 
-    assert again == Again(NOW, replace(FIRST, provider="vonage"), LANE_RESTS)
+    assert again == Again(NOW, replace(FIRST, provider="vonage"), CIRCUIT_OPEN)
 
 
 def test_a_resting_lane_without_another_is_an_outage():
-    again = judged(Outcome("throttle", code=LANE_RESTS, retry_after_ms=5_000))
+    again = judged(Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=5_000))
 
     assert isinstance(again, Again)
     assert again.outage
@@ -125,11 +125,11 @@ BOTH = ("twilio", "vonage")
     [
         (Outcome("retry"), BOTH, False, "twilio"),
         (Outcome("config"), BOTH, False, "twilio"),
-        (Outcome("throttle", code=LANE_RESTS), BOTH, False, "twilio"),  # else it would wait for the last one only
+        (Outcome("throttle", code=CIRCUIT_OPEN), BOTH, False, "twilio"),  # else it would wait for the last one only
         (Outcome("throttle"), BOTH, False, "vonage"),
         (Outcome("throttle"), BOTH, True, "vonage"),
         (Outcome("retry"), BOTH, True, "vonage"),
-        (Outcome("throttle", code=LANE_RESTS), BOTH, True, "vonage"),
+        (Outcome("throttle", code=CIRCUIT_OPEN), BOTH, True, "vonage"),
         (Outcome("retry"), (), False, "vonage"),
     ],
 )
@@ -213,7 +213,7 @@ def test_asking_slows_down_and_ends_when_the_time_is_over():
 outcomes = st.builds(
     Outcome,
     kind=st.sampled_from(["ok", "retry", "throttle", "drop", "bad_token", "config", "in_doubt"]),
-    code=st.sampled_from([None, "503", LANE_RESTS]),
+    code=st.sampled_from([None, "503", CIRCUIT_OPEN]),
     retry_after_ms=st.none() | st.integers(0, 10**7),
 )
 orders = st.lists(st.sampled_from(["twilio", "vonage", "sns"]), unique=True).map(tuple)

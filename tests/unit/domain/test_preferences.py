@@ -14,9 +14,9 @@ from app.domain.preferences import (
     Refused,
     check_digest_choice,
     dnd_active,
+    evaluate_consent,
+    evaluate_preference,
     hours_in_force,
-    judge_consent,
-    judge_preference,
     parse_preferences,
     rhythm_in_force,
     unsubscribed,
@@ -72,7 +72,7 @@ def test_the_most_specific_entry_that_speaks_of_the_channel_decides(default: boo
             "channels": {} if by_place["channel"] is None else {"push": by_place["channel"]},
         }
         spoken = [on for on in (*said, default) if on is not None]
-        answer = judge_preference(parse_preferences(document), rule, "comment.reply.created", "push")
+        answer = evaluate_preference(parse_preferences(document), rule, "comment.reply.created", "push")
         assert answer.allowed is (spoken[0] if spoken else True), by_place
 
 
@@ -86,14 +86,14 @@ def test_the_most_specific_entry_that_speaks_of_the_channel_decides(default: boo
     ],
 )
 def test_the_answer_names_the_entry_that_decided(document: dict[str, Any], by: str) -> None:
-    answer = judge_preference(parse_preferences(document), policy_of().rule_of("comment.new"), "comment.new", "push")
+    answer = evaluate_preference(parse_preferences(document), policy_of().rule_of("comment.new"), "comment.new", "push")
     assert (answer.allowed, answer.by) == (False, by)
 
 
 def test_a_pattern_only_speaks_of_what_begins_with_it() -> None:
     preferences = parse_preferences({"event_types": {"comment.*": {"push": False}}})
     rule = policy_of().rule_of("commented")
-    assert judge_preference(preferences, rule, "commented", "push").allowed
+    assert evaluate_preference(preferences, rule, "commented", "push").allowed
 
 
 def test_opt_out_never_overrides_preferences() -> None:
@@ -101,7 +101,7 @@ def test_opt_out_never_overrides_preferences() -> None:
         {"channels": {"push": False}, "categories": {"social": {"push": False}}, "event_types": {"*": {"push": False}}}
     )
     rule = policy_of(opt_out="never").rule_of("comment.new")
-    assert judge_preference(preferences, rule, "comment.new", "push").allowed
+    assert evaluate_preference(preferences, rule, "comment.new", "push").allowed
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_consent_is_granted_where_required_and_not_withdrawn(
     policy = parse_policy(
         {"categories": {"a": {"opt_out": "never" if never else "allowed", "consent": ["sms"] if required else []}}}
     )
-    assert judge_consent(granted, policy.categories["a"], "sms").allowed is allowed
+    assert evaluate_consent(granted, policy.categories["a"], "sms").allowed is allowed
 
 
 def test_unsubscribing_opts_out_of_the_category_on_the_channel_and_of_nothing_else() -> None:
@@ -146,9 +146,9 @@ def test_unsubscribing_also_takes_back_what_was_let_through_by_event_type() -> N
     }
     after = parse_preferences(unsubscribed(document, "social", "push", policy))
     rule = policy.rule_of("comment.new")
-    assert not judge_preference(after, rule, "comment.new", "push").allowed
-    assert judge_preference(after, rule, "comment.new", "email").allowed
-    assert judge_preference(after, policy.rule_of("promo.x"), "promo.x", "push").by == "event_types.promo.*.push"
+    assert not evaluate_preference(after, rule, "comment.new", "push").allowed
+    assert evaluate_preference(after, rule, "comment.new", "email").allowed
+    assert evaluate_preference(after, policy.rule_of("promo.x"), "promo.x", "push").by == "event_types.promo.*.push"
 
 
 @pytest.mark.parametrize(

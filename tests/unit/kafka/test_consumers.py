@@ -175,7 +175,7 @@ async def test_our_consumers_read_what_was_committed_and_take_the_largest_batch(
 
 
 #: May read what is not committed: they ask only for ends, which are those of the log, or build another's consumer.
-OTHERS = {"app/streaming/horizon.py", "app/kafka/consumers.py"}
+OTHERS = {"app/streaming/end_offsets.py", "app/kafka/consumers.py"}
 
 
 @pytest.fixture

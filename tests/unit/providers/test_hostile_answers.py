@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from agents.calls import Call
-from agents.performing import Performing, unix_ms
+from agents.executor import GatedExecutor, unix_ms
+from agents.sender.calls import Call
 from app.config.providers import Fcm as FcmSettings
 from app.config.providers import Ses as SesSettings
 from app.config.providers import Twilio as TwilioSettings
@@ -88,13 +88,13 @@ def an_answer(chance: Random) -> Answer:
     return Answer(chance.choice(STATUSES), a_body(chance), tuple(headers))
 
 
-def performing(client: ProviderClient) -> Performing:
+def performing(client: ProviderClient) -> GatedExecutor:
     # A gate that never rests, so that every answer is one to a call.
     gate = Gate(client.name, concurrency=10)
     gate.breaker.failures_to_open = 10**9
     gate.breaker.dead_in_a_row = 10**9
     gate.breaker.dead_share = 2.0
-    return Performing({client.name: GatedClient(client, gate)}, limit=10, reserved=2)
+    return GatedExecutor({client.name: GatedClient(client, gate)}, limit=10, reserved=2)
 
 
 def a_call(provider: Provider, to: Address, purpose: Any = "send") -> Call:

@@ -113,7 +113,7 @@ PRODUCING = {
     "app/store/config_writer.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
     "app/store/redacting.py": "tocsin-analytics",
-    "app/streaming/deciding.py": "tocsin-router",
+    "app/streaming/process.py": "tocsin-router",
     "app/streaming/checkpoints.py": "tocsin-router",
 }
 #: Those that only read, ask or speak of topics; ``app/demo`` plays services and phones.

@@ -3,16 +3,16 @@
 import json
 from typing import Any
 
-import agents.claiming
-import agents.router
-from agents.calls import Result
-from agents.router import RouterMachine
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+import agents.router.machine
+import agents.sender.dispatch
+from agents.router.machine import RouterMachine
+from agents.sender.calls import Result
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from app.domain.out import Out
 from app.domain.outcome import Outcome
-from app.streaming.deciding import Decider
 from app.streaming.poison import PoisonGuard
+from app.streaming.process import Processor
 from schemas.dead import read_dead
 from schemas.lifecycle import read_lifecycle
 from schemas.sends import encode_send
@@ -27,25 +27,25 @@ def blocks_for_ever() -> None:
         pass
 
 
-def _decider(machine: Any, guard: PoisonGuard) -> Decider:
-    return Decider(machine, MemoryRows(), 0, lambda name, count: None, lambda topic, code: None, guard)
+def _processor(machine: Any, guard: PoisonGuard) -> Processor:
+    return Processor(machine, MemoryRows(), 0, lambda name, count: None, lambda topic, code: None, guard)
 
 
 async def router(guard: PoisonGuard) -> None:
     """The second of three requests blocks."""
-    take = agents.router.take_request
+    take = agents.router.machine.take_request
 
     def take_request(desk: Any, record: Any) -> None:
         if b"poison" in record.value:
             blocks_for_ever()
         take(desk, record)
 
-    agents.router.take_request = take_request
-    decider = _decider(RouterMachine(catalog(), partitions=1, providers=PROVIDERS, secret=SECRET), guard)
+    agents.router.machine.take_request = take_request
+    processor = _processor(RouterMachine(catalog(), partitions=1, providers=PROVIDERS, secret=SECRET), guard)
     out = Out(works_on=guard.works_on)
     for offset, source in enumerate(("shop", "poison", "shop")):
         request = {"user_id": "u1", "event_type": "order.shipped", "source": source, "data": {"n": offset}}
-        decider.handle(Record(EVENTS, json.dumps(request).encode(), offset, NOON), out, NOON)
+        processor.handle(Record(EVENTS, json.dumps(request).encode(), offset, NOON), out, NOON)
     for record in out.records:
         if record.topic == DEAD:
             print("letter", read_dead(record.value or b"").code)
@@ -55,23 +55,23 @@ async def router(guard: PoisonGuard) -> None:
 
 async def sender(guard: PoisonGuard) -> None:
     """The second of a user's three sends blocks when its turn comes, as the first has been answered."""
-    compose = agents.claiming.compose_for
+    compose = agents.sender.dispatch.compose_for
 
     def compose_for(turn: Any, job: Any, reach: Any) -> Any:
         if job.send.send_id == a_send(2).send_id:
             blocks_for_ever()
         return compose(turn, job, reach)
 
-    agents.claiming.compose_for = compose_for
-    decider = _decider(SenderMachine(a_catalog(), Carrier("sms", {"twilio": 15_000})), guard)
+    agents.sender.dispatch.compose_for = compose_for
+    processor = _processor(SenderMachine(a_catalog(), ChannelConfig("sms", {"twilio": 15_000})), guard)
     out = Out(works_on=guard.works_on)
     profile = {"type": "profile.set", "id": "c1", "at": "2025-01-01T00:00:00Z", "user_id": "u1"}
     profile |= {"phone": "+442071838750", "phone_verified": True, "timezone": "Europe/London"}
-    decider.handle(Record(COMMANDS, json.dumps(profile).encode(), 0, NOON), out, NOON)
+    processor.handle(Record(COMMANDS, json.dumps(profile).encode(), 0, NOON), out, NOON)
     for number in (1, 2, 3):
-        decider.handle(Record("notify_send_sms", encode_send(a_send(number)), number, NOON), out, NOON)
+        processor.handle(Record("notify_send_sms", encode_send(a_send(number)), number, NOON), out, NOON)
     [call] = out.calls
-    decider.settle(Result(call, Outcome("ok", provider_message_id="m1")), out, NOON)
+    processor.settle(Result(call, Outcome("ok", provider_message_id="m1")), out, NOON)
     print("call", call.handle.send_id[-5])
     for record in out.records:
         if record.topic == LIFECYCLE and (event := read_lifecycle(record.value or b"")).status == "failed":

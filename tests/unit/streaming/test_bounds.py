@@ -13,15 +13,15 @@ from msgspec import Struct
 
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.kafka.records import Unreadable
-from app.ports import Intake, Urgency
-from app.streaming.intake import Fetched
-from app.streaming.journal import Bookmark, decode_entry
-from app.streaming.parts import Parts
-from app.streaming.producing import Span
-from app.streaming.restoring import Committed, Owed, Restored
-from app.streaming.retrying import TRIES, after_failure
+from app.ports import Subscription, Urgency
+from app.streaming.buffers import Fetch
+from app.streaming.journal import JournalPosition, decode_entry
+from app.streaming.producer import Span
+from app.streaming.restore import Committed, PendingEntry, Restored
 from app.streaming.runner import PartitionRunner
+from app.streaming.runtime import Runtime
 from app.streaming.store import Reached
+from app.streaming.timer_retries import TRIES, after_failure
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
 from schemas.sizes import CHECKPOINT_BYTES, MIB, OUTCOME_BYTES, RECORD_BYTES, STATE_BYTES, limit_of, size_on_wire
@@ -99,7 +99,7 @@ class Scripted:
 
     role = ROLE
     tables = ("rows", "schedule")
-    intakes = (Intake("notify_events", Urgency.NORMAL, gated=False),)
+    subscriptions = (Subscription("notify_events", Urgency.NORMAL, gated=False),)
 
     def __init__(self, scripts: Mapping[int, Script]) -> None:
         self.scripts = scripts
@@ -152,8 +152,8 @@ class Kafka:
     async def restore(self, *_: Any) -> Restored:
         return Restored(0, {"rows": 0, "schedule": 0}, {})
 
-    async def owed(self, *_: Any) -> Owed:
-        return Owed(None, {})
+    async def pending_entry(self, *_: Any) -> PendingEntry:
+        return PendingEntry(None, {})
 
     async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         return {topic: self._ends.get(topic, 0) for topic in topics}
@@ -205,7 +205,7 @@ class Kafka:
 
 
 class Store(MemoryRows):
-    def write(self, changes: Any, reached: Any = None, bookmark: Bookmark | None = None) -> None:
+    def write(self, changes: Any, reached: Any = None, journal_position: JournalPosition | None = None) -> None:
         for table, rows in changes.items():
             super().write(table, rows)
 
@@ -230,14 +230,14 @@ class Partition:
         self.runner = PartitionRunner(
             0,
             self.rows,  # type: ignore[arg-type]
-            Parts(
+            Runtime(
                 machine=self.machine,  # type: ignore[arg-type]
                 producer=kafka,
                 restorer=kafka,
-                horizon=kafka,
+                end_offsets=kafka,
                 positions=kafka,
                 clock=lambda: self.now,
-                performer=None,
+                executor=None,
                 crash=self.crashed.append,
                 pause=lambda topic, partition: None,
                 resume=lambda topic, partition: None,
@@ -258,7 +258,7 @@ class Partition:
     async def run(self, records: Sequence[Any]) -> None:
         """Until all was handled that was there."""
         if records:
-            self.runner.offer(Fetched("notify_events", 0, records, records[0].offset, records[-1].offset + 1))
+            self.runner.offer(Fetch("notify_events", 0, records, records[0].offset, records[-1].offset + 1))
         self.runner.start()
         async with asyncio.timeout(60):
             while not self.crashed and not self._is_done(records):

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.ports import Intake, Urgency
-from app.streaming.drawing import Drawing
-from app.streaming.intake import Fetched, Intakes
+from app.ports import Subscription, Urgency
+from app.streaming.buffers import Fetch, FetchBuffers
+from app.streaming.select import Selection
 from schemas.topics import COMMANDS, EVENTS
 
 NOW = 1_000_000
@@ -21,7 +21,7 @@ class Horizon:
 @pytest.fixture
 def parts() -> Any:
     return SimpleNamespace(
-        performer=object(), clock=lambda: NOW, monotonic=lambda: 50.0, horizon=Horizon(), pause=None, resume=None
+        executor=object(), clock=lambda: NOW, monotonic=lambda: 50.0, end_offsets=Horizon(), pause=None, resume=None
     )
 
 
@@ -38,12 +38,14 @@ def parts() -> Any:
 async def test_what_was_read_of_the_commands_is_old_by_the_clock_by_which_it_is_older(
     parts: Any, ms: int, seconds: float, informed: bool
 ) -> None:
-    intakes = Intakes([Intake(COMMANDS, Urgency.COMMANDS, gated=False), Intake(EVENTS, Urgency.NORMAL)], {})
-    drawing = Drawing(0, intakes, SimpleNamespace(due=lambda now, most: []), parts)  # type: ignore[arg-type]
-    drawing.offer(Fetched(COMMANDS, 0, (), 0, 0))
-    await drawing.learn(True)
+    subscriptions = FetchBuffers(
+        [Subscription(COMMANDS, Urgency.COMMANDS, gated=False), Subscription(EVENTS, Urgency.NORMAL)], {}
+    )
+    selection = Selection(0, subscriptions, SimpleNamespace(due=lambda now, most: []), parts)  # type: ignore[arg-type]
+    selection.offer(Fetch(COMMANDS, 0, (), 0, 0))
+    await selection.learn(True)
 
     parts.clock, parts.monotonic = lambda: NOW + ms, lambda: 50.0 + seconds
 
-    assert drawing.is_informed(parts.clock()) is informed
-    assert drawing.known_at(parts.clock()) == (NOW if informed else 0)
+    assert selection.is_informed(parts.clock()) is informed
+    assert selection.known_at(parts.clock()) == (NOW if informed else 0)

@@ -8,9 +8,9 @@ from app.domain.out import Produce
 from app.streaming.journal import (
     CLAIM,
     ENTRY,
-    Bookmark,
     Entry,
     Fenced,
+    JournalPosition,
     OwnedJournal,
     decode_entry,
     encode_entry,
@@ -60,7 +60,7 @@ class Log:
     def owner(self) -> OwnedJournal:
         return OwnedJournal(self, self.claimed, "journal", 0)
 
-    def valid(self, since: Bookmark | None = None) -> list[int]:
+    def valid(self, since: JournalPosition | None = None) -> list[int]:
         first = since.entry if since is not None else 0
         return [offset for offset, _ in valid_entries(self.records[first:], since)]
 
@@ -72,7 +72,7 @@ async def test_an_owner_appends_as_long_as_nobody_else_claims() -> None:
 
     marks = [(await owner.append({"e": n}, {}, []))[0] for n in range(3)]
 
-    assert marks == [Bookmark(claim + 1 + n, claim) for n in range(3)]
+    assert marks == [JournalPosition(claim + 1 + n, claim) for n in range(3)]
     assert log.valid() == [1, 2, 3]
 
 
@@ -99,7 +99,7 @@ async def test_an_owner_goes_on_over_what_a_former_one_wrote_late() -> None:
 
     mark, _ = await new.append({"e": 3}, {}, [])
 
-    assert mark == Bookmark(3, 1)
+    assert mark == JournalPosition(3, 1)
 
 
 async def test_what_a_former_owner_wrote_late_counts_for_nothing_even_if_the_claim_lies_before_what_is_read() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.ports import Intake, Urgency
-from app.streaming.intake import Fetched
+from app.ports import Subscription, Urgency
+from app.streaming.buffers import Fetch
 from app.streaming.runner import PartitionRunner
 from schemas.topics import COMMANDS, EVENTS, RECEIPTS
-from tests.unit.streaming.test_runner import Lane, Nothing, State, Timers, runner_of
+from tests.unit.streaming.test_runner import Buffer, Nothing, State, Timers, runner_of
 
 _END = 5
 
@@ -28,10 +28,10 @@ class Read:
 
 
 class Noting(Timers):
-    intakes = (  # type: ignore[assignment]
-        Intake(COMMANDS, Urgency.COMMANDS, gated=False),
-        Intake(RECEIPTS, Urgency.RECEIPTS, gated=False),
-        Intake(EVENTS, Urgency.NORMAL),
+    subscriptions = (  # type: ignore[assignment]
+        Subscription(COMMANDS, Urgency.COMMANDS, gated=False),
+        Subscription(RECEIPTS, Urgency.RECEIPTS, gated=False),
+        Subscription(EVENTS, Urgency.NORMAL),
     )
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Noting(Timers):
         self.known_at.append(out.known_at)
 
 
-class Performer(Lane):
+class CallExecutor(Buffer):
     free = 1
 
     def put_off(self, result: Any) -> Any:
@@ -67,7 +67,7 @@ class Held:
     def __post_init__(self) -> None:
         self.runner: PartitionRunner
         self.runner, self.crashed = runner_of(
-            self.machine, Performer(), 0, is_held=lambda topic, partition: topic == COMMANDS and self.is_told
+            self.machine, CallExecutor(), 0, is_held=lambda topic, partition: topic == COMMANDS and self.is_told
         )
 
     async def turns(self) -> None:
@@ -86,8 +86,8 @@ async def held(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
 
     monkeypatch.setattr(Nothing, "end", end, raising=False)
     held = Held()
-    held.runner.offer(Fetched(COMMANDS, 0, [Read(COMMANDS, 0)], 0, 2))
-    held.runner.offer(Fetched(EVENTS, 0, [Read(EVENTS, 0)], 0, 1))
+    held.runner.offer(Fetch(COMMANDS, 0, [Read(COMMANDS, 0)], 0, 2))
+    held.runner.offer(Fetch(EVENTS, 0, [Read(EVENTS, 0)], 0, 1))
     held.runner.start()
     await held.turns()
     yield held
@@ -121,7 +121,7 @@ async def test_results_of_calls_are_settled_with_no_new_call(held: Held) -> None
 @pytest.mark.parametrize("records", [[], [Read(COMMANDS, 3)]], ids=["aborted", "committed"])
 async def test_it_goes_on_when_the_transaction_has_ended(held: Held, records: list[Read]) -> None:
     held.is_told = False
-    held.runner.offer(Fetched(COMMANDS, 0, records, 2, _END))  # type: ignore[arg-type]
+    held.runner.offer(Fetch(COMMANDS, 0, records, 2, _END))  # type: ignore[arg-type]
     async with asyncio.timeout(30):
         while EVENTS not in held.machine.handled:
             await asyncio.sleep(0)

@@ -20,7 +20,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, credentials
 from faust.types import TP
 
 from app.streaming import overrides
-from app.streaming.horizon import Heard
+from app.streaming.end_offsets import EndOffset
 from app.streaming.overrides import BUSY_TURNS, FETCH_APART_S, FETCH_TURNS, credentials_of, leave_out, listen, space_out
 
 
@@ -269,8 +269,8 @@ async def fetch(fetcher: Answering) -> None:
     await fetcher._proc_fetch_request(fetcher, 0, SimpleNamespace(topics=topics))
 
 
-def of_events(told: Mapping[TP, Heard]) -> dict[TP, Heard]:
-    return {tp: heard for tp, heard in told.items() if tp.topic == "events"}
+def of_events(told: Mapping[TP, EndOffset]) -> dict[TP, EndOffset]:
+    return {tp: end_offset for tp, end_offset in told.items() if tp.topic == "events"}
 
 
 async def test_a_fetch_tells_each_partition_where_the_commands_end_as_of_before_it_was_sent() -> None:
@@ -278,7 +278,7 @@ async def test_a_fetch_tells_each_partition_where_the_commands_end_as_of_before_
     told = listen(fetcher, "commands", lambda: 100, lambda: 7.0)
     await fetch(fetcher)
 
-    assert of_events(told) == {TP("events", 0): Heard(4, 100, 7.0), TP("events", 1): Heard(0, 100, 7.0)}
+    assert of_events(told) == {TP("events", 0): EndOffset(4, 100, 7.0), TP("events", 1): EndOffset(0, 100, 7.0)}
 
 
 async def test_a_fetch_names_the_commands_last_as_brokers_read_in_the_order_of_the_request() -> None:
@@ -307,7 +307,7 @@ async def test_a_fetch_without_records_leaves_what_was_told_with_those_that_wait
     fetcher.found, fetcher.ends = False, {TP("commands", 0): 6}
     await fetch(fetcher)
 
-    assert told[TP("events", 0)] == Heard(4, 100, 7.0)
+    assert told[TP("events", 0)] == EndOffset(4, 100, 7.0)
 
 
 def test_aiokafka_has_the_batches_that_a_checkpoint_is_produced_in() -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from app.domain.out import Out
-from app.ports import Failing, Intake, Poison, Urgency
-from app.streaming.deciding import Decider
+from app.ports import Failing, Poison, Subscription, Urgency
 from app.streaming.poison import BLOCKED_S, PoisonGuard
-from app.streaming.retrying import TRIES
+from app.streaming.process import Processor
 from app.streaming.store import StoreBroken
+from app.streaming.timer_retries import TRIES
 from schemas.dead import read_dead
 from schemas.topics import DEAD
 from tables.rows import MemoryRows
@@ -167,7 +167,7 @@ class Machine:
     ends: bool = True
     role = "scripted"
     tables = ("schedule",)
-    intakes = (Intake("notify_events", Urgency.NORMAL, gated=False),)
+    subscriptions = (Subscription("notify_events", Urgency.NORMAL, gated=False),)
     done: list[bytes] = field(default_factory=list)
 
     def open(self, rows: MemoryRows, partition: int) -> State:
@@ -229,7 +229,7 @@ class Worker:
         guard: Any = self.process.start(after_s)
         # (a kill handles nothing to an end)
         ended, guard.end = guard.end, lambda: None if isinstance(sys.exception(), Killed) else ended()
-        self.decider = Decider(
+        self.processor = Processor(
             self.machine, self.rows, 0, self._count, lambda topic, code: self._count(f"{topic} {code}", 1), guard
         )
         self.guard = guard
@@ -242,20 +242,20 @@ class Worker:
             out = Out(works_on=self.guard.works_on)
             try:
                 with capture_logs():
-                    decide(self.decider, out)
+                    decide(self.processor, out)
             except Killed:
                 self.deaths += 1
                 assert self.deaths < 10
                 self.restart()
             else:
-                self.rows.write("schedule", self.decider.changes().get("schedule", {}))
-                self.decider.stored()
+                self.rows.write("schedule", self.processor.changes().get("schedule", {}))
+                self.processor.stored()
                 return out
 
     def wake_all(self, now: int) -> Out:
-        def wake(decider: Decider, out: Out) -> None:
-            for key, due in decider.due(now, 100):
-                decider.wake(key, due, out, now)
+        def wake(processor: Processor, out: Out) -> None:
+            for key, due in processor.due(now, 100):
+                processor.wake(key, due, out, now)
 
         return self.until_decided(wake)
 
@@ -272,9 +272,9 @@ def worker(tmp_path: Path) -> Worker:
 def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(worker):
     worker.machine.deadly = {b"record 2"}
 
-    def handle(decider: Decider, out: Out) -> None:
+    def handle(processor: Processor, out: Out) -> None:
         for offset in (1, 2, 3):
-            decider.handle(Read(offset), out, NOW)
+            processor.handle(Read(offset), out, NOW)
 
     out = worker.until_decided(handle)
     assert worker.deaths == 2
@@ -314,9 +314,9 @@ def schedule(worker: Worker, *subjects: bytes) -> None:
 
 
 DECISIONS = {
-    "record": lambda decider, out: decider.handle(Read(1), out, NOW),
-    "due row": lambda decider, out: decider.wake(due_key(NOW, "judge", b"x"), Due("judge", "ann", b"x"), out, NOW),
-    "result": lambda decider, out: decider.settle(b"x", out, NOW),
+    "record": lambda processor, out: processor.handle(Read(1), out, NOW),
+    "due row": lambda processor, out: processor.wake(due_key(NOW, "judge", b"x"), Due("judge", "ann", b"x"), out, NOW),
+    "result": lambda processor, out: processor.settle(b"x", out, NOW),
 }
 
 
@@ -365,7 +365,7 @@ import asyncio, faulthandler, sys
 from pathlib import Path
 from app import logs
 from app.domain.out import Out
-from app.streaming.deciding import Decider
+from app.streaming.process import Decider
 from app.streaming.poison import PoisonGuard
 from app.watchdog import Watchdog
 from tests.unit.streaming import poisoned

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from app.domain.out import Produce
-from app.ports import Intake, Urgency
-from app.streaming.drawing import Drawing
-from app.streaming.intake import Fetched
-from app.streaming.journal import Bookmark
-from app.streaming.parts import Hurry, Parts
-from app.streaming.producing import Span
-from app.streaming.restoring import Committed, Owed, Restored
+from app.ports import Subscription, Urgency
+from app.streaming.buffers import Fetch
+from app.streaming.journal import JournalPosition
+from app.streaming.producer import Span
+from app.streaming.restore import Committed, PendingEntry, Restored
 from app.streaming.runner import PartitionRunner
+from app.streaming.runtime import Hurry, Runtime
+from app.streaming.select import Selection
+from app.streaming.stall_detection import Progress
 from app.streaming.store import Reached
-from app.streaming.watching import Progress
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule
 
@@ -38,7 +38,7 @@ class Timers:
     """A machine that only wakes."""
 
     role = "timers"
-    intakes = ()
+    subscriptions = ()
     tables = ("schedule",)
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Timers:
         self.woken.set()
 
 
-class Lane:
+class Buffer:
     """A performer whose calls in hand may fill it."""
 
     free = 0
@@ -73,8 +73,8 @@ class Nothing:
     async def restore(self, *_: Any) -> Restored:
         return Restored(0, {"schedule": 0}, {})
 
-    async def owed(self, *_: Any) -> Owed:
-        return Owed(None, {})
+    async def pending_entry(self, *_: Any) -> PendingEntry:
+        return PendingEntry(None, {})
 
     async def ends(self, topics: Iterable[str], partition: int) -> dict[str, int]:
         return {topic: self._ends.get((topic, partition), 0) for topic in topics}
@@ -88,7 +88,7 @@ class Nothing:
     async def committed(self, partition: int) -> dict[str, Committed]:
         return {}
 
-    def note(self, partition: int, positions: Mapping[str, int], bookmark: Bookmark | None) -> None: ...
+    def note(self, partition: int, positions: Mapping[str, int], journal_position: JournalPosition | None) -> None: ...
 
     async def append(self, topic: str, partition: int, *_: Any) -> int:
         await asyncio.sleep(0)  # nobody hears from Kafka within a turn
@@ -107,7 +107,7 @@ class Nothing:
 class Store(MemoryRows):
     """In memory, and written as a store is."""
 
-    def write(self, changes: Any, reached: Any = None, bookmark: Bookmark | None = None) -> None:
+    def write(self, changes: Any, reached: Any = None, journal_position: JournalPosition | None = None) -> None:
         for table, rows in changes.items():
             super().write(table, rows)
 
@@ -131,7 +131,7 @@ class Deciding(Timers):
 
 
 def runner_of(
-    machine: Any, performer: Any, due: int, due_ms: int = NOW - 1, **more: Any
+    machine: Any, executor: Any, due: int, due_ms: int = NOW - 1, **more: Any
 ) -> tuple[PartitionRunner, list[BaseException]]:
     """A runner over so many rows that are due, and what it crashed by. ``more``: of its parts."""
     rows, kafka = Store(), Nothing()
@@ -140,14 +140,14 @@ def runner_of(
         schedule.at(due_ms, Due("retry", "ada", b"send %d" % number))
     rows.write({"schedule": schedule.changes()})
     crashed: list[BaseException] = []
-    parts: Any = Parts(
+    parts: Any = Runtime(
         machine=machine,
         producer=kafka,  # type: ignore[arg-type]
         restorer=kafka,  # type: ignore[arg-type]
-        horizon=kafka,  # type: ignore[arg-type]
+        end_offsets=kafka,  # type: ignore[arg-type]
         positions=kafka,
         clock=lambda: NOW,
-        performer=performer,
+        executor=executor,
         crash=crashed.append,
         pause=lambda topic, partition: None,
         resume=lambda topic, partition: None,
@@ -173,26 +173,26 @@ async def test_a_policy_comes_into_force_between_two_batches_never_within_one() 
 
 
 @pytest.fixture
-async def full() -> AsyncIterator[tuple[Timers, Lane, PartitionRunner]]:
+async def full() -> AsyncIterator[tuple[Timers, Buffer, PartitionRunner]]:
     """A runner with a row that is due, on a lane that has no room for the calls that it might bring."""
-    machine, lane = Timers(), Lane()
-    runner, crashed = runner_of(machine, lane, due=1)
+    machine, buffer = Timers(), Buffer()
+    runner, crashed = runner_of(machine, buffer, due=1)
     runner.start()
-    yield machine, lane, runner
+    yield machine, buffer, runner
     await runner.drain(1.0)
     assert crashed == []
 
 
 async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand_end(
-    full: tuple[Timers, Lane, PartitionRunner],
+    full: tuple[Timers, Buffer, PartitionRunner],
 ) -> None:
-    machine, lane, runner = full
+    machine, buffer, runner = full
     async with asyncio.timeout(30):
         await runner.ready.wait()
     await asyncio.sleep(0)  # another task's turn: it comes only if the runner pauses
 
     assert not machine.woken.is_set()
-    lane.free = 1
+    buffer.free = 1
     async with asyncio.timeout(30):
         await machine.woken.wait()
 
@@ -201,10 +201,10 @@ async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand
 async def test_timers_that_are_not_woken_are_seen_and_watched_unless_calls_have_no_room(
     monkeypatch: pytest.MonkeyPatch, free: int, is_stuck: bool
 ) -> None:
-    lane = Lane()
-    lane.free = free
-    monkeypatch.setattr(Drawing, "_draw_due", lambda *_: 0)
-    runner, _ = runner_of(Timers(), lane, due=2, due_ms=NOW - 90_000)
+    buffer = Buffer()
+    buffer.free = free
+    monkeypatch.setattr(Selection, "_draw_due", lambda *_: 0)
+    runner, _ = runner_of(Timers(), buffer, due=2, due_ms=NOW - 90_000)
     assert runner.overdue_s() == 0.0  # nobody knows before it is open
     runner.start()
     async with asyncio.timeout(30):
@@ -212,7 +212,7 @@ async def test_timers_that_are_not_woken_are_seen_and_watched_unless_calls_have_
     assert runner.overdue_s() == 90.0
     assert runner.progress()["timers"] == Progress(0, is_stuck)
     monkeypatch.undo()
-    lane.free = 2
+    buffer.free = 2
     async with asyncio.timeout(30):
         while runner.overdue_s():
             await asyncio.sleep(0)
@@ -225,18 +225,18 @@ class Calling(Timers):
     """Each row that falls due brings a call."""
 
     calls = 0
-    lane: Any = None
+    buffer: Any = None
 
     def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
         self.calls += 1
-        if self.lane is not None:
-            self.lane.take()
+        if self.buffer is not None:
+            self.buffer.take()
         out.call(due.subject)
 
     def settle(self, result: Any, state: State, out: Any, now: int) -> None: ...
 
 
-class OneAtATime(Lane):
+class OneAtATime(Buffer):
     """Its only call in hand ends when it is told so; a slot is taken when the call is decided."""
 
     free = 1
@@ -260,10 +260,10 @@ class OneAtATime(Lane):
 
 
 async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have_in_hand() -> None:
-    machine, lane = Calling(), OneAtATime()
-    machine.lane = lane
-    first, crashed = runner_of(machine, lane, due=2)
-    second = PartitionRunner(1, first._store, first._parts)
+    machine, buffer = Calling(), OneAtATime()
+    machine.buffer = buffer
+    first, crashed = runner_of(machine, buffer, due=2)
+    second = PartitionRunner(1, first._store, first._runtime)
     runners = (first, second)
     for runner in runners:
         runner.start()
@@ -271,7 +271,7 @@ async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have
         await asyncio.sleep(0)
 
     assert machine.calls == 1
-    lane.may_end.set()
+    buffer.may_end.set()
     for runner in runners:
         await runner.drain(5.0)
     assert crashed == []
@@ -291,7 +291,7 @@ class Read:
 class Reading(Timers):
     """Notes how many records each batch had."""
 
-    intakes = (Intake("events", Urgency.NORMAL, gated=False),)  # type: ignore[assignment]
+    subscriptions = (Subscription("events", Urgency.NORMAL, gated=False),)  # type: ignore[assignment]
 
     def __init__(self) -> None:
         super().__init__()
@@ -309,7 +309,7 @@ async def read_all(hurry: Hurry) -> list[int]:
     """The sizes of the batches in which 200 records are read, each of which takes a millisecond."""
     machine, ticks = Reading(), count()
     runner, crashed = runner_of(machine, None, 0, hurry=hurry, stopwatch=lambda: next(ticks) / 1000)
-    runner.offer(Fetched("events", 0, [Read(n) for n in range(200)], 0, 200))  # type: ignore[list-item]
+    runner.offer(Fetch("events", 0, [Read(n) for n in range(200)], 0, 200))  # type: ignore[list-item]
     runner.start()
     async with asyncio.timeout(60):
         while machine.batches.total() < 200:
@@ -329,10 +329,10 @@ class Falling(Timers):
     """Notes, batch by batch, how many due rows and how many records of each lane it had. Each costs ``weight`` bytes,
     and each row is due again at once, as a slice of long work is."""
 
-    intakes = (  # type: ignore[assignment]
-        Intake("events_critical", Urgency.CRITICAL, gated=False),
-        Intake("events", Urgency.NORMAL, gated=False),
-        Intake("events_bulk", Urgency.BULK, gated=False),
+    subscriptions = (  # type: ignore[assignment]
+        Subscription("events_critical", Urgency.CRITICAL, gated=False),
+        Subscription("events", Urgency.NORMAL, gated=False),
+        Subscription("events_bulk", Urgency.BULK, gated=False),
     )
 
     def __init__(self, weight: int) -> None:
@@ -359,12 +359,12 @@ class Falling(Timers):
         out.send("lifecycle", b"", b"x" * self._weight)
 
 
-async def batches_of(weight: int, lanes: Mapping[str, int], due: int, turns: int) -> list[Counter[str]]:
+async def batches_of(weight: int, buffers: Mapping[str, int], due: int, turns: int) -> list[Counter[str]]:
     """The first batches, of so many records in each lane and so many due rows; each takes a millisecond."""
     machine = Falling(weight)
     runner, crashed = runner_of(machine, None, due, stopwatch=lambda: machine.spent)
-    for topic, records in lanes.items():
-        runner.offer(Fetched(topic, 0, [Read(n, topic) for n in range(records)], 0, records))  # type: ignore[list-item]
+    for topic, records in buffers.items():
+        runner.offer(Fetch(topic, 0, [Read(n, topic) for n in range(records)], 0, records))  # type: ignore[list-item]
     runner.start()
     async with asyncio.timeout(60):
         while len(machine.batches) <= turns:
@@ -374,10 +374,10 @@ async def batches_of(weight: int, lanes: Mapping[str, int], due: int, turns: int
     return machine.batches[:turns]
 
 
-@pytest.mark.parametrize("lane", ["events", "events_bulk"])
+@pytest.mark.parametrize("buffer", ["events", "events_bulk"])
 @pytest.mark.parametrize("weight", [0, 100_000], ids=("time", "bytes"))
-async def test_rows_that_fell_due_leave_half_of_a_batch_to_the_lanes_behind(lane: str, weight: int) -> None:
-    for batch in await batches_of(weight, {lane: 1_000}, due=600, turns=20):
+async def test_rows_that_fell_due_leave_half_of_a_batch_to_the_lanes_behind(buffer: str, weight: int) -> None:
+    for batch in await batches_of(weight, {buffer: 1_000}, due=600, turns=20):
         share = batch["due"] / batch.total()
         assert 0.3 <= share <= 0.7, batch
 
@@ -404,12 +404,12 @@ class Finding(Falling):
         self._note("due", out)
 
 
-@pytest.mark.parametrize("lane", [None, "events_critical", "events", "events_bulk"])
-async def test_rows_that_fell_due_go_on_however_long_it_takes_to_find_them(lane: str | None) -> None:
+@pytest.mark.parametrize("buffer", [None, "events_critical", "events", "events_bulk"])
+async def test_rows_that_fell_due_go_on_however_long_it_takes_to_find_them(buffer: str | None) -> None:
     machine = Finding(10)
     runner, crashed = runner_of(machine, None, 5, stopwatch=lambda: machine.spent)
-    if lane is not None:
-        runner.offer(Fetched(lane, 0, [Read(n, lane) for n in range(50)], 0, 50))  # type: ignore[list-item]
+    if buffer is not None:
+        runner.offer(Fetch(buffer, 0, [Read(n, buffer) for n in range(50)], 0, 50))  # type: ignore[list-item]
     runner.start()
     async with asyncio.timeout(60):
         while sum(batch["due"] for batch in machine.batches) < 5:

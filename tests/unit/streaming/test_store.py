@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.streaming.journal import Bookmark
+from app.streaming.journal import JournalPosition
 from app.streaming.store import PartitionStore, Reached, StoreBroken, block_cache, open_store
 from tables.rows import MemoryRows
 
@@ -21,17 +21,19 @@ def store(tmp_path: Path) -> Iterator[PartitionStore]:
 
 
 def test_rows_and_how_far_they_reach_are_written_together(store: PartitionStore) -> None:
-    store.write({"profiles": {b"u1": b"row"}}, {"profiles": Reached(12, b"stamp")}, bookmark=Bookmark(4, 2))
+    store.write(
+        {"profiles": {b"u1": b"row"}}, {"profiles": Reached(12, b"stamp")}, journal_position=JournalPosition(4, 2)
+    )
 
     assert store.get("profiles", b"u1") == b"row"
     assert store.reached("profiles") == Reached(12, b"stamp")
-    assert store.bookmark() == Bookmark(4, 2)
+    assert store.journal_position() == JournalPosition(4, 2)
 
 
 def test_a_bookmark_from_before_there_were_claims_is_read(store: PartitionStore) -> None:
     store._db.put(b"\0journal", (7).to_bytes(8, "big"))
 
-    assert store.bookmark() == Bookmark(7, -1)
+    assert store.journal_position() == JournalPosition(7, -1)
 
 
 def test_how_far_a_changelog_is_had_from_before_there_were_stamps_is_read(store: PartitionStore) -> None:
@@ -42,7 +44,7 @@ def test_how_far_a_changelog_is_had_from_before_there_were_stamps_is_read(store:
 
 def test_a_new_store_has_seen_nothing(store: PartitionStore) -> None:
     assert store.reached("profiles") == Reached(0)
-    assert store.bookmark() is None
+    assert store.journal_position() is None
     assert store.get("profiles", b"u1") is None
 
 

@@ -11,10 +11,10 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.types import TP
 from structlog.testing import capture_logs
 
-from agents.in_app import InAppMachine
+from agents.inbox.machine import InAppMachine
 from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
-from app.streaming.journal import Bookmark
+from app.streaming.journal import JournalPosition
 from app.streaming.overrides import CheckpointConsumerThread
 from app.streaming.runner import PartitionRunner
 from app.streaming.store import PartitionStore, block_cache
@@ -43,9 +43,9 @@ async def worker(tmp_path: Path) -> RoleWorker:
         partitions=1,
         clock=lambda: 0,
     )
-    worker._runners[0] = PartitionRunner(0, worker._store(0), worker._parts)
+    worker._runners[0] = PartitionRunner(0, worker._store(0), worker._runtime)
     worker._committer.join(DeadMember())
-    worker._committer.note(0, {COMMANDS: 7}, Bookmark(3, 1))
+    worker._committer.note(0, {COMMANDS: 7}, JournalPosition(3, 1))
     return worker
 
 

@@ -24,7 +24,7 @@ class Known:
 
     def say(self, kind: str, user_id: str | None = "ann", **fields: Any) -> Change:
         self._count += 1
-        said = {"type": kind, "id": f"c{self._count}", "at": rfc3339(self.now), **fields}
+        message = {"type": kind, "id": f"c{self._count}", "at": rfc3339(self.now), **fields}
         if user_id is not None:
-            said["user_id"] = user_id
-        return self.knowledge.apply(read_command(msgspec.json.encode(said)), f"p:{self._count}", self.now)
+            message["user_id"] = user_id
+        return self.knowledge.apply(read_command(msgspec.json.encode(message)), f"p:{self._count}", self.now)

@@ -118,12 +118,12 @@ def test_preferences_are_patched_as_the_document_they_were_said_in(known: Known)
 
 
 def test_a_withdrawal_stands_until_consent_is_granted_again(known: Known) -> None:
-    said = []
+    message = []
     for granted in (True, False, True):
         known.say("consent.set", channel="sms", category="marketing", granted=granted, evidence="form 7")
-        said.append(known.knowledge.consent("ann", "sms", "marketing"))
+        message.append(known.knowledge.consent("ann", "sms", "marketing"))
 
-    assert said == [True, False, True]
+    assert message == [True, False, True]
     assert known.knowledge.consent("ann", "sms", "orders") is None
 
 
@@ -245,12 +245,12 @@ def test_a_document_and_attributes_are_bounded_after_a_merge_too(known: Known) -
 
 def test_a_withdrawal_is_taken_however_much_evidence_there_is(known: Known) -> None:
     for number in range(18):
-        said = {"channel": "sms", "category": f"c{number}", "granted": True, "evidence": "e" * 15_000}
+        message = {"channel": "sms", "category": f"c{number}", "granted": True, "evidence": "e" * 15_000}
         if number < 17:
-            known.say("consent.set", **said)
+            known.say("consent.set", **message)
         else:
             with pytest.raises(TooLarge) as refusal:
-                known.say("consent.set", **said)
+                known.say("consent.set", **message)
             assert refusal.value.field == "evidence"
     known.say("consent.set", channel="sms", category="c17", granted=False, evidence="e" * 15_000)
     assert known.knowledge.consent("ann", "sms", "c17") is False

@@ -34,10 +34,10 @@ def test_of_a_bounce_and_a_removal_the_later_holds_whichever_is_read_first(
 
 
 def test_commands_about_an_address_hold_in_the_order_of_the_log(known: Known) -> None:
-    said = {"channel": "email", "address": "ann@example.com"}
+    message = {"channel": "email", "address": "ann@example.com"}
     for kind, listed in ((ON, True), (OFF, False), (ON, True), (OFF, False)):
         known.now -= 1000  # another producer's clock
-        known.say(kind, None, **said)
+        known.say(kind, None, **message)
         assert known.knowledge.is_suppressed("email", "ann@example.com") is listed
 
 

@@ -13,7 +13,7 @@ from schemas.commands import read_command
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from tables.knowledge import Knowledge
-from tables.preferences import Wishes
+from tables.preferences import StoredPreferences
 from tables.rows import MemoryRows
 from tests.unit.tables.known import KEYS, NOON, Known
 
@@ -197,7 +197,7 @@ def test_a_document_that_names_a_day_twice_can_still_be_changed(known: Known) ->
     """Earlier revisions let it be so."""
     document = msgspec.json.encode({"quiet_hours": {"start": "22:00", "end": "08:00", "days": ["mon", "mon"]}})
     rows = MemoryRows()
-    rows.write("preferences", {b"ann": b"\x01" + msgspec.msgpack.encode(Wishes(document=document))})
+    rows.write("preferences", {b"ann": b"\x01" + msgspec.msgpack.encode(StoredPreferences(document=document))})
     known.knowledge = Knowledge(rows)
     known.say("preferences.patch", preferences={"channels": {"sms": False}})
     kept = msgspec.json.decode(known.knowledge.wishes("ann").document)
@@ -209,9 +209,16 @@ def test_a_document_that_names_a_day_twice_can_still_be_changed(known: Known) ->
 def test_a_subscription_of_an_inner_host_is_taken_only_where_the_settings_allow_it(
     known: Known, allowed: tuple[str, ...], taken: bool
 ) -> None:
-    said = {"type": "device.add", "id": "x", "at": rfc3339(NOON), "user_id": "ann", "device_id": "d", "platform": "web"}
+    message = {
+        "type": "device.add",
+        "id": "x",
+        "at": rfc3339(NOON),
+        "user_id": "ann",
+        "device_id": "d",
+        "platform": "web",
+    }
     command = read_command(
-        msgspec.json.encode({**said, "subscription": {"endpoint": "https://127.0.0.1/x", "keys": KEYS}})
+        msgspec.json.encode({**message, "subscription": {"endpoint": "https://127.0.0.1/x", "keys": KEYS}})
     )
     bounds = Bounds(push_hosts=frozenset(allowed))
     if taken:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.in_app import InAppMachine
-from agents.router import RouterMachine
-from agents.sender import SenderMachine
-from agents.turn import Carrier
+from agents.inbox.machine import InAppMachine
+from agents.router.machine import RouterMachine
+from agents.sender.context import ChannelConfig
+from agents.sender.machine import SenderMachine
 from app.domain.addresses import parsed_hash
 from app.domain.keyed import HashKeys, UnknownKey
 from app.virtual import VirtualPartition
@@ -32,7 +32,7 @@ MACHINES: dict[str, Callable[[], Any]] = {
     "router": lambda: RouterMachine(a_catalog(), partitions=1, providers={}, secret=NEW.encode()),
     "in_app": lambda: InAppMachine(a_catalog(), keys=KEYS),
     **{
-        channel: lambda channel=channel: SenderMachine(a_catalog(), Carrier(channel, {}, keys=KEYS))  # type: ignore[misc]
+        channel: lambda channel=channel: SenderMachine(a_catalog(), ChannelConfig(channel, {}, keys=KEYS))  # type: ignore[misc]
         for channel in ("push", "email", "sms")
     },
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.calls import Call
+from agents.sender.calls import Call
 from app.domain.policy import PolicyError
 from app.testing import Accepting, Invalid, Outcome, World
 

@@ -1,0 +1,1 @@
+"""The in-app inbox: items, their marks and pages."""

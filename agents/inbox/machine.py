@@ -1,0 +1,179 @@
+"""The in-app inbox's machine: stores what was sent to a user, and what the user marks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from agents.inbox.marks import InboxState, go_on_marking, report_left, take_command
+from agents.inbox.page import page_of
+from agents.router.broadcasts import read_placed_broadcast
+from agents.router.views import certificate
+from agents.shared.compose import compose, template_of
+from agents.shared.lifecycle import emit, report
+from agents.shared.placement import check_place
+from agents.shared.recipients import known_of, user_shown
+from agents.shared.subscriptions import CHANNEL_OUTPUTS, channel_subscriptions, position_of
+from app.domain.catalog import Catalog
+from app.domain.keyed import NO_SECRET, HashKeys
+from app.domain.last_look import Over, look
+from app.domain.out import Out
+from app.domain.rendering import RenderError
+from app.ports import FailedReason, LogRecord, Message, Rows
+from schemas import topics
+from schemas.decode import Invalid
+from schemas.results import ResultStatus
+from schemas.sends import Send, Withdraw, encode_send, read_send
+from tables.attempts import ATTEMPTS, send_key
+from tables.inbox import COUNTS, INBOX, Inbox, Item
+from tables.knowledge import KNOWLEDGE_TABLES
+from tables.schedule import SCHEDULE, Due
+
+_NO_DATA = msgspec.Raw(b"{}")
+
+
+class InAppMachine:
+    """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls. ``partitions``: how many
+    the topics have. ``keys``: of the suppression list."""
+
+    role = "in_app"
+    subscriptions = channel_subscriptions("in_app")
+    outputs = CHANNEL_OUTPUTS
+    tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, SCHEDULE.name)
+
+    def __init__(self, catalog: Catalog, *, partitions: int = 1, keys: HashKeys = NO_SECRET) -> None:
+        self.catalog = catalog
+        self._keys = keys
+        self._partitions = partitions
+
+    def open(self, rows: Rows, partition: int) -> InboxState:
+        return InboxState(rows, self._keys)
+
+    def handle(self, record: LogRecord, state: InboxState, out: Out, now: int) -> None:
+        if record.value is None:
+            return
+        state.knowledge.rekey()
+        if record.topic == topics.COMMANDS:
+            take_command(record, self._partitions, state, out, now, self.catalog.bounds)
+            return
+        if record.topic == topics.BROADCASTS:
+            state.knowledge.learn(read_placed_broadcast(record, self._partitions))
+            return
+        read = read_send(record.value)
+        check_place(record, read.user_id, self._partitions)
+        row = state.attempts.get(send_key(read.send_id))
+        if isinstance(read, Withdraw):
+            if row is None:
+                state.attempts.withdraw_first(send_key(read.send_id), read, now)
+        elif read.channel != "in_app":
+            raise Invalid("is not of this topic's channel", "channel")
+        elif row is None:
+            self._take(read, state, out, now, position_of(record))
+        elif (withdrawn := row.withdrawn) is not None:
+            by = {"by": withdrawn.by} if withdrawn.by else None
+            _end(read, withdrawn.status, withdrawn.reason, state, out, now, position_of(record), by)
+
+    def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
+        state.knowledge.rekey()
+        if due.kind == "sweep":
+            report_left(due.user_id, state.inbox.sweep(due.user_id, now), state.inbox, out)
+            _schedule_sweep(due.user_id, None, state)
+        elif due.kind == "slice":
+            go_on_marking(due.user_id, state, out, now)
+
+    def give_up(self, due_key: bytes, due: Due, state: InboxState, out: Out, now: int, reason: FailedReason) -> bool:
+        return False  # sends end as they come, so nothing here waits for an end
+
+    def settle(self, result: Any, state: InboxState, out: Out, now: int) -> None:
+        raise AssertionError("the inbox makes no calls")
+
+    def read(self, view: str, user_id: str, params: Mapping[str, str], state: InboxState, now: int) -> Any:
+        """``inbox`` (limit, cursor, unread) and ``inbox_count``. Raises Invalid for a parameter that isn't one."""
+        match view:
+            case "inbox":
+                return page_of(user_id, params, state.inbox)
+            case "inbox_count":
+                count = state.inbox.count(user_id)
+                return {"unread": count.unread, "unseen": count.unseen}
+            case "erasure":
+                return certificate(state.knowledge, params.get("erasure_id", ""))
+            case _:
+                raise LookupError(f"in_app has no view {view}")
+
+    def _take(self, send: Send, state: InboxState, out: Out, now: int, cause: str) -> None:
+        seen = look(send, known_of(state.knowledge, send, self.catalog.policy), self.catalog.policy, now, None)
+        if isinstance(seen, Over):
+            _end(send, seen.status, seen.reason, state, out, now, cause, {"trail": seen.trail})
+            return
+        user = user_shown(state.knowledge, send.user_id)
+        template = template_of(send, self.catalog)
+        if template is not None:
+            send = replace(send, template_version=template.version)
+        message = compose(send, template, self.catalog, user, user.get("locale"))
+        if isinstance(message, RenderError):
+            _end(send, "failed", "bad_template", state, out, now, cause)
+            return
+        _put(send, message, state, out, now)
+        emit(out, send, "sending", now, cause, provider="inbox", attempt=1)
+        state.attempts.end(send_key(send.send_id), "sent", now)
+        latency = {"latency_ms": now - send.accepted_at}
+        emit(out, send, "sent", now, cause, provider="inbox", attempt=1, detail=latency)
+        report(out, send, "sent", now, provider="inbox")
+
+
+def _end(
+    send: Send,
+    status: ResultStatus,
+    reason: str | None,
+    state: InboxState,
+    out: Out,
+    now: int,
+    cause: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    state.attempts.end(send_key(send.send_id), status, now)
+    emit(out, send, status, now, cause, reason=reason, detail=detail)
+    report(out, send, status, now, reason=reason)
+
+
+# --- what lies in the inbox --------------------------------------------------------------------------------------
+
+
+def _put(send: Send, message: Message, state: InboxState, out: Out, now: int) -> None:
+    report_left(send.user_id, _replace_older(send, state.inbox), state.inbox, out)
+    item = Item(
+        notification_id=send.notification_id,
+        send=encode_send(replace(send, content=None, data=_NO_DATA, items=None)),
+        title=message.title or "",
+        body=message.body or "",
+        url=message.url,
+        image=message.image,
+        data=bytes(send.data),
+        created_at=send.created_at,
+        arrived_at=now,
+        collapse_key=send.collapse_key,
+    )
+    before = state.inbox.count(send.user_id).sweep_at
+    report_left(send.user_id, state.inbox.add(send.user_id, item), state.inbox, out)
+    _schedule_sweep(send.user_id, before, state)
+
+
+def _replace_older(send: Send, inbox: Inbox) -> list[tuple[int, Item]]:
+    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself. Returns them."""
+    if send.collapse_key is None and send.replay_id is None:
+        return []
+    older = [
+        (number, item)
+        for number, item in inbox.all(send.user_id)
+        if item.notification_id == send.notification_id
+        or (item.unread and item.collapse_key is not None and item.collapse_key == send.collapse_key)
+    ]
+    inbox.remove(send.user_id, older)
+    return older
+
+
+def _schedule_sweep(user_id: str, before: int | None, state: InboxState) -> None:
+    after = state.inbox.count(user_id).sweep_at
+    if after is not None and after != before:
+        state.schedule.at(after, Due("sweep", user_id, user_id.encode()))

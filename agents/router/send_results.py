@@ -1,0 +1,74 @@
+"""Takes the results that the channels' roles report: a send's end frees its slots and goes on with its chain."""
+
+from msgspec.structs import replace
+
+from agents.router.broadcasts import to_owner
+from agents.router.cap_slots import release_cap_slots
+from agents.router.context import RouterContext
+from agents.router.fallback import send_ended
+from agents.router.find_send import find, note, suppress
+from agents.router.notification_record import NotificationRecord
+from agents.shared.placement import check_place
+from app.ports import LogRecord
+from schemas.broadcasts import TokenDead
+from schemas.receipts import IMPLIES
+from schemas.results import SendResult, read_result
+from schemas.words import Channel
+from tables.notifications import REPORTED, Sent
+
+#: Ends after which no provider has accepted the send.
+_UNSENT: frozenset[str] = frozenset(("failed", "suppressed", "expired", "cancelled"))
+
+
+def take_result(context: RouterContext, record: LogRecord) -> None:
+    """Takes one record of tocsin_results. Raises Invalid with the field."""
+    assert record.value is not None
+    result = read_result(record.value)
+    check_place(record, result.user_id, context.partitions)
+    found = find(context, result)
+    if found is None:
+        return  # items lie in the inbox, and doubts last, longer than sends are remembered here
+    notification, index, at = found
+    if notification.is_forgotten or index is None or at is None:
+        return
+    if result.status == "seen" or result.status == "read":
+        _marked(notification, index, at, result)
+    else:
+        _ended(notification, index, at, result)
+
+
+def _ended(notification: NotificationRecord, index: int, at: int, result: SendResult) -> None:
+    part = notification.parts[index]
+    sent = part.sends[at]
+    if sent.end:
+        return
+    ended = replace(sent, end=result.status, template_version=result.template_version, variant=result.variant)
+    note(notification, index, at, ended)
+    if result.status in _UNSENT:
+        kept_by = frozenset(
+            other.channel for other in notification.parts if any(s.end not in _UNSENT for s in other.sends)
+        )
+        release_cap_slots(notification.context, notification.facts.user_id, notification.own_id, part.channel, kept_by)
+    _retire_address(notification, part.channel, sent, result)
+    send_ended(notification, sent.send_id, result.status)
+
+
+def _retire_address(notification: NotificationRecord, channel: Channel, sent: Sent, result: SendResult) -> None:
+    """A token that the provider calls dead goes, unless it was registered since; a number that said stop is listed."""
+    called = result.address
+    hashed = called.address_hash if called is not None else sent.address.hex()
+    if result.reason == "invalid_token" and sent.device_id is not None:
+        since = result.at if called is None else called.invalid_since or called.called_at
+        to_owner(notification.context, TokenDead(token_hash=hashed, user_id=notification.facts.user_id, since=since))
+    elif called is not None and called.opted_out:
+        suppress(notification.context, channel, hashed, "opted_out", result.at)
+
+
+def _marked(notification: NotificationRecord, index: int, at: int, result: SendResult) -> None:
+    """The inbox's item was marked, and that was told: only the chain has yet to learn of it."""
+    mark = result.status
+    assert mark == "seen" or mark == "read"
+    sent = notification.parts[index].sends[at]
+    reported = sum(REPORTED[status] for status in {*IMPLIES[mark], mark} if not sent.reported & REPORTED[status])
+    note(notification, index, at, replace(sent, reported=sent.reported + reported))
+    send_ended(notification, sent.send_id, mark)

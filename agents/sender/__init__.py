@@ -1,0 +1,1 @@
+"""The senders of push, email and SMS: each send that the router queued is called once."""
