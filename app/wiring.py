@@ -406,13 +406,12 @@ async def _closing(watchdog: Watchdog) -> AsyncIterator[AsyncExitStack]:
 
 
 def _watch_backlog(stack: AsyncExitStack, watched: _Watched, worker: "RoleWorker", partitions: int) -> None:
-    from agents.sender.doubts import watch_doubts
-    from agents.sender.shed import watch
+    from agents.monitors import watch_backlog, watch_doubts
 
     machine: Any = worker.machine
     providers = tuple(machine.channel_config.timeouts_ms)
     shown = watched.metrics.backlog
-    shedding = watch(watched.shedding, worker, lambda: machine.catalog.policy, providers, partitions, shown)
+    shedding = watch_backlog(watched.shedding, worker, lambda: machine.catalog.policy, providers, partitions, shown)
     for watching in (shedding, watch_doubts(worker, providers, watched.doubts.show)):
         stack.push_async_callback(_cancelled, asyncio.create_task(watching))
 

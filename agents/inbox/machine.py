@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from agents.inbox.marks import InboxState, go_on_marking, report_left, take_command
 from agents.inbox.page import page_of
-from agents.router.broadcasts import read_placed_broadcast
-from agents.router.views import certificate
+from agents.shared.broadcasts import read_placed_broadcast
+from agents.shared.certificate import certificate
 from agents.shared.compose import compose, template_of
 from agents.shared.lifecycle import emit, report
 from agents.shared.placement import check_place

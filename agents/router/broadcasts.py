@@ -5,10 +5,10 @@ import msgspec
 
 from agents.router.context import RouterContext
 from agents.router.retire_devices import report_retired
-from agents.shared.placement import check_keyless, check_place
+from agents.shared.broadcasts import read_placed_broadcast
 from agents.shared.subscriptions import position_of
 from app.ports import LogRecord
-from schemas.broadcasts import AddressSuppressed, Broadcast, TokenDead, TokenTaken, encode_broadcast, read_broadcast
+from schemas.broadcasts import AddressSuppressed, TokenDead, TokenTaken, encode_broadcast
 from schemas.commands import AnyCommand
 from schemas.topics import BROADCASTS, COMMANDS
 from tables.knowledge import Claim
@@ -30,17 +30,6 @@ def to_all(context: RouterContext, message: TokenTaken | AddressSuppressed) -> N
 def to_owner(context: RouterContext, message: TokenDead) -> None:
     """To the user's own partition, which is this one."""
     context.out.send(BROADCASTS, message.user_id.encode(), encode_broadcast(message))
-
-
-def read_placed_broadcast(record: LogRecord, partitions: int) -> Broadcast:
-    """The broadcast of a record that lies where it belongs. Raises Invalid."""
-    assert record.value is not None
-    message = read_broadcast(record.value)
-    if isinstance(message, TokenDead):
-        check_place(record, message.user_id, partitions)
-    else:
-        check_keyless(record)
-    return message
 
 
 def claim_token(context: RouterContext, claim: Claim) -> None:

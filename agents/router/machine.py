@@ -13,7 +13,8 @@ from agents.router.retire_devices import MoveLog
 from agents.router.send_results import take_result
 from agents.router.timers import give_up, wake
 from agents.router.verify_addresses import take_verification, verification_view
-from agents.router.views import VIEWS, certificate
+from agents.router.views import VIEWS
+from agents.shared.certificate import certificate
 from agents.shared.subscriptions import timed
 from app.domain.catalog import Catalog
 from app.domain.keyed import HashKeys

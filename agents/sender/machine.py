@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
-from agents.router.broadcasts import read_placed_broadcast
-from agents.router.views import certificate
 from agents.sender.calls import Result
 from agents.sender.context import ChannelConfig, Delivery, SenderContext, SenderState, delivery_of
 from agents.sender.dispatch import proceed
 from agents.sender.lines import dispatch, drain
 from agents.sender.outcomes import ask, begin_doubt, found_nothing, note_answer, prove, settle_question, settle_send
 from agents.sender.withdraw import collapse, end_holds, go_on_looking, look_again, set_aside, take_back, withdraw
+from agents.shared.broadcasts import read_placed_broadcast
+from agents.shared.certificate import certificate
 from agents.shared.placement import check_command, check_place, check_receipt
 from agents.shared.subscriptions import CHANNEL_OUTPUTS, position_of, sender_subscriptions
 from app.domain.catalog import Catalog

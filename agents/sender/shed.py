@@ -1,16 +1,8 @@
 """Sheds sends of low priority when a provider's backlog exceeds what the policy allows."""
 
-import asyncio
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from math import ceil
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
-from app.domain.policy import Policy
-from app.ports import NotOwned, StateReads
 from schemas.words import Provider
-
-_MEASURE_S = 1.0
 
 #: Shedding is said to be over when the backlog is down to this part of its limit: it hovers about the limit meanwhile.
 _OVER_AT = 0.9
@@ -56,51 +48,3 @@ class Shedding:
     def note(self) -> None:
         """A send was shed, by its age or by the backlog."""
         self._on_shed()
-
-
-class Queued(StateReads, Protocol):
-    """A channel's worker, as far as its sends that wait are concerned."""
-
-    @property
-    def owned(self) -> frozenset[int]: ...
-
-    def unread(self) -> int:
-        """The sends in the partitions owned that nobody has looked at yet."""
-        ...
-
-
-async def watch(
-    shedding: Shedding,
-    worker: Queued,
-    policy: Callable[[], Policy],
-    providers: Collection[Provider],
-    partitions: int,
-    on_backlog: Callable[[Provider, int], None],
-) -> None:
-    """Measures again and again, until cancelled.
-
-    ``policy``: the one in force. ``partitions``: how many there are; a limit is the provider's as a whole, so a worker
-    takes the part of it that it has of them. ``on_backlog`` is told each backlog.
-    """
-    while True:
-        owned = worker.owned
-        backlog = await _backlog(worker, owned, providers)
-        for provider, count in backlog.items():
-            on_backlog(provider, count)
-        limits = policy().shed_backlog
-        share = len(owned) / partitions
-        shedding.measure(backlog, {p: ceil(limits[p] * share) for p in providers if p in limits})
-        await asyncio.sleep(_MEASURE_S)
-
-
-async def _backlog(worker: Queued, owned: Collection[int], providers: Collection[Provider]) -> dict[Provider, int]:
-    """Whom a send goes to is known when it is looked at: one that wasn't yet counts for each provider of the
-    channel."""
-    waiting: Counter[str] = Counter()
-    for partition in owned:
-        try:
-            waiting.update(await worker.read(partition, "backlog", "", {}, None, _MEASURE_S))
-        except (NotOwned, TimeoutError):
-            continue  # it was just taken away, or is being restored
-    unread = worker.unread()
-    return {provider: unread + waiting[provider] for provider in providers}

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from agents.monitors import watch_doubts
 from agents.sender.context import ChannelConfig
-from agents.sender.doubts import HOWS, watch_doubts
+from agents.sender.doubts import HOWS
 from agents.sender.machine import SenderMachine
 from app.metrics import DoubtMetrics
 from app.ports import NotOwned

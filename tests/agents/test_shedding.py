@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from agents.monitors import watch_backlog
 from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
-from agents.sender.shed import Shedding, watch
+from agents.sender.shed import Shedding
 from app.domain.policy import parse_policy
 from app.ports import NotOwned
 from schemas.words import Provider
@@ -180,7 +181,7 @@ async def test_a_worker_takes_its_partitions_share_of_the_limit_and_counts_what_
             enough.set()
 
     watching = asyncio.create_task(
-        watch(Shedding(reported.change), Worker(), lambda: policy, ("apns", "fcm"), 8, backlog)
+        watch_backlog(Shedding(reported.change), Worker(), lambda: policy, ("apns", "fcm"), 8, backlog)
     )
     await asyncio.wait_for(enough.wait(), 30)
     await asyncio.sleep(0)
