@@ -50,11 +50,12 @@ fuzz: setup ## Feed mutated records and requests to every topic and route (MINUT
 mutants: setup ## Break each rule in many small ways, and see that a test notices (long; nice to others)
 	@$(BIN)/python tests/mutation/mutants.py
 
-lint: setup ## ruff, mypy --strict, import-linter
+lint: setup ## ruff, mypy --strict, import-linter, codespell
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/codespell
 
 format: setup ## Format the code
 	@$(BIN)/ruff check --fix --quiet .

@@ -55,9 +55,7 @@ async def test_the_consumer_prints_each_event_of_the_user_once(kafka: str, topic
     await producer.send_and_wait(topic, event("ada", "3", "queued", "in_app"), key=b"ada")
     await producer.stop()
 
-    output = await run(
-        "consume_lifecycle.py", "--bootstrap", kafka, "--topic", topic, "--user", "ada", "--events", "2"
-    )
+    output = await run("consume_lifecycle.py", "--bootstrap", kafka, "--topic", topic, "--user", "ada", "--events", "2")
 
     assert [line.split()[1:] for line in output.splitlines()] == [
         ["n-1", "all", "channels", "accepted"],
