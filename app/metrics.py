@@ -193,10 +193,11 @@ class WorkerHealth(Collector):
         seconds = GaugeMetricFamily("tocsin_lag_seconds", "The age of the oldest that is not handled", labels=places)
         for (topic, partition), age_s in self._lag_seconds().items():
             seconds.add_metric([self._role, topic, str(partition)], age_s)
-        still = GaugeMetricFamily(
-            "tocsin_stands_still_seconds", "The longest that anything stood still with work to do", labels=["role"]
-        )
-        still.add_metric([self._role], max(self._still().values(), default=0.0))
+        stall = "The longest that anything has stood still with work to do"
+        stalled = GaugeMetricFamily("tocsin_stalled_seconds", stall, labels=["role"])
+        former = GaugeMetricFamily("tocsin_stands_still_seconds", f"{stall} (the former name)", labels=["role"])
+        for family in (stalled, former):
+            family.add_metric([self._role], max(self._still().values(), default=0.0))
         overdue = GaugeMetricFamily(
             "tocsin_timers_overdue_seconds",
             "For how long the oldest of what fell due has waited",
@@ -206,7 +207,7 @@ class WorkerHealth(Collector):
             overdue.add_metric([self._role, str(partition)], age_s)
         lag = GaugeMetricFamily("tocsin_loop_lag_seconds", "How late the event loop was", labels=["role"])
         lag.add_metric([self._role], self._loop_lag_s())
-        return [overdue, records, seconds, behind, still, lag]
+        return [overdue, records, seconds, behind, stalled, former, lag]
 
 
 class WaitingRecords(Collector):

@@ -138,7 +138,13 @@ class LifecycleSink:
                 return True
             except (Unavailable, ClickHouseError, PublishError) as error:
                 self._metrics.retries.inc()
-                log.warning("tried in vain", action=action, again_in_s=pause, error=str(error)[:500])
+                log.warning(
+                    "failed, will be retried",
+                    formerly="tried in vain",
+                    action=action,
+                    again_in_s=pause,
+                    error=str(error)[:500],
+                )
                 await self._disconnect()
             await _wait(stop, pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
