@@ -11,7 +11,7 @@ import structlog
 
 from agents.sender.calls import FRESH_MS, Call, Result
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, bounded
-from app.ports import Urgency
+from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
 from app.providers.wire import has_left, stays
 from app.streaming.failpoints import is_armed, reach
@@ -37,7 +37,7 @@ def unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class GatedExecutor:
+class GatedExecutor(CallExecutor[Call, Result]):
     """The Performer of a channel's role.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from app.domain.out import Out
 from app.domain.outcome import Outcome
@@ -181,7 +181,15 @@ class Failing(Exception):
         self.due = due
 
 
-class Machine(Protocol):
+StateT = TypeVar("StateT", bound=State)
+#: A row of ``schedule`` (a ``tables.schedule.Due``), a provider call, and what came of one.
+DueT = TypeVar("DueT", contravariant=True)
+CallT = TypeVar("CallT", contravariant=True)
+ResultT = TypeVar("ResultT")
+SettledT = TypeVar("SettledT", contravariant=True)
+
+
+class Machine(Protocol[StateT, DueT, SettledT]):
     """One role's decisions. Synchronous and pure: it reads and writes ``state`` and appends to ``out``; time is ``now``
     (Unix milliseconds, one for a whole batch). Raising ``schemas.decode.Invalid`` sends the record to notify_dead;
     its changes are undone."""
@@ -202,34 +210,34 @@ class Machine(Protocol):
         """The names of the role's tables."""
         ...
 
-    def open(self, rows: Rows, partition: int) -> Any:
-        """The State over a partition's stored rows."""
+    def open(self, rows: Rows, partition: int) -> StateT:
+        """The state over a partition's stored rows."""
         ...
 
-    def handle(self, record: LogRecord, state: Any, out: Out, now: int) -> None:
+    def handle(self, record: LogRecord, state: StateT, out: Out, now: int) -> None:
         """Takes one record of an intake."""
         ...
 
-    def wake(self, due_key: bytes, due: Any, state: Any, out: Out, now: int) -> None:
+    def wake(self, due_key: bytes, due: DueT, state: StateT, out: Out, now: int) -> None:
         """Takes one row of ``schedule`` (a ``tables.schedule.Due``) that fell due; the runner has deleted it."""
         ...
 
-    def give_up(self, due_key: bytes, due: Any, state: Any, out: Out, now: int, reason: FailedReason) -> bool:
+    def give_up(self, due_key: bytes, due: DueT, state: StateT, out: Out, now: int, reason: FailedReason) -> bool:
         """Ends what a row of ``schedule`` belongs to that can't be woken; the runner has deleted the row. False: there
         is nothing that could have an end, so it is tried again."""
         ...
 
-    def settle(self, result: Any, state: Any, out: Out, now: int) -> None:
+    def settle(self, result: SettledT, state: StateT, out: Out, now: int) -> None:
         """Takes the result of a call that this role asked for."""
         ...
 
-    def read(self, view: str, user_id: str, params: Mapping[str, str], state: Any, now: int) -> Any:
+    def read(self, view: str, user_id: str, params: Mapping[str, str], state: StateT, now: int) -> Any:
         """What the gateway asks of a user's partition: a JSON-able answer, None where there is nothing known.
         Raises LookupError for a view that the role doesn't have."""
         ...
 
 
-class CallExecutor(Protocol):
+class CallExecutor(Protocol[CallT, ResultT]):
     """Carries out the calls of a channel's machine; many at a time."""
 
     def room(self, urgency: Urgency) -> int:
@@ -237,11 +245,11 @@ class CallExecutor(Protocol):
         there is none, records stay in the log."""
         ...
 
-    async def perform(self, effect: Any) -> Any:
+    async def perform(self, call: CallT) -> ResultT:
         """Makes the call and returns what ``settle`` takes."""
         ...
 
-    def put_off(self, result: Any) -> Any:
+    def put_off(self, result: ResultT) -> ResultT:
         """What ``settle`` takes in place of a result that could bring another call, when none may be begun."""
         ...
 

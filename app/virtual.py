@@ -27,7 +27,9 @@ class VirtualPartition:
     ``batch``: so many decisions are taken before the rows are written.
     """
 
-    def __init__(self, machine: Machine, rows: WritableRows, partition: int = 0, *, batch: int = 1) -> None:
+    def __init__(
+        self, machine: Machine[Any, Any, Any], rows: WritableRows, partition: int = 0, *, batch: int = 1
+    ) -> None:
         self.machine = machine
         self.rows = rows
         self.state: Any = machine.open(rows, partition)

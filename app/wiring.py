@@ -216,7 +216,7 @@ class _Built:
     """A role's machine, what carries out its calls and how fast, and what is given up when that isn't fast enough."""
 
     machine: Any
-    executor: "CallExecutor | None" = None
+    executor: "CallExecutor[Any, Any] | None" = None
     limits: "Limits | None" = None
     watched: "_Watched | None" = None
 

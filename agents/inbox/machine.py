@@ -1,7 +1,7 @@
 """The in-app inbox's machine: stores what was sent to a user, and what the user marks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 import msgspec
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.last_look import Over, look
 from app.domain.out import Out
 from app.domain.rendering import RenderError
-from app.ports import FailedReason, LogRecord, Message, Rows
+from app.ports import FailedReason, LogRecord, Machine, Message, Rows
 from schemas import topics
 from schemas.decode import Invalid
 from schemas.results import ResultStatus
@@ -33,7 +33,7 @@ from tables.schedule import SCHEDULE, Due
 _NO_DATA = msgspec.Raw(b"{}")
 
 
-class InAppMachine:
+class InAppMachine(Machine[InboxState, Due, Never]):
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls. ``partitions``: how many
     the topics have. ``keys``: of the suppression list."""
 
@@ -85,7 +85,7 @@ class InAppMachine:
     def give_up(self, due_key: bytes, due: Due, state: InboxState, out: Out, now: int, reason: FailedReason) -> bool:
         return False  # sends end as they come, so nothing here waits for an end
 
-    def settle(self, result: Any, state: InboxState, out: Out, now: int) -> None:
+    def settle(self, result: Never, state: InboxState, out: Out, now: int) -> None:
         raise AssertionError("the inbox makes no calls")
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: InboxState, now: int) -> Any:

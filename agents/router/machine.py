@@ -1,7 +1,7 @@
 """The router's machine: requests become sends, waits or ends, by what is known of their users and by the policy."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 from agents.router.broadcasts import take_broadcast
 from agents.router.commands import take_command
@@ -20,14 +20,14 @@ from app.domain.catalog import Catalog
 from app.domain.keyed import HashKeys
 from app.domain.out import Out
 from app.domain.routing import Providers
-from app.ports import FailedReason, LogRecord, Rows, Subscription, Urgency
+from app.ports import FailedReason, LogRecord, Machine, Rows, Subscription, Urgency
 from schemas import topics
 from schemas.instants import rfc3339
 from tables.router import ROUTER_TABLES, RouterState
 from tables.schedule import Due
 
 
-class RouterMachine:
+class RouterMachine(Machine[RouterState, Due, Never]):
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches. ``providers``: those that have settings.
     ``secret``: the installation's; ``former_secrets``: see ``HashKeys``."""
 
@@ -108,7 +108,7 @@ class RouterMachine:
         context.flush()
         return is_over
 
-    def settle(self, result: Any, state: RouterState, out: Out, now: int) -> None:
+    def settle(self, result: Never, state: RouterState, out: Out, now: int) -> None:
         raise AssertionError("the router makes no calls")
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: RouterState, now: int) -> Any:

@@ -1,6 +1,6 @@
 """The machine of one sending channel (push, email or sms): calls a provider for each send, once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from agents.sender.calls import Result
@@ -15,7 +15,7 @@ from agents.shared.placement import check_command, check_place, check_receipt
 from agents.shared.subscriptions import CHANNEL_OUTPUTS, position_of, sender_subscriptions
 from app.domain.catalog import Catalog
 from app.domain.out import Out
-from app.ports import FailedReason, LogRecord, Rows
+from app.ports import FailedReason, LogRecord, Machine, Rows, Subscription
 from schemas import topics
 from schemas.broadcasts import TokenDead
 from schemas.commands import read_command
@@ -35,7 +35,7 @@ from tables.schedule import SCHEDULE, Due, due_ms_of
 _TIMERS: frozenset[str] = frozenset(("retry", "expire", "deadline", "settle"))
 
 
-class SenderMachine:
+class SenderMachine(Machine[SenderState, Due, Result]):
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches."""
 
     tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, PAUSES.name, BACKLOG.name, SCHEDULE.name)
@@ -47,7 +47,11 @@ class SenderMachine:
         self.channel_config = channel_config
         self.role: str = channel_config.channel
         self._send_topics = frozenset(topics.SEND_TOPICS[channel_config.channel])
-        self.subscriptions = sender_subscriptions(channel_config.channel)
+        self._subscriptions = sender_subscriptions(channel_config.channel)
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        return self._subscriptions
 
     def open(self, rows: Rows, partition: int) -> SenderState:
         return SenderState(rows, self.channel_config.keys)

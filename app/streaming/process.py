@@ -38,7 +38,7 @@ class Processor:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Machine[Any, Any, Any],
         rows: Rows,
         partition: int,
         counted: Callable[[str, int], None],

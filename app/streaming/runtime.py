@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.erasure import ErasureSteps
 from app.ports import CallExecutor, Machine
@@ -37,13 +37,13 @@ class Hurry:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    machine: Machine
+    machine: Machine[Any, Any, Any]
     producer: BatchProducer
     restorer: Restorer
     end_offsets: CommandsEndOffsets
     positions: Positions
     clock: Callable[[], int]
-    executor: CallExecutor | None
+    executor: CallExecutor[Any, Any] | None
     crash: Callable[[BaseException], None]
     pause: Callable[[str, int], None]
     resume: Callable[[str, int], None]

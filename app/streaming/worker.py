@@ -42,13 +42,13 @@ class RoleWorker:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Machine[Any, Any, Any],
         *,
         client_options: Mapping[str, Any],
         folder: Path,
         instance: str,
         partitions: int,
-        executor: CallExecutor | None = None,
+        executor: CallExecutor[Any, Any] | None = None,
         clock: Callable[[], int],
         counted: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str, str], None] = lambda topic, code: None,
