@@ -362,12 +362,12 @@ def test_a_full_inbox_of_large_items_is_marked_by_one_command_without_a_letter(m
     message = {"type": "inbox.mark", "id": "c1", "at": rfc3339(NOON), "user_id": "u1", "all": True, "as": "read"}
     weighed.take(COMMANDS, msgspec.json.encode(message))
     assert weighed.count() == {"unread": 0, "unseen": 0}
-    slices = 0
+    done = 0
     while weighed.wake():
-        slices += 1
+        done += 1
 
     assert weighed.letters == {}
     assert weighed.statuses["read"] == weighed.statuses["opened"] == weighed.statuses["delivered"] == many
     assert weighed.largest < slices.BYTES + len(body.encode()) + 500 * slices.ROWS < OUTCOME_BYTES
-    assert slices >= min(many * len(body.encode()) // slices.BYTES, many - 1)
+    assert done >= min(many * len(body.encode()) // slices.BYTES, many - 1)
     assert weighed.count() == {"unread": 0, "unseen": 0}
