@@ -12,7 +12,7 @@ Event = Mapping[str, Any]
 #: A recipient of a notification: (notification_id, user_id).
 Recipient = tuple[str, str]
 
-#: Digests are the system's own notifications.
+#: Digests are the system's own notifications (and so are codes, which somebody asks for).
 SOURCE_OF_DIGESTS = "tocsin"
 
 _ENDS = frozenset(("sent", "suppressed", "failed", "expired", "cancelled", "aggregated", "unknown"))
@@ -43,10 +43,11 @@ def balance(expected: Collection[Recipient], events: Iterable[Event]) -> Balance
     for event in {event["event_id"]: event for event in events}.values():
         by_recipient[event["notification_id"], event["user_id"]].append(event)
     digests = digests_of(event for its in by_recipient.values() for event in its)
-    for recipient in {*expected, *digests}:
+    known = {*expected, *digests}
+    for recipient in known:
         _judge(recipient, by_recipient.get(recipient, []), result)
     for recipient, its in by_recipient.items():
-        if its[0]["source"] == SOURCE_OF_DIGESTS and recipient not in digests:
+        if its[0]["source"] == SOURCE_OF_DIGESTS and recipient not in known:
             result.problems.append(f"{recipient}: a digest of nothing")
     return result
 
