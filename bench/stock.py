@@ -27,6 +27,7 @@ from bench.workload import PROVIDERS, Fed, catalog, unix_ms
 from schemas.topics import EVENTS
 from tables.profiles import PROFILES
 from tables.router import ROUTER_TABLES
+from tables.suppressions import SUPPRESSIONS
 
 _STORE = {
     "driver": "rocksdict",
@@ -49,9 +50,9 @@ class FaustRows(Rows):
         return value
 
     def scan(self, table: str, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, bytes]]:
-        """No request of the benchmark's workload has rows scanned; the router looks once for profiles of an earlier
-        version, and there are none."""
-        if table != PROFILES.name:
+        """No request of the benchmark's workload has rows scanned; the router looks once for profiles and suppressed
+        addresses of an earlier version, and there are none."""
+        if table not in (PROFILES.name, SUPPRESSIONS.name):
             raise LookupError(f"{table}: the benchmark's workload scans no rows")
         return iter(())
 

@@ -365,7 +365,7 @@ import asyncio, faulthandler, sys
 from pathlib import Path
 from app import logs
 from app.domain.out import Out
-from app.streaming.process import Decider
+from app.streaming.process import Processor
 from app.streaming.poison import PoisonGuard
 from app.watchdog import Watchdog
 from tests.unit.streaming import poisoned
