@@ -4,6 +4,7 @@ The other tenant's critical messages must be taken at the door at once, and arri
 """
 
 import asyncio
+import io
 import json
 import os
 import resource
@@ -215,7 +216,7 @@ class _Flood:
         path: str = "/v1/notifications",
     ) -> None:
         try:
-            async with http.post(path, data=body, headers=headers) as answer:
+            async with http.post(path, data=io.BytesIO(body), headers=headers) as answer:
                 await answer.read()
                 self._left -= answer.status == 202
                 _seen(scene).count("flood", answer.status)

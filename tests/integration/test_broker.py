@@ -155,7 +155,7 @@ async def test_no_broker_is_left_behind_when_its_parent_is_killed(tmp_path: Path
 async def test_another_systems_broker_that_was_quicker_to_take_the_port_is_not_ours(kafka: str, tmp_path: Path) -> None:
     options = replace(broker_options(tmp_path), port=int(kafka.rpartition(":")[2]))
     options.folder.mkdir(parents=True)
-    options.epoch.write_text(f"{kafka_jars.VERSION} another-cluster")
+    options.stamp.write_text(f"{kafka_jars.VERSION} another-cluster")
 
     assert not await answers(options)
 

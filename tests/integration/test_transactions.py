@@ -99,7 +99,7 @@ class Role:
     def has_handled(self, topic: str, partition: int, value: bytes) -> bool:
         return (topic, partition, value) in self.machine.handled
 
-    async def row_epoch(self, topic: str, partition: int = 0) -> bytes:
+    async def says(self, topic: str, partition: int = 0) -> bytes:
         value = self.value()
         await self.producer.send_and_wait(topic, value, partition=partition)
         return value

@@ -42,9 +42,9 @@ class Broker:
 
     def append(self, partition: int, record: Produce) -> int:
         held = self._partitions.setdefault((record.topic, partition), _Partition())
-        epoch = self._clock() if record.timestamp_ms is None else record.timestamp_ms
+        stamp = self._clock() if record.timestamp_ms is None else record.timestamp_ms
         kept = Record(
-            record.topic, partition, held.end, epoch, record.key, record.value, record.headers, self._loop_time()
+            record.topic, partition, held.end, stamp, record.key, record.value, record.headers, self._loop_time()
         )
         held.records.append(kept)
         held.end += 2 if self.ends_transaction(record.topic) else 1
