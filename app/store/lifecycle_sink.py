@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from clickhouse_connect.driver import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,6 +34,8 @@ MAX_ROWS = 10_000
 MAX_DAYS = 50
 #: From one insert to the next, so that ClickHouse has few parts to merge; the first record after a pause doesn't wait.
 GATHER_S = 0.3
+#: A commit that takes longer ends the process, which is started again.
+COMMIT_S = 90.0
 _POLL_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
@@ -179,20 +181,27 @@ class LifecycleSink:
     async def _commit(self, batch: Batch) -> None:
         """Up to the positions, which also pass what no record shows: a transaction's marker, say."""
         try:
-            lag, positions = 0, {}
-            for at in self._consumer.assignment():
-                if (end := self._consumer.highwater(at)) is not None:
-                    positions[at] = await self._consumer.position(at)
-                    lag += max(0, end - positions[at])
-            for at, records in batch.items():
-                positions[at] = max(records[-1].offset + 1, positions.get(at, 0))
-            if todo := {at: to for at, to in positions.items() if self._committed.get(at) != to}:
-                await self._consumer.commit(todo)
-                self._committed |= todo
-            self._metrics.lag.set(lag)
+            async with asyncio.timeout(COMMIT_S):
+                await self._commit_positions(batch)
+        except TimeoutError as error:
+            # (After an outage aiokafka may wait for metadata that never come; a new client doesn't.)
+            raise KafkaTimeoutError(f"offsets were not committed for {COMMIT_S:.0f} s") from error
         except KafkaError as error:
             # The rows are in; whoever reads these records again writes the same events.
             log.warning("offsets not committed", error=type(error).__name__)
+
+    async def _commit_positions(self, batch: Batch) -> None:
+        lag, positions = 0, {}
+        for at in self._consumer.assignment():
+            if (end := self._consumer.highwater(at)) is not None:
+                positions[at] = await self._consumer.position(at)
+                lag += max(0, end - positions[at])
+        for at, records in batch.items():
+            positions[at] = max(records[-1].offset + 1, positions.get(at, 0))
+        if todo := {at: to for at, to in positions.items() if self._committed.get(at) != to}:
+            await self._consumer.commit(todo)
+            self._committed |= todo
+        self._metrics.lag.set(lag)
 
     async def _connected(self) -> AsyncClient:
         if self._client is None:

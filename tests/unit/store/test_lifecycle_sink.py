@@ -1,0 +1,37 @@
+"""The sink's commits have an end."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+from prometheus_client import CollectorRegistry
+
+from app.store import lifecycle_sink
+from app.store.lifecycle_sink import LifecycleSink, SinkMetrics
+
+
+class Stuck:
+    """A client that waits for what never comes."""
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("notify_lifecycle", 0)}
+
+    def highwater(self, at: TopicPartition) -> int:
+        return 1
+
+    async def position(self, at: TopicPartition) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+
+async def test_a_commit_that_never_ends_ends_the_sink(monkeypatch: pytest.MonkeyPatch) -> None:
+    unused: Any = None
+    metrics = SinkMetrics(CollectorRegistry())
+    sink = LifecycleSink({}, unused, unused, metrics, instance="1", now_ms=lambda: 0)
+    monkeypatch.setattr(sink, "_consumer", Stuck())
+    monkeypatch.setattr(lifecycle_sink, "COMMIT_S", 0.01)
+
+    with pytest.raises(KafkaTimeoutError):
+        await sink._commit({})
