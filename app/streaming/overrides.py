@@ -53,7 +53,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     #: Set by this thread when urgent records were fetched, reset by the loop that hands them out.
     urgent_came = False
     #: See ``listen``.
-    end_offset: Mapping[TP, EndOffset] = {}
+    end_offsets: Mapping[TP, EndOffset] = {}
     #: How far the latest take moved each partition: from where, and to where. Set by this thread, and taken by the loop
     #: that hands out its records.
     moved: Mapping[TP, tuple[int, int]] = {}
@@ -72,7 +72,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
-        self.end_offset = listen(fetcher, COMMANDS, self.app.clock)
+        self.end_offsets = listen(fetcher, COMMANDS, self.app.clock)
         leave_out(fetcher, self.app.patient_topics)
         space_out(fetcher, lambda: self.app.consumer._paused_partitions, self.app.is_busy)
 
@@ -165,7 +165,7 @@ def listen(
     topic is named last. Of a partition that was not among them, or that had an error, nothing is told.
     """
     fetch = fetcher._proc_fetch_request
-    end_offset: dict[TP, EndOffset] = {}
+    end_offsets: dict[TP, EndOffset] = {}
 
     async def listening(assignment: Any, node_id: int, request: Any) -> bool:
         request.topics.sort(key=lambda partitions: partitions[0] == topic)
@@ -178,13 +178,13 @@ def listen(
             ends = {n: state.highwater for n, state in states.items() if state.timestamp != set_at[n]}
             for tp in asked:
                 if (end := ends.get(tp.partition, -1)) >= 0:
-                    end_offset[tp] = EndOffset(end, since, fresh_since)
+                    end_offsets[tp] = EndOffset(end, since, fresh_since)
                 else:
-                    end_offset.pop(tp, None)
+                    end_offsets.pop(tp, None)
         return found
 
     fetcher._proc_fetch_request = listening
-    return end_offset
+    return end_offsets
 
 
 def leave_out(fetcher: Any, topics: Set[str]) -> None:
@@ -265,7 +265,7 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
                 if active is not None and tp not in active and tp not in self._paused_partitions:
                     await self._thread.fetch_again({tp: start})
                     continue
-                end_offset, found = self._thread.end_offset.get(tp), records.get(tp, ())
+                end_offset, found = self._thread.end_offsets.get(tp), records.get(tp, ())
                 for channel in self.app.topics._tp_index.get(tp, ()):
                     channel.queue.put_nowait(
                         Fetch(tp.topic, tp.partition, found, start, position, end_offset, generation)
