@@ -128,7 +128,7 @@ class Draining(CheckpointConsumer):
         self.app = SimpleNamespace(
             consumer_generation_id=7, topics=SimpleNamespace(_tp_index={TP(*AT): [channel], TP(*OTHER): [channel]})
         )
-        self._thread: Any = SimpleNamespace(moved={}, end_offset={}, urgent_came=True, fetch_again=self._fetch_again)
+        self._thread: Any = SimpleNamespace(moved={}, end_offsets={}, urgent_came=True, fetch_again=self._fetch_again)
         self._paused_partitions: set[TP] = set()
         self._over = asyncio.Event()
 
