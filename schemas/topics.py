@@ -22,6 +22,9 @@ RESULTS = "tocsin_results"
 BROADCASTS = "tocsin_broadcasts"
 #: What the gateway asks a user's router for: a code to an address, and whether a code is right (ours, too).
 VERIFICATIONS = "tocsin_verifications"
+#: Candidates of a replay, from the job that runs it to their routers, and what these make of each (ours, too).
+REPLAY_REQUESTS = "tocsin_replay_requests"
+REPLAY_OUTCOMES = "tocsin_replay_outcomes"
 
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
@@ -54,6 +57,8 @@ KEPT_DAYS: dict[str, int] = {
     RESULTS: 7,
     BROADCASTS: 30,
     VERIFICATIONS: 7,
+    REPLAY_REQUESTS: 7,
+    REPLAY_OUTCOMES: 90,
 }
 
 
