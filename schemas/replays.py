@@ -1,8 +1,8 @@
 """Replays: a send that a channel did not get out is made again (docs/decisions/0018), on Tocsin's own topics.
 
-The job that runs a replay writes one ``ReplayRequest`` for each candidate, keyed by user, to ``tocsin_replay_requests``.
-The candidate's router decides and answers with ``ReplayOutcome`` on ``tocsin_replay_outcomes``, keyed by user, too: once
-when it has decided, and again whenever the outcome of the send that it began changes. The latest answer counts.
+The job that runs a replay writes one ``ReplayRequest`` for each candidate to ``tocsin_replay_requests``. The
+candidate's router decides and answers with ``ReplayOutcome`` on ``tocsin_replay_outcomes``: once when it has decided,
+and again whenever the outcome of the send that it began changes. The latest answer counts. Both are keyed by user.
 """
 
 from typing import Literal

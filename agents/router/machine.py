@@ -50,6 +50,7 @@ class RouterMachine(Machine[RouterState, Due, Never]):
         topics.COMMANDS,
         topics.BROADCASTS,
         topics.ERASURES,
+        topics.REPLAY_OUTCOMES,
         # What lay in the wrong partition:
         *topics.EVENT_TOPICS,
         topics.RECEIPTS,

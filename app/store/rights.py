@@ -39,8 +39,8 @@ SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS
 
 #: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
 GATEWAY = Access(
-    reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD),
-    writes=(*SERVICES.writes, topics.CONFIG, topics.VERIFICATIONS),
+    reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD, topics.REPLAY_OUTCOMES),
+    writes=(*SERVICES.writes, topics.CONFIG, topics.VERIFICATIONS, topics.REPLAY_REQUESTS),
 )
 
 ANALYTICS = Access(
