@@ -62,8 +62,10 @@ class Record:
         at_ms: int | None = None,
         until_ms: int | None = None,
         note: str = "",
+        clock_ms: int | None = None,
     ) -> None:
-        """Something was broken. ``in_flight``: of how many provider calls the answer may be lost by it."""
+        """Something was broken. ``in_flight``: of how many provider calls the answer may be lost by it. ``clock_ms``:
+        how far the workers' clock is ahead from now on."""
         line = {
             "at_ms": unix_ms() if at_ms is None else at_ms,
             "until_ms": until_ms,
@@ -72,6 +74,7 @@ class Record:
             "instance": None if instance is None else str(instance),
             "in_flight": in_flight,
             "note": note,
+            "clock_ms": clock_ms,
         }
         self.injected.append(line)
         self._write("injected", line)

@@ -106,7 +106,8 @@ def _command(said: Mapping[str, Any]) -> Command:
 
 def _injected(said: Mapping[str, Any]) -> Injected:
     until = said.get("until_ms")
-    return Injected(int(said["at_ms"]), until, said["fault"], said.get("role"), int(said.get("in_flight") or 0))
+    role, in_flight = said.get("role"), int(said.get("in_flight") or 0)
+    return Injected(int(said["at_ms"]), until, said["fault"], role, in_flight, said.get("clock_ms"))
 
 
 def _committed(said: Mapping[str, Any]) -> Committed:

@@ -44,13 +44,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Injected:
-    """A fault, and how many provider calls the process that it hit may have had in flight."""
+    """A fault, and how many provider calls the process that it hit may have had in flight. ``clock_ms``: by how much
+    it left the workers' clock ahead of the true one (negative: behind), None for another fault."""
 
     at_ms: int
     until_ms: int | None
     fault: str
     role: str | None
     in_flight: int
+    clock_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

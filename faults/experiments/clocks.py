@@ -17,7 +17,7 @@ async def _jump(scene: Scene) -> None:
     for ms in _SHORT if scene.short else _LONG:
         await scene.pause(*((0.3, 1.0) if scene.short else (2.0, 4.0)))
         # What was under way is then older than any call may be, so it is in doubt at once.
-        scene.record.inject("clock", in_flight=ALL_IN_FLIGHT, note=f"off by {ms} ms", until_ms=unix_ms())
+        scene.record.inject("clock", in_flight=ALL_IN_FLIGHT, until_ms=unix_ms(), clock_ms=ms)
         scene.system.clock_off_by(ms)
 
 

@@ -12,6 +12,8 @@ from faults.checker.values import Call, Event, Recipient, Verdict, verdict
 HEARD_MS = 1_000
 #: A stopped process goes on with a call that it had looked at before; it arrives within this.
 _WAKING_MS = 1_500
+#: What a worker decided just before its clock was set is dated by the new clock within this.
+_SETTING_MS = 1_000
 
 
 def wrong(facts: Facts) -> Verdict:
@@ -79,9 +81,21 @@ def _before_their_time(facts: Facts, events: list[Event]) -> Iterator[str]:
         elif event.status in ("queued", "sending") and waiting is not None:
             due, user = waiting.until_ms or 0, event.user_id
             told = waiting.status == "held" and facts.knowledge.commands_between(user, waiting.at_ms, event.at_ms)
-            if event.at_ms < due and not told:
+            if event.at_ms < due and not told and not _waited_by_the_clock_before(facts, event.at_ms, due):
                 yield f"{event}: begun at {event.at_ms}, was to wait until {due}"
             waiting = None
+
+
+def _waited_by_the_clock_before(facts: Facts, at_ms: int, due: int) -> bool:
+    """Whether the wait was over by the clock that a worker had until a moment before: it was set in between."""
+    before = 0
+    for fault in facts.run.injected:
+        if fault.clock_ms is not None:
+            since_ms = at_ms - fault.clock_ms - fault.at_ms
+            if 0 <= since_ms < _SETTING_MS and at_ms - fault.clock_ms + before >= due:
+                return True
+            before = fault.clock_ms
+    return False
 
 
 def order(facts: Facts) -> Verdict:

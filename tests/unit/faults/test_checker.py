@@ -412,6 +412,20 @@ def test_an_opt_out_that_was_taken_back_forbids_nothing(tmp_path: Path) -> None:
     assert failing(world.judge(tmp_path)) == {}
 
 
+@pytest.mark.parametrize(("set_ms_before", "found"), [(200, False), (5_000, True)])
+def test_what_was_due_by_the_clock_of_a_moment_before_is_not_early(
+    set_ms_before: int, found: bool, tmp_path: Path
+) -> None:
+    world, set_back_ms = a_good_run(), 5_000
+    retry = world.only("retrying")
+    due = START + 20_000 + 30_000 + set_back_ms
+    retry["detail"] = retry["detail"] | {"retry_at": rfc3339(due)}
+    set_at = due + 10 - set_ms_before
+    world.injected.append({"at_ms": set_at, "until_ms": None, "fault": "clock", "clock_ms": -set_back_ms})
+
+    assert ("EARLY" in failing(world.judge(tmp_path))) is found
+
+
 def test_what_nobody_may_opt_out_of_goes_out_in_spite_of_it(tmp_path: Path) -> None:
     world = a_good_run()
     a_call_after_an_opt_out(world)
