@@ -92,7 +92,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """What names the send in every call, the same in all attempts (contract, "Every provider call names its send")."""
+    """What names the send in every call, the same in all attempts (docs/policy.md#attempts-and-providers)."""
 
     send_id: str
     notification_id: str

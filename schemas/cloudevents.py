@@ -1,4 +1,7 @@
-"""CloudEvents 1.0 on the event topics, structured or binary, read as the requests they are (contract, "Topics")."""
+"""CloudEvents 1.0 on the event topics, structured or binary, read as the requests they are.
+
+See docs/records.md#cloudevents.
+"""
 
 import re
 from collections.abc import Sequence, Set

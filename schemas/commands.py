@@ -1,4 +1,4 @@
-"""Commands: what changes what is known of a user (contract, "Commands and receipts")."""
+"""Commands: what changes what is known of a user (docs/records.md#commands)."""
 
 from typing import Annotated, Any, Literal, get_args
 

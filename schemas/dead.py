@@ -1,4 +1,4 @@
-"""Dead letters: records that can't be taken, with the reason and the field (contract, "Topics").
+"""Dead letters: records that can't be taken, with the reason and the field (docs/records.md#dead-letters).
 
 A letter always fits into its topic: what is larger than ``WHOLE_BYTES`` is shortened, and JSON makes of a byte six
 characters at most.

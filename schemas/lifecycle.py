@@ -1,4 +1,7 @@
-"""Lifecycle events: everything that happens to a notification, for analysts and for `why` (contract, "Lifecycle")."""
+"""Lifecycle events: everything that happens to a notification, for analysts and for `why`.
+
+See docs/records.md#lifecycle-events.
+"""
 
 from typing import Any
 

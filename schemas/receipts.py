@@ -1,4 +1,4 @@
-"""Receipts: what came back from a provider or an app (contract, "Commands and receipts")."""
+"""Receipts: what came back from a provider or an app (docs/records.md#receipts)."""
 
 from typing import Annotated, Any, Literal
 

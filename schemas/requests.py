@@ -1,4 +1,4 @@
-"""A request: one event that asks to tell one user something (contract, "Requests")."""
+"""A request: one event that asks to tell one user something (docs/records.md#requests)."""
 
 import hashlib
 import re

@@ -68,7 +68,7 @@ def changelog_topic(role: str, table: str) -> str:
 
 
 def journal_topic(role: str) -> str:
-    """The topic that holds a role's checkpoints before they take effect (docs/decisions/0002)."""
+    """The topic that holds a role's checkpoints before they take effect (docs/decisions/0002-journal.md)."""
     return f"tocsin_{role}-journal"
 
 

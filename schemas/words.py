@@ -1,4 +1,4 @@
-"""The words of the contract: the closed sets of names that records, tables and decisions share."""
+"""The closed sets of names that records, tables and decisions share."""
 
 from typing import Literal, get_args
 
@@ -47,7 +47,7 @@ CAME_BACK: frozenset[Status] = frozenset(
     ("delivered", "opened", "clicked", "seen", "read", "bounced", "complained", "unsubscribed")
 )
 
-#: Rank of a shown status: it never moves back, except into or out of a hold (contract, "Lifecycle").
+#: Rank of a shown status: it never moves back, except into or out of a hold (docs/records.md#lifecycle-events).
 RANK: dict[Status, int] = {
     "accepted": 0,
     "repeated": 0,

@@ -16,7 +16,7 @@ from tables.table import Table, TableSpec
 KEPT_MS = 8 * 24 * 3600 * 1000
 
 #: ``withdrawn``: taken back by the router before it arrived. ``queued``: waits in line for an earlier call of its user,
-#: for its address or for a slot of its provider. Ends are those of the contract.
+#: for its address or for a slot of its provider. Ends are those of docs/records.md#lifecycle-events.
 SendState = Literal["withdrawn", "queued", "held", "calling", "in_doubt", "retrying"] | Status
 
 

@@ -1,4 +1,7 @@
-"""What a send does next after a provider's answer: end, try again, or ask after a lost one (contract, "Attempts")."""
+"""What a send does next after a provider's answer: end, try again, or ask after a lost one.
+
+See docs/policy.md#attempts-and-providers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Caps: sliding windows over the ids of what was sent (contract, "Caps").
+"""Caps: sliding windows over the ids of what was sent (docs/policy.md#caps).
 
 A window is one bytes value of entries of 24 bytes, oldest first: when the place was taken (8 bytes, Unix ms,
 big-endian) and by whom (16 bytes, the notification's id). So it is trimmed, counted and appended to without decoding.

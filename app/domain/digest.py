@@ -1,4 +1,4 @@
-"""Digests: many notifications into one (contract, "Digest")."""
+"""Digests: many notifications into one (docs/policy.md#digests)."""
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Fallback chains: which channel comes next, and when (contract, "Fallback").
+"""Fallback chains: which channel comes next, and when (docs/policy.md#fallback).
 
 A chain is for one recipient. Its steps begin one after the other; each function takes the chain's state and what
 happened, and says what to do. Whoever begins a step judges its channel and reports ``waits`` or ``step_failed``.

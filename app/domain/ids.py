@@ -1,4 +1,4 @@
-"""Ids are functions of what they name, so that whatever is done again gets the same ones (contract, "Requests")."""
+"""Ids are functions of what they name, so that whatever is done again gets the same ones (docs/records.md#ids)."""
 
 from hashlib import blake2b, sha1
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The last look: whether a send may still be made, just before every provider call (contract, "The last look")."""
+"""The last look: whether a send may still be made, just before every provider call (docs/policy.md#the-last-look)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -71,7 +71,7 @@ _ADDRESS: Entry = ("address", True, 1)
 
 
 def look(send: Send, known: Known, policy: Policy, now: int, queued_at: int | None) -> Look:
-    """Judges in the contract's order; the first rule that speaks against it decides, and the trail says which were
+    """Judges in the documented order; the first rule that speaks against it decides, and the trail says which were
     asked.
 
     ``queued_at``: since when it waits for its first call, None: a call was made. All times in Unix ms.

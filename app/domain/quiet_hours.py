@@ -1,4 +1,4 @@
-"""Quiet hours: when a night holds what would ring, and when it ends (contract, "Quiet hours")."""
+"""Quiet hours: when a night holds what would ring, and when it ends (docs/policy.md#quiet-hours)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

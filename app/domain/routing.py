@@ -1,4 +1,7 @@
-"""The order of judgement: one channel of one notification, asked of every rule in turn (contract, "Order")."""
+"""The order of judgement: one channel of one notification, asked of every rule in turn.
+
+See docs/policy.md#the-order-of-judgement.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol

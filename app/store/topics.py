@@ -89,7 +89,7 @@ def _journal(steps: ErasureSteps) -> dict[str, str]:
 
 
 def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> tuple[Topic, ...]:
-    """The topics of the contract and those of our own: the owners', the erasures', and for each role its tables' and
+    """The public topics and those of our own: the owners', the erasures', and for each role its tables' and
     its journal. ``steps``: of ``data.erase_within``."""
     keyed = {name: _kept_for(kept) for name, kept in retentions(kafka).items()}
     for role, tables in internal.items():

@@ -247,7 +247,7 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
         """Faust's loop costs 60 to 90 µs a record before any work is done; this one a fraction of a microsecond.
 
         Nothing here blocks on a full channel: a partition whose runner has enough is paused instead, so a slow one
-        never holds up the others (H19), and a rebalance finds nothing to cancel.
+        never holds up the others, and a rebalance finds nothing to cancel.
         """
         stopping = self._stopped.is_set
         while not (stopping() or fetcher._stopped.is_set()):
@@ -273,7 +273,7 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
 
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint
-        and its calls, within a limit (Faust would wait for acks for ever, H6)."""
+        and its calls, within a limit (Faust would wait for acks for ever)."""
         if self.app.drain_partitions is not None:
             await self.app.drain_partitions()
 

@@ -385,7 +385,7 @@ def _faust_app(
         broker_heartbeat_interval=min(3.0, session_timeout_s / 3),
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
-        # Idle and paused members must not leave the group (H6).
+        # Idle and paused members must not leave the group.
         broker_max_poll_interval=604_800.0,
         broker_max_poll_records=4_000,
         consumer_auto_offset_reset="earliest",

@@ -136,7 +136,7 @@ class World:
             self.command("consent.set", user_id, **consent)
 
     def command(self, kind: str, user_id: str | None = None, **fields: Any) -> None:
-        """Says any command of the contract: ``world.command("user.erase", "ada")``. Raises Invalid."""
+        """Gives any command: ``world.command("user.erase", "ada")``. Raises Invalid."""
         said = {"type": kind, "id": self._name("command"), "at": rfc3339(self._now), **fields}
         if user_id is not None:
             said["user_id"] = user_id

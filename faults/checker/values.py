@@ -103,7 +103,7 @@ class Terms:
     Attributes:
         settle_ms: how long a send may be in doubt.
         slack_ms: from the start of a call to its arrival at the sandbox, at most; also what a timer may be late.
-        policy: the policy document in force, as JSON; without it the contract's defaults count.
+        policy: the policy document in force, as JSON; without it the documented defaults count.
     """
 
     name: str

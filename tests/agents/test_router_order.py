@@ -10,7 +10,7 @@ from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, PROVIDERS, Harness,
 from tests.agents.test_router_digest import SOCIAL, like
 from tests.agents.test_router_rules import QUIET
 
-#: Each rule that stops a channel, in the contract's order: what makes it say no, and what it then says.
+#: Each rule that stops a channel, in the documented order: what makes it say no, and what it then says.
 STOPS: list[tuple[str, tuple[str, str | None]]] = [
     ("dnd", ("suppressed", "dnd")),
     ("preference", ("suppressed", "opted_out")),

@@ -39,7 +39,7 @@ Event = dict[str, Any]
 
 @pytest.fixture
 async def bootstrap(kafka: str) -> str:
-    """A broker with all topics of the contract."""
+    """A broker with all topics."""
     await declared_topics.apply(Kafka(bootstrap=kafka), {})
     return kafka
 

@@ -49,7 +49,7 @@ async def test_topics_are_made_once_and_then_as_declared(settings: Kafka) -> Non
     first = await declared_topics.apply(settings, internal)
     second = await declared_topics.apply(settings, internal)
 
-    # (the contract's own topics may be there already: the broker serves other tests too, and check asks for them)
+    # (the public topics may be there already: the broker serves other tests too, and check asks for them)
     assert names.changelog_topic("email", "of_this_test") in first.created
     assert (second.created, second.corrected) == ((), ())
     assert await declared_topics.check(settings, internal) == []

@@ -27,7 +27,7 @@ PLACE = ("topic_partition", "topic_offset")
 
 @pytest.fixture
 async def topics(kafka: str) -> str:
-    """The address of a broker that has the contract's topics, all of them with what other tests left there."""
+    """The address of a broker that has the public topics, all of them with what other tests left there."""
     await declared_topics.apply(Kafka(bootstrap=kafka), {})
     return kafka
 

@@ -1,4 +1,4 @@
-"""Judges a history by what the contract promises, from the log's bytes and the providers' ledgers alone.
+"""Judges a history by what is promised (docs/reliability.md), from the log's bytes and the providers' ledgers alone.
 
 It shares no code with the system: statuses, ranks and rules are written down here once more.
 """

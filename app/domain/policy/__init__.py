@@ -1,4 +1,4 @@
-"""The policy: the one declarative, versioned document that says who is told what, when and how (contract, "Policy")."""
+"""The policy: the one declarative, versioned document that says who is told what, when and how (docs/policy.md)."""
 
 from app.domain.policy.checks import duration_ms
 from app.domain.policy.compile import parse_policy

@@ -1,4 +1,7 @@
-"""Preferences, consent and do-not-disturb: what a user lets through (contract, "Preference", "DND")."""
+"""Preferences, consent and do-not-disturb: what a user lets through.
+
+See docs/policy.md#preference-and-consent and docs/policy.md#do-not-disturb.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache

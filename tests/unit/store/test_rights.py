@@ -18,7 +18,7 @@ DECLARED = [topic.name for topic in declare(Kafka(), internal_tables())]
 RIGHTS = rights(kafka_accesses(), DECLARED)
 REPOSITORY = Path(__file__).parents[3]
 
-#: What the contract lets services write.
+#: What services may write.
 OTHERS_WRITE = {*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS}
 
 
