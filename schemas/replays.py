@@ -55,6 +55,9 @@ class ReplayRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     expires_at: int | None = None
     #: A newer candidate of its collapse key in this replay, on this channel: its notification.
     newer: str | None = None
+    #: Nothing is begun after it, and nothing answered: the replay may have been stopped by then. The job asks again.
+    #: None (in a dry run): no matter when.
+    until: int | None = None
 
 
 class ReplayOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 
 from schemas.decode import Reader
 from schemas.requests import Content
-from schemas.words import Channel, Priority
+from schemas.words import Channel, Priority, Provider
 
 
 class Item(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -57,6 +57,8 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     replay_id: str | None = None
     #: It carries the code that verifies an address: which one it is for, as ``app.domain.codes.mark_of`` names it.
     verifies: str | None = None
+    #: The first in the policy's order that could carry it when it was queued; None in sends of earlier versions.
+    provider: Provider | None = None
 
 
 class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):

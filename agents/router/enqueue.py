@@ -110,6 +110,7 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         step=part.step,
         replay_id=facts.replay_id,
         verifies=_mark(notification, part.channel) if notification.verifies else None,
+        provider=target.provider,
     )
 
 

@@ -77,11 +77,12 @@ class Subject(Struct, gc=False):
 
 
 class Target(Struct, frozen=True, gc=False):
-    """Where one send goes. ``provider`` False: none is configured for the device's platform."""
+    """Where one send goes. ``provider``: the first in the policy's order that could carry it; None: none is configured
+    for the device's platform."""
 
     device_id: str | None
     address: bytes
-    provider: bool = True
+    provider: Provider | None
 
 
 class Verdict(Struct, gc=False):
@@ -116,7 +117,7 @@ _LOUD_CHANNEL: Entry = ("quiet_hours", True, "channel")
 _ADDRESS_INBOX: Entry = ("address", True)
 _ADDRESS_ONE: Entry = ("address", True, 1)
 _ADDRESS_CODE: Entry = ("address", True, "code")
-_INBOX: tuple[Target, ...] = (Target(None, b""),)
+_INBOX: tuple[Target, ...] = (Target(None, b"", "inbox"),)
 
 
 def evaluate_channel(
@@ -197,7 +198,7 @@ def _targets(
         known = bool(profile.devices)
         targets = tuple(
             [
-                Target(d.device_id, d.token_hash, PROVIDER_OF[d.platform] in provider)
+                Target(d.device_id, d.token_hash, served if (served := PROVIDER_OF[d.platform]) in provider else None)
                 for d in profile.devices
                 if not suppressed("push", d.token_hash)
             ]
@@ -212,7 +213,8 @@ def _targets(
             hashed = parsed_hash(channel, address)
             earlier = earlier_hash(channel, address)
             listed = suppressed(channel, hashed) or (earlier is not None and suppressed(channel, earlier))
-            targets = () if listed else (Target(None, hashed),)
+            first: Provider | None = provider[2] if provider[1] else None
+            targets = () if listed else (Target(None, hashed, first),)
     if known and not targets:
         trail.append(_LISTED)
         return (), "suppression_list"
