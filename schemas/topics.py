@@ -26,6 +26,9 @@ VERIFICATIONS = "tocsin_verifications"
 REPLAY_REQUESTS = "tocsin_replay_requests"
 REPLAY_OUTCOMES = "tocsin_replay_outcomes"
 
+#: Who changed what (schemas/audit_log.py; ours, too).
+AUDIT_LOG = "tocsin_audit_log"
+
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
 
@@ -59,7 +62,14 @@ KEPT_DAYS: dict[str, int] = {
     VERIFICATIONS: 7,
     REPLAY_REQUESTS: 7,
     REPLAY_OUTCOMES: 90,
+    AUDIT_LOG: 400,
 }
+
+#: Those that have one partition, so that everybody can follow them or read them in order.
+SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, ERASURES, AUDIT_LOG))
+
+#: Those that hold nothing of users: no erasure concerns them.
+WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG,))
 
 
 def changelog_topic(role: str, table: str) -> str:

@@ -18,6 +18,7 @@ from app.api.problems import Problem, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
+from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
@@ -42,6 +43,8 @@ _read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
 
 #: What is left of the caller's rate, for the answer's headers.
 STANDING = web.RequestKey("standing", Standing)
+#: Set once the audit log has the call's change.
+AUDITED = web.RequestKey("audited", bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Deps:
     history: History
     queries: Queries
     dead: DeadLetters
+    audit_log: AuditLog
     erased: ErasedUsers
     #: How long each topic is kept, the time that its last segment covers included.
     retentions: Mapping[str, timedelta]
@@ -77,6 +81,8 @@ class Call:
     caller: Caller | None
     #: What it has taken of the room for what is in flight.
     hold: Hold
+    #: Its route's, for the audit log.
+    action: str | None = None
 
     @property
     def service(self) -> Service:

@@ -36,7 +36,7 @@ class Service:
 
     def may_see(self, source: str | None) -> bool:
         """Whether what a source has sent is this caller's to see."""
-        return self.is_admin or (source or "") == self.source
+        return self.is_admin or "admin:read" in self.scopes or (source or "") == self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,13 @@ class Access:
 
 PUBLIC = Access()
 SEND = Access(("send",))
-READ = Access(("read", "admin"))
+READ = Access(("read", "admin", "admin:read"))
 ADMIN = Access(("admin",))
+#: What an admin may do that changes nothing.
+ADMIN_READ = Access(("admin", "admin:read"))
 OWN = Access(own=True)
 OWN_OR_ADMIN = Access(("admin",), own=True)
+OWN_OR_ADMIN_READ = Access(("admin", "admin:read"), own=True)
 
 
 class SigningKeys(Protocol):

@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from app.api.call import Call, answer
-from app.api.callers import OWN_OR_ADMIN
+from app.api.callers import OWN_OR_ADMIN, OWN_OR_ADMIN_READ
 from app.api.commands import command_of, publish_checked, user_of
 from app.api.problems import Problem
 from app.api.routes import Route
@@ -50,7 +50,7 @@ ROUTES = (
         "GET",
         "/v1/users/{id}/consents",
         get,
-        OWN_OR_ADMIN,
+        OWN_OR_ADMIN_READ,
         "A user's consents, each with what was given as evidence",
         {200: Consents},
     ),

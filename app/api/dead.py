@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from app.api.call import Call, answer
-from app.api.callers import ADMIN
+from app.api.callers import ADMIN_READ
 from app.api.problems import Problem
 from app.api.routes import Route
 from app.store.dead_letters import Letter
@@ -39,7 +39,7 @@ ROUTES = (
         "GET",
         "/v1/dead",
         get,
-        ADMIN,
+        ADMIN_READ,
         "Dead letters, newest first",
         {200: DeadPage},
         query={

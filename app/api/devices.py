@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from app.api.call import Call, answer, no_content
-from app.api.callers import OWN_OR_ADMIN
+from app.api.callers import OWN_OR_ADMIN, OWN_OR_ADMIN_READ
 from app.api.commands import check_in_path
 from app.api.problems import unknown
 from app.api.routes import Route
@@ -48,7 +48,7 @@ def _named(devices: list[dict[str, Any]] | None, device_id: str) -> dict[str, An
 
 
 ROUTES = (
-    Route("GET", _PATH, get, OWN_OR_ADMIN, "A user's devices", {200: Devices}),
+    Route("GET", _PATH, get, OWN_OR_ADMIN_READ, "A user's devices", {200: Devices}),
     Route("POST", _PATH, post, OWN_OR_ADMIN, "Add or renew a device", {201: dict[str, Any]}, body=DeviceAdd),
     Route("DELETE", f"{_PATH}/{{device_id}}", delete, OWN_OR_ADMIN, "Remove a device", {204: None}),
 )

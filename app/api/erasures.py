@@ -10,8 +10,9 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from app.api.audit_log import audited
 from app.api.call import Call, Deps, answer
-from app.api.callers import ADMIN
+from app.api.callers import ADMIN, ADMIN_READ
 from app.api.commands import command_of, publish_command, user_of
 from app.api.problems import unknown
 from app.api.routes import Route
@@ -71,7 +72,9 @@ async def delete_user(call: Call) -> web.Response:
     user_id = user_of(call)
     partition = partition_of(user_id.encode(), call.deps.partitions)
     erasure_id = f"{call.deps.new_id()[:-4]}{partition:04x}"
-    await publish_command(call, msgspec.structs.replace(command_of(call, "user.erase", user_id, {}), id=erasure_id))
+    command = msgspec.structs.replace(command_of(call, "user.erase", user_id, {}), id=erasure_id)
+    await audited(call, f"erasure {erasure_id}")  # (the user's id would outlive what is known of the user)
+    await publish_command(call, command)
     return answer(Erasing(erasure_id), 202)
 
 
@@ -165,6 +168,6 @@ def _partition_in(erasure_id: str) -> int | None:
 
 
 ROUTES = (
-    Route("DELETE", "/v1/users/{id}", delete_user, ADMIN, "Erase a user", {202: Erasing}),
-    Route("GET", "/v1/erasures/{id}", get_certificate, ADMIN, "The certificate of an erasure", {200: Certificate}),
+    Route("DELETE", "/v1/users/{id}", delete_user, ADMIN, "Erase a user", {202: Erasing}, action="user.erase"),
+    Route("GET", "/v1/erasures/{id}", get_certificate, ADMIN_READ, "The certificate of an erasure", {200: Certificate}),
 )

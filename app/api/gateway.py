@@ -1,6 +1,7 @@
 """The gateway's process: everything that the API needs, started, served and closed in order."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,6 +24,7 @@ from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
+from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
@@ -33,7 +35,7 @@ from app.store.owners import OwnersFollower, Refusal
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
 from app.store.topics import retentions, segment_of
-from schemas.topics import COMMANDS
+from schemas.topics import COMMANDS, WITHOUT_USERS
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +72,7 @@ async def run_gateway(
         connections = Connections(_connection_limits(settings.gateway), deps.counting)
         await stack.enter_async_context(_running(connections.keep_swept()))
         if environ is not None and environ.get(CONFIG_VARIABLE):
-            await stack.enter_async_context(_running(_key_follower(environ, deps.callers).follow()))
+            await stack.enter_async_context(_running(_key_follower(environ, settings, deps).follow()))
         host = settings.gateway.host
         server = await asyncio.get_running_loop().create_server(
             connection_factory(runner.server, connections), host, settings.gateway.port, backlog=1024
@@ -98,8 +100,19 @@ def _connection_limits(gateway: Gateway) -> ConnectionLimits:
     return ConnectionLimits(unknown=gateway.connections, unknown_per_address=gateway.connections_per_address)
 
 
-def _key_follower(environ: Mapping[str, str], who: Callers) -> KeyFollower:
-    return KeyFollower(Path(environ[CONFIG_VARIABLE]), lambda: Settings.load(environ).auth.api_keys, who.replace_keys)
+def _key_follower(environ: Mapping[str, str], settings: Settings, deps: Deps) -> KeyFollower:
+    file = Path(environ[CONFIG_VARIABLE])
+
+    async def enter(what: str) -> None:
+        await deps.audit_log.enter(None, f"gateway {settings.instance}, {socket.gethostname()}", "key.change", what)
+
+    return KeyFollower(
+        file,
+        lambda: Settings.load(environ).auth.api_keys,
+        deps.callers.replace_keys,
+        settings.auth.api_keys,
+        enter,
+    )
 
 
 @asynccontextmanager
@@ -139,8 +152,13 @@ async def opened(
             history=history,
             queries=queries,
             dead=DeadLetters(options, erased),
+            audit_log=AuditLog(publisher, options, unix_ms),
             erased=erased,
-            retentions={topic: kept + segment_of(kept) for topic, kept in retentions(settings.kafka).items()},
+            retentions={
+                topic: kept + segment_of(kept)
+                for topic, kept in retentions(settings.kafka).items()
+                if topic not in WITHOUT_USERS
+            },
             partitions=partitions,
             clock=unix_ms,
             new_id=lambda: str(uuid4()),

@@ -1,12 +1,13 @@
 """Takes API keys over from a settings file that changes, without a restart."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
 
 from app.config import ApiKey, ConfigError
+from app.store.publisher import PublishError
 
 log = structlog.get_logger(__name__)
 
@@ -16,14 +17,23 @@ _Stamp = tuple[int, int, int] | None
 
 
 class KeyFollower:
-    """``load`` reads the keys of the settings, or raises ConfigError; ``take`` puts them in force."""
+    """``load`` reads the keys of the settings, or raises ConfigError; ``take`` puts them in force. ``enter`` writes
+    in the audit log what has changed; where it raises PublishError, it is called again later."""
 
     def __init__(
-        self, file: Path, load: Callable[[], Sequence[ApiKey]], take: Callable[[Sequence[ApiKey]], None]
+        self,
+        file: Path,
+        load: Callable[[], Sequence[ApiKey]],
+        take: Callable[[Sequence[ApiKey]], None],
+        in_force: Sequence[ApiKey] = (),
+        enter: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._file = file
         self._load = load
         self._take = take
+        self._in_force = in_force
+        self._enter = enter
+        self._to_enter: list[str] = []
         self._taken = self._seen = self._stamp()
 
     def look(self) -> None:
@@ -39,6 +49,9 @@ class KeyFollower:
             log.error("the changed settings can't be used: the API keys stay as they were", problem=str(error))
             return
         self._take(keys)
+        if words := "; ".join(_changes(self._in_force, keys)):
+            self._to_enter.append(words)
+        self._in_force = keys
         log.info("API keys were read again", keys=[key.id for key in keys])
 
     async def follow(self) -> None:
@@ -46,6 +59,17 @@ class KeyFollower:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             self.look()
+            await self.enter_changes()
+
+    async def enter_changes(self) -> None:
+        """What could not be written waits for the next time."""
+        while self._enter is not None and self._to_enter:
+            try:
+                await self._enter(self._to_enter[0])
+            except PublishError as error:
+                log.warning("a change of API keys isn't in the audit log yet", reason=str(error))
+                return
+            del self._to_enter[0]
 
     def _stamp(self) -> _Stamp:
         try:
@@ -53,3 +77,12 @@ class KeyFollower:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _changes(before: Sequence[ApiKey], after: Sequence[ApiKey]) -> Iterator[str]:
+    """In words, without secrets or hashes: what was added, changed and removed."""
+    old, new = {key.id: key for key in before}, {key.id: key for key in after}
+    for key_id, key in new.items():
+        if old.get(key_id) != key:
+            yield f"{'changed' if key_id in old else 'added'} {key_id} ({', '.join(key.scopes)})"
+    yield from (f"removed {key_id}" for key_id in old if key_id not in new)

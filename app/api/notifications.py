@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Raw, Struct
 
+from app.api.audit_log import audited
 from app.api.call import Call, answer
 from app.api.callers import SEND
 from app.api.commands import command_all
@@ -88,6 +89,7 @@ async def delete(call: Call) -> web.Response:
     notification_id = notification_id_of(call)
     await _check_cancel(call, notification_id)
     fields = {"notification_id": notification_id, "source": call.service.source}
+    await audited(call, f"notification {notification_id} of {call.service.source or 'no source'}")
     await command_all(call, "notification.cancel", fields)
     return answer(Cancelling(notification_id), 202)
 
@@ -183,5 +185,6 @@ ROUTES = (
         SEND,
         "Cancel what isn't sent yet of a notification",
         {202: Cancelling},
+        action="notification.cancel",
     ),
 )

@@ -1,14 +1,16 @@
 """The policy: read, checked, and replaced; in force once every running router has taken it over."""
 
 import asyncio
+from hashlib import sha256
 from typing import Any
 
 import yaml
 from aiohttp import web
 from msgspec import Struct, to_builtins
 
+from app.api.audit_log import audited
 from app.api.call import Call, answer
-from app.api.callers import ADMIN
+from app.api.callers import ADMIN, ADMIN_READ
 from app.api.problems import Problem
 from app.api.routes import Route
 from app.domain.policy import PolicyError, parse_policy
@@ -36,7 +38,10 @@ async def get(call: Call) -> web.Response:
 
 
 async def put(call: Call) -> web.Response:
-    await call.deps.writer.write_policy(await _valid_text(call))
+    text = await _valid_text(call)
+    newest, digest = call.deps.config.newest_policy_version, sha256(text.encode()).hexdigest()
+    await audited(call, f"policy after version {newest}, sha256 {digest}")
+    await call.deps.writer.write_policy(text)
     return await _answer(call)
 
 
@@ -81,7 +86,7 @@ def _as_yaml(document: PolicyDocument) -> str:
 
 
 ROUTES = (
-    Route("GET", _PATH, get, ADMIN, "The policy in force", {200: PolicyDocument}, gives=_MEDIA),
+    Route("GET", _PATH, get, ADMIN_READ, "The policy in force", {200: PolicyDocument}, gives=_MEDIA),
     Route(
         "PUT",
         _PATH,
@@ -90,6 +95,7 @@ ROUTES = (
         "Put a new version of the policy in force",
         {200: PolicyDocument},
         body=dict[str, Any],
+        action="policy.put",
         takes=_MEDIA,
         gives=_MEDIA,
     ),

@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from app.api.call import Call, answer
-from app.api.callers import OWN_OR_ADMIN
+from app.api.callers import OWN_OR_ADMIN, OWN_OR_ADMIN_READ
 from app.api.problems import Problem, problem_of
 from app.api.routes import Route
 from app.api.state import read, write_and_read
@@ -65,7 +65,7 @@ def _check(call: Call, document: dict[str, Any]) -> None:
 
 
 ROUTES = (
-    Route("GET", _PATH, get, OWN_OR_ADMIN, "A user's preferences", {200: dict[str, Any]}),
+    Route("GET", _PATH, get, OWN_OR_ADMIN_READ, "A user's preferences", {200: dict[str, Any]}),
     Route("PUT", _PATH, put, OWN_OR_ADMIN, "Set a user's preferences", {200: dict[str, Any]}, body=PreferencesBody),
     Route(
         "PATCH",

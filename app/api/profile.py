@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from app.api.call import Call, answer
-from app.api.callers import OWN_OR_ADMIN, Service
+from app.api.callers import OWN_OR_ADMIN, OWN_OR_ADMIN_READ, Service
 from app.api.problems import problem_of
 from app.api.routes import Route
 from app.api.state import read, write_and_read
@@ -48,7 +48,7 @@ async def _check_merged(call: Call, attributes: dict[str, Any]) -> None:
 
 
 ROUTES = (
-    Route("GET", _PATH, get, OWN_OR_ADMIN, "A user's profile", {200: dict[str, Any]}),
+    Route("GET", _PATH, get, OWN_OR_ADMIN_READ, "A user's profile", {200: dict[str, Any]}),
     Route(
         "PATCH",
         _PATH,

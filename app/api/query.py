@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from app.api.call import Call, answer
-from app.api.callers import ADMIN
+from app.api.callers import ADMIN_READ
 from app.api.problems import Problem
 from app.api.routes import Route
 from app.store.queries import Limits, QueryRefused
@@ -39,7 +39,7 @@ ROUTES = (
         "GET",
         "/v1/query",
         get,
-        ADMIN,
+        ADMIN_READ,
         "One SQL statement that only reads the database notify",
         {200: QueryAnswer},
         query={"sql": "The statement", "limit": f"At most so many rows, 1 to {_MOST}; 1,000 by default"},

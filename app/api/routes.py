@@ -23,6 +23,8 @@ class Route:
     body: Any = None
     #: Name and meaning of each query parameter.
     query: Mapping[str, str] = field(default_factory=dict)
+    #: What the audit log calls the change that the route makes; its handler awaits ``audited`` before it makes it.
+    action: str | None = None
     #: Media types of the body and of the answers.
     takes: tuple[str, ...] = ("application/json",)
     gives: tuple[str, ...] = ("application/json",)

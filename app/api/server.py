@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from app.api import (
     app_reports,
+    audit_log,
     consents,
     dead,
     devices,
@@ -24,7 +25,7 @@ from app.api import (
     templates,
     verification,
 )
-from app.api.call import STANDING, Call, Deps, answer
+from app.api.call import AUDITED, STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, authorize
 from app.api.connections import Connection
 from app.api.cors import cors
@@ -54,6 +55,7 @@ RESOURCES = (
     policy,
     query,
     dead,
+    audit_log,
 )
 
 
@@ -103,7 +105,9 @@ async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamRe
         request[STANDING] = deps.limits.count_call(caller)
         authorize(caller, route.access, request.match_info.get("id"))
     with deps.limits.hold(caller, request.remote) as hold:
-        return await route.handler(Call(request, deps, caller, hold))
+        response = await route.handler(Call(request, deps, caller, hold, route.action))
+        assert route.action is None or response.status >= 300 or AUDITED in request, "a change without its audit entry"
+        return response
 
 
 async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:

@@ -9,8 +9,9 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from app.api.audit_log import audited
 from app.api.call import Call, answer, no_content
-from app.api.callers import ADMIN
+from app.api.callers import ADMIN, ADMIN_READ
 from app.api.commands import check_in_path
 from app.api.problems import Problem, problem_of, unknown
 from app.api.routes import Route
@@ -85,7 +86,7 @@ async def post(call: Call) -> web.Response:
     check_in_path(template.id, "id")
     if call.deps.config.catalog.template(template.id) is not None:
         raise Problem(409, f"there is a template {template.id} already: change it by PUT", "id")
-    return answer(_document(await call.deps.writer.write_template(template)), 201)
+    return answer(await _written(call, template), 201)
 
 
 async def get(call: Call) -> web.Response:
@@ -98,14 +99,14 @@ async def put(call: Call) -> web.Response:
         raise Problem(400, "differs from the path's", "id")
     template = await asyncio.to_thread(_checked, {**fields, "id": template_id})
     is_new = call.deps.config.catalog.template(template_id) is None
-    return answer(_document(await call.deps.writer.write_template(template)), 201 if is_new else 200)
+    return answer(await _written(call, template), 201 if is_new else 200)
 
 
 async def delete(call: Call) -> web.Response:
     current = _current(call)
     if current.template.id in call.deps.config.catalog.policy.templates:
         raise Problem(422, "the policy names this template", "id")
-    await call.deps.writer.write_template(current.template, deleted=True)
+    await _written(call, current.template, deleted=True)
     return no_content()
 
 
@@ -146,7 +147,14 @@ async def post_rollback(call: Call) -> web.Response:
     version = next((v for v in _versions(call) if v.version == wanted and not v.deleted), None)
     if version is None:
         raise Problem(422, "is not a version of this template", "version")
-    return answer(_document(await call.deps.writer.write_template(version.template)))
+    return answer(await _written(call, version.template, f" to version {wanted}"))
+
+
+async def _written(call: Call, template: Template, to: str = "", *, deleted: bool = False) -> TemplateDocument:
+    """The new version. ``to``: words for the audit log."""
+    newest = max((version.version for version in call.deps.config.versions(template.id)), default=0)
+    await audited(call, f"template {template.id}{to}, after version {newest}")
+    return _document(await call.deps.writer.write_template(template, deleted=deleted))
 
 
 def _checked(fields: dict[str, Any]) -> Template:
@@ -190,9 +198,9 @@ def _document(version: TemplateVersion) -> TemplateDocument:
 
 
 ROUTES = (
-    Route("GET", _PATH, get_all, ADMIN, "All templates", {200: Templates}),
-    Route("POST", _PATH, post, ADMIN, "Make a template", {201: TemplateDocument}, body=Template),
-    Route("GET", f"{_PATH}/{{id}}", get, ADMIN, "A template's current version", {200: TemplateDocument}),
+    Route("GET", _PATH, get_all, ADMIN_READ, "All templates", {200: Templates}),
+    Route("POST", _PATH, post, ADMIN, "Make a template", {201: TemplateDocument}, body=Template, action="template.put"),
+    Route("GET", f"{_PATH}/{{id}}", get, ADMIN_READ, "A template's current version", {200: TemplateDocument}),
     Route(
         "PUT",
         f"{_PATH}/{{id}}",
@@ -201,8 +209,17 @@ ROUTES = (
         "Write a new version of a template, or its first",
         {200: TemplateDocument, 201: TemplateDocument},
         body=Template,
+        action="template.put",
     ),
-    Route("DELETE", f"{_PATH}/{{id}}", delete, ADMIN, "Delete a template that the policy doesn't name", {204: None}),
+    Route(
+        "DELETE",
+        f"{_PATH}/{{id}}",
+        delete,
+        ADMIN,
+        "Delete a template that the policy doesn't name",
+        {204: None},
+        action="template.delete",
+    ),
     Route(
         "POST",
         f"{_PATH}/{{id}}/preview",
@@ -212,7 +229,7 @@ ROUTES = (
         {200: Preview},
         body=PreviewBody,
     ),
-    Route("GET", f"{_PATH}/{{id}}/versions", get_versions, ADMIN, "Every version of a template", {200: Versions}),
+    Route("GET", f"{_PATH}/{{id}}/versions", get_versions, ADMIN_READ, "Every version of a template", {200: Versions}),
     Route(
         "POST",
         f"{_PATH}/{{id}}/rollback",
@@ -221,5 +238,6 @@ ROUTES = (
         "Make an earlier version the current one again",
         {200: TemplateDocument},
         body=Rollback,
+        action="template.rollback",
     ),
 )

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "simulate": ("app.cli.simulate", "simulate", "Show what another policy would have made of what is recorded."),
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),
     "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
+    "audit-log": ("app.cli.audit_log", "audit_log", "Show who changed what, when, and from where."),
     "doctor": ("app.cli.doctor", "doctor", "Check everything that Tocsin needs, and say what to do."),
 }
 

@@ -9,8 +9,10 @@ from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from app.cli.output import Refused
+from app.cli.run_by import run_by
 from app.cli.settings import load_settings
 from app.dev.state import read_state
+from schemas.audit_log import RUN_BY
 
 API_KEY_VARIABLE = "TOCSIN_API_KEY"
 _TIMEOUT_S = 30.0
@@ -53,6 +55,7 @@ class GatewayClient:
         request = Request(f"{self._url}{path}{'?' + asked if asked else ''}", data=data, method=method)
         request.add_header("Authorization", f"Bearer {self._api_key}")
         request.add_header("Content-Type", media)
+        request.add_header(RUN_BY, run_by())
         try:
             with urlopen(request, timeout=_TIMEOUT_S) as response:
                 return response.status, _json(response.read())

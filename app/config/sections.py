@@ -17,7 +17,7 @@ _SHORTEST_RETENTION_S = 3600.0
 #: Of a shared secret (RFC 7518, 3.2: as long as what HS256 makes).
 _LEAST_SECRET_BYTES = 32
 
-Scope = Literal["send", "campaign", "read", "admin"]
+Scope = Literal["send", "campaign", "read", "admin", "admin:read"]
 
 
 def _topics_with_a_limit(retention: Mapping[str, float]) -> Mapping[str, float]:

@@ -39,8 +39,8 @@ SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS
 
 #: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
 GATEWAY = Access(
-    reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD, topics.REPLAY_OUTCOMES),
-    writes=(*SERVICES.writes, topics.CONFIG, topics.VERIFICATIONS, topics.REPLAY_REQUESTS),
+    reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD, topics.REPLAY_OUTCOMES, topics.AUDIT_LOG),
+    writes=(*SERVICES.writes, topics.CONFIG, topics.VERIFICATIONS, topics.REPLAY_REQUESTS, topics.AUDIT_LOG),
 )
 
 ANALYTICS = Access(
@@ -49,7 +49,8 @@ ANALYTICS = Access(
     groups=("tocsin_analytics",),
 )
 
-#: Follows the configuration, reads what is recorded (``simulate``) and who is announced (``doctor``).
+#: Follows the configuration, reads what is recorded (``simulate``) and who is announced (``doctor``), and enters in the
+#: audit log what it changes in the settings (``keys``).
 COMMAND_LINE = Access(
     reads=(
         topics.CONFIG,
@@ -60,7 +61,8 @@ COMMAND_LINE = Access(
         topics.RESULTS,
         topics.BROADCASTS,
         topics.VERIFICATIONS,
-    )
+    ),
+    writes=(topics.AUDIT_LOG,),
 )
 
 

@@ -89,17 +89,20 @@ def _journal(steps: ErasureSteps) -> dict[str, str]:
 
 
 def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> tuple[Topic, ...]:
-    """The public topics and those of our own: the owners', the erasures', and for each role its tables' and
-    its journal. ``steps``: of ``data.erase_within``."""
-    keyed = {name: _kept_for(kept) for name, kept in retentions(kafka).items()}
+    """The public topics and those of our own: the owners', the erasures', the audit log, and for each role its tables'
+    and its journal. ``steps``: of ``data.erase_within``."""
+    configs = {name: _kept_for(kept) for name, kept in retentions(kafka).items()}
     for role, tables in internal.items():
-        keyed |= {topics.changelog_topic(role, table): _changelog(steps) for table in tables}
-        keyed[topics.journal_topic(role)] = _journal(steps)
-    single = {name: _compacted(steps) for name in (topics.CONFIG, topics.OWNERS, topics.ERASURES)}
+        configs |= {topics.changelog_topic(role, table): _changelog(steps) for table in tables}
+        configs[topics.journal_topic(role)] = _journal(steps)
+    configs |= {name: _compacted(steps) for name in (topics.CONFIG, topics.OWNERS, topics.ERASURES)}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(
-        Topic(name, partitions, config | durable | {"max.message.bytes": str(limit_of(name))})
-        for configs, partitions in ((keyed, kafka.partitions), (single, 1))
+        Topic(
+            name,
+            1 if name in topics.SINGLE else kafka.partitions,
+            config | durable | {"max.message.bytes": str(limit_of(name))},
+        )
         for name, config in configs.items()
     )
 

@@ -52,6 +52,7 @@ from schemas.sizes import size_on_wire
 from schemas.topics import CONFIG, ERASURES, EVENTS
 from schemas.words import WAITS
 from tests.agents.harness import SECRET
+from tests.auditing import EnteredLog
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
@@ -272,6 +273,7 @@ class _Gateway:
             history=here,
             queries=_Queries(),  # type: ignore[arg-type]
             dead=_Dead(lambda: self.world),  # type: ignore[arg-type]
+            audit_log=EnteredLog(),  # type: ignore[arg-type]
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,

@@ -26,6 +26,7 @@ from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
 from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
+from tests.auditing import EnteredLog
 from tests.calling import JWT_SECRET, bearer, called, key_hash
 
 POLICY = """
@@ -144,6 +145,7 @@ async def opened(
         history=cast(Any, nobody),
         queries=cast(Any, None),
         dead=cast(Any, None),
+        audit_log=cast(Any, EnteredLog()),
         erased=ErasedUsers(),
         retentions={},
         partitions=4,

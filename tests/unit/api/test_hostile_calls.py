@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -42,6 +43,7 @@ from schemas.config import Template, TemplateVersion
 from schemas.decode import Invalid
 from tables.rows import MemoryRows
 from tests.agents.harness import NOON, PROVIDERS, Record
+from tests.auditing import EnteredLog
 from tests.hostile import REFUSED, TAKEN, texts
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
@@ -62,9 +64,13 @@ class Log:
         }
         self._offset = 0
         self.refused: list[Invalid] = []
+        self.audit = EnteredLog()
+        self.published: list[str] = []
+        self.written: list[Template | str] = []
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, **_: Any) -> tuple[int, int]:
         self._offset += 1
+        self.published.append(topic)
         record = Record(topic, 0, self._offset, NOON, key, value)
         for role, partition in self._roles.items():
             if topic == topics.COMMANDS or (role == "router" and topic not in (topics.CONFIG,)):
@@ -93,10 +99,13 @@ class Log:
 
 
 class Config(ConfigFollower):
-    """The defaults are in force, whatever is written."""
+    """The defaults are in force, whatever is written; and a template that the policy doesn't name."""
 
     def __init__(self) -> None:
         super().__init__({})
+        otp = self._default.templates["otp"]
+        spare = msgspec.structs.replace(otp, version=1, template=msgspec.structs.replace(otp.template, id="spare"))
+        self._catalog = replace(self._default, templates={**self._default.templates, "spare": spare})
 
     @property
     def policy_text(self) -> str:
@@ -104,12 +113,17 @@ class Config(ConfigFollower):
 
 
 class Writer:
+    def __init__(self, written: list[Template | str]) -> None:
+        self._written = written
+
     async def write_policy(self, text: str) -> None:
         text.encode()
+        self._written.append(text)
 
     async def write_template(self, template: Template, *, deleted: bool = False) -> TemplateVersion:
         version = TemplateVersion(version=1, template=template, at="2026-01-01T00:00:00Z", deleted=deleted)
         msgspec.json.encode(version)
+        self._written.append(template)
         return version
 
 
@@ -168,12 +182,13 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         callers=Callers([key], Jwt(secret=SECRET), SharedSecret(SECRET)),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         config=Config(),
-        writer=Writer(),  # type: ignore[arg-type]
+        writer=Writer(log.written),  # type: ignore[arg-type]
         owners=Owners(),  # type: ignore[arg-type]
         owner=log,  # type: ignore[arg-type]
         history=past,  # type: ignore[arg-type]
         queries=past,  # type: ignore[arg-type]
         dead=past,  # type: ignore[arg-type]
+        audit_log=log.audit,  # type: ignore[arg-type]
         partitions=1,
         clock=lambda: NOON,
         new_id=new_id,

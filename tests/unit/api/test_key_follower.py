@@ -8,6 +8,7 @@ import pytest
 
 from app.api.key_follower import KeyFollower
 from app.config import ApiKey, Settings
+from app.store.publisher import PublishError
 
 ENTRY = '[[auth.api_keys]]\nid = "{id}"\nsha256 = "{digest}"\nscopes = ["send"]\n'
 
@@ -78,3 +79,31 @@ def test_a_file_that_is_being_written_is_not_read_yet(file: Path) -> None:
     assert taken == []
     follower.look()
     assert len(taken) == 1
+
+
+async def test_what_changed_is_entered_in_the_audit_log_until_it_is_there(file: Path) -> None:
+    entered: list[str] = []
+    is_down = True
+
+    async def enter(what: str) -> None:
+        if is_down:
+            raise PublishError("KafkaConnectionError")
+        entered.append(what)
+
+    def load() -> Sequence[ApiKey]:
+        return Settings.load({"TOCSIN_CONFIG": str(file)}).auth.api_keys
+
+    file.write_text(entry("shop") + entry("blog"))
+    follower = KeyFollower(file, load, lambda _: None, load(), enter)
+    for text in (entry("shop") + entry("news"), entry("shop").replace("0" * 64, "1" * 64)):
+        file.write_text(text)
+        for _ in range(3):
+            follower.look()
+        await follower.enter_changes()
+    assert entered == []
+    is_down = False
+    await follower.enter_changes()
+    await follower.enter_changes()
+
+    assert entered == ["added news (send); removed blog", "changed shop (send); removed news"]
+    assert "0" * 8 not in repr(entered)

@@ -52,6 +52,7 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.OWNERS, {f"tocsin-{role}" for role in KEEPING}),
         (topics.ERASURES, {"tocsin-router", "tocsin-analytics"}),
         (topics.VERIFICATIONS, {"tocsin-gateway"}),
+        (topics.AUDIT_LOG, {"tocsin-gateway", CLI}),
         *((topic, {"tocsin-router"}) for lanes in topics.SEND_TOPICS.values() for topic in lanes),
         *((topic, {PRODUCER, "tocsin-gateway", "tocsin-router"}) for topic in sorted(OTHERS_WRITE)),
     ],
@@ -83,11 +84,11 @@ def test_every_role_may_read_and_write_what_its_machine_declares_and_join_its_gr
     assert of("tocsin-analytics", "Read", "group") == {GROUP}
 
 
-def test_only_the_commands_change_topics_and_they_write_no_records() -> None:
+def test_only_the_commands_change_topics_and_all_they_write_is_the_audit_log() -> None:
     changing = {right.principal for right in RIGHTS if right.operation in ("Create", "AlterConfigs")}
 
     assert changing == {CLI}
-    assert of(CLI, "Write") == set()
+    assert of(CLI, "Write") == {topics.AUDIT_LOG}
 
 
 def test_each_right_is_one_line_for_a_shell() -> None:
@@ -111,6 +112,7 @@ PRODUCING = {
     "app/api/app_reports.py": "tocsin-gateway",
     "app/api/verification.py": "tocsin-gateway",
     "app/store/config_writer.py": "tocsin-gateway",
+    "app/store/audit_log.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
     "app/store/redacting.py": "tocsin-analytics",
     "app/streaming/process.py": "tocsin-router",
