@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 
 from faults.experiments import EXPERIMENTS
-from faults.report import add_result, passed, read_results, render, write_table
+from faults.report import add_result, brief, passed, read_results, render, write_table
 from faults.running import Result
 from faults.scene import Experiment
 from faults.session import Session, run_all
@@ -47,7 +48,8 @@ def run(
 ) -> None:
     """Run experiments, show each one's table, and keep the results. Exit status 0 only if every invariant held.
 
-    Long forms go to faults/results.json and into docs/reliability.md, short ones to the folder only.
+    All of it is kept in the folder's results.json; of long forms, what held and what broke goes to faults/results.json
+    and into docs/reliability.md, too.
 
     Example: `python -m faults run zombies --seed 7`
     """
@@ -55,7 +57,8 @@ def run(
     console = Console()
     chosen = [_named(name) for name in names or EXPERIMENTS]
     seeds = seed or [1, 2, 3]
-    kept = folder / "results.json" if short else _RESULTS
+    whole = folder / "results.json"
+    kept = whole if short else _RESULTS
     form = "short" if short else "long"
     good = {(each["name"], each["seed"]) for each in read_results(kept) if each["form"] == form and passed(each)}
     results: list[Result] = []
@@ -63,7 +66,9 @@ def run(
 
     def done(result: Result) -> None:
         results.append(result)
-        add_result(kept, result)
+        add_result(whole, asdict(result))
+        if not short:
+            add_result(_RESULTS, brief(result))
         console.print(render(result))
         console.print(f"[{len(results)} of {total}] {(time.monotonic() - started) / 60:.1f} minutes\n", highlight=False)
 

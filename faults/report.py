@@ -1,4 +1,5 @@
-"""What experiments found: kept in results.json, shown as tables, and summed up in docs/reliability.md."""
+"""What experiments found: kept whole in the folder of the runs, in brief in faults/results.json, shown as tables, and
+summed up in docs/reliability.md."""
 
 import json
 from collections import defaultdict
@@ -23,12 +24,22 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def add_result(path: Path, result: Result) -> None:
+def brief(result: Result) -> dict[str, Any]:
+    """What is kept in git: each invariant's verdict with its value and bound, and examples of what broke one."""
+    whole = asdict(result)
+    del whole["extra"]
+    for each in whole["invariants"]:
+        for name in ("means", "listed", *(("examples",) if each["verdict"] == "pass" else ())):
+            each.pop(name, None)
+    return whole
+
+
+def add_result(path: Path, result: Mapping[str, Any]) -> None:
     """Puts a result in the place of the earlier one of the same experiment, seed and form."""
-    mine = (result.name, result.seed, result.form)
+    mine = (result["name"], result["seed"], result["form"])
     others = [each for each in read_results(path) if (each["name"], each["seed"], each["form"]) != mine]
     order = {name: position for position, name in enumerate(EXPERIMENTS)}
-    results = sorted([*others, asdict(result)], key=lambda each: (each["seed"], order.get(each["name"], 99)))
+    results = sorted([*others, result], key=lambda each: (each["seed"], order.get(each["name"], 99)))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text("[\n" + ",\n".join(map(json.dumps, results)) + "\n]\n")

@@ -1,12 +1,13 @@
 """What experiments found is kept once for each seed, and summed up where the document has a place for it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faults.report import BEGIN, END, add_result, passed, read_results, write_table
+from faults.report import BEGIN, END, add_result, brief, passed, read_results, write_table
 from faults.running import Result
 
 HOLDS = {"name": "LOST", "means": "", "value": 0, "bound": 0, "verdict": "pass"}
@@ -31,7 +32,7 @@ def result(seed: int, *invariants: dict[str, Any], error: str | None = None) -> 
 def table(folder: Path, *results: Result) -> str:
     kept, document = folder / "results.json", folder / "page.md"
     for each in results:
-        add_result(kept, each)
+        add_result(kept, asdict(each))
     document.write_text(f"before\n{BEGIN}\nstale words\n{END}\nafter\n")
     write_table(document, read_results(kept))
     return document.read_text()
@@ -40,9 +41,19 @@ def table(folder: Path, *results: Result) -> str:
 def test_a_seed_that_is_run_again_replaces_what_it_found(tmp_path: Path) -> None:
     kept = tmp_path / "results.json"
     for invariants in ((BROKEN,), (HOLDS,)):
-        add_result(kept, result(1, *invariants))
+        add_result(kept, asdict(result(1, *invariants)))
 
     assert [each["invariants"] for each in json.loads(kept.read_text())] == [[HOLDS]]
+
+
+def test_git_keeps_each_verdict_and_examples_only_of_what_broke(tmp_path: Path) -> None:
+    found = result(1, IN_DOUBT | {"examples": ["a"], "listed": [{"send_id": "x"}]}, BROKEN | {"examples": ["b"]})
+
+    assert brief(found)["invariants"] == [
+        {"name": "D", "value": 3, "bound": 200, "verdict": "pass"},
+        {"name": "DUP", "value": 2, "bound": 0, "verdict": "FAIL", "examples": ["b"]},
+    ]
+    assert "listed" in found.invariants[0]  # (the whole keeps it)
 
 
 def test_the_table_sums_the_seeds_up_and_leaves_the_rest_of_the_document(tmp_path: Path) -> None:
