@@ -27,7 +27,6 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def brief(result: Result) -> dict[str, Any]:
     """What is kept in git: each invariant's verdict with its value and bound, and examples of what broke one."""
     whole = asdict(result)
-    del whole["extra"]
     for each in whole["invariants"]:
         for name in ("means", "listed", *(("examples",) if each["verdict"] == "pass" else ())):
             each.pop(name, None)
