@@ -65,7 +65,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in _OURS:
             raise
-        _refuse(f"{error.name} isn't installed: images hold no development tools; use a checkout (make setup)")
+        _refuse(f"{error.name} isn't installed: use a checkout (make setup), or install tocsin[local]")
 
 
 def _refuse(reason: str) -> NoReturn:

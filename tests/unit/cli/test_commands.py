@@ -87,5 +87,5 @@ def test_where_development_tools_are_missing_their_commands_say_so(name: str) ->
 
     assert done.returncode == 1
     assert (
-        done.stderr == "tocsin: psutil isn't installed: images hold no development tools; use a checkout (make setup)\n"
+        done.stderr == "tocsin: psutil isn't installed: use a checkout (make setup), or install tocsin[local]\n"
     )
