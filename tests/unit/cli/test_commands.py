@@ -86,6 +86,4 @@ def test_where_development_tools_are_missing_their_commands_say_so(name: str) ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert done.returncode == 1
-    assert (
-        done.stderr == "tocsin: psutil isn't installed: use a checkout (make setup), or install tocsin[local]\n"
-    )
+    assert done.stderr == "tocsin: psutil isn't installed: use a checkout (make setup), or install tocsin[local]\n"
