@@ -1,4 +1,4 @@
-"""Results: how a send ended, as its channel's role reports it to the router on Tocsin's own topic."""
+"""Results: how a send ended, or that nobody knows, as its channel's role reports it on Tocsin's own topic."""
 
 from typing import Literal
 
@@ -8,8 +8,8 @@ from msgspec import Struct
 from schemas.decode import Reader, RecordId, UserId
 from schemas.words import Channel, Provider
 
-#: How a send ended, or how an item of the inbox was marked.
-ResultStatus = Literal["sent", "failed", "suppressed", "expired", "cancelled", "unknown", "seen", "read"]
+#: How a send ended, that it is in doubt, or how an item of the inbox was marked.
+ResultStatus = Literal["sent", "failed", "suppressed", "expired", "cancelled", "unknown", "in_doubt", "seen", "read"]
 
 
 class CalledAddress(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -59,6 +59,10 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     verifies: str | None = None
     #: The first in the policy's order that could carry it when it was queued; None in sends of earlier versions.
     provider: Provider | None = None
+    #: Of a replayed one: when the notification was first accepted, by which it is older or newer than another.
+    first_accepted_at: int | None = None
+    #: The template's version that its calls render; None: the one in force at the first.
+    renders: int | None = None
 
 
 class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):

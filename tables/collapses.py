@@ -1,10 +1,14 @@
-"""collapses: what of a user shares a collapse key and may still be replaced by a newer one."""
+"""collapses: what of a user shares a collapse key, and may still be replaced by a newer one, or was begun lately."""
 
 from hashlib import blake2b
 
 from msgspec import Struct
 
+from schemas.words import Channel
 from tables.table import TableSpec
+
+#: As long as a send may be replayed, which must not replace a newer one: longer than the send topics are kept.
+REPLAYABLE_MS = 8 * 24 * 3600 * 1000
 
 
 class Collapse(Struct, frozen=True, array_like=True, gc=False):
@@ -12,6 +16,8 @@ class Collapse(Struct, frozen=True, array_like=True, gc=False):
 
     notifications: tuple[bytes, ...]
     until_ms: int
+    #: By channel: those that were queued or held there last.
+    begun: dict[Channel, tuple[bytes, ...]] = {}
 
 
 COLLAPSES: TableSpec[Collapse] = TableSpec("collapses", Collapse, until="until_ms")

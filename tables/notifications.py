@@ -60,6 +60,8 @@ class Sent(Struct, frozen=True, array_like=True, gc=False):
     reported: int = 0
     template_version: int | None = None
     variant: str | None = None
+    #: A call was made, and until the end nobody knows whether the provider accepted it.
+    in_doubt: bool = False
 
 
 class Part(Struct, frozen=True, array_like=True, gc=False):
@@ -88,6 +90,25 @@ class Chained(Struct, frozen=True, array_like=True, gc=False):
     due: bytes = b""
 
 
+class Replay(Struct, frozen=True, array_like=True, gc=False):
+    """What a row of a replay repeats, and what was reported of that. Such a row is of one send, which has its id from
+    the start."""
+
+    #: The send that is repeated; its own send, ``""`` where none was begun.
+    candidate: str
+    send_id: str
+    channel: Channel
+    device_id: str | None
+    #: The original's place in the order of acceptance.
+    order: bytes
+    as_decided: bool = False
+    #: The template's version that is rendered; None: the one in force.
+    renders: int | None = None
+    #: See ``schemas.replays``; ``""``: nothing was reported yet.
+    outcome: str = ""
+    reason: str | None = None
+
+
 class Notification(Struct, frozen=True, array_like=True, gc=False):
     """One recipient's notification. The row is also what tells a repeated request."""
 
@@ -110,6 +131,12 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     reported_until: dict[str, int] = {}
     #: Accepted while what was there before the user's erasure was still being forgotten: that erasure's command.
     after_erasure: str = ""
+    #: A replay's.
+    replay: Replay | None = None
+    #: Something of it was begun again by a replay, whose rows have keys that start as this one's does.
+    replayed: bool = False
+    #: Something came back of it, and of no send in particular.
+    came_back: bool = False
 
     @property
     def is_forgotten(self) -> bool:
@@ -161,7 +188,8 @@ def forgotten(row: Notification) -> Notification:
         )
         for part in row.parts
     )
-    return replace(row, facts=facts, content=b"", request=b"", parts=parts, chain=None, items=b"")
+    replay = None if row.replay is None else replace(row.replay, device_id=None)
+    return replace(row, facts=facts, content=b"", request=b"", parts=parts, chain=None, items=b"", replay=replay)
 
 
 def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> bool:
@@ -183,5 +211,16 @@ def aside_key(key: bytes, recorded_ms: int) -> bytes:
     return key + f"\0{recorded_ms}".encode()
 
 
-def notification_key(user_id: str, notification_id: str, replay_id: str | None = None) -> bytes:
-    return f"{user_id}\0{notification_id}\0{replay_id or ''}".encode()
+def notification_key(user_id: str, notification_id: str) -> bytes:
+    return f"{user_id}\0{notification_id}\0".encode()
+
+
+def replay_key(user_id: str, notification_id: str, replay_id: str, channel: Channel, device_id: str | None) -> bytes:
+    """Of what a replay makes of a notification's send on the channel (push: to the device)."""
+    return f"{user_id}\0{notification_id}\0{replay_id}\0{channel}\0{device_id or ''}".encode()
+
+
+def range_of_notification(user_id: str, notification_id: str) -> tuple[bytes, bytes]:
+    """Where the keys start and end of all its rows: its own, those set aside, and those of replays."""
+    start = notification_key(user_id, notification_id)
+    return start, start[:-1] + b"\1"

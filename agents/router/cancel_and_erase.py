@@ -116,12 +116,16 @@ def _forget_dedup(context: RouterContext, work: Forget, start: bytes) -> bytes |
 def _forget_collapses(context: RouterContext, work: Forget, start: bytes) -> bytes | None:
     walk = Walk(context.state.collapses, start, work.end)
     for key, collapse in walk:
-        names = [name for name in collapse.notifications if _is_newer(context, name)]
-        walk.spend(0, len(collapse.notifications))
-        if not names:
+        names = tuple(name for name in collapse.notifications if _is_newer(context, name))
+        begun = {
+            channel: tuple(name for name in rows if _is_newer(context, name))
+            for channel, rows in collapse.begun.items()
+        }
+        walk.spend(0, len(collapse.notifications) + sum(map(len, collapse.begun.values())))
+        if not names and not any(begun.values()):
             context.state.collapses.delete(key)
-        elif len(names) < len(collapse.notifications):
-            context.state.collapses.put(key, Collapse(tuple(names), collapse.until_ms))
+        elif (names, begun) != (collapse.notifications, collapse.begun):
+            context.state.collapses.put(key, Collapse(names, collapse.until_ms, begun))
     return None if walk.is_over else walk.at
 
 

@@ -80,7 +80,7 @@ def _queue_one(notification: NotificationRecord, part: Part, target: Target, ver
 
 
 def _send(notification: NotificationRecord, part: Part, target: Target, name: str) -> Send:
-    facts, request = notification.facts, notification.request
+    facts, request, replay = notification.facts, notification.request, notification.replay
     assert request is not None
     data = request.data_json
     return Send(
@@ -98,7 +98,7 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         template_id=facts.template_id,
         template_version=facts.template_version,
         variant=facts.variant,
-        policy_version=notification.context.catalog.policy_version,
+        policy_version=notification.decided_by,
         content=request.content,
         data=Raw(data) if data else _NO_DATA,
         items=decode(notification.items, type=list[Item]) if notification.items else None,
@@ -111,6 +111,8 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         replay_id=facts.replay_id,
         verifies=_mark(notification, part.channel) if notification.verifies else None,
         provider=target.provider,
+        first_accepted_at=None if replay is None else int.from_bytes(replay.order[:8], "big"),
+        renders=None if replay is None else replay.renders,
     )
 
 

@@ -7,6 +7,7 @@ from agents.router.collapse import replace_older
 from agents.router.collect_digest import gather, lead_digest, may_lead
 from agents.router.enqueue import queue
 from agents.router.notification_record import NotificationRecord
+from agents.router.replay_guard import arrived
 from agents.router.stop import stop_of
 from app.domain.routing import Verdict, evaluate_channel
 from schemas.instants import rfc3339, stored_ms
@@ -39,7 +40,7 @@ def evaluate_again(notification: NotificationRecord, index: int) -> bool:
     """A part whose wait ended: from "erased" on, with what is known now. False: the whole of it is over."""
     notification.trail = []
     notification.use_what_is_in_force()
-    stop = stop_of(notification)
+    stop = stop_of(notification) or arrived(notification)
     if stop is not None:
         notification.end_part(index, *stop)
         return False
@@ -50,9 +51,9 @@ def evaluate_again(notification: NotificationRecord, index: int) -> bool:
 def evaluate_part(notification: NotificationRecord, index: int) -> None:
     """Asks every rule of a channel and does what they say."""
     part = notification.parts[index]
-    verdict = _verdict(notification, part, part.undigested)
+    verdict = verdict_of(notification, part, part.undigested)
     if verdict.act == "digest":
-        leading = _verdict(notification, part, True) if may_lead(notification, part.channel, verdict) else None
+        leading = verdict_of(notification, part, True) if may_lead(notification, part.channel, verdict) else None
         if leading is None or leading.act != "queue":
             gather(notification, index, verdict)
             replace_older(notification, part.channel)
@@ -82,7 +83,8 @@ def evaluate_part(notification: NotificationRecord, index: int) -> None:
             notification.end_part(index, "suppressed", verdict.reason, trail=verdict.trail)
 
 
-def _verdict(notification: NotificationRecord, part: Part, undigested: bool) -> Verdict:
+def verdict_of(notification: NotificationRecord, part: Part, undigested: bool) -> Verdict:
+    """What the rules say of the channel now; changes nothing."""
     context = notification.context
     windows = context.state.windows.get(notification.facts.user_id.encode()) or NO_WINDOWS
     return evaluate_channel(

@@ -23,6 +23,7 @@ def emit_event(
     provider_message_id: str | None = None,
     happened: str | None = None,
     detail: dict[str, Any] | None = None,
+    policy_version: int | None = None,
 ) -> None:
     """Tells what was decided now; or what ``happened`` (RFC 3339), in the same bytes however often it is read.
 
@@ -46,7 +47,7 @@ def emit_event(
         template_id=facts.template_id,
         template_version=facts.template_version,
         variant=facts.variant,
-        policy_version=context.catalog.policy_version if happened is None else facts.policy_version,
+        policy_version=facts.policy_version if policy_version is None else policy_version,
         provider_message_id=provider_message_id,
         replay_id=facts.replay_id,
         occurred_at=happened or context.now_text,

@@ -8,6 +8,7 @@ from agents.router.commands import take_command
 from agents.router.context import RouterContext
 from agents.router.find_send import whose
 from agents.router.receipts import take_receipt
+from agents.router.replays import take_replay_request
 from agents.router.requests import take_request
 from agents.router.retire_devices import MoveLog
 from agents.router.send_results import take_result
@@ -42,6 +43,7 @@ class RouterMachine(Machine[RouterState, Due, Never]):
         Subscription(topics.RECEIPTS, Urgency.RECEIPTS, patient=True),
         Subscription(topics.EVENTS, Urgency.NORMAL),
         Subscription(topics.EVENTS_BULK, Urgency.BULK),
+        Subscription(topics.REPLAY_REQUESTS, Urgency.BULK),
     )
 
     outputs = (
@@ -93,6 +95,8 @@ class RouterMachine(Machine[RouterState, Due, Never]):
                 take_broadcast(context, record)
             case topics.VERIFICATIONS:
                 take_verification(context, record)
+            case topics.REPLAY_REQUESTS:
+                take_replay_request(context, record)
             case _:
                 take_request(context, record)
         context.flush()

@@ -11,15 +11,26 @@ from msgspec.structs import replace
 from agents.router.cap_slots import leave_queue
 from agents.router.context import RouterContext
 from agents.router.lifecycle import emit_event
-from app.domain.policy import EventRule
+from app.domain.policy import EventRule, Policy
 from app.domain.rendering import choose_variant
+from app.domain.replay import outcome_of
 from app.domain.routing import Recipient, Subject
 from app.domain.trail import Entry
+from schemas.replays import ReplayOutcome, encode_replay_outcome
 from schemas.requests import Request, read_accepted
-from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL, VERIFICATIONS
+from schemas.topics import EVENTS, EVENTS_BULK, EVENTS_CRITICAL, REPLAY_OUTCOMES, VERIFICATIONS
 from schemas.words import ENDS, Channel, Status
-from tables.notifications import Chained, Facts, Notification, Part, forgotten, is_open
-from tables.profiles import NOBODY
+from tables.notifications import (
+    Chained,
+    Facts,
+    Notification,
+    Part,
+    Replay,
+    forgotten,
+    is_open,
+    range_of_notification,
+)
+from tables.profiles import NOBODY, Profile
 from tables.routed import RECEIPTS_MS
 from tables.schedule import Due, Kind
 
@@ -40,6 +51,7 @@ class NotificationRecord:
         "_row",
         "_rule",
         "_was_open",
+        "came_back",
         "cause",
         "chain",
         "context",
@@ -47,6 +59,8 @@ class NotificationRecord:
         "key",
         "parts",
         "raw",
+        "replay",
+        "replayed",
         "scheduled",
         "trail",
     )
@@ -63,6 +77,9 @@ class NotificationRecord:
         self.parts: list[Part] = list(row.parts)
         self.chain: Chained | None = row.chain
         self.scheduled = row.scheduled
+        self.replay = row.replay
+        self.replayed = row.replayed
+        self.came_back = row.came_back
         self.trail: list[Entry] = []
         self._row = row
         self._is_new = False
@@ -77,10 +94,15 @@ class NotificationRecord:
         cls, context: RouterContext, key: bytes, row: Notification, cause: str, request: Request | None = None
     ) -> "NotificationRecord":
         """A notification that has no row yet."""
-        assert key not in context.loaded
-        notification = context.loaded[key] = cls(context, key, row, cause, request)
-        notification._is_new = True
+        notification = cls(context, key, row, cause, request)
+        notification.add()
         return notification
+
+    def add(self) -> None:
+        """From now on it is there: its row is written with the others."""
+        assert self.key not in self.context.loaded
+        self.context.loaded[self.key] = self
+        self._is_new = True
 
     @classmethod
     def load(cls, context: RouterContext, key: bytes, cause: str) -> "NotificationRecord | None":
@@ -115,7 +137,12 @@ class NotificationRecord:
             row.items if opened else b"",
             row.reported_until,
             row.after_erasure,
+            self.replay,
+            self.replayed,
+            self.came_back,
         )
+        if self.replay is not None:
+            self._report_outcome(self.replay)
         self.context.state.notifications.put(self.key, forgotten(row) if self._is_forgotten else row)
         if opened is not self._was_open:
             facts, pending = self.facts, self.context.state.pending
@@ -129,6 +156,9 @@ class NotificationRecord:
             or self.chain is not row.chain
             or self.scheduled != row.scheduled
             or tuple(self.parts) != row.parts
+            or self.replay is not row.replay
+            or self.replayed is not row.replayed
+            or self.came_back is not row.came_back
         )
 
     # --- what is asked of it ---
@@ -160,6 +190,11 @@ class NotificationRecord:
         return self._row.items
 
     @property
+    def position(self) -> str:
+        """Where the accepted record lies."""
+        return self._row.position
+
+    @property
     def content(self) -> bytes:
         """The hash of what the request says."""
         return self._row.content
@@ -167,7 +202,10 @@ class NotificationRecord:
     @property
     def order(self) -> bytes:
         """Sorts by the order of acceptance: its time; of one batch, which has one time, by where it came from, in the
-        order in which batches are drawn, and by its place there (of a digest: its due time)."""
+        order in which batches are drawn, and by its place there (of a digest: its due time). What is replayed has the
+        place of what it repeats."""
+        if self.replay is not None:
+            return self.replay.order
         came_from, _, rest = self._row.position.partition(":")
         place = _DRAWN.index(came_from) << 56 | int(rest.rpartition(":")[2])
         return self.facts.accepted_ms.to_bytes(8, "big") + place.to_bytes(8, "big")
@@ -180,12 +218,18 @@ class NotificationRecord:
         return self._own_id
 
     @property
+    def policy(self) -> Policy:
+        """The policy in force; of what is replayed as it was decided, the one of then."""
+        then = self.context.catalog.policy_at(self.facts.policy_version) if self.is_as_decided else None
+        return then or self.context.policy
+
+    @property
     def rule(self) -> EventRule:
-        """What the policy in force says of it; a digest keeps the category of its items."""
+        """What the policy says of it; a digest keeps the category of its items."""
         if self._rule is None:
-            policy = self.context.policy
+            policy = self.policy
             rule = policy.rule_of(self.facts.event_type)
-            if self.items and rule.category.name != self.facts.category:
+            if (self.items or self.is_as_decided) and rule.category.name != self.facts.category:
                 rule = replaced(rule, category=policy.categories.get(self.facts.category, rule.category))
             self._rule = rule
         return self._rule
@@ -194,7 +238,7 @@ class NotificationRecord:
     def recipient(self) -> Recipient:
         if self._recipient is None:
             known, user_id = self.context.state.known, self.facts.user_id
-            profile = known.profile(user_id) or NOBODY
+            profile = self._reached_of(known.profile(user_id) or NOBODY)
             wishes = known.wishes(user_id)
             self._recipient = Recipient(
                 user_id,
@@ -206,8 +250,42 @@ class NotificationRecord:
             )
         return self._recipient
 
+    def _reached_of(self, profile: Profile) -> Profile:
+        """What is replayed goes to the device that it was for, and to no other."""
+        if self.replay is None or self.replay.channel != "push":
+            return profile
+        device_id = self.replay.device_id
+        return replace(profile, devices=tuple(each for each in profile.devices if each.device_id == device_id))
+
     def subject(self) -> Subject:
-        return Subject(self.rule, self.facts.event_type, self.facts.priority, self.own_id, self.data, self.verifies)
+        return Subject(
+            self.rule,
+            self.facts.event_type,
+            self.facts.priority,
+            self.own_id,
+            self.data,
+            self.verifies,
+            self.is_as_decided,
+        )
+
+    @property
+    def is_as_decided(self) -> bool:
+        """Whether it is replayed as it was decided, not judged by the policy and template of now."""
+        return self.replay is not None and self.replay.as_decided
+
+    @property
+    def decided_by(self) -> int:
+        """The version of the policy that decides about it."""
+        return self.facts.policy_version if self.is_as_decided else self.context.catalog.policy_version
+
+    def siblings(self) -> "list[NotificationRecord]":
+        """All rows of the notification but this one: its own, those set aside, those of replays."""
+        return rows_of(self.context, self.facts.user_id, self.facts.notification_id, self.cause, besides=self.key)
+
+    @property
+    def has_siblings(self) -> bool:
+        """Whether a replay shares its sends and places; mostly not, so most need not be looked for."""
+        return self.replayed or self.replay is not None
 
     @property
     def verifies(self) -> bool:
@@ -222,6 +300,8 @@ class NotificationRecord:
         """Takes the category and the priority by the policy of now (a digest keeps its items'), the template's version
         of now, and its variant for the user."""
         facts, request, in_force = self.facts, self.request, self.context.catalog.policy_version
+        if self.is_as_decided:
+            return
         if facts.policy_version != in_force:
             facts = replace(facts, policy_version=in_force)
             if request is not None and not self.items:
@@ -257,6 +337,11 @@ class NotificationRecord:
         asked = self.trail + trail if trail else self.trail
         if asked:
             detail["trail"] = asked
+        if self.replay is not None:
+            channel, send_id = self.replay.channel, self.replay.send_id
+            if self.replay.device_id is not None:
+                detail["device_id"] = self.replay.device_id
+            self.note_outcome(status, reason)
         emit_event(
             self.context,
             self.facts,
@@ -266,7 +351,36 @@ class NotificationRecord:
             send_id=send_id,
             reason=reason,
             detail=detail or None,
+            policy_version=self.decided_by,
         )
+
+    def note_outcome(self, status: Status, reason: str | None) -> None:
+        """Of a replay's: what its receipt is to say."""
+        if self.replay is not None:
+            self.replay = replace(self.replay, outcome=outcome_of(status, reason), reason=reason)
+
+    def _report_outcome(self, replay: Replay) -> None:
+        """To the job that runs the replay, whenever it changes."""
+        before = None if self._is_new else self._row.replay
+        if before is None or (before.outcome, before.reason) != (replay.outcome, replay.reason):
+            self.answer()
+
+    def answer(self) -> None:
+        """Tells the job that runs the replay what became of the candidate."""
+        replay, replay_id = self.replay, self.facts.replay_id
+        assert replay is not None
+        assert replay_id is not None
+        outcome = ReplayOutcome(
+            replay_id=replay_id,
+            user_id=self.facts.user_id,
+            notification_id=self.facts.notification_id,
+            send_id=replay.candidate,
+            outcome=replay.outcome,  # type: ignore[arg-type]  # (one of its words)
+            at=self.context.now,
+            reason=replay.reason,
+            new_send_id=replay.send_id or None,
+        )
+        self.context.out.send(REPLAY_OUTCOMES, self.facts.user_id.encode(), encode_replay_outcome(outcome))
 
     def wake_at(self, due_ms: int, kind: Kind, detail: str) -> bytes:
         """Schedules; of what falls due at once, what was accepted first comes first."""
@@ -283,7 +397,8 @@ class NotificationRecord:
         free = replace(part, wait="", until_ms=0, due=b"", waits_for=b"")
         self.parts[index] = free
         if part.wait == "rate_cap" and (cap := part.waits_for) != keep_queue:
-            others = (other for other in self.parts if other.wait == "rate_cap")
+            rows = [self, *self.siblings()] if self.has_siblings else [self]
+            others = (other for row in rows for other in row.parts if other.wait == "rate_cap")
             if not any(other.waits_for == cap for other in others):
                 leave_queue(self.context, self.facts.user_id, self.own_id, cap.decode())
         return free
@@ -301,3 +416,12 @@ class NotificationRecord:
         assert status in ENDS
         part = self.unwait(index)
         self.emit(status, part.channel, reason, trail=trail, **detail)
+
+
+def rows_of(
+    context: RouterContext, user_id: str, notification_id: str, cause: str, besides: bytes = b""
+) -> list[NotificationRecord]:
+    """All rows of a notification: its own, those that were set aside, those of replays."""
+    rows = context.state.notifications.scan(*range_of_notification(user_id, notification_id))
+    found = (NotificationRecord.load(context, key, cause) for key, _ in rows if key != besides)
+    return [notification for notification in found if notification is not None]

@@ -9,6 +9,7 @@ from agents.router.find_send import find, note, suppress
 from agents.router.lifecycle import emit_event
 from agents.router.notification_record import NotificationRecord
 from agents.router.repartition import moved_to
+from agents.router.replays import cancel_what_arrived
 from agents.shared.placement import partition_of_receipt
 from app.domain.ids import derived_id
 from app.domain.merge import merge_diff
@@ -72,6 +73,8 @@ def _came_back(
         _emit(notification, index, sent, reported, receipt, reason if reported == status else None, claimed_at)
     if sent is None or index is None or at is None:
         send_ended(notification, "", status)  # of no send in particular: it reached the user
+        notification.came_back = notification.came_back or receipt.channel is None
+        cancel_what_arrived(notification)
         return
     reported_now = sum(REPORTED[reported] for reported in {*implied, status})
     note(notification, index, at, replace(sent, reported=sent.reported | reported_now))
@@ -82,6 +85,7 @@ def _came_back(
         _unsubscribe(notification, index, sent, receipt, recorded)
     for reported in (*implied, status):
         send_ended(notification, sent.send_id, reported)
+    cancel_what_arrived(notification)
 
 
 def _emit(

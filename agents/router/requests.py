@@ -10,8 +10,9 @@ from agents.router.context import RouterContext
 from agents.router.evaluate import begin, waits_for_its_time
 from agents.router.fallback import begin_chain
 from agents.router.lifecycle import emit_event
-from agents.router.notification_record import NotificationRecord
+from agents.router.notification_record import NotificationRecord, rows_of
 from agents.router.repartition import moved, origin_of
+from agents.router.replays import cancel_replays
 from agents.router.stop import Stop, erased, over, stop_of
 from agents.shared.placement import check_key
 from agents.shared.subscriptions import position_of
@@ -54,6 +55,8 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
             context.state.notifications.put(key, replace(before, reported_until=before.with_reported(position)))
             return
         _set_aside(context, key, before)
+        if before.replayed:
+            cancel_replays(rows_of(context, user_id, notification_id, position, besides=key))
     row = Notification(
         facts=facts,
         position=position,
@@ -62,6 +65,7 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
         request=raw,
         reported_until={} if before is None else before.with_reported(before.position),
         after_erasure=context.state.known.forgetting(user_id),
+        replayed=before is not None and before.replayed,
     )
     _accept(NotificationRecord.new(context, key, row, position, request), origin)
 
@@ -131,7 +135,7 @@ def _begin_channels(notification: NotificationRecord) -> None:
         return
     notification.trail.append(("channels", True, by, *channels, *steps))
     for channel in channels:
-        begin(notification, channel, undigested=notification.facts.replay_id is not None)
+        begin(notification, channel)
     if chain is not None and steps:
         begin_chain(notification, chain)
 

@@ -29,10 +29,15 @@ def take_result(context: RouterContext, record: LogRecord) -> None:
     if found is None:
         return  # items lie in the inbox, and doubts last, longer than sends are remembered here
     notification, index, at = found
-    if notification.is_forgotten or index is None or at is None:
+    if notification.is_forgotten:
+        notification.note_outcome(result.status, result.reason)
+        return
+    if index is None or at is None:
         return
     if result.status == "seen" or result.status == "read":
         _marked(notification, index, at, result)
+    elif result.status == "in_doubt":
+        _doubted(notification, index, at)
     else:
         _ended(notification, index, at, result)
 
@@ -42,15 +47,27 @@ def _ended(notification: NotificationRecord, index: int, at: int, result: SendRe
     sent = part.sends[at]
     if sent.end:
         return
-    ended = replace(sent, end=result.status, template_version=result.template_version, variant=result.variant)
+    assert result.status != "in_doubt"
+    ended = replace(
+        sent, end=result.status, template_version=result.template_version, variant=result.variant, in_doubt=False
+    )
     note(notification, index, at, ended)
+    notification.note_outcome(result.status, result.reason)
     if result.status in _UNSENT:
+        rows = [notification, *notification.siblings()] if notification.has_siblings else [notification]
         kept_by = frozenset(
-            other.channel for other in notification.parts if any(s.end not in _UNSENT for s in other.sends)
+            other.channel for row in rows for other in row.parts if any(s.end not in _UNSENT for s in other.sends)
         )
         release_cap_slots(notification.context, notification.facts.user_id, notification.own_id, part.channel, kept_by)
     _retire_address(notification, part.channel, sent, result)
     send_ended(notification, sent.send_id, result.status)
+
+
+def _doubted(notification: NotificationRecord, index: int, at: int) -> None:
+    """Only a replay asks: what is in doubt is left alone."""
+    sent = notification.parts[index].sends[at]
+    if not sent.end and not sent.in_doubt:
+        note(notification, index, at, replace(sent, in_doubt=True))
 
 
 def _retire_address(notification: NotificationRecord, channel: Channel, sent: Sent, result: SendResult) -> None:

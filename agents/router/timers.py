@@ -16,7 +16,7 @@ from agents.router.context import RouterContext
 from agents.router.evaluate import evaluate_again
 from agents.router.fallback import part_judged, wait_over
 from agents.router.normalize_tokens import normalize_tokens
-from agents.router.notification_record import NotificationRecord
+from agents.router.notification_record import NotificationRecord, rows_of
 from agents.router.requests import evaluate_request
 from agents.router.stop import called_off, end_waits, stop_chain
 from agents.shared.slices import Share, Walk
@@ -139,16 +139,30 @@ def wake_queue(context: RouterContext, user_id: str, cap: str, cause: str) -> No
         if share.is_spent:
             wake_queue_now(context, user_id, cap)
             return
-        notification = NotificationRecord.load(context, notification_key(user_id, str(UUID(bytes=own_id))), cause)
-        parts = notification.parts if notification is not None else ()
-        waiting = [i for i, part in enumerate(parts) if part.wait == "rate_cap" and part.waits_for == cap.encode()]
-        if notification is None or not waiting:
+        waiting = _waiting_for(context, user_id, str(UUID(bytes=own_id)), cap, cause)
+        if not waiting:
             leave_queue(context, user_id, own_id, cap)
-            continue
-        share.spend(notification.size)
-        evaluate_parts_again(notification, waiting)
-        if any(notification.parts[i].wait == "rate_cap" for i in waiting):
-            return
+        for notification, indexes in waiting:
+            share.spend(notification.size)
+            evaluate_parts_again(notification, indexes)
+            if any(notification.parts[i].wait == "rate_cap" for i in indexes):
+                return
+
+
+def _waiting_for(
+    context: RouterContext, user_id: str, notification_id: str, cap: str, cause: str
+) -> list[tuple[NotificationRecord, list[int]]]:
+    """The parts that wait for the cap: of the notification, or of what replays make of it."""
+    notification = NotificationRecord.load(context, notification_key(user_id, notification_id), cause)
+    rows = [] if notification is None else [notification]
+    if notification is None or notification.replayed:
+        rows += rows_of(context, user_id, notification_id, cause, besides=notification_key(user_id, notification_id))
+    named = cap.encode()
+    waiting = [
+        (row, [i for i, part in enumerate(row.parts) if part.wait == "rate_cap" and part.waits_for == named])
+        for row in rows
+    ]
+    return [(row, indexes) for row, indexes in waiting if indexes]
 
 
 # --- the user's hours, zone or DND changed ---

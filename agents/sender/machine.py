@@ -198,9 +198,8 @@ class SenderMachine(Machine[SenderState, Due, Result]):
         row = context.state.attempts.get(key)
         if row is not None and row.withdrawn is None:
             return
-        delivery = Delivery(
-            key, read, None, OpenSend(value, counted_ms(record.timestamp, context.now), offset=record.offset)
-        )
+        queued_at = counted_ms(record.timestamp, context.now)
+        delivery = Delivery(key, read, None, OpenSend(value, queued_at, offset=record.offset, rendered=read.renders))
         collapse(context, read)
         if row is not None and row.withdrawn is not None:
             take_back(context, delivery, row.withdrawn)

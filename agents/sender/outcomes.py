@@ -8,6 +8,7 @@ from agents.sender.calls import Call, Result
 from agents.sender.context import Delivery, SenderContext, delivery_of
 from agents.sender.dispatch import call_of, compose_for, give_up, proceed, providers_for, try_again
 from agents.sender.doubts import How
+from agents.shared.lifecycle import report
 from agents.shared.recipients import known_of
 from app.domain.addresses import address_hash
 from app.domain.attempts import SHARED_EVIDENCE, Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
@@ -125,6 +126,7 @@ def begin_doubt(context: SenderContext, delivery: Delivery, reason: str, code: s
         policy.in_doubt, delivery.send.category, delivery.open.tries, context.now, delivery.send.expires_at
     )
     context.emit(delivery, "in_doubt", reason, detail={**_error(code), "until": rfc3339(until)})
+    report(context.out, delivery.send, "in_doubt", context.now, provider=delivery.provider)
     doubted = replace(delivery.open, doubted_at=context.now, settle_until=until, asked=0)
     context.rest(delivery, "in_doubt", doubted, Timer("settle", ask_at(context.now, 0, until)))
 

@@ -55,8 +55,14 @@ def collapse(context: SenderContext, newer: Send) -> None:
         if wait.begun or wait.collapse_key != newer.collapse_key or wait.notification_id == newer.notification_id:
             continue
         delivery = delivery_of(context, key)
-        if delivery is not None and delivery.send.accepted_at <= newer.accepted_at:
+        if delivery is not None and _is_older(delivery.send, newer):
             context.end(delivery, "suppressed", "replaced", detail={"by": newer.notification_id})
+
+
+def _is_older(waiting: Send, newer: Send) -> bool:
+    """What is replayed is as old as what it repeats; of what was accepted at one time, it is never the newer."""
+    before, after = (send.first_accepted_at or send.accepted_at for send in (waiting, newer))
+    return before < after or (before == after and newer.replay_id is None)
 
 
 def look_again(context: SenderContext, user_id: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from app.defaults import default_policy_text, default_templates
 from app.domain.bounds import DEFAULT_BOUNDS, Bounds
-from app.domain.policy import Policy, parse_policy
+from app.domain.policy import Policy, PolicyError, parse_policy
 from schemas.config import TemplateVersion
 from schemas.words import Channel
 
@@ -20,6 +20,9 @@ class Catalog:
     bounds: Bounds = DEFAULT_BOUNDS
     #: All that are known, by id and version: a send keeps the one that its first call rendered.
     versions: Mapping[str, Mapping[int, TemplateVersion]] = field(default_factory=dict, compare=False, repr=False)
+    #: The texts of all policies that are known, by version, and what was read of them (None: it can't be used).
+    policy_texts: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
+    _policies: dict[int, Policy | None] = field(default_factory=dict, compare=False, repr=False)
     _channels: dict[str, frozenset[Channel]] = field(default_factory=dict, compare=False, repr=False)
 
     def template(self, template_id: str) -> TemplateVersion | None:
@@ -33,6 +36,17 @@ class Catalog:
         if newest is not None and newest.version == version:
             return newest
         return self.versions.get(template_id, {}).get(version)
+
+    def policy_at(self, version: int) -> Policy | None:
+        """The policy of that version, whatever is in force now; None where it isn't kept, or can't be used."""
+        if version == self.policy_version:
+            return self.policy
+        if version not in self._policies and version in self.policy_texts:
+            try:
+                self._policies[version] = parse_policy(self.policy_texts[version])
+            except PolicyError:
+                self._policies[version] = None
+        return self._policies.get(version)
 
     def channels_of_template(self, template_id: str) -> frozenset[Channel]:
         """The channels that the template has, in any variant; none for an unknown one."""

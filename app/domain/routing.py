@@ -74,6 +74,8 @@ class Subject(Struct, gc=False):
     data: Callable[[], Mapping[str, Any]]
     #: It carries the code that verifies its address.
     verifies: bool = False
+    #: Caps let it through whatever was counted: it was judged by them before.
+    uncapped: bool = False
 
 
 class Target(Struct, frozen=True, gc=False):
@@ -111,6 +113,7 @@ _UNLISTED: Entry = ("suppression_list", True)
 _NO_DIGEST: Entry = ("digest", True)
 _NO_CAP: Entry = ("cap", True, "none")
 _CAP_CRITICAL: Entry = ("cap", True, "critical")
+_CAP_AS_DECIDED: Entry = ("cap", True, "as_decided")
 _LOUD: Entry = ("quiet_hours", True, "none")
 _LOUD_CRITICAL: Entry = ("quiet_hours", True, "critical")
 _LOUD_CHANNEL: Entry = ("quiet_hours", True, "channel")
@@ -258,6 +261,9 @@ def _capped(
     caps = policy.caps_of(subject.rule.category.name, channel)
     if critical or not caps:
         trail.append(_CAP_CRITICAL if critical else _NO_CAP)
+        return None
+    if subject.uncapped:
+        trail.append(_CAP_AS_DECIDED)
         return None
     over = judge_caps(caps, windows, waiting, subject.own_id, now)
     if over is None:

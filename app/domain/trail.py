@@ -31,7 +31,16 @@ _KNOWN: dict[int | str, str] = {
     "code": "the address is not verified, and this is the code that verifies it",
 }
 _DIGEST = {"none": "it is not to be gathered", "no_key": "the data has nothing to gather it by"}
-_CAP = {"room": "a place is free", "critical": "critical: never capped", "none": "no cap counts it"}
+_CAP = {
+    "room": "a place is free",
+    "critical": "critical: never capped",
+    "none": "no cap counts it",
+    "as_decided": "replayed as it was decided: caps are not judged again",
+}
+_REPLAY = {
+    "again": "it is sent again by replay {}, decided with what is known now",
+    "as_decided": "it is sent again by replay {}, as it was decided",
+}
 _QUIET = {
     "day": "it is not quiet now",
     "critical": "critical: quiet hours are not asked",
@@ -100,6 +109,7 @@ def _fallback(step: int, why: str = "", wait_ms: int = 0, steps: Sequence[str] =
 _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("erased", True): lambda: "the user has not been erased",
     ("erased", False): lambda: "the user was erased",
+    ("replay", True): lambda name, how: _REPLAY[how].format(name),
     ("repeated", True): lambda: "it was not asked for before",
     ("repeated", False): lambda: "the same notification was asked for before",
     ("duplicate", True): lambda: "no other request said the same lately",

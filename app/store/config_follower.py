@@ -106,7 +106,9 @@ class ConfigFollower:
         known = {name: {template.version: template} for name, template in self._default.templates.items()}
         versions = known | {name: {**known.get(name, {}), **its} for name, its in self._templates.items()}
         templates = {**self._default.templates, **newest}
-        catalog = Catalog(policy, version, templates, self._default.bounds, versions)
+        texts = {self._default.policy_version: default_policy_text()}
+        texts |= {number: written.text for number, written in self._policies.items()}
+        catalog = Catalog(policy, version, templates, self._default.bounds, versions, texts, self._compiled)
         if catalog != self._catalog:
             self._catalog = catalog
             if self._started and self._on_change is not None:

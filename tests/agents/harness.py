@@ -17,6 +17,7 @@ from schemas import topics
 from schemas.config import Parts, Template, TemplateVersion
 from schemas.decode import Invalid
 from schemas.instants import parse_ms, rfc3339
+from schemas.replays import ReplayRequest, encode_replay_request
 from schemas.sends import Send, Withdraw, read_send
 from schemas.topics import SEND_TOPICS
 from schemas.words import Channel
@@ -28,6 +29,9 @@ NOON = parse_ms("2026-03-04T12:00:00Z")
 
 #: The installation's.
 SECRET = b"a secret of the installation"
+
+#: Of a replay.
+REPLAY = "11111111-2222-4333-8444-555555555555"
 
 HOUR = 3_600_000
 MINUTE = 60_000
@@ -115,6 +119,7 @@ class Harness:
         self.broadcasts: list[dict[str, Any]] = []
         self.moved: list[Produce] = []
         self.erasures: list[Produce] = []
+        self.outcomes: list[dict[str, Any]] = []
         #: How many it counted as such.
         self.counted_moved = 0
         self.dead: list[Invalid] = []
@@ -160,6 +165,13 @@ class Harness:
         known = {"user_id": send.user_id, "notification_id": send.notification_id, "channel": send.channel}
         message = {"id": f"r{self._ids}", "at": self.now, "send_id": send.send_id, "status": end, **known, **fields}
         self.feed(topics.RESULTS, send.user_id.encode(), json.dumps(message).encode())
+
+    def replay(self, send: Send, replay_id: str = REPLAY, **fields: Any) -> list[dict[str, Any]]:
+        """Feeds one candidate of a replay; returns what the router answers at once."""
+        before = len(self.outcomes)
+        request = ReplayRequest(replay_id=replay_id, user_id=send.user_id, send=send, **fields)
+        self.feed(topics.REPLAY_REQUESTS, send.user_id.encode(), encode_replay_request(request))
+        return self.outcomes[before:]
 
     def known(self, user_id: str = "ann", **profile: Any) -> None:
         """A user with a verified address of each kind and one Android phone."""
@@ -270,6 +282,8 @@ class Harness:
             self.feed(record.topic, record.key, record.value, partition=to)
         elif record.topic == topics.ERASURES:
             self.erasures.append(record)
+        elif record.topic == topics.REPLAY_OUTCOMES:
+            self.outcomes.append(json.loads(record.value))
         else:
             self.moved.append(record)
             stamp = record.timestamp_ms
@@ -295,3 +309,4 @@ class Harness:
         self.withdrawals.clear()
         self.commands.clear()
         self.broadcasts.clear()
+        self.outcomes.clear()
