@@ -24,6 +24,7 @@ from app.domain.replay import outcome_of
 from app.domain.routing import Verdict
 from app.ports import LogRecord
 from schemas.decode import Invalid
+from schemas.instants import FIRST_MS, LAST_MS
 from schemas.replays import NotBegun, ReplayOutcome, ReplayRequest, Would, encode_replay_outcome, read_replay_request
 from schemas.requests import Request
 from schemas.sends import Send
@@ -98,6 +99,11 @@ def _check(request: ReplayRequest) -> None:
         raise Invalid("is not the user_id", "send.user_id")
     if send.channel == "in_app":
         raise Invalid("is not replayed: an inbox has no outage", "send.channel")
+    for field, ms in (("expires_at", request.expires_at), ("send.expires_at", send.expires_at)):
+        if ms is not None and not FIRST_MS <= ms <= LAST_MS:
+            raise Invalid("is not between 1970 and 2200", field)
+    if send.step < 0:
+        raise Invalid("is no step of a chain", "send.step")
 
 
 # --- what is begun ---

@@ -638,7 +638,7 @@ def test_a_command_ends_what_waits(kind: str, fields: dict[str, Any], expected: 
     router, send = failed(QUIET)
     router.at(NOON + 11 * HOUR)
     router.replay(send)
-    router.command(kind, **{name: send.notification_id for name in fields})
+    router.command(kind, **dict.fromkeys(fields, send.notification_id))
     router.at(NOON + 24 * HOUR)
 
     assert said(router.outcomes)[-1][0] == expected

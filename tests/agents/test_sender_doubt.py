@@ -38,7 +38,7 @@ def test_a_lost_answer_puts_the_send_in_doubt(doubt):
     stage.answer("in_doubt", doubt=doubt)
 
     assert stage.story() == [("sending", None), ("in_doubt", doubt)]
-    assert stage.reported() == []
+    assert stage.reported() == [("in_doubt", None)]
     assert stage.calls == []
 
 

@@ -128,6 +128,33 @@ def verifications(user_id: str, phone: str) -> list[dict[str, Any]]:
     ]
 
 
+def replays(machines: Machines) -> list[dict[str, Any]]:
+    """Sends of each channel that are asked to be made again, in every way."""
+    sends = [
+        said
+        for record in machines.produced
+        if record.topic.startswith("notify_send_") and (said := json.loads(record.value or b"{}"))["kind"] == "send"
+    ]
+    by_channel = {said["channel"]: said for said in sends if said["channel"] != "in_app" and said["user_id"] == "ann"}
+    ways: list[dict[str, Any]] = [
+        {},
+        {"dry_run": True},
+        {"as_decided": True, "template_version": 1},
+        {"expires_at": NOON + 10 * HOUR, "newer": "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d51", "until": NOON + HOUR},
+    ]
+    return [
+        {
+            "replay_id": f"0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d6{n}",
+            "user_id": "ann",
+            "send": said,
+            "provider": "ses",
+            **way,
+        }
+        for said in by_channel.values()
+        for n, way in enumerate(ways)
+    ]
+
+
 def accepting(call: Any) -> Outcome:
     return Outcome("ok", provider_message_id=f"message-{call.key.hex()}"[:40])
 
@@ -184,6 +211,9 @@ def seeds() -> dict[str, tuple[dict[str, Any], ...]]:
             }
         )
         machines.feed(topics.RECEIPTS, b"ann", json.dumps(found[topics.RECEIPTS][-1]).encode())
+    found[topics.REPLAY_REQUESTS] = replays(machines)
+    for said in found[topics.REPLAY_REQUESTS]:
+        machines.feed(topics.REPLAY_REQUESTS, b"ann", json.dumps(said).encode())
     machines.feed(topics.COMMANDS, b"ann", json.dumps(command(2_000, {"type": "user.erase"})).encode())
     machines.run_out()
     for record in machines.produced:

@@ -24,7 +24,7 @@ from tests.unit.schemas.test_values import REFUSED, TAKEN, texts
 #: Anybody may write there; and nobody else but Tocsin.
 PUBLIC = (*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS)
 SENDS = tuple(topic for lanes in topics.SEND_TOPICS.values() for topic in lanes)
-OWN = (topics.RESULTS, topics.BROADCASTS, topics.VERIFICATIONS)
+OWN = (topics.RESULTS, topics.BROADCASTS, topics.VERIFICATIONS, topics.REPLAY_REQUESTS)
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60_000, 3_600_000, 86_400_000, 31_536_000_000
 
