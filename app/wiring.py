@@ -63,7 +63,7 @@ def kafka_accesses() -> dict[str, "Access"]:
     from agents.router.machine import RouterMachine
     from agents.sender.machine import SenderMachine
     from agents.shared.subscriptions import sender_subscriptions
-    from app.store.rights import ANALYTICS, CLI, COMMAND_LINE, GATEWAY, PRODUCER, SERVICES, keeping
+    from app.store.rights import ANALYTICS, CLI, COMMAND_LINE, GATEWAY, PRODUCER, SERVICES, auditing, keeping
 
     reads = {"router": RouterMachine.subscriptions, "in_app": InAppMachine.subscriptions}
     reads |= {channel: sender_subscriptions(channel) for channel in SENDING}
@@ -73,7 +73,7 @@ def kafka_accesses() -> dict[str, "Access"]:
         PRODUCER: SERVICES,
         "tocsin-gateway": GATEWAY,
         "tocsin-analytics": ANALYTICS,
-        CLI: COMMAND_LINE,
+        CLI: auditing(COMMAND_LINE, internal_tables()),
         **{
             f"tocsin-{role}": keeping(role, tables, [intake.topic for intake in reads[role]], writes[role])
             for role, tables in internal_tables().items()

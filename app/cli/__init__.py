@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),
     "policy": ("app.cli.policy", "app", "Check a policy, put it in force, show what it would change."),
     "simulate": ("app.cli.simulate", "simulate", "Show what another policy would have made of what is recorded."),
+    "audit": ("app.cli.audit", "audit", "Prove that nothing was lost, changed or made up; say what isn't covered."),
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),
     "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
     "audit-log": ("app.cli.audit_log", "audit_log", "Show who changed what, when, and from where."),

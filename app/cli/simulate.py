@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -10,20 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.moments import moment
 from app.cli.output import AsJson, Refused, print_rows
 from app.cli.settings import load_secret, load_settings
 from app.domain.catalog import Catalog
-from app.domain.policy import Policy, PolicyError, duration_ms, parse_policy
-from schemas.decode import Invalid
-from schemas.instants import instant_ms, rfc3339
+from app.domain.policy import Policy, PolicyError, parse_policy
+from schemas.instants import rfc3339
 
 if TYPE_CHECKING:
     from app.config import Settings
     from app.simulate.comparison import Comparison
     from app.simulate.running import Answer, Question
 
-_AGO = re.compile(r"[1-9][0-9]*(ms|s|m|h|d)")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SHOWN_CHANGES = 30
 
 
@@ -45,7 +42,7 @@ def simulate(
     Example: `tocsin simulate --policy new.yaml --from 2026-03-01T00:00:00Z --to 2026-03-08T00:00:00Z`
     """
     now_ms = time.time_ns() // 1_000_000
-    from_ms, to_ms = _moment("--from", since, now_ms), min(_moment("--to", until, now_ms), now_ms)
+    from_ms, to_ms = moment("--from", since, now_ms), min(moment("--to", until, now_ms), now_ms)
     if from_ms >= to_ms:
         raise Refused(f"--from {rfc3339(from_ms)} isn't before --to {rfc3339(to_ms)}")
     for file in filter(None, (policy, against)):
@@ -56,20 +53,6 @@ def simulate(
         print(json.dumps(_as_json(question, answer), indent=2))
     else:
         _print(question, answer, against)
-
-
-def _moment(option: str, text: str, now_ms: int) -> int:
-    """Unix ms of what was written. Raises Refused."""
-    if text == "now":
-        return now_ms
-    if _AGO.fullmatch(text):
-        return now_ms - duration_ms(text)
-    try:
-        return instant_ms(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text, option)
-    except Invalid as invalid:
-        if not isinstance(invalid.__cause__, ValueError):
-            raise Refused(str(invalid)) from None
-        raise Refused(f"{option}: {text} is neither RFC 3339, nor a day, nor a time ago such as 24h") from None
 
 
 def _asked(

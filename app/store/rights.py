@@ -49,8 +49,8 @@ ANALYTICS = Access(
     groups=("tocsin_analytics",),
 )
 
-#: Follows the configuration, reads what is recorded (``simulate``) and who is announced (``doctor``), and enters in the
-#: audit log what it changes in the settings (``keys``).
+#: Follows the configuration, reads what is recorded (``simulate``, ``audit``) and who is announced (``doctor``), asks how
+#: far groups have come, and enters in the audit log what it changes in the settings (``keys``).
 COMMAND_LINE = Access(
     reads=(
         topics.CONFIG,
@@ -61,9 +61,19 @@ COMMAND_LINE = Access(
         topics.RESULTS,
         topics.BROADCASTS,
         topics.VERIFICATIONS,
+        topics.REPLAY_REQUESTS,
+        topics.LIFECYCLE,
+        topics.DEAD,
     ),
     writes=(topics.AUDIT_LOG,),
+    groups=("tocsin_router", "tocsin_analytics"),
 )
+
+
+def auditing(access: Access, tables: Mapping[str, Sequence[str]]) -> Access:
+    """The same, with every role's changelogs. ``tables``: of each role."""
+    changelogs = (topics.changelog_topic(role, table) for role, its in tables.items() for table in its)
+    return Access((*access.reads, *changelogs), access.writes, access.groups)
 
 
 def keeping(role: str, tables: Sequence[str], reads: Sequence[str], writes: Sequence[str]) -> Access:

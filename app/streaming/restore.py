@@ -59,13 +59,22 @@ class Restorer:
         self._journal = journal
 
     async def restore(
-        self, store: PartitionStore, partition: int, progress: Callable[[int, int], None] = lambda done, of: None
+        self,
+        store: PartitionStore,
+        partition: int,
+        progress: Callable[[int, int], None] = lambda done, of: None,
+        until: Mapping[str, int] | None = None,
     ) -> Restored:
-        """Applies every changelog record that the store hasn't seen, but for those that came late."""
+        """Applies every changelog record that the store hasn't seen, but for those that came late.
+
+        ``until``: no further than to these offsets, by table.
+        """
         tables = {TopicPartition(topic, partition): table for table, topic in self._changelogs.items()}
         async with self._reader(list(tables)) as consumer:
             begins = await consumer.beginning_offsets(list(tables))
             ends = await consumer.end_offsets(list(tables))
+            if until is not None:
+                ends = {tp: min(end, until[tables[tp]]) for tp, end in ends.items()}
             todo: dict[TopicPartition, int] = {}
             for tp, table in tables.items():
                 start = store.reached(table).offset

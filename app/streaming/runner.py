@@ -24,6 +24,7 @@ from app.streaming.select import Selection
 from app.streaming.stall_detection import Progress
 from app.streaming.store import PartitionStore
 from app.streaming.ttl import TtlSweeper
+from app.streaming.views import AUDIT, TableViews
 from schemas.sizes import CHECKPOINT_BYTES
 from schemas.topics import COMMANDS
 
@@ -53,6 +54,7 @@ class PartitionRunner:
         #: Rows written since the last sweep began, and those that it has yet to look at.
         self._written = self._to_sweep = 0
         self._swept_at = 0
+        self._views = TableViews(store, [t.spec.name for t in self._processor.tables], parts.clock)
         self._calls = Calls(parts, self._nudge)
         self._checkpoints = Checkpoints(
             partition,
@@ -99,6 +101,7 @@ class PartitionRunner:
         _, late = await asyncio.wait([self._task], timeout=within_s)
         for task in late:
             task.cancel()
+        self._views.close()
         if self._reclaimer is not None:
             await self._reclaimer.stop()
         asking = self._selection.abandon() if self._selection is not None else []
@@ -121,6 +124,8 @@ class PartitionRunner:
             while after is not None and self._stored_commands <= after:
                 self._stored.clear()
                 await self._stored.wait()
+            if view == AUDIT:
+                return await self._views.answer(params)
         if view == RECLAIMING:
             return self._reclaimer and self._reclaimer.state(self._runtime.owner)
         try:
@@ -183,6 +188,7 @@ class PartitionRunner:
                 await self._sleep(self._selection)
                 await self._cycle(self._selection)
                 await self._checkpoints.look_now_and_then()
+                self._views.step()
                 if self._reclaimer is not None:
                     await self._reclaimer.step(self._selection.positions)
             with suppress(Fenced):  # somebody has the partition already: there is nothing left to see to

@@ -19,6 +19,7 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
+    RdictIter,
     WriteBatch,
     WriteOptions,
 )
@@ -77,6 +78,10 @@ class Reclaimed(NamedTuple):
     log_ms: int
 
 
+class ViewClosed(Exception):
+    """The view was closed: by whoever opened it, by a compaction, or with the store."""
+
+
 class StoreBroken(Exception):
     """The folder can't be opened or read as a store: it has to be rebuilt from the log."""
 
@@ -132,6 +137,8 @@ class PartitionStore(Rows):
         self._flushed_ms: int | None = None
         self._compacting = threading.Lock()
         self._is_closed = False
+        self._views: list[StoreView] = []
+        self._may_be_viewed = True
         #: Whether users were erased since the latest round of reclaiming began.
         self.owes_reclaiming = self._db.get(_ERASED) is not None
         #: How often users were erased in what was written here; a number, so that copies can tell whether to compact.
@@ -195,24 +202,48 @@ class PartitionStore(Rows):
             self.owes_reclaiming = True
             self.erasures_seen += 1
 
+    def view(self) -> "StoreView | None":
+        """All rows as they are now; None while the store is compacted."""
+        if not self._may_be_viewed or self._is_closed:
+            return None
+        self._views = [view for view in self._views if not view.is_closed]
+        self._views.append(StoreView(self._db))
+        return self._views[-1]
+
+    def _close_views(self) -> None:
+        for view in self._views:
+            view.close()
+        self._views = []
+
     def reclaim_begins(self) -> None:
         """Whoever is erased from here on waits for another round."""
         self.owes_reclaiming = False
 
     def compact(self) -> None:
-        """Writes the whole store anew without what was deleted or replaced, file by file; for a thread of its own."""
+        """Writes the whole store anew without what was deleted or replaced, file by file; for a thread of its own.
+
+        Views are closed before: what they show would be kept.
+        """
         options = CompactOptions()
         options.set_exclusive_manual_compaction(False)
         options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
         with self._compacting:
             if self._is_closed:
                 return
-            self._db.flush()
-            ends = sorted({file["end_key"] for file in self._db.live_files() if file["level"] > 0})
-            for start, end in pairwise((None, *ends, None)):
-                if self._is_closed:
-                    return
-                self._db.compact_range(start, end, compact_opt=options)
+            self._may_be_viewed = False
+            try:
+                self._close_views()
+                self._compact_files(options)
+            finally:
+                self._may_be_viewed = True
+
+    def _compact_files(self, options: CompactOptions) -> None:
+        self._db.flush()
+        ends = sorted({file["end_key"] for file in self._db.live_files() if file["level"] > 0})
+        for start, end in pairwise((None, *ends, None)):
+            if self._is_closed:
+                return
+            self._db.compact_range(start, end, compact_opt=options)
 
     def note_reclaimed(self, done: Reclaimed, *, is_all: bool) -> None:
         """A round is done. ``is_all``: no other is under way, or owed."""
@@ -230,17 +261,11 @@ class PartitionStore(Rows):
     def reached(self, table: str) -> Reached:
         """How far this store has the table's changelog; a new one has nothing. (Before there were stamps, the offset
         was all that was written.)"""
-        value: bytes = self._db.get(_OFFSET + table.encode()) or bytes(8)
-        return Reached(int.from_bytes(value[:8], "big"), value[8:])
+        return _reached(self._db.get(_OFFSET + table.encode()))
 
     def journal_position(self) -> JournalPosition | None:
         """The last journal entry that this store holds the rows of."""
-        value: bytes | None = self._db.get(_JOURNAL)
-        if value is None:
-            return None
-        if len(value) == 8:  # as it was written before there were claims
-            return JournalPosition(int.from_bytes(value, "big"), -1)
-        return JournalPosition(*_TWO.unpack(value))
+        return _journal_position(self._db.get(_JOURNAL))
 
     def clear(self, tables: Mapping[str, object] | list[str]) -> None:
         """Forgets every row of these tables and how far they were read."""
@@ -267,6 +292,7 @@ class PartitionStore(Rows):
     def close(self) -> None:
         """A compaction that goes on ends with its file."""
         self._is_closed = True
+        self._close_views()
         with self._compacting:
             self._db.close()
 
@@ -278,6 +304,84 @@ class PartitionStore(Rows):
     def _number(self, key: bytes) -> int | None:
         value: bytes | None = self._db.get(key)
         return None if value is None else int.from_bytes(value, "big")
+
+
+class StoreView:
+    """A store's rows as they were at one moment: a RocksDB iterator shows what was there when it was made. (Those of
+    rocksdict's snapshots don't, in 0.3.29.) Closing it waits until nobody reads it."""
+
+    def __init__(self, db: Rdict) -> None:
+        self._rows: RdictIter | None = db.iter()
+        self._reading = threading.Lock()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._rows is None
+
+    def close(self) -> None:
+        with self._reading:
+            self._rows = None
+
+    def part(
+        self, table: str, behind: bytes | None, most: int, most_bytes: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """Rows in the order of their keys, and whether they are the table's last. Raises ViewClosed, StoreBroken."""
+        prefix, size = _PREFIXES[table], 0
+        rows: list[tuple[bytes, bytes]] = []
+        with self._reading:
+            if (there := self._rows) is None:
+                raise ViewClosed
+            there.seek(prefix if behind is None else prefix + behind + b"\0")
+            while there.valid():
+                key, value = there.key(), there.value()
+                if not key.startswith(prefix):
+                    return rows, True
+                if rows and (len(rows) >= most or size >= most_bytes):
+                    return rows, False
+                rows.append((key[len(prefix) :], value))
+                size += len(key) + len(value)
+                there.next()
+            _check_end(there)
+        return rows, True
+
+    def reached(self, table: str) -> Reached:
+        """As of the store. Raises ViewClosed, StoreBroken."""
+        return _reached(self._get(_OFFSET + table.encode()))
+
+    def journal_position(self) -> JournalPosition | None:
+        """As of the store. Raises ViewClosed, StoreBroken."""
+        return _journal_position(self._get(_JOURNAL))
+
+    def _get(self, key: bytes) -> bytes | None:
+        with self._reading:
+            if (there := self._rows) is None:
+                raise ViewClosed
+            there.seek(key)
+            if there.valid():
+                return there.value() if there.key() == key else None
+            _check_end(there)
+            return None
+
+
+def _check_end(rows: RdictIter) -> None:
+    """Raises StoreBroken where it is a block that can't be read that ends the rows there."""
+    try:
+        rows.status()
+    except Exception as error:
+        raise StoreBroken(str(error)) from error
+
+
+def _reached(value: bytes | None) -> Reached:
+    value = value or bytes(8)
+    return Reached(int.from_bytes(value[:8], "big"), value[8:])
+
+
+def _journal_position(value: bytes | None) -> JournalPosition | None:
+    if value is None:
+        return None
+    if len(value) == 8:  # as it was written before there were claims
+        return JournalPosition(int.from_bytes(value, "big"), -1)
+    return JournalPosition(*_TWO.unpack(value))
 
 
 def open_store(folder: Path, cache: Cache, now_ms: int) -> tuple[PartitionStore, str | None]:

@@ -120,7 +120,16 @@ PRODUCING = {
 }
 #: Those that only read, ask or speak of topics; ``app/demo`` plays services and phones.
 READING = (
-    *("app/api/gateway.py", "app/kafka", "app/simulate", "app/streaming", "app/testing", "app/demo", "app/wiring.py"),
+    *(
+        "app/api/gateway.py",
+        "app/audit",
+        "app/kafka",
+        "app/simulate",
+        "app/streaming",
+        "app/testing",
+        "app/demo",
+        "app/wiring.py",
+    ),
     "app/config/sections.py",
     *(
         "app/store/config_follower.py",

@@ -1,0 +1,136 @@
+"""The balance of one recipient: a sound history holds whatever the order of roles, and each fault is found."""
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from app.audit.judging import Balance, Told, balance_of
+
+NOW, OPEN = 1_000_000_000, 60_000
+LATER, PAST = NOW + 3_600_000, NOW - 3_600_000
+
+
+def told(status: str, channel: str | None = None, send_id: str | None = None, **given: Any) -> Told:
+    told.count += 1  # type: ignore[attr-defined]
+    number = told.count  # type: ignore[attr-defined]
+    fields = {"event_id": f"e{number}", "reason": None, "at_ms": PAST, "until_ms": 0, "offset": number, **given}
+    return Told(status=status, channel=channel, send_id=send_id, **fields)
+
+
+told.count = 0  # type: ignore[attr-defined]
+
+
+def judged(*events: Told) -> Balance:
+    return balance_of(events, NOW, OPEN)
+
+
+def sound() -> list[Told]:
+    return [
+        told("accepted"),
+        told("held", "push", reason="quiet_hours", until_ms=PAST),
+        told("queued", "push", "s1"),
+        told("queued", "push", "s2"),
+        told("suppressed", "email", reason="opted_out"),
+        told("held", "sms", reason="quiet_hours", until_ms=LATER),
+        told("sending", "push", "s1"),
+        told("sent", "push", "s1"),
+        told("failed", "push", "s2", reason="invalid_token"),
+    ]
+
+
+def test_a_sound_history_balances() -> None:
+    found = judged(*sound())
+
+    assert (found.problems, found.ended, found.waiting, found.under_way) == ([], 3, 1, 0)
+
+
+def test_an_event_that_is_written_twice_counts_once() -> None:
+    events = sound()
+    found = judged(*events, *(Told(**{**_fields(event), "offset": event.offset + 1000}) for event in events))
+
+    assert (found.problems, len(found.accepted_ms)) == ([], 1)
+
+
+def _fields(event: Told) -> dict[str, Any]:
+    return {name: getattr(event, name) for name in Told.__struct_fields__}
+
+
+def test_without_an_accepted_nothing_is_judged() -> None:
+    assert judged(*sound()[1:]).accepted_ms == []
+
+
+@pytest.mark.parametrize("channel", ["push", "email"])
+def test_a_second_end_is_a_problem_at_its_offset(channel: str) -> None:
+    events = [*sound(), told("expired", channel, "s1" if channel == "push" else None)]
+    found = judged(*events)
+
+    [(offset, what)] = found.problems
+    assert offset == events[-1].offset
+    assert "2 ends" in what
+
+
+def test_an_id_that_is_accepted_anew_has_ends_of_its_own() -> None:
+    """Once its time is over, the same id begins anew: its channels end once more."""
+    found = judged(*sound(), told("accepted"), told("suppressed", "email", reason="opted_out"))
+
+    assert (found.problems, found.ended) == ([], 4)
+
+
+def test_of_an_id_that_is_accepted_anew_a_second_end_is_found() -> None:
+    first = sound()
+    twice = [told("accepted"), *(told("suppressed", "email", reason="opted_out") for _ in range(2))]
+
+    assert len(judged(*first, *twice).problems) == 1
+
+
+@pytest.mark.parametrize("status", ["queued", "sending", "in_doubt"])
+def test_what_is_under_way_is_a_problem_only_when_nothing_comes_for_long(status: str) -> None:
+    young = judged(told("accepted"), told(status, "push", "s1", at_ms=NOW - OPEN))
+    old = judged(told("accepted"), told(status, "push", "s1", at_ms=NOW - OPEN - 1))
+
+    assert (young.under_way, young.problems) == (1, [])
+    assert [status in what for _, what in old.problems] == [True]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("held", "quiet_hours"), ("scheduled", None), ("retrying", "unavailable")]
+)
+def test_a_wait_is_a_problem_only_when_its_time_is_long_over(status: str, reason: str | None) -> None:
+    def waiting(until_ms: int) -> Balance:
+        return judged(told("accepted"), told(status, "push", "s1", reason=reason, until_ms=until_ms))
+
+    assert (waiting(NOW - OPEN).waiting, waiting(NOW - OPEN).problems) == (1, [])
+    assert len(waiting(NOW - OPEN - 1).problems) == 1
+    assert len(waiting(0).problems) == 1  # it states no time, and nothing came for long
+
+
+@pytest.mark.parametrize("reason", ["rate_cap", "provider_outage"])
+def test_a_wait_for_what_else_happens_states_no_time(reason: str) -> None:
+    assert judged(told("accepted"), told("held", "push", reason=reason)).waiting == 1
+
+
+def test_accepted_and_then_nothing_is_a_problem() -> None:
+    assert len(judged(told("accepted")).problems) == 1
+    assert judged(told("accepted", at_ms=NOW)).under_way == 1
+
+
+def test_a_whole_that_waited_became_its_channels() -> None:
+    begun = [told("queued", "push", "s1"), told("sent", "push", "s1")]
+    found = judged(told("accepted"), told("scheduled", until_ms=PAST - 10 * OPEN), *begun)
+
+    assert (found.problems, found.ended) == ([], 1)
+
+
+def test_another_role_may_write_before_the_router() -> None:
+    parts = [("queued", "push", "s1"), ("sending", "push", "s1"), ("sent", "push", "s1")]
+    for order in permutations(parts):
+        assert judged(told("accepted"), *(told(*part) for part in order)).problems == []
+
+
+def test_each_send_of_a_replay_has_an_end_of_its_own() -> None:
+    one = [told("accepted", "push", "s1"), told("queued", "push", "s1"), told("sent", "push", "s1")]
+    other = told("accepted", "push", "s2")
+
+    assert judged(*one).problems == []
+    assert ["s2" in what for _, what in judged(*one, other).problems] == [True]
