@@ -204,23 +204,30 @@ async def test_a_row_that_was_changed_by_hand_in_a_store_is_found(world: World, 
     await eventually(is_healed, LIMIT_S)
 
 
+async def last_record(bootstrap: str, place: TopicPartition, key: str) -> int:
+    """The offset of the key's last record."""
+    found = -1
+    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        end = (await consumer.end_offsets([place]))[place]
+        while await consumer.position(place) < end:
+            for record in (await consumer.getmany(place, timeout_ms=1_000)).get(place, ()):
+                if record.key == key.encode():
+                    found = record.offset
+    return found
+
+
 async def test_a_record_that_a_changelog_lost_is_found(world: World, people: list[Person]) -> None:
     user = people[5].user_id
     place = TopicPartition(PROFILES, partition_of(user.encode(), _PARTITIONS))
     bootstrap = world.system.state.kafka_bootstrap
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
-        at = next(
-            record.offset
-            for record in (await consumer.getmany(place, timeout_ms=20_000)).get(place, ())
-            if record.key == user.encode()
-        )
+    last = await last_record(bootstrap, place, user)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     changed = {"cleanup.policy": "compact,delete"}
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, PROFILES, changed)])
-    await admin.delete_records({place: RecordsToDelete(at + 1)})
+    await admin.delete_records({place: RecordsToDelete(last + 1)})
     await admin.close()
 
     status, checks = await audit(world, "--only", "state")
