@@ -49,8 +49,8 @@ ANALYTICS = Access(
     groups=("tocsin_analytics",),
 )
 
-#: Follows the configuration, reads what is recorded (``simulate``, ``audit``) and who is announced (``doctor``), asks how
-#: far groups have come, and enters in the audit log what it changes in the settings (``keys``).
+#: Follows the configuration, reads what is recorded (``simulate``, ``audit``) and who is announced (``doctor``), asks
+#: how far groups have come, and enters in the audit log what it changes in the settings (``keys``).
 COMMAND_LINE = Access(
     reads=(
         topics.CONFIG,
