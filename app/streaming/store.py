@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from struct import Struct
@@ -410,16 +411,22 @@ def open_store(folder: Path, cache: Cache, now_ms: int) -> tuple[PartitionStore,
 
 def set_aside_abandoned(tables: Path, used: Collection[str], now_s: float, abandon_s: float) -> list[Path]:
     """Renames the stores in a folder that nobody uses and nobody has written to for so long: what was erased since is
-    still in them. Returns what may be deleted."""
+    still in them. Returns what may be deleted. Whatever changes while it is looked at is in use, or gone already."""
     aside = []
-    for folder in list(tables.iterdir()) if tables.exists() else ():
-        if folder.suffix == _ASIDE:
-            aside.append(folder)
-        elif folder.is_dir() and folder.name not in used:
-            latest = max(file.stat().st_mtime for file in (folder, *folder.iterdir()))
-            if now_s - latest > abandon_s:
-                aside.append(folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}{_ASIDE}")))
+    with suppress(FileNotFoundError):
+        for folder in list(tables.iterdir()):
+            if folder.suffix == _ASIDE:
+                aside.append(folder)
+            elif folder.is_dir() and folder.name not in used:
+                with suppress(FileNotFoundError):
+                    if now_s - _last_written_s(folder) > abandon_s:
+                        aside.append(folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}{_ASIDE}")))
     return aside
+
+
+def _last_written_s(folder: Path) -> float:
+    """When something in a folder was written last, Unix s. Raises FileNotFoundError where a file vanishes meanwhile."""
+    return max(file.stat().st_mtime for file in (folder, *folder.iterdir()))
 
 
 def _mark(folder: Path) -> Path:

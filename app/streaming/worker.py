@@ -351,8 +351,12 @@ class RoleWorker:
             await asyncio.sleep(erasure.gather.total_seconds())
 
     async def _remove_abandoned_now(self, erasure: ErasureSteps) -> None:
-        used = {str(partition) for partition in self._stores}
-        aside = set_aside_abandoned(self._folder / "tables", used, time.time(), erasure.abandon.total_seconds())
+        used, abandon_s = {str(partition) for partition in self._stores}, erasure.abandon.total_seconds()
+        try:
+            aside = set_aside_abandoned(self._folder / "tables", used, time.time(), abandon_s)
+        except OSError as error:  # (the next round tries again)
+            log.warning("stores that nobody uses could not be set aside", error=repr(error))
+            return
         for folder in aside:
             log.info("a store that nobody keeps up to date is deleted", folder=folder.name)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 were done before it reports so."""
 
 import asyncio
+import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -155,3 +156,36 @@ def test_a_store_that_nobody_uses_is_set_aside_when_it_is_old_enough(tmp_path: P
     assert sorted(folder.name.split("-")[0] for folder in aside) == ["1", "2"]
     assert sorted(set_aside_abandoned(tmp_path, {"0"}, now, 60)) == sorted(aside)  # those that a crash left
     assert (tmp_path / "0").exists()
+
+
+def test_a_store_that_is_being_closed_is_in_use(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        PartitionStore(tmp_path / name, block_cache(1)).close()
+    (tmp_path / "1" / "000042.log").symlink_to("gone")  # listed, but not there any more: RocksDB has just deleted it
+    now = (tmp_path / "2").stat().st_mtime
+
+    aside = set_aside_abandoned(tmp_path, set(), now + 100, 60)
+
+    assert [folder.name.split("-")[0] for folder in aside] == ["2"]
+    assert (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize("step", ["iterdir", "stat", "rename"])
+def test_a_store_may_vanish_at_any_step_of_setting_it_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    for name in ("1", "2", "3"):
+        PartitionStore(tmp_path / name, block_cache(1)).close()
+    now = (tmp_path / "1").stat().st_mtime
+    before = getattr(Path, step)
+
+    def vanishing(path: Path, *args: Any, **options: Any) -> Any:
+        if path == tmp_path / "2":
+            shutil.rmtree(path, ignore_errors=True)
+        return before(path, *args, **options)
+
+    monkeypatch.setattr(Path, step, vanishing)
+    aside = set_aside_abandoned(tmp_path, set(), now + 100, 60)
+
+    assert sorted(folder.name.split("-")[0] for folder in aside) == ["1", "3"]
+    assert set_aside_abandoned(tmp_path / "nowhere", set(), now, 60) == []
