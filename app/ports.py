@@ -227,6 +227,9 @@ class Machine(Protocol[StateT, DueT, SettledT]):
         is nothing that could have an end, so it is tried again."""
         ...
 
+    def end_refused(self, record: LogRecord, state: StateT, out: Out, now: int, reason: FailedReason) -> None:
+        """Ends the send that a record names which became a dead letter: nobody else would ever end it."""
+
     def settle(self, result: SettledT, state: StateT, out: Out, now: int) -> None:
         """Takes the result of a call that this role asked for."""
         ...

@@ -1,11 +1,12 @@
 """A send to make: one recipient on one channel, on push one device (what the router hands to the channel roles)."""
 
-from typing import Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
-from schemas.decode import Reader
+from schemas.decode import Invalid, Reader
 from schemas.requests import Content
 from schemas.words import Channel, Priority, Provider
 
@@ -74,6 +75,38 @@ class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, 
     reason: str | None = None
     by: str | None = None
 
+
+def named_send(value: bytes, recorded_ms: int) -> Send | None:
+    """The send that a record names which can't be read: with those fields that can be, for its end to tell. None where
+    it names none, or withdraws one. ``recorded_ms``: when it was written, Unix ms."""
+    try:
+        members = _read_members(value)
+        if _READ_KIND(members.get("kind", b"null")) != "send":
+            return None
+    except (Invalid, msgspec.DecodeError):
+        return None
+    known: dict[str, Any] = dict.fromkeys(("event_type", "category"), "")
+    known |= {"priority": "normal", "policy_version": 0}
+    known |= dict.fromkeys(("created_at", "accepted_at", "expires_at"), recorded_ms)
+    for name, read in _FIELDS.items():
+        if name in members:
+            with suppress(msgspec.DecodeError):
+                known[name] = read(members[name])
+    return Send(**known) if known.keys() >= _NAMES else None
+
+
+#: What an end tells of its send, each by its own reader; and what must be known of any.
+_CONTENT = frozenset(("content", "data", "items", "verifies"))
+_VERSION = Annotated[int, Meta(ge=0, lt=2**32)]
+_TYPES: dict[str, Any] = {"template_version": _VERSION | None, "policy_version": _VERSION}
+_FIELDS = {
+    field.encode_name: msgspec.json.Decoder(_TYPES.get(field.name, field.type)).decode
+    for field in msgspec.structs.fields(Send)
+    if field.name not in _CONTENT
+}
+_NAMES = frozenset(("send_id", "notification_id", "user_id", "channel"))
+_READ_KIND = msgspec.json.Decoder(str).decode
+_read_members: Reader[dict[str, Raw]] = Reader(dict[str, Raw], own=True)
 
 read_send: Reader[Send | Withdraw] = Reader(Send | Withdraw, own=True)
 encode_send = msgspec.json.Encoder().encode

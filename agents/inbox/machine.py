@@ -14,6 +14,7 @@ from agents.shared.compose import compose, template_of
 from agents.shared.lifecycle import emit, report
 from agents.shared.placement import check_place
 from agents.shared.recipients import known_of, user_shown
+from agents.shared.refused_sends import end_refused_send
 from agents.shared.subscriptions import CHANNEL_OUTPUTS, channel_subscriptions, position_of
 from app.domain.catalog import Catalog
 from app.domain.keyed import NO_SECRET, HashKeys
@@ -84,6 +85,9 @@ class InAppMachine(Machine[InboxState, Due, Never]):
 
     def give_up(self, due_key: bytes, due: Due, state: InboxState, out: Out, now: int, reason: FailedReason) -> bool:
         return False  # sends end as they come, so nothing here waits for an end
+
+    def end_refused(self, record: LogRecord, state: InboxState, out: Out, now: int, reason: FailedReason) -> None:
+        end_refused_send(record, "in_app", self._partitions, state.attempts, out, now, reason)
 
     def settle(self, result: Never, state: InboxState, out: Out, now: int) -> None:
         raise AssertionError("the inbox makes no calls")

@@ -11,7 +11,7 @@ from agents.router.receipts import take_receipt
 from agents.router.replays import take_replay_request
 from agents.router.requests import take_request
 from agents.router.retire_devices import MoveLog
-from agents.router.send_results import take_result
+from agents.router.send_results import note_end, take_result
 from agents.router.timers import give_up, wake
 from agents.router.verify_addresses import take_verification, verification_view
 from agents.router.views import VIEWS
@@ -112,6 +112,13 @@ class RouterMachine(Machine[RouterState, Due, Never]):
         is_over = give_up(context, due_key, due, reason)
         context.flush()
         return is_over
+
+    def end_refused(self, record: LogRecord, state: RouterState, out: Out, now: int, reason: FailedReason) -> None:
+        """Of what the router reads only a result names a send that is queued: its end is noted, and nothing more."""
+        if record.topic == topics.RESULTS:
+            context = self._at(state, out, now)
+            note_end(context, timed(record, now))
+            context.flush()
 
     def settle(self, result: Never, state: RouterState, out: Out, now: int) -> None:
         raise AssertionError("the router makes no calls")

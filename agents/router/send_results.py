@@ -42,7 +42,30 @@ def take_result(context: RouterContext, record: LogRecord) -> None:
         _ended(notification, index, at, result)
 
 
+def note_end(context: RouterContext, record: LogRecord) -> None:
+    """Of a result that can't be taken: notes that the send has ended, and lets its places in the caps go. What should
+    follow from it, such as the next step of a chain, comes when its wait is over. Raises Invalid."""
+    assert record.value is not None
+    result = read_result(record.value)
+    check_place(record, result.user_id, context.partitions)
+    found = find(context, result)
+    if found is None or result.status in ("seen", "read"):
+        return
+    notification, index, at = found
+    if not notification.is_forgotten and index is not None and at is not None:
+        _note_end(notification, index, at, result)
+
+
 def _ended(notification: NotificationRecord, index: int, at: int, result: SendResult) -> None:
+    sent = notification.parts[index].sends[at]
+    if sent.end:
+        return
+    _note_end(notification, index, at, result)
+    _retire_address(notification, notification.parts[index].channel, sent, result)
+    send_ended(notification, sent.send_id, result.status)
+
+
+def _note_end(notification: NotificationRecord, index: int, at: int, result: SendResult) -> None:
     part = notification.parts[index]
     sent = part.sends[at]
     if sent.end:
@@ -59,8 +82,6 @@ def _ended(notification: NotificationRecord, index: int, at: int, result: SendRe
             other.channel for row in rows for other in row.parts if any(s.end not in _UNSENT for s in other.sends)
         )
         release_cap_slots(notification.context, notification.facts.user_id, notification.own_id, part.channel, kept_by)
-    _retire_address(notification, part.channel, sent, result)
-    send_ended(notification, sent.send_id, result.status)
 
 
 def _doubted(notification: NotificationRecord, index: int, at: int) -> None:

@@ -12,6 +12,7 @@ from agents.sender.withdraw import collapse, end_holds, go_on_looking, look_agai
 from agents.shared.broadcasts import read_placed_broadcast
 from agents.shared.certificate import certificate
 from agents.shared.placement import check_command, check_place, check_receipt
+from agents.shared.refused_sends import end_refused_send
 from agents.shared.subscriptions import CHANNEL_OUTPUTS, position_of, sender_subscriptions
 from app.domain.catalog import Catalog
 from app.domain.out import Out
@@ -124,6 +125,10 @@ class SenderMachine(Machine[SenderState, Due, Result]):
                 context.end(delivery, "failed", reason)
         dispatch(context, calls=False)
         return True
+
+    def end_refused(self, record: LogRecord, state: SenderState, out: Out, now: int, reason: FailedReason) -> None:
+        config = self.channel_config
+        end_refused_send(record, config.channel, config.partitions, state.attempts, out, now, reason)
 
     def settle(self, result: Result, state: SenderState, out: Out, now: int) -> None:
         call = result.call

@@ -72,14 +72,18 @@ class Processor:
             self._rollback(out, mark)
             if self._owned[record.topic]:
                 self._dead(record, out, now, invalid.code, invalid.reason, invalid.field)
+                self._end_refused(record, out, now, "permanent")
         except StoreBroken:
             raise  # nothing is wrong with the record
         except Oversized as oversized:
             self._rollback(out, mark)
             self._dead(record, out, now, "too_large", str(oversized), None)
+            self._end_refused(record, out, now, "too_large")
         except Poison as poison:
             self._rollback(out, mark)
             self._dead(record, out, now, "poison", str(poison), None)
+            if not (isinstance(poison, Ended) and poison.suspect.is_beyond_help):
+                self._end_refused(record, out, now, "permanent")
             log.error("poison was set aside", topic=record.topic, offset=record.offset, partition=self._partition)
         except Exception as error:
             self._rollback(out, mark)
@@ -87,9 +91,24 @@ class Processor:
                 self.handle(record, out, now, passed_over + 1)
                 return
             self._dead(record, out, now, "internal", f"internal error: {type(error).__name__}", None)
+            self._end_refused(record, out, now, "permanent")
             self._failures.log("a record could not be handled", error, now, topic=record.topic, offset=record.offset)
         finally:
             self._guard.end()
+
+    def _end_refused(self, record: LogRecord, out: Out, now: int, reason: FailedReason) -> None:
+        """Ends the send that a dead letter's record names. Where that fails, too, the letter is all there is."""
+        mark = out.mark()
+        try:
+            self._machine.end_refused(record, self._state, out, now, reason)
+            self._weigh(out, mark)
+        except StoreBroken:
+            raise
+        except Invalid:
+            self._rollback(out, mark)
+        except Exception as error:
+            self._rollback(out, mark)
+            self._failures.log("a refused record's send could not be ended", error, now, topic=record.topic)
 
     def due(self, now: int, most: int) -> list[tuple[bytes, Any]]:
         """The rows of ``schedule`` that fell due, for ``wake``."""
