@@ -16,6 +16,7 @@ from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
 from app.store.migrations import migrate
 from app.store.publisher import KafkaPublisher
 from app.store.redacting import Redactor
+from app.streaming.poison import FOLLOWING, PoisonGuard
 
 
 async def run_analytics(
@@ -33,7 +34,9 @@ async def run_analytics(
         return client
 
     async with AsyncExitStack() as closing:
-        users, following = follow_erased(settings.kafka.client_options())
+        guard = PoisonGuard()
+        guard.open(settings.data_folder("analytics") / FOLLOWING)
+        users, following = follow_erased(settings.kafka.client_options(), guard)
         closing.push_async_callback(following.close)
         await following.start()
         if settings.clickhouse.url.startswith(EMBEDDED):
@@ -61,6 +64,7 @@ async def run_analytics(
             instance=settings.instance,
             now_ms=_now_ms,
             hides=users.hides,
+            guard=guard,
         )
         redacting = asyncio.create_task(redactor.run(stop))
         closing.push_async_callback(_cancelled, redacting)

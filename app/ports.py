@@ -181,6 +181,26 @@ class Failing(Exception):
         self.due = due
 
 
+class Guard(Protocol):
+    """Stands around each record: what has ended process after process while it was handled is refused."""
+
+    def record(self, record: LogRecord) -> None:
+        """It is handled from now on, until ``end``. Raises Poison."""
+        ...
+
+    def end(self) -> None: ...
+
+
+class Unguarded:
+    """Where a process lives no longer than one reading."""
+
+    def record(self, record: LogRecord) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 StateT = TypeVar("StateT", bound=State)
 #: A row of ``schedule`` (a ``tables.schedule.Due``), a provider call, and what came of one.
 DueT = TypeVar("DueT", contravariant=True)

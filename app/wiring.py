@@ -332,6 +332,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
     from app.operations import OperationsServer, ServedState
     from app.store.config_follower import ConfigFollower
     from app.streaming import clocks, failpoints
+    from app.streaming.poison import FOLLOWING, PoisonGuard
     from app.streaming.worker import RoleWorker
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
@@ -343,7 +344,9 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         return
     async with _closing(watchdog) as stack:
         running: list[_Built] = []
-        config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed), settings.bounds)
+        guard = PoisonGuard()
+        guard.open(settings.data_folder(role) / FOLLOWING)
+        config = ConfigFollower(options, lambda catalog: _take_over(running, catalog, changed), settings.bounds, guard)
         await config.start()
         stack.push_async_callback(config.close)
         registry = process_registry()

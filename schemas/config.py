@@ -1,7 +1,9 @@
 """Versions of the policy and of templates as they lie on notify_config: ``policy``, ``template:ID``."""
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from schemas.decode import Invalid, Reader, TemplateId
 from schemas.words import Channel
@@ -25,8 +27,12 @@ def template_of_key(key: str) -> str | None:
     return key.removeprefix(_TEMPLATE_PREFIX) if key.startswith(_TEMPLATE_PREFIX) and "@" not in key else None
 
 
+#: As ClickHouse and every event can hold it.
+VersionNumber = Annotated[int, Meta(ge=0, lt=2**32)]
+
+
 class PolicyVersion(Struct, frozen=True, kw_only=True, tag="policy", tag_field="kind"):
-    version: int
+    version: VersionNumber
     #: The document as its author wrote it, in YAML or JSON.
     text: str
     #: RFC 3339, UTC.
@@ -50,7 +56,7 @@ class Template(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TemplateVersion(Struct, frozen=True, kw_only=True, tag="template", tag_field="kind"):
-    version: int
+    version: VersionNumber
     template: Template
     at: str
     deleted: bool = False

@@ -35,6 +35,7 @@ from app.store.owners import OwnersFollower, Refusal
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
 from app.store.topics import retentions, segment_of
+from app.streaming.poison import FOLLOWING, PoisonGuard
 from schemas.topics import COMMANDS, WITHOUT_USERS
 
 log = structlog.get_logger(__name__)
@@ -126,15 +127,17 @@ async def opened(
         publisher = KafkaPublisher(options, client_id=f"tocsin-gateway-{settings.instance}")
         stack.push_async_callback(publisher.close)
         await publisher.start()
-        config = ConfigFollower(options, bounds=settings.bounds)
+        guard = PoisonGuard()
+        guard.open(settings.data_folder("gateway") / FOLLOWING)
+        config = ConfigFollower(options, bounds=settings.bounds, guard=guard)
         stack.push_async_callback(config.close)
         await config.start()
         secret = installation_secret(settings)
         reader = StateReader(session, secret, unix_ms, settings.operations.client_tls())
-        owners = OwnersFollower(options, secret, unix_ms, on_refused)
+        owners = OwnersFollower(options, secret, unix_ms, on_refused, guard)
         stack.push_async_callback(owners.close)
         await owners.start()
-        erased, following = follow_erased(options)
+        erased, following = follow_erased(options, guard)
         stack.push_async_callback(following.close)
         await following.start()
         history = History(settings)

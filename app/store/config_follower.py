@@ -10,13 +10,16 @@ from app.defaults import default_policy_text
 from app.domain.bounds import DEFAULT_BOUNDS, Bounds
 from app.domain.catalog import Catalog, default_catalog
 from app.domain.policy import Policy, PolicyError, parse_policy
-from app.ports import LogRecord
+from app.ports import Guard, LogRecord
 from app.store.follower import TopicFollower
 from schemas.config import ConfigRecord, PolicyVersion, TemplateVersion, read_config
 from schemas.decode import Invalid
 from schemas.topics import CONFIG
 
 log = structlog.get_logger(__name__)
+
+#: The limit to judging one policy. Any that its author could put takes less than a second, alone on a core.
+COMPILED_S = 60.0
 
 
 class ConfigFollower:
@@ -31,8 +34,9 @@ class ConfigFollower:
         client_options: Mapping[str, Any],
         on_change: Callable[[Catalog], None] | None = None,
         bounds: Bounds = DEFAULT_BOUNDS,
+        guard: Guard | None = None,
     ) -> None:
-        self._follower = TopicFollower(client_options, CONFIG, self._take, self._settle)
+        self._follower = TopicFollower(client_options, CONFIG, self._take, self._settle, guard)
         self._on_change = on_change
         self._started = False
         self._default = default_catalog(bounds)
@@ -122,9 +126,14 @@ class ConfigFollower:
 
     async def _usable(self, version: int) -> Policy | None:
         if version not in self._compiled:
+            text = self._policies[version].text
             try:  # beside the loop: a large one takes most of a second
-                self._compiled[version] = await asyncio.to_thread(parse_policy, self._policies[version].text)
+                async with asyncio.timeout(COMPILED_S):
+                    self._compiled[version] = await asyncio.to_thread(parse_policy, text)
             except PolicyError as error:
                 self._compiled[version] = None
                 log.error("a policy can't be used", version=version, reason=str(error))
+            except Exception as error:  # a bug, or far too long: the version before stays
+                self._compiled[version] = None
+                log.error("a policy can't be used", version=version, reason=type(error).__name__)
         return self._compiled[version]

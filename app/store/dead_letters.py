@@ -93,10 +93,13 @@ async def _last(consumer: LogConsumer, at: TopicPartition, start: int, end: int)
 
 
 def _letter(record: ConsumerRecord) -> Letter | None:
+    """None for what isn't a letter, though it lies among them."""
     try:
-        return Letter(record.partition, record.offset, read_dead(record.value or b""))
-    except Invalid:
+        letter = read_dead(record.value or b"")
+        parse_ms(letter.at), b64decode(letter.key or ""), b64decode(letter.value or "")
+    except (Invalid, ValueError):
         return None
+    return Letter(record.partition, record.offset, letter)
 
 
 def is_of_erased(letter: DeadLetter, erased: ErasedUsers) -> bool:

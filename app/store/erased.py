@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from app.domain.erasure import user_hash
-from app.ports import LogRecord
+from app.ports import Guard, LogRecord
 from app.store.follower import TopicFollower
 from schemas.decode import Invalid
 from schemas.erasures import (
@@ -79,7 +79,7 @@ def _id(key: bytes, kind: bytes) -> str:
     return key.removeprefix(kind).decode(errors="replace")
 
 
-def follow_erased(client_options: Mapping[str, Any]) -> tuple[ErasedUsers, TopicFollower]:
+def follow_erased(client_options: Mapping[str, Any], guard: Guard | None = None) -> tuple[ErasedUsers, TopicFollower]:
     """The users, and what keeps them up to date once it is started."""
     users = ErasedUsers()
-    return users, TopicFollower(client_options, ERASURES, users.take)
+    return users, TopicFollower(client_options, ERASURES, users.take, guard=guard)

@@ -1,6 +1,7 @@
 """Following a small topic of one partition from its start, without a group: what every process knows by heart."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -8,8 +9,9 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from app.failures import RateLimitedLog
 from app.kafka.consumers import LogConsumer
-from app.ports import LogRecord
+from app.ports import Guard, LogRecord, Unguarded
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +25,8 @@ async def _nothing() -> None:
 
 
 class TopicFollower:
-    """Hands every record of a topic to ``take``, in order, from the start; all over again after a failed read.
+    """Hands every record of a topic to ``take``, in order, from the start; all over again after a failed read. A record
+    that ``take`` can't take is passed over, as is one that has ended process after process (``guard``).
 
     ``settle`` is awaited after each read, before anybody is told that it has got so far.
     """
@@ -34,12 +37,15 @@ class TopicFollower:
         topic: str,
         take: Callable[[LogRecord], None],
         settle: Callable[[], Awaitable[None]] = _nothing,
+        guard: Guard | None = None,
     ) -> None:
         self._options = client_options
         self._topic = topic
         self._partition = TopicPartition(topic, 0)
         self._take = take
         self._settle = settle
+        self._guard = guard or Unguarded()
+        self._failures = RateLimitedLog()
         self._task: asyncio.Task[None] | None = None
         self._position = 0
         self._moved = asyncio.Condition()
@@ -96,12 +102,32 @@ class TopicFollower:
         fetched = await consumer.getmany(timeout_ms=_POLL_MS)
         for records in fetched.values():
             for record in records:
-                self._take(record)
+                self.hand_over(record)
         if fetched:
-            await self._settle()
+            await self.settle()
         async with self._moved:
             self._position = await consumer.position(self._partition)
             self._moved.notify_all()
+
+    def hand_over(self, record: LogRecord) -> None:
+        """Whatever a record holds, it harms nobody who follows."""
+        try:
+            self._guard.record(record)
+            self._take(record)
+        except Exception as error:
+            self._log("a record was passed over", error, offset=record.offset)
+        finally:
+            self._guard.end()
+
+    async def settle(self) -> None:
+        """The same for what all records together come to: what was there before stays."""
+        try:
+            await self._settle()
+        except Exception as error:
+            self._log("what was read is not taken over", error)
+
+    def _log(self, event: str, error: Exception, **where: Any) -> None:
+        self._failures.log(event, error, time.time_ns() // 1_000_000, topic=self._topic, **where)
 
     async def _follow(self, consumer: LogConsumer | None) -> None:
         while True:

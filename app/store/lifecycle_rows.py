@@ -1,13 +1,15 @@
 """A record of ``notify_lifecycle`` as a row of ``notify.lifecycle``, or why it can't be one."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from app.failures import RateLimitedLog
 from app.kafka.records import Unreadable
-from app.ports import LogRecord
-from schemas.decode import Invalid, TooLarge, Undecodable
+from app.ports import Guard, LogRecord, Poison, Unguarded
+from schemas.decode import Invalid
 from schemas.instants import parse_ms
 from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 
@@ -26,9 +28,6 @@ _LAST_MS = parse_ms("2106-01-01T00:00:00Z")
 #: What may lie between an event and its record: a receipt is taken up to 30 days late, clocks differ.
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _EARLIEST_MS, _LATEST_MS = 31 * _DAY_MS, _DAY_MS
-
-#: By the code of what can't be read.
-_UNREADABLE: dict[str, type[Invalid]] = {kind.code: kind for kind in (TooLarge, Undecodable)}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -80,23 +79,51 @@ def redacted(event: LifecycleEvent) -> LifecycleEvent:
     return msgspec.structs.replace(event, provider_message_id=None, reason=reason)
 
 
-def read_rows(records: Iterable[Record], hides: Hides = nobody) -> tuple[list[Row], list[tuple[Record, Invalid]], int]:
-    """The rows, the records that can't be one, and how many had no value."""
+class Refusal(NamedTuple):
+    """Why a record can't be a row; ``code`` as dead letters have it."""
+
+    code: str
+    reason: str
+    field: str | None = None
+
+
+def read_rows(
+    records: Iterable[Record], hides: Hides = nobody, guard: Guard | None = None
+) -> tuple[list[Row], list[tuple[Record, Refusal]], int]:
+    """The rows, the records that can't be one, and how many had no value. Whatever a record holds, the others are
+    rows. ``guard``: of what has ended process after process."""
+    guard = guard or Unguarded()
     rows: list[Row] = []
-    refused: list[tuple[Record, Invalid]] = []
+    refused: list[tuple[Record, Refusal]] = []
     empty = 0
     for record in records:
         if isinstance(record, Unreadable):
-            refused.append((record, _UNREADABLE[record.code](record.reason)))
+            refused.append((record, Refusal(record.code, record.reason)))
             continue
         if record.value is None:
             empty += 1
             continue
         try:
+            guard.record(record)
             rows.append(row_of(record, hides))
         except Invalid as error:
-            refused.append((record, error))
+            refused.append((record, Refusal(error.code, error.reason, error.field)))
+        except Poison as poison:
+            refused.append((record, Refusal("poison", str(poison))))
+        except Exception as error:
+            refused.append((record, failure(error)))
+            _failures.log("an event could not be read", error, time.time_ns() // 1_000_000, offset=record.offset)
+        finally:
+            guard.end()
     return rows, refused, empty
+
+
+_failures = RateLimitedLog()
+
+
+def failure(error: Exception) -> Refusal:
+    """A fault of ours, whatever of the record it comes of."""
+    return Refusal("internal", f"internal error: {type(error).__name__}")
 
 
 def by_day(rows: Sequence[Row], most: int) -> list[list[Row]]:

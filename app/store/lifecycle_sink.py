@@ -1,6 +1,7 @@
 """Carries lifecycle events from Kafka into ClickHouse; offsets are committed when the rows are in."""
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,14 +12,14 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 from clickhouse_connect.driver import AsyncClient
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.kafka.consumers import LogConsumer
 from app.metrics import dead_letters_counter
-from app.ports import Publisher
+from app.ports import Guard, Publisher
 from app.store.clickhouse import Unavailable
-from app.store.lifecycle_rows import COLUMNS, Hides, Row, batch_token, by_day, nobody, read_rows
+from app.store.lifecycle_rows import COLUMNS, Hides, Row, batch_token, by_day, failure, nobody, read_rows
 from app.store.publisher import PublishError
 from schemas import topics
 from schemas.dead import dead_key, dead_letter, encode_dead
@@ -37,6 +38,9 @@ GATHER_S = 0.3
 #: A commit that takes longer ends the process, which is started again.
 COMMIT_S = 90.0
 _POLL_S = 0.2
+#: Raised where a value doesn't fit its column, while the client writes its block.
+_OF_A_ROW = (DataError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error)
+_PARTITION, _OFFSET = COLUMNS.index("topic_partition"), COLUMNS.index("topic_offset")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
 
 Batch = Mapping[TopicPartition, Sequence[ConsumerRecord]]
@@ -74,8 +78,9 @@ class LifecycleSink:
         dead_topic: str = topics.DEAD,
         group: str = GROUP,
         hides: Hides = nobody,
+        guard: Guard | None = None,
     ) -> None:
-        """``hides``: of which users only the pseudonymous id may be kept."""
+        """``hides``: of which users only the pseudonymous id may be kept. ``guard``: see ``read_rows``."""
         self._consumer = LogConsumer(
             topic,
             **consumer_options,
@@ -94,6 +99,7 @@ class LifecycleSink:
         self._topic = topic
         self._dead_topic = dead_topic
         self._hides = hides
+        self._guard = guard
         self._client: AsyncClient | None = None
         self._committed: dict[TopicPartition, int] = {}
         #: On the loop's clock.
@@ -153,19 +159,35 @@ class LifecycleSink:
         return False
 
     async def _settle(self, batch: Batch) -> None:
-        rows, refused, empty = read_rows(chain.from_iterable(batch.values()), self._hides)
+        rows, refused, empty = read_rows(chain.from_iterable(batch.values()), self._hides, self._guard)
         if rows:
             token = batch_token(self._topic, [(part[0], part[-1]) for part in batch.values()])
             for number, some in enumerate(by_day(rows, MAX_DAYS)):
-                await self._insert(some, f"{token} {number}" if number else token)
+                for row, unfit in await self._insert_apart(some, f"{token} {number}" if number else token):
+                    refused.append((_record_of(row, batch), failure(unfit)))
         # Last, as an insert that is tried again is dropped by its token, a second dead letter is not.
         for record, error in refused:
             letter = dead_letter(record, error.code, error.reason, error.field, ROLE, self._now_ms())
             await self._publisher.publish(self._dead_topic, dead_key(letter), encode_dead(letter))
             self._metrics.dead(record.topic, error.code)
-            log.warning("dead letter", partition=record.partition, offset=record.offset, reason=str(error))
+            log.warning("dead letter", partition=record.partition, offset=record.offset, reason=error.reason)
         self._metrics.rows.inc(len(rows))
         self._metrics.empty.inc(empty)
+
+    async def _insert_apart(self, rows: list[Row], token: str) -> list[tuple[Row, Exception]]:
+        """Inserts the rows; where one of them can't be written at all, in ever smaller parts. Returns those that can't,
+        each with why. What fails though ClickHouse doesn't answer says nothing of the rows: it is raised."""
+        try:
+            await self._insert(rows, token)
+        except _OF_A_ROW as error:
+            await (await self._connected()).command("SELECT 1")
+            if len(rows) == 1:
+                log.error("a row can't be written", error=type(error).__name__)
+                return [(rows[0], error)]
+            half = len(rows) // 2
+            first = await self._insert_apart(rows[:half], f"{token} <")
+            return first + await self._insert_apart(rows[half:], f"{token} >")
+        return []
 
     async def _insert(self, rows: list[Row], token: str) -> None:
         client = await self._connected()
@@ -212,6 +234,11 @@ class LifecycleSink:
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
+
+
+def _record_of(row: Row, batch: Batch) -> ConsumerRecord:
+    partition, offset = row[_PARTITION], row[_OFFSET]
+    return next(r for records in batch.values() for r in records if (r.partition, r.offset) == (partition, offset))
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

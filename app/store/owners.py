@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct, json
 
 from app.domain import announcing
-from app.ports import LogRecord, Publisher
+from app.ports import Guard, LogRecord, Publisher
 from app.store.follower import TopicFollower
 from app.store.publisher import PublishError
 from schemas.decode import Invalid, Reader
@@ -166,9 +166,10 @@ class OwnersFollower(Announcements):
         secret: bytes,
         clock: Callable[[], int],
         on_refused: Callable[[Refusal], None] = lambda _: None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__(secret, clock, on_refused)
-        self._follower = TopicFollower(client_options, OWNERS, self.take)
+        self._follower = TopicFollower(client_options, OWNERS, self.take, guard=guard)
 
     async def start(self) -> None:
         await self._follower.start()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.domain.out import Out
-from app.streaming.failures import RateLimitedLog
+from app.failures import RateLimitedLog
 from app.streaming.runtime import Runtime
 
 #: What calls came to is settled with what comes next, or when it is so old, in ms.

@@ -38,6 +38,8 @@ _SIZE = _PLACE.size + _SUBJECT.size
 _NOTHING, _RECORD, _DUE, _RESULT, _SEND = range(5)
 _KINDS = ("nothing", "record", "due row", "result", "send")
 _LONGEST_NAME = 255
+#: The folder, in a process's own, of the guard for what all processes follow: it knows of no partition.
+FOLLOWING = "following"
 #: An end that is noticed so long after the handling began may be a watchdog's.
 BLOCKED_S = 30.0
 #: Suspects that are remembered, and for how long.

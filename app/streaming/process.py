@@ -12,9 +12,9 @@ import structlog
 from msgspec.structs import replace
 
 from app.domain.out import Mark, Out
+from app.failures import RateLimitedLog
 from app.kafka.records import Unreadable
 from app.ports import FailedReason, Failing, LogRecord, Machine, Poison, Rows
-from app.streaming.failures import RateLimitedLog
 from app.streaming.poison import Ended, PoisonGuard
 from app.streaming.store import StoreBroken
 from app.streaming.timer_retries import after_failure
