@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult
 
 from app.kafka.batches import Pieces
-from app.kafka.records import TolerantRecords
+from app.kafka.records import REST, TolerantRecords
 
 #: What is read in one go of a partition: more than a batch may have that our topics take, so that a large one never
 #: waits for a fetch that finds nothing else.
@@ -32,10 +32,37 @@ def _with(function: Any, **names: Any) -> Any:
     return made
 
 
+class Portions(FetchResult):  # type: ignore[misc]
+    """aiokafka's records that wait to be taken, but where much has been unpacked the rest waits for another turn."""
+
+    _partition_records: Any
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return []
+        taken: list[Any] = []
+        for record in self._partition_records.portion():
+            if record is REST:
+                break
+            taken.append(record)
+            if max_records is not None and len(taken) >= max_records:
+                break
+        else:
+            self._update_position()
+            self._partition_records = None
+            return taken
+        self._update_position()
+        return taken
+
+
 class LogFetcher(Fetcher):  # type: ignore[misc]
     """aiokafka's fetcher with our reader of batches, which also passes holes at the end of what may be read."""
 
-    _fetch = _with(Fetcher._proc_fetch_request, MemoryRecords=Pieces, PartitionRecords=TolerantRecords)
+    _fetch = _with(
+        Fetcher._proc_fetch_request, MemoryRecords=Pieces, PartitionRecords=TolerantRecords, FetchResult=Portions
+    )
+    next_record: Callable[..., Any] = _with(Fetcher.next_record, FetchResult=Portions)
+    fetched_records: Callable[..., Any] = _with(Fetcher.fetched_records, FetchResult=Portions)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._silences: dict[TopicPartition, Silence] = {}
@@ -71,7 +98,7 @@ class LogFetcher(Fetcher):  # type: ignore[misc]
         if not silence.goes_on(self._loop.time()):
             return False
         del self._silences[tp]
-        self._records[tp] = FetchResult(
+        self._records[tp] = Portions(
             tp, assignment=assignment, partition_records=Hole(offset, end), backoff=self._prefetch_backoff
         )
         return True
@@ -108,6 +135,9 @@ class Hole:
     def __next__(self) -> Any:
         self.next_fetch_offset = self._end
         raise StopIteration
+
+    def portion(self) -> Iterator[Any]:
+        return self
 
 
 class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]

@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord
 
 from app.kafka.batches import Piece, Pieces, UnreadableBatch, open_batch, readable
 from app.kafka.parsing import Parsed, parse
-from app.kafka.unpacking import Oversized, Unpackable
+from app.kafka.unpacking import MOST_BYTES, Oversized, Unpackable
 
 log = structlog.get_logger(__name__)
 
@@ -32,19 +32,41 @@ class Unreadable(ConsumerRecord):  # type: ignore[misc]
         self.code = code
 
 
+class Rest:
+    """In place of a record: so much was unpacked that others get their turn before what follows."""
+
+
+REST = Rest()
+#: So much is unpacked of a partition before that: of what packs well a fetch may hold thousands of times as much.
+AT_ONCE_BYTES = MOST_BYTES
+
+
 class _OneByOne(Exception):
     """A batch that is too large for aiokafka's reader, which has no bounds."""
 
 
 class TolerantRecords(PartitionRecords):  # type: ignore[misc]
-    """aiokafka's records of one fetched partition, but no batch can keep it from those behind."""
+    """aiokafka's records of one fetched partition, but no batch can keep it from those behind. ``portion`` has a
+    ``REST`` now and then; as an iterator it passes them over."""
 
     _records: Pieces
     next_fetch_offset: int
 
-    def _unpack_records(self) -> Iterator[ConsumerRecord]:
+    def __next__(self) -> ConsumerRecord:
+        return next(record for record in self.portion() if record is not REST)
+
+    def portion(self) -> Iterator[ConsumerRecord | Rest]:
+        """What hasn't been read yet."""
+        records: Iterator[ConsumerRecord | Rest] = self._records_iterator
+        return records
+
+    def _unpack_records(self) -> Iterator[ConsumerRecord | Rest]:
         (topic, partition), committed = self._tp, self._isolation_level == READ_COMMITTED
+        unpacked = 0
         for piece in self._records:
+            if unpacked >= AT_ONCE_BYTES:
+                unpacked = 0
+                yield REST
             try:
                 opened = open_batch(piece)
             except UnreadableBatch as error:
@@ -55,6 +77,7 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
             if not self._is_left_out(batch, committed):
                 try:
                     reader, data = readable(opened)
+                    unpacked += len(data)
                     if opened.magic == 2 and len(data) > _FAST_BYTES:
                         raise _OneByOne
                     for record in reader:
@@ -76,6 +99,7 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
                                 tuple(record.headers),
                             )
                 except Oversized as error:
+                    unpacked += MOST_BYTES
                     yield from self._mark(end, f"a batch that {error}", "too_large")
                 except Unpackable as error:
                     yield from self._mark(end, f"a batch that {error}")

@@ -2,6 +2,8 @@
 
 import ast
 import asyncio
+import gzip
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ from aiokafka.structs import TopicPartition
 from app.kafka import consumers
 from app.kafka.consumers import LogConsumer, LogFetcher, Silence, adopt
 from app.kafka.records import Unreadable
+from app.kafka.unpacking import MOST_BYTES
 from tests.unit.kafka.wire import batch, marker, plain, record, spoilt, transactional
 
 AT, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
@@ -154,6 +157,36 @@ async def test_a_partition_that_an_answer_had_no_room_for_has_no_hole() -> None:
                 assert assignment.state_value(AT).position == 0
     finally:
         await fetcher.close()
+
+
+async def test_batches_that_unpack_to_too_much_hold_up_no_other_partition_and_take_bounded_memory() -> None:
+    """Four thousand of them fit into one fetch."""
+    packed = gzip.compress(bytes(MOST_BYTES + 1))
+    bombs = b"".join(batch(n, [record(0, b"k", b"")], codec=1, pack=lambda _: packed) for n in range(5))
+    broker = Broker(
+        p0={0: Answer(bombs + plain(12, b"a"), lso=13)}, p1={n: Answer(plain(n, b"b"), lso=9) for n in range(9)}
+    )
+    fetcher, assignment = await fetcher_of(broker)
+    takes: list[tuple[int, int]] = []
+    found: list[Any] = []
+    tracemalloc.start()
+    try:
+        async with asyncio.timeout(60):
+            while assignment.state_value(AT).position < 6:
+                taken = await fetcher.fetched_records([], timeout=0.01)
+                takes.append((len(taken.get(AT, ())), len(taken.get(OTHER, ()))))
+                found += taken.get(AT, ())
+                await asyncio.sleep(0.005)  # as whoever hands them on does: others have their turn
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        await fetcher.close()
+
+    assert [type(one) is Unreadable for one in found] == [True] * 5 + [False]
+    assert {one.code for one in found[:-1]} == {"too_large"}
+    assert max(bombs for bombs, _ in takes) <= 2  # (the record behind comes with the last of them)
+    assert sum(1 for _, others in takes if others) >= 2
+    assert peak < 4 * MOST_BYTES
 
 
 async def test_one_answer_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.kafka import parsing, records, unpacking
 from app.kafka.batches import Pieces
-from app.kafka.records import TolerantRecords, Unreadable
+from app.kafka.records import REST, TolerantRecords, Unreadable
 from tests.unit.kafka.wire import batch, built, marker, plain, record, spoilt, transactional
 
 AT = TopicPartition("events", 3)
@@ -129,6 +129,28 @@ def test_a_batch_that_unpacks_to_more_than_64_mib_is_marked_and_its_neighbours_a
     assert position == 3
     assert codes(bomb) == ["too_large"]
     assert codes(bomb[:-1] + b"!") == ["undecodable"]
+
+
+@pytest.mark.parametrize("codec", PACKERS)
+def test_after_each_that_unpacks_to_too_much_others_get_their_turn(codec: int) -> None:
+    packed = [
+        batch(n, [record(0, b"k", bytes(unpacking.MOST_BYTES + 1))], codec=codec, pack=PACKERS[codec]) for n in range(3)
+    ]
+    data = b"".join(packed) + plain(3, b"a") + plain(4, b"b")
+    portion = TolerantRecords(AT, Pieces(data), (), 0, None, None, True, COMMITTED).portion()
+
+    turns = "".join("|" if each is REST else "x" if isinstance(each, Unreadable) else "r" for each in portion)
+    assert turns == "x|x|x|rr"
+
+
+@pytest.mark.parametrize("codec", PACKERS)
+def test_what_packs_well_is_unpacked_a_portion_at_a_time(codec: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "AT_ONCE_BYTES", 2_000)
+    packed = [batch(n, [record(0, b"k", bytes(1_000))], codec=codec, pack=PACKERS[codec]) for n in range(7)]
+    fetched = TolerantRecords(AT, Pieces(b"".join(packed)), (), 0, None, None, True, COMMITTED)
+
+    assert "".join("|" if each is REST else "r" for each in fetched.portion()) == "rr|rr|rr|r"
+    assert len(list(TolerantRecords(AT, Pieces(b"".join(packed)), (), 0, None, None, True, COMMITTED))) == 7
 
 
 @pytest.mark.parametrize("codec", PACKERS)
