@@ -144,7 +144,7 @@ class Reader(Generic[T]):
                 check_values(raw)
             return self._decode(raw)  # type: ignore[no-any-return]
         except RecursionError as error:
-            raise Malformed(f"is nested more than {MAX_DEPTH} deep") from error
+            raise _too_deep() from error
         except BadValue as bad:
             raise Malformed(bad.reason, bad.field) from bad
         except UnicodeError as error:
@@ -162,7 +162,13 @@ def _not_json(raw: bytes) -> Invalid | None:
         _decode_any(raw)
     except msgspec.DecodeError as error:
         return invalid_from(error)
+    except RecursionError:
+        return _too_deep()
     return None
+
+
+def _too_deep() -> Malformed:
+    return Malformed(f"is nested more than {MAX_DEPTH} deep")
 
 
 _decode_any = msgspec.json.Decoder(msgspec.Raw).decode
