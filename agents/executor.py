@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import structlog
 
 from agents.sender.calls import FRESH_MS, Call, Result
-from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, bounded
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, OutcomeKind, bounded
 from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
 from app.providers.wire import has_left, stays
@@ -47,6 +47,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
         reserved: how many of them are kept for critical sends.
         clock: Unix milliseconds, the clock that claims are dated with.
         monotonic: seconds, a clock that nobody sets.
+        on_call: called with each call to send that ended: its provider, the kind of its outcome, and its seconds.
         on_error: called with the provider when its client raised, which is a bug of ours or an answer that nobody
             foresaw.
     """
@@ -59,6 +60,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
         reserved: int,
         clock: Callable[[], int] = unix_ms,
         monotonic: Callable[[], float] = time.monotonic,
+        on_call: Callable[[Provider, OutcomeKind, float], None] = lambda provider, kind, seconds: None,
         on_error: Callable[[Provider], None] = lambda provider: None,
     ) -> None:
         self._clients = clients
@@ -66,6 +68,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._reserved = reserved
         self._clock = clock
         self._monotonic = monotonic
+        self._on_call = on_call
         self._on_error = on_error
         self._preparing = 0
         #: The slots that are kept: by claim, the provider and until when.
@@ -153,10 +156,12 @@ class GatedExecutor(CallExecutor[Call, Result]):
             if refusal is not None:
                 # A lane that is merely full called nobody: the send looks again and stays where it is.
                 return None if refusal.code == AT_CAPACITY else refusal
+            began = self._monotonic()
             outcome = await self._within(gated, call)
-            if call.suspect and outcome.kind == "in_doubt":
-                return outcome  # it is its address that is silent
-            return gated.gate.record(outcome)
+            if not call.suspect or outcome.kind != "in_doubt":  # else it is its address that is silent
+                outcome = gated.gate.record(outcome)
+            self._on_call(call.provider, outcome.kind, self._monotonic() - began)
+            return outcome
 
     async def _within(self, gated: GatedClient, call: Call) -> Outcome:
         timeout_s = call.timeout_ms / 1000

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.config import Operations
 from app.domain import signed_reads
+from app.metrics import Readiness
 from app.ports import NotOwned, StateReads
 from app.serving import add_security_headers, listen
 from schemas.decode import Invalid
@@ -54,6 +55,7 @@ class OperationsServer:
         self._role = role
         self._problem = problem
         self._registry = registry
+        Readiness(registry, role, problem)
         self._state = state
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.AppRunner | None = None

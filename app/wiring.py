@@ -15,6 +15,7 @@ import structlog
 from app.config import Settings, installation_secret, suppression_keys
 from app.config.secret import FILE as SECRET_FILE
 from app.domain.catalog import Catalog
+from app.domain.outcome import OUTCOME_KINDS
 from app.private import narrow
 from app.watchdog import END_WITHIN_S, Watchdog
 from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, journal_topic
@@ -139,7 +140,7 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
     from app.api.refusals import ENDINGS, Counting
-    from app.metrics import AnnouncementMetrics, RefusalMetrics, process_registry
+    from app.metrics import AnnouncementMetrics, HttpMetrics, RefusalMetrics, process_registry
     from app.store.owners import REFUSALS
 
     async with AsyncExitStack() as stack:
@@ -155,7 +156,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
             lambda url: ready(),
             environ,
             announcements.refused,
-            Counting(refusals.refused, refusals.ended),
+            Counting(refusals.refused, refusals.ended, HttpMetrics(registry).answered),
         )
 
 
@@ -271,7 +272,8 @@ async def _build_sender(
     from agents.sender.doubts import HOWS
     from agents.sender.machine import SenderMachine
     from agents.sender.shed import Shedding
-    from app.metrics import DoubtMetrics, ProviderErrors, SheddingMetrics
+    from app.metrics import BreakerStates, CallMetrics, DoubtMetrics, ProviderErrors, SheddingMetrics
+    from app.providers.breaker import CAUSES
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
 
@@ -285,8 +287,10 @@ async def _build_sender(
     metrics = SheddingMetrics(registry, channel)
     shedding = Shedding(_shedding_changed, metrics.shed)
     doubts = DoubtMetrics(registry, clients, HOWS, clock)
+    on_call = CallMetrics(registry, clients, OUTCOME_KINDS).ended
     on_error = ProviderErrors(registry, channel).count
-    executor = GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, on_error=on_error)
+    BreakerStates(registry, lambda: {name: gated.gate.breaker.cause for name, gated in clients.items()}, CAUSES)
+    executor = GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, on_call=on_call, on_error=on_error)
     channel_config = ChannelConfig(
         channel,
         timeouts_ms,
@@ -353,7 +357,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         built = await _build(role, settings, config.catalog, clock, registry, stack)
         running.append(built)
         _take_over(running, config.catalog, changed)  # it may be another one by now
-        metrics = StreamingMetrics(registry, role)
+        metrics = StreamingMetrics(registry, role, [i.topic for i in built.machine.subscriptions if i.owned])
 
         def owned(partitions: frozenset[int]) -> None:
             metrics.owned.set(len(partitions))
@@ -370,6 +374,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             clock=clock,
             counted=metrics.count,
             on_dead=metrics.dead,
+            on_durable=metrics.durable,
             on_owned=owned,
             standby=settings.data.standby,
             erasure=settings.data.erasure,

@@ -16,6 +16,8 @@ from schemas.decode import Reader
 from schemas.instants import rfc3339
 from schemas.sizes import KIB
 
+#: Every kind of refusal: that of the ``Invalid`` that was raised, ``poison`` or ``internal``.
+CODES = ("too_large", "undecodable", "invalid", "misplaced", "poison", "internal")
 #: Key, value and headers together are kept whole up to this size; of what is larger, so much of the key and the value.
 WHOLE_BYTES, KEPT_BYTES = 512 * KIB, 64 * KIB
 #: What a header has on the wire at least, beside its name and value.

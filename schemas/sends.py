@@ -56,6 +56,8 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     #: The step of a fallback chain, from 0.
     step: int = 0
     replay_id: str | None = None
+    #: When its last wait before it was queued ended (schedule, hold, digest, fallback); None: it had none.
+    waited_until: int | None = None
     #: It carries the code that verifies an address: which one it is for, as ``app.domain.codes.mark_of`` names it.
     verifies: str | None = None
     #: The first in the policy's order that could carry it when it was queued; None in sends of earlier versions.

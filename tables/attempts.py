@@ -57,6 +57,8 @@ class OpenSend(Struct, frozen=True, array_like=True, gc=False):
     offset: int = 0
     #: The template's version that the first call rendered; None: there was none, or no template.
     rendered: int | None = None
+    #: When its latest hold by quiet hours ended here, Unix ms.
+    waited_until: int | None = None
 
 
 class SendRow(Struct, frozen=True, array_like=True, gc=False):

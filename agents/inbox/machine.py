@@ -11,7 +11,7 @@ from agents.inbox.page import page_of
 from agents.shared.broadcasts import read_placed_broadcast
 from agents.shared.certificate import certificate
 from agents.shared.compose import compose, template_of
-from agents.shared.lifecycle import emit, report
+from agents.shared.lifecycle import emit, measure, report
 from agents.shared.placement import check_place
 from agents.shared.recipients import known_of, user_shown
 from agents.shared.refused_sends import end_refused_send
@@ -109,6 +109,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
         seen = look(send, known_of(state.knowledge, send, self.catalog.policy), self.catalog.policy, now, None)
         if isinstance(seen, Over):
             _end(send, seen.status, seen.reason, state, out, now, cause, {"trail": seen.trail})
+            measure(out, self.catalog.policy, send, seen.status, now)
             return
         user = user_shown(state.knowledge, send.user_id)
         template = template_of(send, self.catalog)
@@ -117,6 +118,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
         message = compose(send, template, self.catalog, user, user.get("locale"))
         if isinstance(message, RenderError):
             _end(send, "failed", "bad_template", state, out, now, cause)
+            measure(out, self.catalog.policy, send, "failed", now)
             return
         _put(send, message, state, out, now)
         emit(out, send, "sending", now, cause, provider="inbox", attempt=1)
@@ -124,6 +126,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
         latency = {"latency_ms": now - send.accepted_at}
         emit(out, send, "sent", now, cause, provider="inbox", attempt=1, detail=latency)
         report(out, send, "sent", now, provider="inbox")
+        measure(out, self.catalog.policy, send, "sent", now)
 
 
 def _end(

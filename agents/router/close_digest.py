@@ -50,8 +50,10 @@ def close_digest(context: RouterContext, key: bytes, cause: str) -> None:
     outcome = close(row.digest, rule, alive) if rule is not None else Singly(row.digest.items)
     if isinstance(outcome, Aggregate) and rule is not None:
         _say_once(context, key, row, rule, outcome, alive, cause)
+        context.out.tally("digests", row.digest.rule, "aggregated")
     else:
         _each(context, row, [i for i in outcome.items if i.notification_id in alive], "single", cause)
+        context.out.tally("digests", row.digest.rule, "single" if alive else "empty")
 
 
 def give_up_digest(context: RouterContext, key: bytes, reason: FailedReason, cause: str) -> None:
@@ -61,6 +63,7 @@ def give_up_digest(context: RouterContext, key: bytes, reason: FailedReason, cau
         return
     context.state.digests.delete(key)
     _each(context, row, row.digest.items, reason, cause)
+    context.out.tally("digests", row.digest.rule, "failed")
 
 
 def give_up_item(context: RouterContext, due: Due, reason: FailedReason) -> None:
@@ -113,6 +116,7 @@ def drop_digests(context: RouterContext, work: DropDigests) -> None:
         context.state.schedule.delete(row.due)
         context.state.digests.delete(key)
         _each(context, row, row.digest.items, "dropped", work.cause)
+        context.out.tally("digests", row.digest.rule, "dropped")
     if not walk.is_over:
         go_on_later(context.state.schedule, context.now, work, walk.at)
 

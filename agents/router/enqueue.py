@@ -68,6 +68,8 @@ def _queue_one(notification: NotificationRecord, part: Part, target: Target, ver
     device = {"device_id": target.device_id} if target.device_id is not None else {}
     if not target.provider:
         notification.emit("failed", part.channel, "no_provider", send_id=name, trail=verdict.trail, **device)
+        if context.policy.target_ms(facts.category, facts.priority) is not None:
+            context.out.tally("slo", facts.category, facts.priority, "false")
         return Sent(name, target.device_id, target.address, "failed")
     key = facts.user_id.encode()
     context.out.send(_topic(facts, part.channel), key, encode_send(_send(notification, part, target, name)))
@@ -109,6 +111,7 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         expires_at=facts.expires_ms,
         step=part.step,
         replay_id=facts.replay_id,
+        waited_until=notification.context.now if notification.context.now != facts.accepted_ms else None,
         verifies=_mark(notification, part.channel) if notification.verifies else None,
         provider=target.provider,
         first_accepted_at=None if replay is None else int.from_bytes(replay.order[:8], "big"),

@@ -4,8 +4,7 @@ from typing import Any
 
 from agents.router.context import RouterContext
 from app.domain.ids import event_id
-from schemas.lifecycle import LifecycleEvent, encode_lifecycle
-from schemas.topics import LIFECYCLE
+from schemas.lifecycle import LifecycleEvent
 from schemas.words import Channel, Provider, Status
 from tables.notifications import Facts
 
@@ -53,4 +52,4 @@ def emit_event(
         occurred_at=happened or context.now_text,
         detail=detail,
     )
-    context.out.send(LIFECYCLE, facts.user_id.encode(), encode_lifecycle(event))
+    context.out.emit(event)

@@ -24,7 +24,7 @@ from schemas.cloudevents import read_event
 from schemas.decode import Invalid
 from schemas.instants import parse_ms, rfc3339
 from schemas.requests import Request, content_hash
-from schemas.topics import EVENTS_BULK
+from schemas.topics import EVENTS_BULK, LANE_OF_EVENT_TOPIC
 from schemas.words import CHANNELS, Channel
 from tables.dedup import First, dedup_key
 from tables.notifications import Facts, Notification, aside_key, notification_key
@@ -38,7 +38,9 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
     request, raw = read_event(record.value, record.headers, record.timestamp, schemes, record.key)
     user_id = request.user_id
     record_key = check_key(record, user_id)
+    lane = LANE_OF_EVENT_TOPIC[record.topic]
     if context.state.known.profile(user_id) is None and moved(context, record, record_key):
+        context.out.tally("requests", lane, "moved")
         return  # (whoever has a profile here belongs here)
     origin = origin_of(context, record)
     notification_id = _notification_id(request, record, origin)
@@ -46,11 +48,13 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
     position = origin or position_of(record)
     before = _before(context, key, position)
     if before is not None and (before.position == position or before.was_reported(position)):
-        return  # read again: all of it was done
+        context.out.tally("requests", lane, "read_again")
+        return  # all of it was done
     facts = _facts(context, request, record, notification_id)
     content = content_hash(request, facts.template_id)
     if before is not None:
         if before.still_waits or record.timestamp - before.facts.recorded_ms < context.policy.dedup_keys_ms:
+            context.out.tally("requests", lane, "repeated")
             _emit_repeated(context, before, facts, content, position, record.timestamp)
             context.state.notifications.put(key, replace(before, reported_until=before.with_reported(position)))
             return
@@ -67,6 +71,7 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
         after_erasure=context.state.known.forgetting(user_id),
         replayed=before is not None and before.replayed,
     )
+    context.out.tally("requests", lane, "accepted")
     _accept(NotificationRecord.new(context, key, row, position, request), origin)
 
 

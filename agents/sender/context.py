@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from agents.sender.doubts import How, Settled
 from agents.sender.shed import Shedding
-from agents.shared.lifecycle import emit, report
+from agents.shared.lifecycle import emit, measure, report
 from app.domain.catalog import Catalog
 from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.out import Out
@@ -228,6 +228,7 @@ class SenderContext:
             provider_message_id=provider_message_id,
             address=address,
         )
+        measure(self.out, self.catalog.policy, delivery.send, status, self.now, delivery.open.waited_until)
 
     def emit(
         self,

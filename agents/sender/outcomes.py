@@ -51,7 +51,8 @@ def _settle_late(context: SenderContext, delivery: Delivery, result: Result) -> 
     """An answer that came when the send had moved on: only that it was accepted still matters."""
     if result.outcome is not None and result.outcome.kind == "ok":
         _own(context, result.call.provider, result.outcome.provider_message_id)
-        context.end(delivery, "sent", provider_message_id=result.outcome.provider_message_id)
+        latency = {"latency_ms": context.now - delivery.send.accepted_at}
+        context.end(delivery, "sent", provider_message_id=result.outcome.provider_message_id, detail=latency)
 
 
 def _take(context: SenderContext, delivery: Delivery, call: Call, outcome: Outcome) -> None:

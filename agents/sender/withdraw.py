@@ -109,7 +109,7 @@ def _end_doubts(context: SenderContext, user_id: str) -> bool:
 
 def _look(context: SenderContext, delivery: Delivery) -> None:
     if is_quiet(delivery):
-        proceed(context, delivery)
+        proceed(context, replaced(delivery, open=replace(delivery.open, waited_until=context.now)))
     elif isinstance(seen := _seen(context, delivery), Over):
         give_up(context, delivery, seen)
     elif delivery.state == "queued":
@@ -133,7 +133,8 @@ def end_holds(context: SenderContext, user_id: str, after: bytes = b"") -> None:
 
 def _end_hold(context: SenderContext, delivery: Delivery) -> None:
     if is_quiet(delivery):
-        proceed(context, replaced(delivery, open=replace(delivery.open, queued_at=context.now)))
+        now = context.now
+        proceed(context, replaced(delivery, open=replace(delivery.open, queued_at=now, waited_until=now)))
 
 
 def _each(

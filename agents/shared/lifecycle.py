@@ -5,11 +5,13 @@ from typing import Any
 
 from app.domain.ids import derived_id, event_id
 from app.domain.out import Out
+from app.domain.policy import Policy
+from app.domain.service_level import is_within
 from schemas.instants import rfc3339
-from schemas.lifecycle import LifecycleEvent, encode_lifecycle
+from schemas.lifecycle import LifecycleEvent
 from schemas.results import CalledAddress, ResultStatus, SendResult, encode_result
 from schemas.sends import Send
-from schemas.topics import LIFECYCLE, RESULTS
+from schemas.topics import RESULTS
 from schemas.words import Provider, Status
 
 
@@ -56,7 +58,7 @@ def emit(
         occurred_at=rfc3339(now),
         detail=message or None,
     )
-    out.send(LIFECYCLE, send.user_id.encode(), encode_lifecycle(event))
+    out.emit(event)
 
 
 def report(
@@ -87,3 +89,15 @@ def report(
         variant=send.variant,
     )
     out.send(RESULTS, send.user_id.encode(), encode_result(result))
+
+
+def measure(
+    out: Out, policy: Policy, send: Send, status: ResultStatus, now: int, waited_until: int | None = None
+) -> None:
+    """Counts an end for the service level of the send's category. ``waited_until``: when its latest wait for quiet
+    hours ended in the channel's role, Unix ms."""
+    target_ms = policy.target_ms(send.category, send.priority)
+    since = max(send.accepted_at, send.waited_until or 0, waited_until or 0)
+    within = is_within(status, now - since, target_ms)
+    if within is not None:
+        out.tally("slo", send.category, send.priority, "true" if within else "false")

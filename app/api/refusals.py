@@ -1,4 +1,4 @@
-"""What is counted of the door's refusals: answers that are problems, and connections that were ended."""
+"""What is counted at the gateway's door: requests, answers that are problems, and connections that were ended."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,10 +45,12 @@ def _ignore(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """``refused``: an answer that is a problem, by status and reason. ``ended``: a connection, by why."""
+    """``refused``: an answer that is a problem, by status and reason. ``ended``: a connection, by why. ``answered``:
+    every request, by its route's path, method, status and seconds."""
 
     refused: Callable[[int, str], None] = _ignore
     ended: Callable[[Ended], None] = _ignore
+    answered: Callable[[str, str, int, float], None] = _ignore
 
 
 #: Counts nothing.

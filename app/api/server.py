@@ -1,5 +1,6 @@
 """The gateway's HTTP server: every route, admitted by its access, with problems as its only errors."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -73,7 +74,13 @@ def routes(public_url: str | None) -> Sequence[Route]:
 
 
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
-    app = web.Application(middlewares=[cors(deps.cors_origins), _problems(deps.limits, deps.counting.refused)])
+    app = web.Application(
+        middlewares=[
+            _counted(deps.counting.answered),
+            cors(deps.cors_origins),
+            _problems(deps.limits, deps.counting.refused),
+        ]
+    )
     app.on_response_prepare.append(_add_rate)
     app.on_response_prepare.append(add_security_headers)
     for route in routes(public_url):
@@ -138,6 +145,28 @@ def _problems(limits: Limits, refused: Callable[[int, str], None]) -> Middleware
         return problem.response()
 
     return answered
+
+
+#: The status that a request is counted with whose caller left before it was answered.
+_LEFT = 499
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+def _counted(answered: Callable[[str, str, int, float], None]) -> Middleware:
+    """Counts every request, by what neither a caller nor a user chooses."""
+
+    @web.middleware
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began, status = time.monotonic(), _LEFT
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        finally:
+            method = request.method if request.method in _METHODS else "other"
+            answered(_pattern(request), method, status, time.monotonic() - began)
+
+    return counted
 
 
 def _of_status(error: web.HTTPException) -> Problem:

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from schemas.lifecycle import LifecycleEvent, encode_lifecycle
+from schemas.topics import LIFECYCLE
+
 #: The partition that is being handled.
 SAME_PARTITION = -1
 
@@ -21,6 +24,10 @@ class Produce(Struct, frozen=True, array_like=True, gc=False):
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 
+#: Something that no lifecycle event says: a counter's name, then the values of its labels.
+Tally = tuple[str, ...]
+
+
 class Mark(NamedTuple):
     """Where one record's outputs begin."""
 
@@ -30,12 +37,24 @@ class Mark(NamedTuple):
     unknown: int
     tokens_moved: int
     size: int
+    counted: int
 
 
 class Out:
     """Collects, in order. Records are durable before any call begins."""
 
-    __slots__ = ("calls", "fresh_since", "known_at", "moved", "records", "size", "tokens_moved", "unknown", "works_on")
+    __slots__ = (
+        "calls",
+        "counted",
+        "fresh_since",
+        "known_at",
+        "moved",
+        "records",
+        "size",
+        "tokens_moved",
+        "unknown",
+        "works_on",
+    )
 
     def __init__(
         self,
@@ -61,6 +80,17 @@ class Out:
         self.tokens_moved = 0
         #: How many bytes the batch's rows and records take in its journal entry, at most.
         self.size = 0
+        #: What metrics count once the batch is durable: its lifecycle events, and what they don't say.
+        self.counted: list[LifecycleEvent | Tally] = []
+
+    def emit(self, event: LifecycleEvent) -> None:
+        """Writes a lifecycle event, which is counted."""
+        self.counted.append(event)
+        self.records.append(Produce(LIFECYCLE, event.user_id.encode(), encode_lifecycle(event)))
+
+    def tally(self, name: str, *labels: str) -> None:
+        """Has a counter of ``app.metrics.outcomes`` count one more."""
+        self.counted.append((name, *labels))
 
     def send(
         self,
@@ -82,12 +112,21 @@ class Out:
 
     def mark(self) -> Mark:
         """Where a record's outputs begin, for ``rollback``."""
-        return Mark(len(self.records), len(self.calls), self.moved, self.unknown, self.tokens_moved, self.size)
+        return Mark(
+            len(self.records),
+            len(self.calls),
+            self.moved,
+            self.unknown,
+            self.tokens_moved,
+            self.size,
+            len(self.counted),
+        )
 
     def rollback(self, mark: Mark) -> None:
         """Takes back what came after the mark."""
         del self.records[mark.records :]
         del self.calls[mark.calls :]
+        del self.counted[mark.counted :]
         self.moved, self.unknown, self.size = mark.moved, mark.unknown, mark.size
         self.tokens_moved = mark.tokens_moved
 

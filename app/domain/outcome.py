@@ -1,9 +1,10 @@
 """What a provider's answer means to us: seven outcomes, whatever the vendor's words."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeGuard
+from typing import Literal, TypeGuard, get_args
 
 OutcomeKind = Literal["ok", "retry", "throttle", "drop", "bad_token", "config", "in_doubt"]
+OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
 
 #: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.

@@ -2,13 +2,14 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from app.domain.outcome import Outcome
 
 #: Why a lane rests: the provider fails · it refuses our settings · so many addresses are dead that the settings are
 #: suspect (a sandbox token sent to production looks exactly like a dead one).
 Cause = Literal["outage", "config", "tokens"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 #: Waits told to refused sends, seconds.
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from app.kafka.consumers import LogConsumer
-from app.metrics import dead_letters_counter
+from app.metrics import DeadLetters, LogLag
 from app.ports import Guard, Publisher
 from app.store.clickhouse import Unavailable
 from app.store.lifecycle_rows import COLUMNS, Hides, Row, batch_token, by_day, failure, nobody, read_rows
@@ -50,7 +50,8 @@ class SinkMetrics:
     """What an operator wants to see of the sink."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._dead = dead_letters_counter(registry)
+        self._dead = DeadLetters(registry, ROLE, (topics.LIFECYCLE,))
+        self._registry = registry
         empty = Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry)
         self.empty = empty.labels(ROLE)
         self.rows = Counter("tocsin_analytics_rows", "Rows inserted into ClickHouse", registry=registry)
@@ -59,7 +60,11 @@ class SinkMetrics:
         self.lag = Gauge("tocsin_analytics_lag", "Records not yet in ClickHouse", registry=registry)
 
     def dead(self, topic: str, code: str) -> None:
-        self._dead.labels(ROLE, topic, code).inc()
+        self._dead.count(topic, code)
+
+    def watch(self, lags: Callable[[], Mapping[tuple[str, int], tuple[int, float]]]) -> None:
+        """``lags``: of each partition read, how many records aren't in ClickHouse, and the age of the oldest in s."""
+        LogLag(self._registry, ROLE, lags)
 
 
 class LifecycleSink:
@@ -104,6 +109,28 @@ class LifecycleSink:
         self._committed: dict[TopicPartition, int] = {}
         #: On the loop's clock.
         self._next_insert_at = 0.0
+        #: Of each partition, the time of the oldest record in hand that isn't in ClickHouse, Unix ms.
+        self._in_hand: dict[TopicPartition, int] = {}
+        #: Of each partition that is behind, the position at which it was first seen there, and when, Unix ms.
+        self._behind_since: dict[TopicPartition, tuple[int, int]] = {}
+        metrics.watch(self.lags)
+
+    def lags(self) -> dict[tuple[str, int], tuple[int, float]]:
+        """Of each partition that it reads, how many records aren't in ClickHouse, and the age of the oldest in s."""
+        now, lags = self._now_ms(), {}
+        for at in self._consumer.assignment():
+            end = self._consumer.highwater(at)
+            done = self._committed.get(at)
+            if end is None or done is None:
+                continue
+            count = max(0, end - done)
+            if not count:
+                self._behind_since.pop(at, None)
+            elif self._behind_since.get(at, (-1, 0))[0] != done:
+                self._behind_since[at] = (done, now)
+            since = self._in_hand.get(at, self._behind_since.get(at, (0, now))[1])
+            lags[at.topic, at.partition] = (count, max(0, now - since) / 1000 if count else 0.0)
+        return lags
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Until ``stop``; ``ready`` is called when ClickHouse and Kafka are connected.
@@ -135,6 +162,7 @@ class LifecycleSink:
                 count += len(records)
         if batch:
             self._next_insert_at = clock() + GATHER_S
+            self._in_hand = {at: records[0].timestamp for at, records in batch.items()}
         return batch
 
     async def _persist(self, action: str, attempt: Callable[[], Awaitable[object]], stop: asyncio.Event) -> bool:
@@ -223,6 +251,7 @@ class LifecycleSink:
         if todo := {at: to for at, to in positions.items() if self._committed.get(at) != to}:
             await self._consumer.commit(todo)
             self._committed |= todo
+        self._in_hand = {}
         self._metrics.lag.set(lag)
 
     async def _connected(self) -> AsyncClient:

@@ -320,13 +320,13 @@ class PartitionRunner:
         changes = self._processor.changes()
         if changes or out.records:
             journal_position = await self._checkpoints.make(
-                positions, changes, out.records, partial(self._calls.begin, out)
+                positions, changes, out.records, partial(self._journaled, out)
             )
             self._runtime.positions.note(self.partition, positions, journal_position)
             self._runtime.counted("checkpoints", 1)
             self._written += self._ttl_sweeper.written(changes)
         else:
-            self._calls.begin(out)
+            self._journaled(out)
             self._runtime.positions.note(self.partition, positions, None)
         self._processor.stored()
         self._stored_commands = positions.get(COMMANDS, 0)
@@ -334,3 +334,10 @@ class PartitionRunner:
         self._runtime.counted("moved", out.moved)
         self._runtime.counted("tokens_moved", out.tokens_moved)
         self._runtime.counted("unknown", out.unknown)
+
+    def _journaled(self, out: Out) -> None:
+        """Nothing can undo the batch any more. It is counted here, and so once: an entry that a later owner carries out
+        was counted by the process that wrote it."""
+        self._calls.begin(out)
+        if out.counted:
+            self._runtime.on_durable(out.counted)

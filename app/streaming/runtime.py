@@ -1,18 +1,20 @@
 """What the runners of one process share."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.domain.erasure import ErasureSteps
+from app.domain.out import Tally
 from app.ports import CallExecutor, Machine
 from app.streaming.end_offsets import CommandsEndOffsets
 from app.streaming.journal import JournalPosition
 from app.streaming.poison import PoisonGuard
 from app.streaming.producer import BatchProducer
 from app.streaming.restore import Committed, Restorer
+from schemas.lifecycle import LifecycleEvent
 
 
 class Positions(Protocol):
@@ -50,6 +52,8 @@ class Runtime:
     counted: Callable[[str, int], None]
     #: Told the topic of each record that becomes a dead letter, and the kind of refusal.
     on_dead: Callable[[str, str], None] = lambda topic, code: None
+    #: Given what each durable batch has for the metrics, once.
+    on_durable: Callable[[Sequence[LifecycleEvent | Tally]], None] = lambda counted: None
     #: The process's name, for whoever reads the journal.
     owner: str = ""
     #: Has a topic's partition fetched from an offset on.

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import structlog
 from faust.types import TP
 
 from app.domain.erasure import ErasureSteps
+from app.domain.out import Tally
 from app.ports import CallExecutor, Machine, NotOwned, Urgency
 from app.streaming.buffers import Fetch
 from app.streaming.end_offsets import CommandsEndOffsets
@@ -25,6 +26,7 @@ from app.streaming.runtime import Hurry, Runtime
 from app.streaming.stall_detection import STALLED_S, Progress, StallDetector, Stalled
 from app.streaming.standby import Standby
 from app.streaming.store import PartitionStore, block_cache, open_store, set_aside_abandoned
+from schemas.lifecycle import LifecycleEvent
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
 
 log = structlog.get_logger(__name__)
@@ -52,13 +54,15 @@ class RoleWorker:
         clock: Callable[[], int],
         counted: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str, str], None] = lambda topic, code: None,
+        on_durable: Callable[[Sequence[LifecycleEvent | Tally]], None] = lambda counted: None,
         on_owned: Callable[[frozenset[int]], None] = lambda owned: None,
         session_timeout_s: float = 10.0,
         standby: bool = False,
         erasure: ErasureSteps | None = None,
     ) -> None:
-        """``client_options``: aiokafka's options to reach the brokers. ``on_owned`` hears of every change. ``standby``:
-        whether to keep copies of what others own. ``erasure``: in which steps what was erased leaves log and stores."""
+        """``client_options``: aiokafka's options to reach the brokers. ``on_durable``: given what each durable batch has
+        for the metrics. ``on_owned`` hears of every change. ``standby``: whether to keep copies of what others own.
+        ``erasure``: in which steps what was erased leaves log and stores."""
         role = machine.role
         self.machine = machine
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -105,6 +109,7 @@ class RoleWorker:
             resume=lambda topic, partition: self._app.consumer.resume_partitions({TP(topic, partition)}),
             counted=counted,
             on_dead=on_dead,
+            on_durable=on_durable,
             owner=f"{role}-{instance}",
             fetch_again=self._fetch_again,
             is_held=self._is_held,

@@ -99,6 +99,23 @@ async def test_a_call_is_made_once_and_its_answer_comes_back():
     assert client.begun == ["a"]
 
 
+async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it():
+    client = Gatekeeper()
+    executor, gate = performing(client)
+    ended: list[tuple[Provider, str]] = []
+    executor._on_call = lambda provider, kind, seconds: ended.append((provider, kind))
+    gate.breaker.cause, gate.breaker._next_probe_at = "tokens", 0.0  # a dead address is no evidence now
+    client.answer("a", Outcome("bad_token"))
+    await executor.perform(a_call("a"))
+    client.answer("b", Outcome("ok"))
+    await executor.perform(a_call("b"))
+    await executor.perform(a_call("late", claimed_at=unix_ms() - FRESH_MS))
+    client.answer("c", Outcome("ok"))
+    await executor.perform(a_call("c", purpose="ask"))
+
+    assert ended == [("apns", "config"), ("apns", "ok")]
+
+
 async def test_users_do_not_wait_for_each_other():
     client = Gatekeeper()
     executor, _ = performing(client)

@@ -11,7 +11,7 @@ from app.api.connections import ConnectionLimits
 from app.api.refusals import ENDINGS, REASONS, Counting
 from app.api.room import Size
 from app.api.server import routes
-from app.metrics import RefusalMetrics
+from app.metrics import HttpMetrics, RefusalMetrics
 from tests.calling import user_token
 from tests.security.conftest import Opening, api_key
 
@@ -23,7 +23,7 @@ class Counted:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         metrics = RefusalMetrics(self.registry, ENDINGS)
-        self.counting = Counting(metrics.refused, metrics.ended)
+        self.counting = Counting(metrics.refused, metrics.ended, HttpMetrics(self.registry).answered)
 
     def refusals(self) -> dict[tuple[str, str], int]:
         return {
@@ -31,6 +31,15 @@ class Counted:
             for family in self.registry.collect()
             for sample in family.samples
             if sample.name == "tocsin_http_refusals_total"
+        }
+
+    def requests(self) -> dict[tuple[str, str, str], int]:
+        """By route, method and status."""
+        return {
+            (sample.labels["route"], sample.labels["method"], sample.labels["status"]): int(sample.value)
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name == "tocsin_http_requests_total"
         }
 
     def ended(self, why: str) -> float:
@@ -86,6 +95,24 @@ async def test_labels_stay_few_whatever_is_asked_for(open_door: Opening) -> None
 
     assert {reason for _, reason in counted.refusals()} <= set(REASONS)
     assert len(counted.refusals()) < 12
+    paths = {route.path for route in routes(None)} | {"unknown"}
+    assert {route for route, _, _ in counted.requests()} == paths
+    assert {method for _, method, _ in counted.requests()} <= {"GET", "POST", "PUT", "PATCH", "DELETE", "other"}
+
+
+async def test_a_request_is_counted_by_its_routes_path_and_never_by_its_own(open_door: Opening) -> None:
+    counted = Counted()
+    async with open_door(api_key(SHOP), counting=counted.counting) as door:
+        for user in ("ada", "bob"):
+            await door.call("GET", f"/v1/users/{user}/devices", key=user_token("eve"))
+        await door.call("OPTIONS", "/v1/notifications")
+
+    assert counted.requests() == {
+        ("/v1/users/{id}/devices", "GET", "403"): 2,
+        ("/v1/notifications", "OPTIONS", "405"): 1,
+    }
+    taken = {"route": "/v1/users/{id}/devices", "method": "GET", "status": "403"}
+    assert counted.registry.get_sample_value("tocsin_http_request_duration_seconds_count", taken) == 2
 
 
 async def test_what_nobody_foresaw_is_counted(open_door: Opening, monkeypatch: pytest.MonkeyPatch) -> None:

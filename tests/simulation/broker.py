@@ -36,6 +36,8 @@ class Broker:
         self._loop_time = loop_time
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self.everything: list[Record] = []
+        #: The ends that the metrics of all processes counted, by their events' ids.
+        self.counted: list[str] = []
         self.listeners: list[Callable[[str, int], None]] = []
         #: Whether a transaction's marker follows what was appended to a topic: an offset without a record.
         self.ends_transaction: Callable[[str], bool] = lambda topic: False

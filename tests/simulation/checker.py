@@ -76,6 +76,18 @@ class Checker:
         yield from self._too_late()
         yield from self._forbidden()
         yield from self._unheard()
+        yield from self._counted()
+
+    def _counted(self) -> Iterator[str]:
+        """Metrics count each end once, whoever carries its checkpoint out; those of a process that dies are gone."""
+        ended = {event["event_id"] for event in self._events if event["status"] in _ENDS}
+        for event_id, times in Counter(self._history.broker.counted).items():
+            if times > 1:
+                yield f"COUNTED: the end {event_id} was counted {times} times"
+            if event_id not in ended:
+                yield f"COUNTED: the end {event_id} was counted and is not in the log"
+        if ended and not self._history.broker.counted:
+            yield "COUNTED: no end was counted"
 
     # --- reading ---
 

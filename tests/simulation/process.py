@@ -1,10 +1,11 @@
 """One worker process of a role: the real runner and committer over a log, a disk and a clock that are simulated."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
+from app.domain.out import Tally
 from app.ports import Urgency
 from app.streaming.buffers import Fetch
 from app.streaming.end_offsets import EndOffset
@@ -13,7 +14,9 @@ from app.streaming.offset_commits import Committer
 from app.streaming.producer import ProduceFailed
 from app.streaming.runner import PartitionRunner
 from app.streaming.runtime import Runtime
+from schemas.lifecycle import LifecycleEvent
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
+from schemas.words import ENDS
 from tests.simulation.broker import Broker
 from tests.simulation.clients import Group, Horizon, LogRestorer, Member, Producer
 from tests.simulation.disk import Disk
@@ -83,6 +86,7 @@ class Process:
             pause=lambda topic, partition: self._paused.add((topic, partition)),
             resume=self._resume,
             counted=lambda name, count: None,
+            on_durable=self._count,
             owner=name,
             fetch_again=self._fetch_again,
             monotonic=loop.time,
@@ -95,6 +99,10 @@ class Process:
         broker.listeners.append(self._appended)
         loop.spawn(self.life, self._fetch())
         loop.spawn(self.life, self._commit())
+
+    def _count(self, counted: Sequence[LifecycleEvent | Tally]) -> None:
+        ends = (each for each in counted if isinstance(each, LifecycleEvent) and each.status in ENDS)
+        self.broker.counted.extend(event.event_id for event in ends)
 
     # --- life ---
 

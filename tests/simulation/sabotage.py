@@ -268,6 +268,9 @@ BROKEN: Mapping[str, Sabotage] = {
     ),
     "sends don't wait for the commands before them": _blind,
     "a fetch tells of an end that lacks the last commands": _short,
+    "what is durable is counted twice": lambda parts, _: replace(
+        parts, on_durable=lambda counted: parts.on_durable([*counted, *counted])
+    ),
     "a sender passes preferences over": lambda parts, _: (
         replace(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
     ),

@@ -75,6 +75,15 @@ async def test_ready_says_what_is_missing_until_nothing_is(operated: tuple[Opera
     assert (await get(f"{url}/health/ready"))[0] == 200
 
 
+async def test_metrics_say_whether_it_is_ready(operated: tuple[Operated, str]) -> None:
+    role, url = operated
+    before = await get(f"{url}/metrics")
+    role.problem = None
+
+    assert 'tocsin_ready{role="router"} 0.0' in before[1]
+    assert 'tocsin_ready{role="router"} 1.0' in (await get(f"{url}/metrics"))[1]
+
+
 async def test_live_does_not_wait_for_ready(operated: tuple[Operated, str]) -> None:
     assert (await get(f"{operated[1]}/health/live"))[0] == 200
 

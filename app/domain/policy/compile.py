@@ -167,6 +167,9 @@ class _Compiler:
             verified=entry.get("verified", {}),
             unsubscribe=entry.get("unsubscribe"),
             digest=digests.get(digest) if digest else None,
+            target_ms=self._checks.duration(("categories", name, "target"), entry["target"])
+            if "target" in entry
+            else None,
         )
 
     def _digest(self, path: Path, name: str, entry: dict[str, Any]) -> DigestRule:

@@ -135,6 +135,7 @@ def _category(category: Category) -> Said:
         "verified": _sorted(category.verified),
         "unsubscribe": category.unsubscribe,
         "digest": None if category.digest is None else category.digest.name,
+        "target": None if category.target_ms is None else _time(category.target_ms),
     }
 
 

@@ -15,6 +15,9 @@ from schemas.words import Channel, Priority, Provider
 #: Event types come from outside: the cache of their rules must not grow with them.
 _MOST_CACHED_RULES = 10_000
 
+#: In which time a send should be out, where its category has no target of its own.
+TARGETS_MS: Mapping[Priority, int | None] = {"critical": 10_000, "high": 60_000, "normal": 300_000, "low": None}
+
 
 @dataclass(frozen=True, slots=True)
 class Category:
@@ -32,6 +35,12 @@ class Category:
     verified: Mapping[Channel, bool] = field(default_factory=dict)
     unsubscribe: Literal["one_click"] | None = None
     digest: DigestRule | None = None
+    #: In which time a send should be out; None: as its priority has it.
+    target_ms: int | None = None
+
+    def target_of(self, priority: Priority) -> int | None:
+        """In how many milliseconds a send of this priority should be out; None: there is no target."""
+        return TARGETS_MS[priority] if self.target_ms is None else self.target_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,12 @@ class Policy:
     def shed_ms(self, priority: Priority) -> int | None:
         """After how long in the queue a send of this priority is given up; None: never."""
         return self.shed.get(priority)
+
+    def target_ms(self, category: str, priority: Priority) -> int | None:
+        """In how many milliseconds a send should be out; None: there is no target. Of a category that the policy no
+        longer has, only the priority counts."""
+        known = self.categories.get(category)
+        return TARGETS_MS[priority] if known is None else known.target_of(priority)
 
     @property
     def templates(self) -> frozenset[str]:

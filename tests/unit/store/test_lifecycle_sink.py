@@ -35,3 +35,32 @@ async def test_a_commit_that_never_ends_ends_the_sink(monkeypatch: pytest.Monkey
 
     with pytest.raises(KafkaTimeoutError):
         await sink._commit({})
+
+
+class Behind:
+    """A consumer of one partition of which 10 records are in the log."""
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("notify_lifecycle", 0)}
+
+    def highwater(self, at: TopicPartition) -> int:
+        return 10
+
+
+async def test_lag_is_what_is_not_committed_and_ages_while_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    unused: Any = None
+    now = [100_000]
+    metrics = SinkMetrics(CollectorRegistry())
+    sink = LifecycleSink({}, unused, unused, metrics, instance="1", now_ms=lambda: now[0])
+    monkeypatch.setattr(sink, "_consumer", Behind())
+    at, place = TopicPartition("notify_lifecycle", 0), ("notify_lifecycle", 0)
+
+    assert sink.lags() == {}  # nobody knows yet how far it is
+    sink._committed[at] = 10
+    assert sink.lags() == {place: (0, 0.0)}
+    sink._committed[at] = 7
+    assert sink.lags() == {place: (3, 0.0)}
+    now[0] += 30_000
+    assert sink.lags() == {place: (3, 30.0)}
+    sink._in_hand[at] = 95_000  # of the oldest in hand its own time is known
+    assert sink.lags() == {place: (3, 35.0)}

@@ -1,10 +1,14 @@
 """The names of every metric, and the registry of a process. Nothing is registered on import."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from app.metrics.counts import Counts, Durations
+from app.metrics.outcomes import Outcomes
+from schemas.dead import CODES
 
 
 def process_registry() -> CollectorRegistry:
@@ -16,9 +20,34 @@ def process_registry() -> CollectorRegistry:
     return registry
 
 
-def dead_letters_counter(registry: CollectorRegistry) -> Counter:
-    """``topic``: the record's own; ``code``: why (schemas/dead.py)."""
-    return Counter("tocsin_dead_letters", "Records sent to notify_dead", ["role", "topic", "code"], registry=registry)
+class DeadLetters:
+    """``topics``: those whose bad records the role answers for. A rate needs a first value, so all are shown."""
+
+    def __init__(self, registry: CollectorRegistry, role: str, topics: Iterable[str]) -> None:
+        self._role = role
+        self._counts = Counts(registry, "tocsin_dead_letters", "Records sent to notify_dead", ("role", "topic", "code"))
+        self._counts.show((role, topic, code) for topic in topics for code in CODES)
+
+    def count(self, topic: str, code: str) -> None:
+        """``topic``: the record's own; ``code``: why (schemas/dead.py)."""
+        self._counts.inc((self._role, topic, code))
+
+
+class Readiness(Collector):
+    """Whether the process is ready. ``problem``: see ``app.operations``."""
+
+    def __init__(self, registry: CollectorRegistry, role: str, problem: Callable[[], str | None]) -> None:
+        self._role = role
+        self._problem = problem
+        registry.register(self)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield GaugeMetricFamily("tocsin_ready", "Whether the process is ready: 1 or 0", labels=["role"])
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for family in self.describe():
+            family.add_metric([self._role], float(self._problem() is None))
+            yield family
 
 
 class AnnouncementMetrics:
@@ -58,7 +87,8 @@ class RefusalMetrics:
 class StreamingMetrics:
     """What a role with tables counts; children are bound once, so that counting costs next to nothing."""
 
-    def __init__(self, registry: CollectorRegistry, role: str) -> None:
+    def __init__(self, registry: CollectorRegistry, role: str, topics: Iterable[str] = ()) -> None:
+        """``topics``: those whose bad records the role answers for."""
         self._counters: dict[str, Counter] = {
             "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
             "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
@@ -86,8 +116,12 @@ class StreamingMetrics:
                 "tocsin_results_failed", "Results of calls left to their deadlines", ["role"], registry=registry
             ),
         }
-        self._role = role
-        self._dead = dead_letters_counter(registry)
+        self._dead = DeadLetters(registry, role, topics)
+        self._outcomes = Outcomes(registry)
+        #: Takes what each durable batch has to be counted.
+        self.durable = self._outcomes.count
+        if role == "router":
+            self._outcomes.show_requests()
         self._bound = {name: counter.labels(role) for name, counter in self._counters.items()}
         self.owned = Gauge("tocsin_partitions_owned", "Partitions owned", ["role"], registry=registry).labels(role)
 
@@ -97,7 +131,8 @@ class StreamingMetrics:
 
     def dead(self, topic: str, code: str) -> None:
         """A record of that topic was sent to notify_dead."""
-        self._dead.labels(self._role, topic, code).inc()
+        self._dead.count(topic, code)
+        self._outcomes.refused(topic)
 
 
 class SheddingMetrics:
@@ -147,6 +182,79 @@ class DoubtMetrics:
         self._oldest.labels(provider).set(0.0 if since is None else max(0, self._clock() - since) / 1000)
 
 
+#: Of what callers wait for: a call to a provider, a request.
+_WAIT_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+
+
+class CallMetrics:
+    """Calls to send, as they end; questions after a doubt are none. ``kinds``: the outcomes that a call may have."""
+
+    def __init__(self, registry: CollectorRegistry, providers: Iterable[str], kinds: Iterable[str]) -> None:
+        labels = ("provider", "outcome")
+        self._calls = Counts(registry, "tocsin_provider_calls", "Calls to send that ended", labels)
+        self._seconds = Durations(
+            registry, "tocsin_provider_call_duration_seconds", "How long such a call took", labels, _WAIT_BOUNDS
+        )
+        kinds = tuple(kinds)
+        self._calls.show((provider, kind) for provider in providers for kind in kinds)
+
+    def ended(self, provider: str, outcome: str, seconds: float) -> None:
+        self._calls.inc((provider, outcome))
+        self._seconds.observe((provider, outcome), seconds)
+
+
+class BreakerStates(Collector):
+    """Which providers are left alone, and why: 1 where that is why, else 0."""
+
+    def __init__(
+        self, registry: CollectorRegistry, causes: Callable[[], Mapping[str, str | None]], whys: Iterable[str]
+    ) -> None:
+        """``causes``: of each provider why it is left alone now, one of ``whys``; None: it is called."""
+        self._causes = causes
+        self._whys = tuple(whys)
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "tocsin_breaker_open", "Whether no calls are made, and why", labels=["provider", "why"]
+        )
+        for provider, cause in self._causes().items():
+            for why in self._whys:
+                family.add_metric([provider, why], float(cause == why))
+        yield family
+
+
+class HttpMetrics:
+    """Requests that the gateway answered. ``route``: the path's pattern, never the path."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("route", "method", "status")
+        self._requests = Counts(registry, "tocsin_http_requests", "HTTP requests that were answered", labels)
+        self._seconds = Durations(
+            registry,
+            "tocsin_http_request_duration_seconds",
+            "From a request's head to the end of its answer",
+            labels,
+            _WAIT_BOUNDS,
+        )
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        labels = (route, method, str(status))
+        self._requests.inc(labels)
+        self._seconds.observe(labels, seconds)
+
+
+class ReplayMetrics:
+    """What became of the candidates of replays. ``outcomes``: those that a candidate may have."""
+
+    def __init__(self, registry: CollectorRegistry, outcomes: Iterable[str]) -> None:
+        self._replays = Counts(registry, "tocsin_replays", "Candidates of replays, by outcome", ("outcome",))
+        self._replays.show((outcome,) for outcome in outcomes)
+
+    def count(self, outcome: str, count: int = 1) -> None:
+        self._replays.inc((outcome,), count)
+
+
 class ProviderErrors:
     """Calls whose client raised what nobody foresaw."""
 
@@ -161,6 +269,39 @@ class ProviderErrors:
 
     def count(self, provider: str) -> None:
         self._errors.labels(self._role, provider).inc()
+
+
+class LogLag(Collector):
+    """How far behind a role without tables is, asked for when the metrics are."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        role: str,
+        lags: Callable[[], Mapping[tuple[str, int], tuple[int, float]]],
+    ) -> None:
+        """``lags``: of each topic's partition, how many records aren't handled, and the age of the oldest in s."""
+        self._role = role
+        self._lags = lags
+        registry.register(self)
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return _lag_families()
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        records, seconds = families = _lag_families()
+        for (topic, partition), (count, age_s) in self._lags().items():
+            records.add_metric([self._role, topic, str(partition)], count)
+            seconds.add_metric([self._role, topic, str(partition)], age_s)
+        return families
+
+
+def _lag_families() -> list[GaugeMetricFamily]:
+    places = ["role", "topic", "partition"]
+    return [
+        GaugeMetricFamily("tocsin_lag_records", "Records in the log that are not handled", labels=places),
+        GaugeMetricFamily("tocsin_lag_seconds", "The age of the oldest that is not handled", labels=places),
+    ]
 
 
 class WorkerHealth(Collector):
@@ -184,13 +325,11 @@ class WorkerHealth(Collector):
 
     def collect(self) -> list[GaugeMetricFamily]:
         places = ["role", "topic", "partition"]
-        counted = "Records in the log that are not handled"
-        records = GaugeMetricFamily("tocsin_lag_records", counted, labels=places)
-        behind = GaugeMetricFamily("tocsin_records_behind", f"{counted} (the former name)", labels=places)
+        records, seconds = _lag_families()
+        behind = GaugeMetricFamily("tocsin_records_behind", f"{records.documentation} (the former name)", labels=places)
         for (topic, partition), count in self._behind().items():
             for family in (records, behind):
                 family.add_metric([self._role, topic, str(partition)], count)
-        seconds = GaugeMetricFamily("tocsin_lag_seconds", "The age of the oldest that is not handled", labels=places)
         for (topic, partition), age_s in self._lag_seconds().items():
             seconds.add_metric([self._role, topic, str(partition)], age_s)
         stall = "The longest that anything has stood still with work to do"
