@@ -60,8 +60,8 @@ class RoleWorker:
         standby: bool = False,
         erasure: ErasureSteps | None = None,
     ) -> None:
-        """``client_options``: aiokafka's options to reach the brokers. ``on_durable``: given what each durable batch has
-        for the metrics. ``on_owned`` hears of every change. ``standby``: whether to keep copies of what others own.
+        """``client_options``: aiokafka's options to reach the brokers. ``on_durable`` is given what each durable batch
+        has for the metrics. ``on_owned`` hears of every change. ``standby``: whether to keep copies of what others own.
         ``erasure``: in which steps what was erased leaves log and stores."""
         role = machine.role
         self.machine = machine

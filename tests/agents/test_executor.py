@@ -107,6 +107,7 @@ async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it():
     gate.breaker.cause, gate.breaker._next_probe_at = "tokens", 0.0  # a dead address is no evidence now
     client.answer("a", Outcome("bad_token"))
     await executor.perform(a_call("a"))
+    gate.breaker._next_probe_at = 0.0
     client.answer("b", Outcome("ok"))
     await executor.perform(a_call("b"))
     await executor.perform(a_call("late", claimed_at=unix_ms() - FRESH_MS))

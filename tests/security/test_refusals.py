@@ -96,7 +96,7 @@ async def test_labels_stay_few_whatever_is_asked_for(open_door: Opening) -> None
     assert {reason for _, reason in counted.refusals()} <= set(REASONS)
     assert len(counted.refusals()) < 12
     paths = {route.path for route in routes(None)} | {"unknown"}
-    assert {route for route, _, _ in counted.requests()} == paths
+    assert {route for route, _, _ in counted.requests()} <= paths
     assert {method for _, method, _ in counted.requests()} <= {"GET", "POST", "PUT", "PATCH", "DELETE", "other"}
 
 
@@ -105,11 +105,11 @@ async def test_a_request_is_counted_by_its_routes_path_and_never_by_its_own(open
     async with open_door(api_key(SHOP), counting=counted.counting) as door:
         for user in ("ada", "bob"):
             await door.call("GET", f"/v1/users/{user}/devices", key=user_token("eve"))
-        await door.call("OPTIONS", "/v1/notifications")
+        await door.call("GET", "/v1/nowhere/ada")
 
     assert counted.requests() == {
         ("/v1/users/{id}/devices", "GET", "403"): 2,
-        ("/v1/notifications", "OPTIONS", "405"): 1,
+        ("unknown", "GET", "404"): 1,
     }
     taken = {"route": "/v1/users/{id}/devices", "method": "GET", "status": "403"}
     assert counted.registry.get_sample_value("tocsin_http_request_duration_seconds_count", taken) == 2
