@@ -107,6 +107,7 @@ def test_each_right_is_one_line_for_a_shell() -> None:
 
 #: The modules that produce to Kafka without a machine, and who runs them.
 PRODUCING = {
+    "app/domain/out.py": "tocsin-router",
     "app/api/intake.py": "tocsin-gateway",
     "app/api/commands.py": "tocsin-gateway",
     "app/api/app_reports.py": "tocsin-gateway",
@@ -124,6 +125,7 @@ READING = (
         "app/api/gateway.py",
         "app/audit",
         "app/kafka",
+        "app/metrics",
         "app/simulate",
         "app/streaming",
         "app/testing",
