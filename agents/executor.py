@@ -81,7 +81,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._let_go()
         if urgency <= Urgency.CRITICAL:
             return max(0, self._limit - self._preparing - len(self._kept))
-        return max((self._room(provider, urgent=False) for provider in self._clients), default=0)
+        return max((self._readable(provider) for provider in self._clients), default=0)
 
     def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
         """See ``agents.sender.context.Slots``."""
@@ -91,10 +91,24 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._let_go()
         self._release(claim)
         if self._room(provider, urgent=urgent) <= 0:
-            return Outcome("throttle", code=AT_CAPACITY)
+            return self._refusal(provider)
         self._kept[claim] = (provider, self._monotonic() + _KEPT_S)
         self._kept_by[provider] += 1
         return None
+
+    def _readable(self, provider: Provider) -> int:
+        """For one that isn't called now, sends are read all the same: they are held, or go to another."""
+        gate = self._clients[provider].gate
+        if gate.paused or gate.breaker.cause is not None:
+            return max(0, self._limit - self._preparing - len(self._kept) - self._reserved)
+        return self._room(provider, urgent=False)
+
+    def _refusal(self, provider: Provider) -> Outcome:
+        """While a probe is under way nothing waits for its slot: another provider is called, or the send is held."""
+        gate = self._clients[provider].gate
+        if gate.breaker.cause is None:
+            return Outcome("throttle", code=AT_CAPACITY)
+        return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=gate.wait_ms())
 
     def _room(self, provider: Provider, *, urgent: bool) -> int:
         gate, kept = self._clients[provider].gate, self._kept_by[provider]

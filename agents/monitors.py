@@ -12,6 +12,8 @@ from app.ports import NotOwned, StateReads
 from schemas.words import Provider
 
 _MEASURE_S = 1.0
+#: Who asks for a provider's state is told within a second of its change.
+_LOOK_S = 0.2
 
 #: Called with the provider, how many of its sends are in doubt, and since when the oldest is (Unix ms; None: none is).
 OnDoubts = Callable[[str, int, int | None], None]
@@ -22,6 +24,23 @@ class Doubting(StateReads, Protocol):
 
     @property
     def owned(self) -> frozenset[int]: ...
+
+
+class Reporting(Protocol):
+    """How a worker sees its providers."""
+
+    def look(self) -> bool:
+        """Whether anything has changed since the last look."""
+        ...
+
+
+async def watch_providers(providers: Reporting, changed: asyncio.Event) -> None:
+    """Sets ``changed`` whenever there is news, until cancelled. A breaker opens and closes with a call, but what
+    recovers has recovered when its time is over."""
+    while True:
+        if providers.look():
+            changed.set()
+        await asyncio.sleep(_LOOK_S)
 
 
 async def watch_doubts(worker: Doubting, providers: Collection[str], on_doubts: OnDoubts) -> None:

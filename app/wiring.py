@@ -18,7 +18,7 @@ from app.domain.catalog import Catalog
 from app.domain.outcome import OUTCOME_KINDS
 from app.private import narrow
 from app.watchdog import END_WITHIN_S, Watchdog
-from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, journal_topic
+from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, PROVIDERS, journal_topic
 from schemas.words import CHANNELS, Channel, Provider
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from app.metrics import DoubtMetrics, SheddingMetrics
     from app.ports import CallExecutor
     from app.providers.limits import Limits
+    from app.providers.states import WorkerProviders
+    from app.store.provider_states import Pauses
     from app.store.rights import Access
+    from app.streaming.poison import PoisonGuard
     from app.streaming.worker import RoleWorker
 
 log = structlog.get_logger(__name__)
@@ -69,14 +72,17 @@ def kafka_accesses() -> dict[str, "Access"]:
     reads = {"router": RouterMachine.subscriptions, "in_app": InAppMachine.subscriptions}
     reads |= {channel: sender_subscriptions(channel) for channel in SENDING}
     writes = {"router": RouterMachine.outputs, "in_app": InAppMachine.outputs}
-    writes |= dict.fromkeys(SENDING, SenderMachine.outputs)
+    writes |= dict.fromkeys(SENDING, (*SenderMachine.outputs, PROVIDERS))
+    followed: dict[str, Sequence[str]] = dict.fromkeys(SENDING, (PROVIDERS,))
     return {
         PRODUCER: SERVICES,
         "tocsin-gateway": GATEWAY,
         "tocsin-analytics": ANALYTICS,
         CLI: auditing(COMMAND_LINE, internal_tables()),
         **{
-            f"tocsin-{role}": keeping(role, tables, [intake.topic for intake in reads[role]], writes[role])
+            f"tocsin-{role}": keeping(
+                role, tables, [*(intake.topic for intake in reads[role]), *followed.get(role, ())], writes[role]
+            )
             for role, tables in internal_tables().items()
         },
     }
@@ -141,14 +147,14 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
     from app.api.gateway import run_gateway as serve
     from app.api.refusals import ENDINGS, Counting
     from app.metrics import AnnouncementMetrics, HttpMetrics, RefusalMetrics, process_registry
-    from app.store.owners import REFUSALS
+    from app.store.announced import REFUSALS
 
     async with AsyncExitStack() as stack:
         registry = process_registry()
         announcements = AnnouncementMetrics(registry, REFUSALS)
         refusals = RefusalMetrics(registry, ENDINGS)
         ready = await _operations(stack, "gateway", settings, registry)
-        if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS), stop):
+        if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS, PROVIDERS), stop):
             return
         await serve(
             settings,
@@ -220,12 +226,19 @@ class _Built:
     executor: "CallExecutor[Any, Any] | None" = None
     limits: "Limits | None" = None
     watched: "_Watched | None" = None
+    providers: "WorkerProviders | None" = None
 
     def take_over(self, catalog: Catalog) -> None:
         """A batch is decided without a pause, so this always falls between two of them."""
         self.machine.catalog = catalog
         if self.limits is not None:
             self.limits.take_over(catalog.policy.providers[self.machine.role].limits)
+
+    def pause(self, pauses: "Pauses") -> None:
+        """From the next decision on, and no call begins whose claim is on its way."""
+        if self.providers is not None:
+            self.machine.pauses = pauses
+            self.providers.take_over(pauses)
 
     def own(self, partitions: int) -> None:
         if self.limits is not None:
@@ -276,6 +289,8 @@ async def _build_sender(
     from app.providers.breaker import CAUSES
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
+    from app.providers.states import PAUSED, WorkerProviders
+    from app.streaming.clocks import unix_ms
 
     clients = clients_for(channel, settings, _breaker_changed)
     for gated in clients.values():
@@ -289,7 +304,9 @@ async def _build_sender(
     doubts = DoubtMetrics(registry, clients, HOWS, clock)
     on_call = CallMetrics(registry, clients, OUTCOME_KINDS).ended
     on_error = ProviderErrors(registry, channel).count
-    BreakerStates(registry, lambda: {name: gated.gate.breaker.cause for name, gated in clients.items()}, CAUSES)
+    gates = [gated.gate for gated in clients.values()]
+    providers = WorkerProviders(channel, settings.instance, gates, unix_ms, _pause_changed)
+    BreakerStates(registry, providers.why_not_called, (*CAUSES, PAUSED))
     executor = GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, on_call=on_call, on_error=on_error)
     channel_config = ChannelConfig(
         channel,
@@ -301,8 +318,13 @@ async def _build_sender(
         on_settled=doubts.settled,
         keys=suppression_keys(settings),
     )
-    limits = Limits([gated.gate for gated in clients.values()], settings.kafka.partitions)
-    return _Built(SenderMachine(catalog, channel_config), executor, limits, _Watched(shedding, metrics, doubts))
+    return _Built(
+        SenderMachine(catalog, channel_config),
+        executor,
+        Limits(gates, settings.kafka.partitions),
+        _Watched(shedding, metrics, doubts),
+        providers,
+    )
 
 
 def _public_url(settings: Settings) -> str:
@@ -325,6 +347,10 @@ def _breaker_changed(provider: str, why: str | None) -> None:
     log.warning("breaker changed", provider=provider, open=why is not None, why=why)
 
 
+def _pause_changed(provider: str, why: str | None) -> None:
+    log.warning("provider paused" if why is not None else "provider resumed", provider=provider, why=why)
+
+
 def _shedding_changed(provider: str, backlog: int, limit: int, begins: bool) -> None:
     said = "low sends are given up" if begins else "low sends are no longer given up"
     log.warning(said, provider=provider, backlog=backlog, limit=limit)
@@ -344,7 +370,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
     secret = installation_secret(settings)
     options = settings.kafka.client_options()
     changed = asyncio.Event()
-    if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, journal_topic(role)), stop):
+    if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, PROVIDERS, journal_topic(role)), stop):
         return
     async with _closing(watchdog) as stack:
         running: list[_Built] = []
@@ -357,6 +383,8 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         built = await _build(role, settings, config.catalog, clock, registry, stack)
         running.append(built)
         _take_over(running, config.catalog, changed)  # it may be another one by now
+        if built.providers is not None:
+            await _follow_pauses(stack, options, secret, built, guard)
         metrics = StreamingMetrics(registry, role, [i.topic for i in built.machine.subscriptions if i.owned])
 
         def owned(partitions: frozenset[int]) -> None:
@@ -398,7 +426,9 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         await worker.start()
         stack.push_async_callback(worker.stop)
         if built.watched is not None:
-            _watch_backlog(stack, built.watched, worker, settings.kafka.partitions)
+            _watch_backlog(stack, built, worker, settings.kafka.partitions)
+        if built.providers is not None:
+            await _report_providers(stack, settings, built.providers, secret)
         await _announce(stack, settings, worker, server.url, changed, secret)
         await _until(stop, worker.crashed)
 
@@ -413,12 +443,52 @@ async def _closing(watchdog: Watchdog) -> AsyncIterator[AsyncExitStack]:
             watchdog.arm()
 
 
-def _watch_backlog(stack: AsyncExitStack, watched: _Watched, worker: "RoleWorker", partitions: int) -> None:
+async def _follow_pauses(
+    stack: AsyncExitStack, options: Mapping[str, Any], secret: bytes, built: _Built, guard: "PoisonGuard"
+) -> None:
+    """Nothing is called before what is paused is known."""
+    from app.store.provider_states import ProvidersFollower
+    from app.streaming.clocks import unix_ms
+
+    states = ProvidersFollower(options, secret, unix_ms, on_pauses=built.pause, guard=guard)
+    await states.start()
+    stack.push_async_callback(states.close)
+    built.pause(states.pauses)
+
+
+async def _report_providers(
+    stack: AsyncExitStack, settings: Settings, providers: "WorkerProviders", secret: bytes
+) -> None:
+    """Tells everybody, from now on, how this worker sees its providers."""
+    from agents.monitors import watch_providers
+    from app.store.announced import keep_announcing
+    from app.store.publisher import KafkaPublisher
+    from app.streaming.clocks import unix_ms
+
+    channel, changed = providers.channel, asyncio.Event()
+    publisher = KafkaPublisher(
+        settings.kafka.client_options(), client_id=f"tocsin-{channel}-{settings.instance}-providers"
+    )
+    await publisher.start()
+    stack.push_async_callback(publisher.close)
+    telling = keep_announcing(publisher, PROVIDERS, providers.report, changed, secret, unix_ms)
+    for task in (telling, watch_providers(providers, changed)):
+        stack.push_async_callback(_cancelled, asyncio.create_task(task))
+
+
+def _watch_backlog(stack: AsyncExitStack, built: _Built, worker: "RoleWorker", partitions: int) -> None:
     from agents.monitors import watch_backlog, watch_doubts
 
     machine: Any = worker.machine
+    watched, seen = built.watched, built.providers
+    assert watched is not None
+    assert seen is not None
     providers = tuple(machine.channel_config.timeouts_ms)
-    shown = watched.metrics.backlog
+
+    def shown(provider: Provider, count: int) -> None:
+        watched.metrics.backlog(provider, count)
+        seen.note_waiting(provider, count)
+
     shedding = watch_backlog(watched.shedding, worker, lambda: machine.catalog.policy, providers, partitions, shown)
     for watching in (shedding, watch_doubts(worker, providers, watched.doubts.show)):
         stack.push_async_callback(_cancelled, asyncio.create_task(watching))

@@ -31,6 +31,8 @@ AUDIT_LOG = "tocsin_audit_log"
 
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
+#: How workers see their providers, and which of these are paused by hand (ours, compacted).
+PROVIDERS = "tocsin_providers"
 
 LANE_OF_EVENT_TOPIC: dict[str, Lane] = {EVENTS_CRITICAL: "critical", EVENTS: "normal", EVENTS_BULK: "bulk"}
 EVENT_TOPIC_OF_LANE: dict[Lane, str] = {lane: topic for topic, lane in LANE_OF_EVENT_TOPIC.items()}
@@ -66,7 +68,7 @@ KEPT_DAYS: dict[str, int] = {
 }
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
-SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, ERASURES, AUDIT_LOG))
+SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, AUDIT_LOG))
 
 #: Those that hold nothing of users: no erasure concerns them.
 WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG,))

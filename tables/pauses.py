@@ -2,7 +2,8 @@
 
 Each user's in the order of acceptance: first those that are held or wait for a retry, then each line of those that wait
 for an earlier call of the same user (on push: device). The head of a line that waits for a slot of its provider has a
-second row, among all that wait for that provider. Those in doubt have two rows of their own: by user, as they may be
+second row, among all that wait for that provider; so has what is held until its provider, which an operator paused, is
+resumed. Those in doubt have two rows of their own: by user, as they may be
 each other's evidence, and by provider, the oldest first, as they are counted.
 """
 
@@ -27,6 +28,8 @@ _BY_PROVIDER = b"\1"
 _DOUBTS = b"\2"
 #: Begins their rows by provider and age.
 _DOUBTS_BY_AGE = b"\3"
+#: Begins the rows of those that are held until their provider is resumed.
+_BY_PAUSED_PROVIDER = b"\4"
 #: Follows a user's prefix in the rows of a line; in the others a time of acceptance does, whose first byte is 0.
 _IN_LINE = b"\1"
 
@@ -58,6 +61,15 @@ def line_key(line: bytes, bulk: bool, accepted_at: int, offset: int, send_key: b
 def slot_key(provider: str, urgent: bool, bulk: bool, accepted_at: int, offset: int, send_key: bytes) -> bytes:
     """Among those that wait for a slot of the provider: the urgent first, bulk last."""
     return _slots(provider) + bytes((not urgent, bulk)) + _place(accepted_at, offset, send_key)
+
+
+def resumption_key(provider: str, urgent: bool, bulk: bool, accepted_at: int, offset: int, send_key: bytes) -> bytes:
+    """Among those that are held until the provider is resumed, in the order of ``slot_key``."""
+    return _resumptions(provider) + bytes((not urgent, bulk)) + _place(accepted_at, offset, send_key)
+
+
+def _resumptions(provider: str) -> bytes:
+    return _BY_PAUSED_PROVIDER + provider.encode() + b"\0"
 
 
 def _slots(provider: str) -> bytes:
@@ -113,8 +125,8 @@ class Pauses(Table[Pause]):
         return self._first_of(line)
 
     def first_for(self, provider: str) -> bytes | None:
-        """The key of what is to have the provider's next slot."""
-        return self._first_of(_slots(provider))
+        """The key of what is to have the provider's next slot: what waits for one, then what a pause held."""
+        return self._first_of(_slots(provider)) or self._first_of(_resumptions(provider))
 
     def _first_of(self, prefix: bytes) -> bytes | None:
         found = self.scan(prefix, prefix[:-1] + b"\1", 1)

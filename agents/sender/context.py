@@ -33,6 +33,7 @@ from tables.pauses import (
     line_key,
     line_of,
     pause_key,
+    resumption_key,
     send_key_of,
     slot_key,
 )
@@ -132,6 +133,13 @@ class Delivery:
         return self.send.priority == "critical"
 
     @property
+    def held_by(self) -> Provider | None:
+        """The provider until whose resumption it is held."""
+        timer = self.open.timer
+        is_parked = self.state == "held" and timer is not None and timer.kind == "expire"
+        return self.open.tries.provider if is_parked else None
+
+    @property
     def line(self) -> bytes:
         """Of the calls that are made one after the other: see ``tables.pauses``."""
         return line_of(self.send.user_id, self.send.device_id, urgent=self.urgent)
@@ -144,6 +152,10 @@ class Delivery:
     def place_for(self, provider: Provider) -> bytes:
         """Among all that wait for a slot of the provider."""
         return slot_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+
+    def place_until_resumed(self, provider: Provider) -> bytes:
+        """Among all that are held until the provider is resumed."""
+        return resumption_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def pause_in(self, state: SendState | None) -> bytes | None:
         """Where it lies among the sends of its user that wait or are in doubt, in that state."""
@@ -170,12 +182,15 @@ class SenderContext:
     out: Out
     now: int
     cause: str
+    #: The providers that are paused by hand, each with the reason that was given.
+    paused: Mapping[Provider, str] = field(default_factory=dict)
     #: The lines, each with its user, in which there may be room for the next call.
     freed: dict[bytes, str] = field(default_factory=dict)
 
     def rest(self, delivery: Delivery, state: SendState, open_send: OpenSend, timer: Timer | None) -> None:
         """Writes where the send stands now and what will wake it: its timer, or its user's quiet-hours row."""
         self._untimed(delivery)
+        self._no_longer_held(delivery)
         if timer is not None:
             self.state.schedule.at(timer.due_ms, Due(timer.kind, delivery.send.user_id, delivery.key))
             self._waits(open_send, timer, 1)
@@ -210,6 +225,7 @@ class SenderContext:
         """The send's one end, told to everyone. ``address``: the one that was called, where the router is to
         let it go. ``how``: what settled its doubt, if it was in doubt and did not end as unknown."""
         self._untimed(delivery)
+        self._no_longer_held(delivery)
         left = delivery.pause_in(delivery.state)
         if left is not None:
             self.state.pauses.delete(left)
@@ -259,6 +275,11 @@ class SenderContext:
         if timer is not None:
             self.state.schedule.delete(due_key(timer.due_ms, timer.kind, delivery.key))
             self._waits(delivery.open, timer, -1)
+
+    def _no_longer_held(self, delivery: Delivery) -> None:
+        provider = delivery.held_by
+        if provider is not None:
+            self.state.pauses.delete(delivery.place_until_resumed(provider))
 
     def _count_doubt(self, delivery: Delivery, doubted: OpenSend) -> None:
         """Once, whenever it is first seen: what is in doubt since before doubts were counted is, too."""

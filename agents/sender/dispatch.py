@@ -5,7 +5,7 @@ provider has a slot and a token. Until then it waits in the table, in order, and
 (docs/decisions/0011-dispatch-when-the-call-begins.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -34,8 +34,8 @@ from tables.schedule import Due
 _GRACE_MS = 5_000
 #: A call that takes longer no longer holds up its line, of which so many may be under way.
 SLOW_MS, SLOW_AT_ONCE = 2_000, 3
-#: How often a provider's queue is looked at while nothing else does.
-DRAIN_MS = 100
+#: How often a provider's queue is looked at while nothing else does; that of a paused one more seldom.
+DRAIN_MS, PAUSED_DRAIN_MS = 100, 1_000
 #: The lines of which a partition remembers when they are looked at next.
 _WATCHES = 10_000
 
@@ -85,6 +85,11 @@ def hold(context: SenderContext, delivery: Delivery, held: Hold) -> None:
 def providers_for(context: SenderContext, reach: Reach) -> tuple[Provider, ...]:
     choice = context.catalog.policy.providers.get(context.channel_config.channel)
     return candidates(choice.order if choice else (), frozenset(context.channel_config.timeouts_ms), reach.platform)
+
+
+def callable_of(context: SenderContext, able: Sequence[Provider]) -> tuple[Provider, ...]:
+    """Those of them that aren't paused."""
+    return tuple(provider for provider in able if provider not in context.paused)
 
 
 def call_of(
@@ -143,8 +148,8 @@ def _look(context: SenderContext, delivery: Delivery, known: Known) -> Look:
 
 def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
     able = providers_for(context, reach)
-    tries = delivery.open.tries
-    while (provider := provider_for(tries, able)) is not None:
+    tries, called = delivery.open.tries, callable_of(context, able)
+    while (provider := provider_for(tries, called)) is not None:
         if _may_be_shed(delivery) and context.channel_config.shedding.take(provider):
             give_up(context, delivery, Over("suppressed", "shed"))
             return
@@ -167,13 +172,16 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
             _wait_for_slot(context, delivery, tries, provider)
             return
         rule = context.catalog.policy.retries[context.channel_config.channel]
-        again = after(refusal, tries, rule, able, delivery.send.send_id, context.now)
+        again = after(refusal, tries, rule, called, delivery.send.send_id, context.now)
         assert isinstance(again, Again)
         if again.outage:
             try_again(context, delivery, again, refusal)
             return
         tries = again.tries  # the next in order may be called at once
-    give_up(context, delivery, Over("failed", "no_provider"))
+    if (provider := provider_for(tries, able)) is not None:
+        _wait_for_resumption(context, delivery, tries, provider)
+    else:
+        give_up(context, delivery, Over("failed", "no_provider"))
 
 
 def _claim(context: SenderContext, delivery: Delivery, tries: Tries, reach: Reach, message: Message) -> None:
@@ -233,10 +241,35 @@ def _wait_for_slot(context: SenderContext, delivery: Delivery, tries: Tries, pro
     _queue(context, delivery, tries, delivery.open.until, slot_of=provider)
     place = delivery.place_for(provider)
     if context.state.pauses.get(place) is None:
-        context.state.pauses.put(
-            place, Pause(delivery.open.begun, delivery.send.notification_id, delivery.send.collapse_key)
-        )
-    watch(context, provider.encode(), Due("drain", "", provider.encode()), context.now + DRAIN_MS)
+        context.state.pauses.put(place, _waiting(delivery))
+    watch_queue(context, provider)
+
+
+def _wait_for_resumption(context: SenderContext, delivery: Delivery, tries: Tries, provider: Provider) -> None:
+    """All that could carry it are paused: held, and not tried again before one of them is resumed, so that a long pause
+    costs no more than a short one. It still expires."""
+    tries = replace(tries, provider=provider)
+    timer = Timer("expire", max(_over_at(context, delivery), context.now + 1))
+    held = replace(delivery.open, tries=tries, until=None, timer=timer)
+    is_news = delivery.held_by != provider
+    if is_news or held != delivery.open:
+        context.rest(delivery, "held", held, timer)
+        context.state.pauses.put(delivery.place_until_resumed(provider), _waiting(delivery))
+    if is_news:
+        trail = [("provider", "wait", "paused", provider, timer.due_ms, context.paused[provider])]
+        context.emit(delivery, "held", "provider_outage", detail={"until": rfc3339(timer.due_ms), "trail": trail})
+    watch_queue(context, provider)
+
+
+def watch_queue(context: SenderContext, provider: Provider) -> None:
+    """Sees to it that those that wait for the provider are looked at again, if there are any."""
+    if context.state.pauses.first_for(provider) is not None:
+        at = context.now + (PAUSED_DRAIN_MS if provider in context.paused else DRAIN_MS)
+        watch(context, provider.encode(), Due("drain", "", provider.encode()), at)
+
+
+def _waiting(delivery: Delivery) -> Pause:
+    return Pause(delivery.open.begun, delivery.send.notification_id, delivery.send.collapse_key)
 
 
 def _wait_for_address(context: SenderContext, delivery: Delivery, tries: Tries, until: int) -> None:

@@ -4,8 +4,8 @@ What follows from a settled call is dispatched in the same settle. Of very much 
 ``schedule`` goes on.
 """
 
-from agents.sender.context import SenderContext, delivery_of, one_of_several
-from agents.sender.dispatch import DRAIN_MS, may_begin, proceed, watch, watch_line
+from agents.sender.context import Delivery, SenderContext, delivery_of, one_of_several
+from agents.sender.dispatch import may_begin, proceed, watch_line, watch_queue
 from schemas.words import Provider
 from tables.pauses import send_key_of
 from tables.schedule import Due
@@ -44,7 +44,8 @@ def _dispatch_line(context: SenderContext, line: bytes, user_id: str, left: int)
 
 
 def drain(context: SenderContext, provider: Provider) -> None:
-    """Gives the provider's slots to those that wait for one."""
+    """Gives the provider's slots to those that wait for one. Of a paused one, all that waited are held; the first of
+    them is tried again and again: the provider may be resumed, or another one take over."""
     pauses = context.state.pauses
     for _ in range(AT_ONCE):
         first = pauses.first_for(provider)
@@ -52,11 +53,16 @@ def drain(context: SenderContext, provider: Provider) -> None:
             return
         with one_of_several(context, first, ""):
             delivery = delivery_of(context, send_key_of(first))
-            if delivery is None or delivery.state != "queued" or delivery.place_for(provider) != first:
+            if delivery is None or not _waits_at(delivery, provider, first):
                 pauses.delete(first)
                 continue
             proceed(context, delivery)
         if pauses.get(first) is not None:
-            break  # there is no slot
-    if pauses.first_for(provider) is not None:
-        watch(context, provider.encode(), Due("drain", "", provider.encode()), context.now + DRAIN_MS)
+            break  # there is no slot, or the provider is paused
+    watch_queue(context, provider)
+
+
+def _waits_at(delivery: Delivery, provider: Provider, place: bytes) -> bool:
+    if delivery.state == "queued":
+        return delivery.place_for(provider) == place
+    return delivery.held_by == provider and delivery.place_until_resumed(provider) == place

@@ -22,6 +22,7 @@ from schemas.broadcasts import TokenDead
 from schemas.commands import read_command
 from schemas.decode import Invalid
 from schemas.instants import counted_ms
+from schemas.providers import ProviderPause
 from schemas.receipts import Receipt, read_receipt
 from schemas.results import SendResult, read_result
 from schemas.sends import Withdraw, read_send
@@ -37,7 +38,8 @@ _TIMERS: frozenset[str] = frozenset(("retry", "expire", "deadline", "settle"))
 
 
 class SenderMachine(Machine[SenderState, Due, Result]):
-    """See ``app.ports.Machine``. ``catalog`` is replaced between batches."""
+    """See ``app.ports.Machine``. ``catalog`` and ``pauses`` (the providers paused by hand) are replaced between
+    batches."""
 
     tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, PAUSES.name, BACKLOG.name, SCHEDULE.name)
 
@@ -45,6 +47,7 @@ class SenderMachine(Machine[SenderState, Due, Result]):
 
     def __init__(self, catalog: Catalog, channel_config: ChannelConfig) -> None:
         self.catalog = catalog
+        self.pauses: Mapping[Provider, ProviderPause] = {}
         self.channel_config = channel_config
         self.role: str = channel_config.channel
         self._send_topics = frozenset(topics.SEND_TOPICS[channel_config.channel])
@@ -103,7 +106,7 @@ class SenderMachine(Machine[SenderState, Due, Result]):
         if delivery is None or timer is None or timer.kind != due.kind or timer.due_ms > due_ms_of(due_key):
             return  # it has moved on: what woke it was put off by the runner meanwhile
         match due.kind, delivery.state:
-            case ("retry", _) | ("expire", "queued"):
+            case ("retry", _) | ("expire", "queued" | "held"):
                 proceed(context, delivery)
             case "deadline", "calling":
                 begin_doubt(context, delivery, "crash")
@@ -158,7 +161,8 @@ class SenderMachine(Machine[SenderState, Due, Result]):
                 raise LookupError(f"{self.role} has no view {view}")
 
     def _context(self, state: SenderState, out: Out, now: int, cause: str) -> SenderContext:
-        return SenderContext(self.channel_config, self.catalog, state, out, now, cause)
+        paused = {provider: pause.why or "" for provider, pause in self.pauses.items()} if self.pauses else {}
+        return SenderContext(self.channel_config, self.catalog, state, out, now, cause, paused)
 
     def _command(self, context: SenderContext, value: bytes, record: LogRecord) -> None:
         command = read_command(value)

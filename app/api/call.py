@@ -26,6 +26,7 @@ from app.store.dead_letters import DeadLetters
 from app.store.erased import ErasedUsers
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
+from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
 from schemas.decode import Invalid, Reader
@@ -61,6 +62,8 @@ class Deps:
     queries: Queries
     dead: DeadLetters
     audit_log: AuditLog
+    providers: ProvidersFollower
+    pausing: PauseWriter
     erased: ErasedUsers
     #: How long each topic is kept, the time that its last segment covers included.
     retentions: Mapping[str, timedelta]

@@ -45,13 +45,26 @@ def explain(events: Sequence[Event]) -> Explanation:
 
 def _of_channel(events: Sequence[Event]) -> ChannelExplanation:
     shown = _shown(events)
-    told = [detail for event in events if (detail := event["detail"] or {}).get("trail")]
+    told = [detail for event in events if (detail := event["detail"] or {}).get("trail") and not _is_outage(event)]
+    trail = [explained(entry, told[-1].get("used_by") or ()) for entry in told[-1]["trail"]] if told else []
+    if _is_outage(shown) or shown["status"] == "expired":  # it was decided before, and waits for its provider, or did
+        trail += [explained(entry) for entry in _outage(events)]
     return ChannelExplanation(
         outcome=shown["status"],
         reason=shown["reason"],
-        trail=[explained(entry, told[-1].get("used_by") or ()) for entry in told[-1]["trail"]] if told else [],
+        trail=trail,
         receipts=list(dict.fromkeys(event["status"] for event in events if event["status"] in CAME_BACK)),
     )
+
+
+def _is_outage(event: Event) -> bool:
+    return (event["status"], event["reason"]) == ("held", "provider_outage")
+
+
+def _outage(events: Sequence[Event]) -> Sequence[Any]:
+    """What the latest wait for a provider says."""
+    told = [(event["detail"] or {}).get("trail") or () for event in events if _is_outage(event)]
+    return told[-1] if told else ()
 
 
 def _shown(events: Sequence[Event]) -> Event:
@@ -93,6 +106,8 @@ def _sentence(channel: str, explanation: ChannelExplanation, events: Sequence[Ev
             return f"May have been sent{by}: the provider never said."
         case status if status in CAME_BACK:
             return f"Sent{by} ({', '.join(explanation.receipts)})."
+        case "expired" if any(_is_outage(event) for event in events):
+            return f"Not sent{by}: expired{_waited(events)}."
         case status:
             return f"Not sent{by}{because or f': {status}'}."
 

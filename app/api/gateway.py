@@ -24,6 +24,7 @@ from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
+from app.store.announced import Refusal
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
@@ -31,7 +32,8 @@ from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import follow_erased
 from app.store.owner_client import OwnerClient, StateReader
-from app.store.owners import OwnersFollower, Refusal
+from app.store.owners import OwnersFollower
+from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
 from app.store.topics import retentions, segment_of
@@ -137,6 +139,9 @@ async def opened(
         owners = OwnersFollower(options, secret, unix_ms, on_refused, guard)
         stack.push_async_callback(owners.close)
         await owners.start()
+        providers = ProvidersFollower(options, secret, unix_ms, on_refused, guard=guard)
+        stack.push_async_callback(providers.close)
+        await providers.start()
         erased, following = follow_erased(options, guard)
         stack.push_async_callback(following.close)
         await following.start()
@@ -156,6 +161,8 @@ async def opened(
             queries=queries,
             dead=DeadLetters(options, erased),
             audit_log=AuditLog(publisher, options, unix_ms),
+            providers=providers,
+            pausing=PauseWriter(publisher, providers, secret, unix_ms),
             erased=erased,
             retentions={
                 topic: kept + segment_of(kept)

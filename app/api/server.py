@@ -22,6 +22,7 @@ from app.api import (
     policy,
     preferences,
     profile,
+    providers,
     query,
     templates,
     verification,
@@ -57,6 +58,7 @@ RESOURCES = (
     query,
     dead,
     audit_log,
+    providers,
 )
 
 

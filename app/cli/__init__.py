@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),
     "policy": ("app.cli.policy", "app", "Check a policy, put it in force, show what it would change."),
+    "provider": ("app.cli.provider", "app", "Show how providers are doing; pause and resume them."),
     "simulate": ("app.cli.simulate", "simulate", "Show what another policy would have made of what is recorded."),
     "audit": ("app.cli.audit", "audit", "Prove that nothing was lost, changed or made up; say what isn't covered."),
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),

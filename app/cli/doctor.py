@@ -57,7 +57,8 @@ async def _running(settings: Settings) -> list[Finding]:
     port = doctor_reads.port(settings.operations)
     if port.ok is False:
         return [port]
-    return [port, *[finding async for finding in _roles(settings)], *await doctor_reads.reads(settings)]
+    roles = [finding async for finding in _roles(settings)]
+    return [port, *roles, *await doctor_reads.reads(settings), *await doctor_reads.paused(settings)]
 
 
 def secret(settings: Settings) -> Finding:

@@ -10,8 +10,12 @@ from aiokafka.errors import KafkaError
 
 from app.cli.finding import Finding
 from app.config import BadCertificate, NoSecret, Operations, Settings, installation_secret, is_loopback
+from app.store.announced import Refusal
 from app.store.owner_client import NotAnsweredError, StateReader
-from app.store.owners import Owner, OwnersFollower, Refusal
+from app.store.owners import Owner, OwnersFollower
+from app.store.provider_states import ProvidersFollower
+from schemas.instants import rfc3339
+from schemas.providers import ProviderPause
 
 _LIMIT_S = 15.0
 #: Nobody owns it, so that whoever is asked for it answers without looking at any user.
@@ -75,6 +79,41 @@ def announcements(refused: Mapping[Refusal, int]) -> list[Finding]:
         for why, (found, remedy) in remedies.items()
         if refused.get(why)
     ]
+
+
+async def paused(settings: Settings) -> list[Finding]:
+    """The providers that are paused by hand: a pause has no end of its own."""
+    try:
+        states = ProvidersFollower(settings.kafka.client_options(), installation_secret(settings), _unix_ms)
+    except NoSecret:
+        return []  # (said already)
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            await states.start()
+    except (KafkaError, LookupError, OSError, TimeoutError):
+        return [Finding("pauses", None, "not known, as Kafka doesn't answer", "see kafka")]
+    finally:
+        await states.close()
+    return pauses(states.pauses.values(), _unix_ms())
+
+
+def pauses(found: Iterable[ProviderPause], now: int) -> list[Finding]:
+    """``now``: Unix ms."""
+    return [
+        Finding(
+            f"pause of {pause.provider}",
+            None,
+            f"since {rfc3339(pause.since)} ({_age(now - pause.since)}), by {pause.by or 'nobody named'}: {pause.why}",
+            f"when it may be called again: `tocsin provider resume {pause.provider}`",
+        )
+        for pause in found
+    ]
+
+
+def _age(ms: int) -> str:
+    minutes = max(0, ms) // 60_000
+    days, hours = divmod(minutes // 60, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min"
 
 
 async def asked(reader: StateReader, owners: Iterable[Owner]) -> list[Finding]:

@@ -94,6 +94,11 @@ def _clock(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
+def _paused(_: str, name: str, until_ms: int, why: str) -> str:
+    """It isn't called now, nor is any other."""
+    return f"{name} is paused by hand ({why}); it waits until {moment(until_ms)} at most"
+
+
 def _fallback(step: int, why: str = "", wait_ms: int = 0, steps: Sequence[str] = (), until: Sequence[str] = ()) -> str:
     """Which step began, and why."""
     of = f"step {step + 1} of the fallback chain" + (f" {' → '.join(steps)}" if steps else "")
@@ -136,6 +141,7 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("address", False): lambda why: _ADDRESS[why],
     ("provider", True): lambda *names: f"{', '.join(names)} can carry it",
     ("provider", False): lambda *names: "no provider that could carry it is configured",
+    ("provider", "wait"): _paused,
     ("digest", True): lambda why="none": _DIGEST[why],
     ("digest", "wait"): lambda name, ms: f"gathered by the digest {name}, which closes at {moment(ms)}",
     ("cap", True): _room,

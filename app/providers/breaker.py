@@ -58,6 +58,10 @@ class Breaker:
             return 1.0
         return min(1.0, (now - self._closed_at) / self.ramp_s)
 
+    def begin_ramp(self, now: float) -> None:
+        """Nobody was called for a while: the load grows from nothing, as after an outage."""
+        self._closed_at = now
+
     def record(self, outcome: Outcome, now: float) -> Outcome:
         """Learns from an outcome and returns what to believe of it: a dead address of a suspect lane is ``config``,
         so that nobody retires it."""

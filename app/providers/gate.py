@@ -12,6 +12,7 @@ from typing import Self
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from app.ports import Address, Handle, Message, ProviderClient
 from app.providers.breaker import Breaker, Cause
+from schemas.providers import ProviderState
 from schemas.words import Provider
 
 #: Seconds that ``GatedClient.send`` waits for a slot: what was looked up before the call must stay fresh.
@@ -80,6 +81,8 @@ class Gate:
         self._clock = clock
         self._on_change = on_change
         self._own_rate = rate
+        #: By hand: nothing begins, not even a probe, until it is resumed.
+        self.paused = False
         self._bucket = Bucket.of(rate, clock()) if rate else None
         self._in_flight = 0
         #: Resolved with None for a slot, or with the refusal.
@@ -110,6 +113,15 @@ class Gate:
         return self._in_flight
 
     @property
+    def state(self) -> tuple[ProviderState, Cause | None]:
+        """Now, and for an open breaker its cause."""
+        if self.paused:
+            return "paused", None
+        if self.breaker.cause is not None:
+            return "open", self.breaker.cause
+        return ("closed" if self.breaker.share(self._clock()) >= 1 else "recovering"), None
+
+    @property
     def room(self) -> int:
         """Calls that may be in flight now."""
         now = self._clock()
@@ -122,8 +134,23 @@ class Gate:
 
     def open_for_ms(self) -> int | None:
         """How long it is to be left alone, where not even a probe may begin."""
-        now = self._clock()
-        return round(self.breaker.wait_s(now) * 1000) if self.breaker.rests(now) else None
+        return self.wait_ms() if self.paused or self.breaker.rests(self._clock()) else None
+
+    def wait_ms(self) -> int:
+        """How long what is refused should stay away."""
+        return round(self.breaker.wait_s(self._clock()) * 1000)
+
+    def pause(self) -> None:
+        """Until it is resumed nothing begins. Calls under way end, and their outcomes count."""
+        self.paused = True
+        self._admit()
+
+    def resume(self) -> None:
+        """The load grows again as after an outage. An open breaker stays open."""
+        if self.paused:
+            self.paused = False
+            self.breaker.begin_ramp(self._clock())
+            self._admit()
 
     def may_begin(self, within_s: float) -> float:
         """How many more calls its rate lets begin within so many seconds."""
@@ -177,9 +204,9 @@ class Gate:
             now = self._clock()
             if self._waiting[0].done():  # gave up
                 self._waiting.popleft()
-            elif self.breaker.rests(now):
-                wait_ms = round(self.breaker.wait_s(now) * 1000)
-                self._waiting.popleft().set_result(Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=wait_ms))
+            elif self.paused or self.breaker.rests(now):
+                refusal = Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=self.wait_ms())
+                self._waiting.popleft().set_result(refusal)
             elif pause_s := self._pause_s(now):
                 self._admit_in(pause_s)
                 return

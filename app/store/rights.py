@@ -39,8 +39,23 @@ SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS
 
 #: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
 GATEWAY = Access(
-    reads=(topics.CONFIG, topics.OWNERS, topics.ERASURES, topics.DEAD, topics.REPLAY_OUTCOMES, topics.AUDIT_LOG),
-    writes=(*SERVICES.writes, topics.CONFIG, topics.VERIFICATIONS, topics.REPLAY_REQUESTS, topics.AUDIT_LOG),
+    reads=(
+        topics.CONFIG,
+        topics.OWNERS,
+        topics.PROVIDERS,
+        topics.ERASURES,
+        topics.DEAD,
+        topics.REPLAY_OUTCOMES,
+        topics.AUDIT_LOG,
+    ),
+    writes=(
+        *SERVICES.writes,
+        topics.CONFIG,
+        topics.PROVIDERS,
+        topics.VERIFICATIONS,
+        topics.REPLAY_REQUESTS,
+        topics.AUDIT_LOG,
+    ),
 )
 
 ANALYTICS = Access(
@@ -55,6 +70,7 @@ COMMAND_LINE = Access(
     reads=(
         topics.CONFIG,
         topics.OWNERS,
+        topics.PROVIDERS,
         *topics.EVENT_TOPICS,
         topics.COMMANDS,
         topics.RECEIPTS,

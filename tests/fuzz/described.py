@@ -41,7 +41,9 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
     operation = operations()[name]
     made = [operation.as_strategy(mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
     rightful = _rightful(operation)
-    values = {parameter: gateway.path_values(parameter) for parameter in ("device_id", "notification_id", "mark")}
+    values = {
+        parameter: gateway.path_values(parameter) for parameter in ("device_id", "notification_id", "mark", "provider")
+    }
     kind = name.split("/")[2]
     values["id"] = {"users": ("ann",), "notifications": (gateway.known_id(),), "templates": ("welcome",)}.get(
         kind, ("x",)

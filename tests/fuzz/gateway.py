@@ -56,6 +56,7 @@ from tests.auditing import EnteredLog
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
+from tests.provider_topic import ProviderTopic
 
 _SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 _INSTALLATION = b"the installation's own secret of 32 bytes or more"
@@ -150,6 +151,8 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("PUT", "/v1/templates/{id}"): [{"channels": template["channels"]}],
         ("POST", "/v1/templates/{id}/preview"): [shown, {**shown, "channels": template["channels"], "items": [shown]}],
         ("POST", "/v1/templates/{id}/rollback"): [{"version": 1}],
+        ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
+        ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
     }
 
 
@@ -167,6 +170,8 @@ def path_values(name: str) -> Sequence[str]:
             return ("d1", "d2")
         case "notification_id":
             return (known_id(),)
+        case "provider":
+            return ("fcm", "push", "inbox")
         case _:
             return ("seen", "read", "unread", "archived", "opened")
 
@@ -199,6 +204,9 @@ class _World:
         self._config_ends = 0
         self.config = _in_force().fork()
         self.erased = ErasedUsers()
+        topic = ProviderTopic()
+        self.providers = topic.follow()
+        self.pausing = topic.writer(self.providers)
 
     def new_id(self) -> str:
         self._ids += 1
@@ -274,6 +282,8 @@ class _Gateway:
             queries=_Queries(),  # type: ignore[arg-type]
             dead=_Dead(lambda: self.world),  # type: ignore[arg-type]
             audit_log=EnteredLog(),  # type: ignore[arg-type]
+            providers=_Through(lambda: self.world.providers),  # type: ignore[arg-type]
+            pausing=_Through(lambda: self.world.pausing),  # type: ignore[arg-type]
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,

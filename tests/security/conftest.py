@@ -146,6 +146,8 @@ async def opened(
         queries=cast(Any, None),
         dead=cast(Any, None),
         audit_log=cast(Any, EnteredLog()),
+        providers=cast(Any, None),
+        pausing=cast(Any, None),
         erased=ErasedUsers(),
         retentions={},
         partitions=4,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec import json, structs
 
 from app.domain import announcing
-from app.store.owners import REFUSALS, Announcements, Owner, announce
+from app.store.announced import REFUSALS
+from app.store.owners import Announcements, Owner, announce
 from schemas.topics import OWNERS
 
 SECRET, OTHER = b"the installation's own secret of 32 bytes", b"another installation's secret of 32 bytes"

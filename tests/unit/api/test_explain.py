@@ -37,6 +37,10 @@ def test_what_was_only_accepted_is_about_to_be_judged() -> None:
         ([event("queued"), event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
         ([event("suppressed", reason="opted_out")], "Not sent by push: opted out."),
         ([event("expired")], "Not sent by push: expired."),
+        (
+            [event("queued"), event("held", reason="provider_outage"), event("expired")],
+            "Not sent by push: expired, after waiting for provider outage.",
+        ),
         ([event("suppressed", None, reason="duplicate")], "Not sent: duplicate."),
         ([event("aggregated")], "Gathered into a digest by push."),
         ([event("sending"), event("unknown")], "May have been sent by push: the provider never said."),
@@ -54,6 +58,31 @@ def test_the_rule_that_stopped_it_speaks_for_itself() -> None:
     [stopping] = [entry for entry in explained.channels["sms"].trail if entry["answer"] is False]
     assert stopping["rule"] == "preference"
     assert explained.summary == f"Not sent by sms: {stopping['words']}."
+
+
+PAUSED = ["provider", "wait", "paused", "fcm", 1_780_000_000_000, "ticket 4711"]
+DECIDED = [["dnd", True, "off"], ["cap", True]]
+
+
+@pytest.mark.parametrize(
+    ("later", "rules"),
+    [
+        ([], ["dnd", "cap", "provider"]),
+        ([event("expired")], ["dnd", "cap", "provider"]),
+        ([event("sending"), event("sent")], ["dnd", "cap"]),
+        ([event("held", reason="provider_outage", detail={"until": "2026-06-01T00:00:00Z"})], ["dnd", "cap"]),
+    ],
+    ids=["held", "expired", "sent", "its breaker is open now"],
+)
+def test_a_pause_is_told_beside_what_was_decided_while_it_matters(
+    later: list[dict[str, Any]], rules: list[str]
+) -> None:
+    held = event("held", reason="provider_outage", detail={"until": "2026-06-01T00:00:00Z", "trail": [PAUSED]})
+    explained = explain([ACCEPTED, event("queued", detail={"trail": DECIDED}), held, *later])
+
+    assert [entry["rule"] for entry in explained.channels["push"].trail] == rules
+    if not later:
+        assert "fcm is paused by hand (ticket 4711)" in explained.summary
 
 
 def test_each_channel_has_its_sentence() -> None:

@@ -45,6 +45,7 @@ from tables.rows import MemoryRows
 from tests.agents.harness import NOON, PROVIDERS, Record
 from tests.auditing import EnteredLog
 from tests.hostile import REFUSED, TAKEN, texts
+from tests.provider_topic import ProviderTopic
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 KEY = "all." + "k" * 43
@@ -169,7 +170,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
-    log, past = Log(), Past()
+    log, past, topic = Log(), Past(), ProviderTopic()
+    providers = topic.follow()
     key = ApiKey(
         id="all",
         sha256=hashlib.sha256(KEY.encode()).hexdigest(),
@@ -189,6 +191,8 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         queries=past,  # type: ignore[arg-type]
         dead=past,  # type: ignore[arg-type]
         audit_log=log.audit,  # type: ignore[arg-type]
+        providers=providers,
+        pausing=topic.writer(providers),
         partitions=1,
         clock=lambda: NOON,
         new_id=new_id,
@@ -225,6 +229,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "channels": None,
     },
     "/v1/templates/{id}/rollback": {"version": 1},
+    "/v1/providers/{provider}/pause": {"why": "an outage"},
+    "/v1/providers/{provider}/resume": {"why": "it is over"},
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
     "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},
 }
@@ -239,7 +245,7 @@ def credentials(route: Any) -> dict[str, str]:
 def path_of(route: Any, **given: str) -> str:
     path: str = route.path
     known = {"id": "ada" if "/users/" in path else "otp" if "/templates/" in path else NEW_ID, "device_id": "d"}
-    for name, value in {**known, "notification_id": NEW_ID, "mark": "read", **given}.items():
+    for name, value in {**known, "notification_id": NEW_ID, "mark": "read", "provider": "fcm", **given}.items():
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     return path
 

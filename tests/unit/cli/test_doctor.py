@@ -11,15 +11,17 @@ from typer.testing import CliRunner
 
 from app.cli import build
 from app.cli.doctor import providers
-from app.cli.doctor_reads import announcements, asked, port
+from app.cli.doctor_reads import announcements, asked, pauses, port
 from app.config import Operations, Settings
 from app.dev.ports import free_port
 from app.operations import OperationsServer, ServedState
 from app.ports import NotOwned
 from app.providers.registry import CLIENTS
 from app.sandbox.certificates import Authority
+from app.store.announced import REFUSALS, Refusal
 from app.store.owner_client import StateReader
-from app.store.owners import REFUSALS, Owner, Refusal
+from app.store.owners import Owner
+from schemas.providers import ProviderPause
 
 #: The least settings of each provider.
 SETTINGS = {
@@ -131,6 +133,17 @@ def test_announcements_that_do_not_count_are_named_with_a_remedy(why: Refusal) -
     assert (finding.ok, finding.found[:20]) == (False, "3 in tocsin_owners: ")
     assert finding.remedy
     assert announcements({}) == []
+
+
+def test_every_pause_is_named_with_its_age_its_reason_and_its_remedy() -> None:
+    pause = ProviderPause(provider="fcm", paused=True, at=9, since=0, why="maintenance", by="ops")
+    [finding] = pauses([pause], 90_060_000)
+
+    assert (finding.check, finding.ok) == ("pause of fcm", None)
+    assert "1 d 1 h" in finding.found
+    assert finding.found.endswith("by ops: maintenance")
+    assert "tocsin provider resume fcm" in finding.remedy
+    assert pauses([], 0) == []
 
 
 class _Nobody:

@@ -11,7 +11,7 @@ from app.config import Kafka
 from app.store.lifecycle_sink import GROUP
 from app.store.rights import CLI, PRODUCER, Right, acl_command, rights
 from app.store.topics import declare
-from app.wiring import KEEPING, internal_tables, kafka_accesses
+from app.wiring import KEEPING, SENDING, internal_tables, kafka_accesses
 from schemas import topics
 
 DECLARED = [topic.name for topic in declare(Kafka(), internal_tables())]
@@ -50,6 +50,7 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.RESULTS, {f"tocsin-{role}" for role in KEEPING if role != "router"}),
         (topics.BROADCASTS, {"tocsin-router"}),
         (topics.OWNERS, {f"tocsin-{role}" for role in KEEPING}),
+        (topics.PROVIDERS, {"tocsin-gateway", *(f"tocsin-{role}" for role in SENDING)}),
         (topics.ERASURES, {"tocsin-router", "tocsin-analytics"}),
         (topics.VERIFICATIONS, {"tocsin-gateway"}),
         (topics.AUDIT_LOG, {"tocsin-gateway", CLI}),
@@ -115,6 +116,7 @@ PRODUCING = {
     "app/store/config_writer.py": "tocsin-gateway",
     "app/store/audit_log.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
+    "app/store/provider_states.py": "tocsin-gateway",
     "app/store/redacting.py": "tocsin-analytics",
     "app/streaming/process.py": "tocsin-router",
     "app/streaming/checkpoints.py": "tocsin-router",
