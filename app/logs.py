@@ -13,6 +13,54 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+#: Events that were renamed after 0.1.0, with their former names: both are written for one release.
+FORMERLY = {
+    "refusing codes to a country: its limit is reached": "codes to a country are refused: its limit is reached",
+    "the changed settings are invalid: keeping the API keys as they were": (
+        "the changed settings can't be used: the API keys stay as they were"
+    ),
+    "reloaded the API keys": "API keys were read again",
+    "narrowed file modes: others had access here": "modes were narrowed: others had rights here",
+    "can't narrow file modes: others have access here": "modes can't be narrowed: others have rights here",
+    "can't read a transaction marker: treating the transaction as ended": (
+        "a transaction's marker can't be read, taken for its end"
+    ),
+    "can't use a policy": "a policy can't be used",
+    "can't read a version": "a version can't be read",
+    "can't read an erasure": "an erasure can't be read",
+    "reading the topic again from its start": "reading again from the start",
+    "can't read a worker's state": "a worker's state can't be read",
+    "refused an announcement": "an announcement doesn't count",
+    "can't announce ownership": "ownership isn't announced",
+    "can't start a new producer yet": "no new producer yet",
+    "replaced a producer that had unacknowledged records": "a producer was left with unacknowledged records",
+    "can't redact erased users: retrying": "erased users are not redacted, tried again",
+    "can't get the changelogs' end offsets: retrying later": "the changelogs' ends are not known, asked again later",
+    "a topic accepts less than declared: run tocsin topics apply": (
+        "a topic takes less than it should: run tocsin topics apply"
+    ),
+    "found stale writes of a former owner": "rows of a former owner came late",
+    "can't get the end offset of the commands: retrying": "the end of the commands is not known yet, asked again",
+    "a commit was refused during a rebalance": "commit refused during a rebalance",
+    "a commit failed: retrying": "commit failed, will be tried again",
+    "gave up a due row": "gave up what fell due",
+    "set poison aside": "poison was set aside",
+    "can't compact the store: retrying": "the store is not compacted, tried again",
+    "can't tell whether the log is compacted: retrying later": (
+        "whether the log is compacted isn't known, asked again later"
+    ),
+    "the changelog is shorter than the store: rebuilding": "changelog is shorter than the store: rebuilding",
+    "topics end before the positions read: reading them anew": "topics end before what was read of them: read anew",
+    "records are missing: fetching again": "records are missing, fetched again",
+    "a standby copy is behind: retrying": "a standby copy is behind, will be tried again",
+    "can't compact a standby copy: retrying": "a copy is not compacted, will be tried again",
+    "can't sweep a row": "a row could not be swept",
+    "the store was broken: rebuilding it from the log": "store was broken and is rebuilt from the log",
+    "deleted a store that nobody keeps up to date": "a store that nobody keeps up to date is deleted",
+    "forced the process to end": "ended by force",
+    "the gateway is serving": "the gateway serves",
+}
+
 #: Libraries that say too much at INFO; twilio and python_http_client even log what they send.
 _CHATTY = ("faust", "aiokafka", "mode", "twilio", "python_http_client", "aiobotocore", "botocore", "urllib3")
 
@@ -64,6 +112,14 @@ def mask_entry(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
     """structlog processor: masks every value of an entry, and hides those whose name says that they are secret."""
     kept = {name: entry.pop(name) for name in ("_record", "_from_structlog") if name in entry}
     return {**_masked(entry), **kept}
+
+
+def add_former_name(_: WrappedLogger, __: str, entry: EventDict) -> EventDict:
+    """structlog processor: what looks for the former name of an event finds it in ``formerly``."""
+    former = FORMERLY.get(entry.get("event", ""))
+    if former is not None:
+        entry["formerly"] = former
+    return entry
 
 
 @dataclass(slots=True)
@@ -167,6 +223,7 @@ def configure(*, console: bool, level: int = logging.INFO, stream: TextIO = sys.
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
+        add_former_name,
         mask_entry,
     ]
     renderer: Processor = (

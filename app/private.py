@@ -34,7 +34,7 @@ def narrow(*trees: Path, alone: Iterable[Path] = ()) -> int:
     found = [path for tree in trees for path in _all_of(tree)]
     narrowed = [path for path in (*alone, *found) if _narrow(path)]
     if narrowed:
-        log.warning("modes were narrowed: others had rights here", count=len(narrowed), first=str(narrowed[0]))
+        log.warning("narrowed file modes: others had access here", count=len(narrowed), first=str(narrowed[0]))
     return len(narrowed)
 
 
@@ -56,6 +56,6 @@ def _narrow(path: Path) -> bool:
     except FileNotFoundError:  # others are at work there
         return False
     except OSError as error:
-        log.warning("modes can't be narrowed: others have rights here", path=str(path), reason=error.strerror)
+        log.warning("can't narrow file modes: others have access here", path=str(path), reason=error.strerror)
         return False
     return True

@@ -53,7 +53,7 @@ class Watchdog:
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            log.error("ended by force", after_s=self._limit_s, tasks=_tasks(loop), threads=_threads())
+            log.error("forced the process to end", after_s=self._limit_s, tasks=_tasks(loop), threads=_threads())
             sys.stderr.flush()
         finally:
             os._exit(EXIT_CODE)

@@ -55,7 +55,7 @@ class CodeLimits:
         country = prefix or country_of(number)
         standing = self._countries.take(country, _hourly(limits[prefix] if prefix else self._settings.per_country))
         if not standing.allowed:
-            log.warning("codes to a country are refused: its limit is reached", country=country, limit=standing.limit)
+            log.warning("refusing codes to a country: its limit is reached", country=country, limit=standing.limit)
         _allow(standing, "too many codes were asked for to numbers of this country")
 
 

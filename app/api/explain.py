@@ -1,4 +1,4 @@
-"""Why a recipient was told something, or wasn't: the events of one recipient, read as sentences."""
+"""Why a recipient was notified or not: the events of one recipient, as sentences."""
 
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def explain(events: Sequence[Event]) -> Explanation:
     channels = {channel: _of_channel(said) for channel, said in by_channel.items()}
     sentences = [_sentence(channel, channels[channel], [*of_all, *said]) for channel, said in by_channel.items()]
     sentences += _never_begun(events, by_channel)
-    return Explanation(" ".join(sentences) or "It was accepted and is about to be judged.", channels)
+    return Explanation(" ".join(sentences) or "Accepted; not evaluated yet.", channels)
 
 
 def _of_channel(events: Sequence[Event]) -> ChannelExplanation:
@@ -97,13 +97,13 @@ def _sentence(channel: str, explanation: ChannelExplanation, events: Sequence[Ev
             came_back = f" ({', '.join(explanation.receipts)})" if explanation.receipts else ""
             return f"Sent{by}{came_back}{_waited(events)}{_step(explanation)}."
         case "scheduled" | "held":
-            return f"Waits to be sent{by}{because}."
+            return f"Waiting to be sent{by}{because}."
         case "queued" | "sending" | "in_doubt" | "retrying":
             return f"On its way{by}{because}{_waited(events)}{_step(explanation)}."
         case "aggregated":
-            return f"Gathered into a digest{by}{because}."
+            return f"Collected into a digest{by}{because}."
         case "unknown":
-            return f"May have been sent{by}: the provider never said."
+            return f"May have been sent{by}: the provider never confirmed it."
         case status if status in CAME_BACK:
             return f"Sent{by} ({', '.join(explanation.receipts)})."
         case "expired" if any(_is_outage(event) for event in events):
@@ -127,22 +127,22 @@ def _after(explanation: ChannelExplanation, detail: Mapping[str, Any]) -> str | 
     match explanation.outcome, explanation.reason:
         case "suppressed", "replaced":
             by = f" ({detail['by']})" if detail.get("by") else ""
-            return f"a newer one with its collapse key replaced it{by}"
+            return f"replaced by a newer one with the same collapse key{by}"
         case "suppressed", "active_in_app":
-            return "the user was in the app, and what was gathered was dropped"
+            return "the user was active in the app, so the digest was dropped"
         case "suppressed", "shed":
-            return "it lay in the queue for too long, and its priority gives way"
+            return "given up after too long in the queue, as its priority is low"
         case "held", _ if detail.get("until") and not detail.get("trail"):
             return f"{reason} until {moment(parse_ms(detail['until']))}"
         case "retrying", _ if detail.get("retry_at"):
             return f"{reason}, again at {moment(parse_ms(detail['retry_at']))}"
         case "in_doubt", _:
             until = f" until {moment(parse_ms(detail['until']))}" if detail.get("until") else ""
-            return f"the provider's answer was lost ({reason}), and is asked after{until}"
+            return f"the provider's answer was lost ({reason}); asking the provider{until}"
         case "failed", _ if detail.get("error"):
             return f"{reason} ({detail['error']})"
         case "aggregated", _ if detail.get("into"):
-            return f"it is told by {detail['into']}"
+            return f"sent as part of {detail['into']}"
         case _:
             return None
 
@@ -161,7 +161,7 @@ def _step(explanation: ChannelExplanation) -> str:
 
 
 def _never_begun(events: Sequence[Event], begun: Container[str]) -> list[str]:
-    """The steps of a fallback chain that nothing is told of."""
+    """The steps of a fallback chain that have no events."""
     trails = [trail for event in events if (trail := (event["detail"] or {}).get("trail"))]
     chains = [entry[5] for trail in trails for entry in trail if entry[0] == "fallback" and len(entry) > 5]
     rest = [step for step in chains[-1] if step not in begun] if chains else []

@@ -82,7 +82,7 @@ async def run_gateway(
         )
         stack.callback(server.close)
         port = server.sockets[0].getsockname()[1]
-        log.info("the gateway serves", host=host, port=port)
+        log.info("the gateway is serving", host=host, port=port)
         ready(f"http://{host}:{port}")
         await stop.wait()
 

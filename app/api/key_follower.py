@@ -46,13 +46,13 @@ class KeyFollower:
         try:
             keys = self._load()
         except ConfigError as error:
-            log.error("the changed settings can't be used: the API keys stay as they were", problem=str(error))
+            log.error("the changed settings are invalid: keeping the API keys as they were", problem=str(error))
             return
         self._take(keys)
         if words := "; ".join(_changes(self._in_force, keys)):
             self._to_enter.append(words)
         self._in_force = keys
-        log.info("API keys were read again", keys=[key.id for key in keys])
+        log.info("reloaded the API keys", keys=[key.id for key in keys])
 
     async def follow(self) -> None:
         """Until it is cancelled."""

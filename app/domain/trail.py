@@ -18,37 +18,37 @@ _NAMED = 5
 
 _DND = {
     "off": "do not disturb is off",
-    "critical": "critical: do not disturb is not asked",
-    "in_app": "do not disturb doesn't concern the inbox",
+    "critical": "critical: do not disturb doesn't apply",
+    "in_app": "do not disturb doesn't apply to the inbox",
 }
 _ADDRESS = {
     "no_address": "no address is known",
     "unverified": "the address is not verified",
-    "claimed": "only the user says that the address is theirs, and it is not verified",
+    "claimed": "the user entered the address and hasn't verified it",
 }
 _KNOWN: dict[int | str, str] = {
     1: "an address is known",
-    "code": "the address is not verified, and this is the code that verifies it",
+    "code": "the address isn't verified, and this is the code that verifies it",
 }
-_DIGEST = {"none": "it is not to be gathered", "no_key": "the data has nothing to gather it by"}
+_DIGEST = {"none": "no digest applies", "no_key": "the data lacks the digest's key"}
 _CAP = {
-    "room": "a place is free",
-    "critical": "critical: never capped",
-    "none": "no cap counts it",
-    "as_decided": "replayed as it was decided: caps are not judged again",
+    "room": "there is room",
+    "critical": "critical: caps don't apply",
+    "none": "no cap applies",
+    "as_decided": "replayed as decided then: caps aren't asked again",
 }
 _REPLAY = {
-    "again": "it is sent again by replay {}, decided with what is known now",
-    "as_decided": "it is sent again by replay {}, as it was decided",
+    "again": "sent again by replay {}, decided by what is known now",
+    "as_decided": "sent again by replay {}, as decided then",
 }
 _QUIET = {
-    "day": "it is not quiet now",
-    "critical": "critical: quiet hours are not asked",
-    "channel": "quiet hours do not hold this channel",
-    "none": "there are no quiet hours",
+    "day": "it isn't a quiet hour",
+    "critical": "critical: quiet hours don't apply",
+    "channel": "quiet hours don't hold this channel",
+    "none": "no quiet hours are set",
 }
 _ENDED = {
-    "ended": "came to nothing",
+    "ended": "ended without being sent",
     "failed": "failed",
     "suppressed": "was suppressed",
     "bounced": "bounced",
@@ -106,48 +106,48 @@ def _fallback(step: int, why: str = "", wait_ms: int = 0, steps: Sequence[str] =
         return of
     before = steps[step - 1]
     if why == "wait":
-        return f"{of}: by {before} it was not {' or '.join(until)} within {lasting(wait_ms)}"
+        return f"{of}: {before} was not {' or '.join(until)} within {lasting(wait_ms)}"
     return f"{of}: {before} {_ENDED.get(why, why)}"
 
 
 #: By rule and answer: the words, given the entry's inputs.
 _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
-    ("erased", True): lambda: "the user has not been erased",
+    ("erased", True): lambda: "the user hasn't been erased",
     ("erased", False): lambda: "the user was erased",
     ("replay", True): lambda name, how: _REPLAY[how].format(name),
-    ("repeated", True): lambda: "it was not asked for before",
-    ("repeated", False): lambda: "the same notification was asked for before",
-    ("duplicate", True): lambda: "no other request said the same lately",
-    ("duplicate", False): lambda of: f"it says the same as {of}, asked for shortly before",
-    ("cancelled", True): lambda: "it was not cancelled",
-    ("cancelled", False): lambda: "it was cancelled",
-    ("expired", True): lambda ms: f"it is good until {moment(ms)}",
-    ("expired", False): lambda ms: f"it was good until {moment(ms)} only",
-    ("scheduled", True): lambda: "it is due",
-    ("scheduled", "wait"): lambda ms: f"it is to go out at {moment(ms)}",
-    ("template", False): lambda name: f"there is no template {name}",
-    ("channels", True): lambda by, *names: f"{', '.join(names)}, by the {by}",
-    ("channels", False): lambda by: f"no channel is left of those of the {by}",
+    ("repeated", True): lambda: "not requested before",
+    ("repeated", False): lambda: "the same notification was requested before",
+    ("duplicate", True): lambda: "no recent request has the same content",
+    ("duplicate", False): lambda of: f"same content as {of}, requested shortly before",
+    ("cancelled", True): lambda: "not cancelled",
+    ("cancelled", False): lambda: "cancelled",
+    ("expired", True): lambda ms: f"expires at {moment(ms)}",
+    ("expired", False): lambda ms: f"expired at {moment(ms)}",
+    ("scheduled", True): lambda: "due now",
+    ("scheduled", "wait"): lambda ms: f"scheduled for {moment(ms)}",
+    ("template", False): lambda name: f"template {name} doesn't exist",
+    ("channels", True): lambda by, *names: f"{', '.join(names)}, named by the {by}",
+    ("channels", False): lambda by: f"no channel is left of those that the {by} names",
     ("fallback", True): _fallback,
     ("dnd", True): lambda why="off": _DND[why],
     ("dnd", False): lambda until=None: "do not disturb is on" + (f" until {moment(until)}" if until else ""),
-    ("preference", True): lambda by: f"the user lets it through ({by})",
-    ("preference", False): lambda by: f"the user switched it off ({by})",
-    ("consent", True): lambda by: f"consent is no obstacle ({by})",
-    ("consent", False): lambda by: f"there is no consent ({by})",
-    ("suppression_list", True): lambda: "the address is not on the suppression list",
+    ("preference", True): lambda by: f"the user allows it ({by})",
+    ("preference", False): lambda by: f"the user turned it off ({by})",
+    ("consent", True): lambda by: f"consent allows it ({by})",
+    ("consent", False): lambda by: f"consent is missing ({by})",
+    ("suppression_list", True): lambda: "the address isn't on the suppression list",
     ("suppression_list", False): lambda: "the address is on the suppression list",
     ("address", True): lambda count=1: _KNOWN.get(count) or f"{count} devices are known",
     ("address", False): lambda why: _ADDRESS[why],
-    ("provider", True): lambda *names: f"{', '.join(names)} can carry it",
-    ("provider", False): lambda *names: "no provider that could carry it is configured",
+    ("provider", True): lambda *names: f"can be sent by {', '.join(names)}",
+    ("provider", False): lambda *names: "no configured provider can send it",
     ("provider", "wait"): _paused,
     ("digest", True): lambda why="none": _DIGEST[why],
-    ("digest", "wait"): lambda name, ms: f"gathered by the digest {name}, which closes at {moment(ms)}",
+    ("digest", "wait"): lambda name, ms: f"collected in the digest {name}, which closes at {moment(ms)}",
     ("cap", True): _room,
     ("cap", False): _cap,
     ("cap", "wait"): _cap,
-    ("shed", False): lambda ms: f"it lay in the queue for {lasting(ms)}, and its priority gives way",
+    ("shed", False): lambda ms: f"given up after {lasting(ms)} in the queue, as its priority is low",
     ("quiet_hours", True): lambda why="day", zone="": _QUIET[why] + (f" in {zone}" if zone else ""),
     ("quiet_hours", "wait"): _quiet,
 }

@@ -125,7 +125,11 @@ class TolerantRecords(PartitionRecords):  # type: ignore[misc]
         try:
             return bool(self._contains_abort_marker(batch))
         except Exception as error:
-            log.error("a transaction's marker can't be read, taken for its end", at=str(self._tp), error=repr(error))
+            log.error(
+                "can't read a transaction marker: treating the transaction as ended",
+                at=str(self._tp),
+                error=repr(error),
+            )
             return True
 
     def _parse(self, data: bytes, end: int) -> Iterator[ConsumerRecord]:

@@ -114,7 +114,7 @@ class Heard(Generic[T]):
         why = self._hear(record, now)
         if why is not None and is_news:
             self._on_refused(why)
-            log.warning("an announcement doesn't count", topic=record.topic, why=_IN_WORDS[why], offset=record.offset)
+            log.warning("refused an announcement", topic=record.topic, why=_IN_WORDS[why], offset=record.offset)
 
     def lately(self) -> list[T]:
         """Of all workers that were heard of lately."""

@@ -96,7 +96,7 @@ class ConfigFollower:
         try:
             version = read_config(record.value)
         except Invalid as invalid:
-            log.error("a version can't be read", offset=record.offset, reason=str(invalid))
+            log.error("can't read a version", offset=record.offset, reason=str(invalid))
             return
         match version:
             case PolicyVersion():
@@ -132,8 +132,8 @@ class ConfigFollower:
                     self._compiled[version] = await asyncio.to_thread(parse_policy, text)
             except PolicyError as error:
                 self._compiled[version] = None
-                log.error("a policy can't be used", version=version, reason=str(error))
+                log.error("can't use a policy", version=version, reason=str(error))
             except Exception as error:  # a bug, or far too long: the version before stays
                 self._compiled[version] = None
-                log.error("a policy can't be used", version=version, reason=type(error).__name__)
+                log.error("can't use a policy", version=version, reason=type(error).__name__)
         return self._compiled[version]

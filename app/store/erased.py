@@ -45,7 +45,7 @@ class ErasedUsers:
             elif key.startswith(REDACTED):
                 _note(self.redacted, _id(key, REDACTED), read_redacted(value) if value is not None else None)
         except (Invalid, ValueError) as invalid:
-            log.warning("an erasure can't be read", offset=record.offset, reason=str(invalid))
+            log.warning("can't read an erasure", offset=record.offset, reason=str(invalid))
 
     def since(self, user_id: str, at_ms: int) -> bool:
         """Whether the user was erased at that moment or after it."""

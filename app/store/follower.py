@@ -136,7 +136,7 @@ class TopicFollower:
                 while True:
                     await self._poll(consumer)
             except (KafkaError, LookupError) as error:
-                log.warning("reading again from the start", topic=self._topic, error=type(error).__name__)
+                log.warning("reading the topic again from its start", topic=self._topic, error=type(error).__name__)
             finally:
                 if consumer is not None:
                     await consumer.stop()

@@ -130,7 +130,7 @@ class OwnerClient:
         try:
             status, body = await self._reader.read(owner.url, view, query)
         except NotAnsweredError as error:
-            log.warning("a worker's state can't be read", worker=owner.name, reason=str(error))
+            log.warning("can't read a worker's state", worker=owner.name, reason=str(error))
             return False, None
         if status == 400:
             problem = msgspec.json.decode(body, type=_Refusal)

@@ -145,7 +145,7 @@ class KafkaPublisher(Publisher):
             try:
                 self._producer = await self._make()
             except KafkaError as error:
-                log.warning("no new producer yet", error=type(error).__name__)
+                log.warning("can't start a new producer yet", error=type(error).__name__)
                 return
         retired = asyncio.create_task(self._stop(broken))
         self._retired.add(retired)
@@ -156,7 +156,7 @@ class KafkaPublisher(Publisher):
             async with asyncio.timeout(self._timeout_s):
                 await producer.stop()
         except (TimeoutError, KafkaError) as error:
-            log.warning("a producer was left with unacknowledged records", error=type(error).__name__)
+            log.warning("replaced a producer that had unacknowledged records", error=type(error).__name__)
 
 
 async def _handed_over(producer: AIOKafkaProducer, record: Outgoing) -> "asyncio.Future[Any]":

@@ -59,11 +59,11 @@ class Redactor:
                     await self.step()
                 except (Unavailable, ClickHouseError, PublishError) as error:
                     pause = _PAUSE_S
-                    log.warning("erased users are not redacted, tried again", again_in_s=pause, error=str(error)[:500])
+                    log.warning("can't redact erased users: retrying", again_in_s=pause, error=str(error)[:500])
                     await self._disconnect()
                 except Exception:
                     pause = _PAUSE_S
-                    log.exception("erased users are not redacted, tried again", again_in_s=pause)
+                    log.exception("can't redact erased users: retrying", again_in_s=pause)
                     await self._disconnect()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause)

@@ -1,7 +1,7 @@
 """Checkpoints of one partition, as its owner makes them: the journal, then changelogs and outputs, then the store.
 
 The owner also sees to it that each changelog's last word on a row is the last that was journaled: rows of a former
-owner that come late are said once more, as they are (docs/decisions/0005-claims-of-partitions.md).
+owner that come late are said once more, as they are (docs/decisions/0005-fencing-epochs.md).
 """
 
 import asyncio
@@ -132,7 +132,7 @@ class Checkpoints:
         try:
             ends = await self._ask_ends(self._topics.values(), self._partition)
         except KafkaError as error:
-            log.warning("the changelogs' ends are not known, asked again later", error=repr(error))
+            log.warning("can't get the changelogs' end offsets: retrying later", error=repr(error))
         else:
             for table, topic in self._topics.items():
                 if ends[topic] > self._ends[table]:
@@ -145,7 +145,7 @@ class Checkpoints:
         try:
             await self._carry_out(structs.replace(entry, outputs=outputs), journal_position)
         except RecordRefused as refused:
-            log.error("a topic takes less than it should: run tocsin topics apply", error=str(refused))
+            log.error("a topic accepts less than declared: run tocsin topics apply", error=str(refused))
             for output in await self._producer.produce_what_fits(outputs, self._partition):
                 letter = instead_of(output, self._partition, self._role, self._clock())
                 if await self._producer.produce_what_fits([letter], self._partition):
@@ -181,7 +181,7 @@ class Checkpoints:
         whoever opens it sees the late ones, too."""
         late = self._late.pop(table, set()) | await self._written_late(table, self._ends[table], end)
         while late:
-            log.warning("rows of a former owner came late", table=table, partition=self._partition, rows=len(late))
+            log.warning("found stale writes of a former owner", table=table, partition=self._partition, rows=len(late))
             rows = {key: self._store.get(table, key) for key in late}
             produced = await self._producer.produce(self._rows({table: rows}), self._partition)
             span, start = produced[self._topics[table], self._partition], end

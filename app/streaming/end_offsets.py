@@ -115,7 +115,7 @@ class CommandsEndOffsets:
                     ends = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in wanted])
                 except KafkaError as error:
                     # A broker that is away for a while is no reason to lose what is in memory.
-                    log.warning("the end of the commands is not known yet, asked again", error=repr(error))
+                    log.warning("can't get the end offset of the commands: retrying", error=repr(error))
                     await asyncio.sleep(_AGAIN_S)
                 else:
                     return {tp.partition: offset for tp, offset in ends.items()}

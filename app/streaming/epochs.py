@@ -1,7 +1,7 @@
 """Epochs: each row in a changelog carries the epoch of the owner that wrote it.
 
 A row that lies behind one with a higher stamp came late: its writer had lost the partition without knowing, and whoever
-took it over had written the same by then, or something newer (docs/decisions/0005-claims-of-partitions.md).
+took it over had written the same by then, or something newer (docs/decisions/0005-fencing-epochs.md).
 """
 
 from collections.abc import Sequence

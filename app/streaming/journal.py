@@ -6,7 +6,7 @@ byte; what was never journaled never happened (docs/decisions/0002-journal.md).
 
 It is also what fences a partition: its owner appends a claim first, and an entry that names an older claim than the
 latest before it was written by a worker that had lost the partition without knowing: it counts for nothing
-(docs/decisions/0005-claims-of-partitions.md).
+(docs/decisions/0005-fencing-epochs.md).
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -87,11 +87,11 @@ class Committer:
             try:
                 await self._member.commit_positions(todo)
             except (CommitFailedError, IllegalStateError) as error:
-                log.info("commit refused during a rebalance", error=str(error))
+                log.info("a commit was refused during a rebalance", error=str(error))
             except KafkaError as error:
                 if not error.retriable:
                     raise
-                log.warning("commit failed, will be tried again", error=repr(error))
+                log.warning("a commit failed: retrying", error=repr(error))
             else:
                 self._committed.update(todo)
                 self._commits += 1

@@ -84,7 +84,7 @@ class Processor:
             self._dead(record, out, now, "poison", str(poison), None)
             if not (isinstance(poison, Ended) and poison.suspect.is_beyond_help):
                 self._end_refused(record, out, now, "permanent")
-            log.error("poison was set aside", topic=record.topic, offset=record.offset, partition=self._partition)
+            log.error("set poison aside", topic=record.topic, offset=record.offset, partition=self._partition)
         except Exception as error:
             self._rollback(out, mark)
             if self._pass_over(error, passed_over, out, now):
@@ -188,7 +188,7 @@ class Processor:
             if self._machine.give_up(key, due, self._state, out, now, reason):
                 self._weigh(out, mark)
                 self._counted("due_given_up", 1)
-                log.error("gave up what fell due", role=self._machine.role, kind=due.kind, reason=reason)
+                log.error("gave up a due row", role=self._machine.role, kind=due.kind, reason=reason)
                 return True
         except StoreBroken:
             raise

@@ -160,7 +160,7 @@ class Reclaimer:
                 await asyncio.get_running_loop().run_in_executor(self._compactor, self._store.compact)
                 return self._clock()
             except Exception as error:
-                log.warning("the store is not compacted, tried again", partition=self._partition, error=repr(error))
+                log.warning("can't compact the store: retrying", partition=self._partition, error=repr(error))
                 await asyncio.sleep(self._look_s)
 
     async def _look_at(self, each: _Round) -> None:
@@ -177,7 +177,7 @@ class Reclaimer:
                     partition=self._partition,
                 )
         except KafkaError as error:
-            log.warning("whether the log is compacted isn't known, asked again later", error=repr(error))
+            log.warning("can't tell whether the log is compacted: retrying later", error=repr(error))
 
     def _end(self, each: _Round) -> None:
         assert each.compacting is not None

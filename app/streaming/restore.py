@@ -79,7 +79,7 @@ class Restorer:
             for tp, table in tables.items():
                 start = store.reached(table).offset
                 if start > ends[tp]:
-                    log.warning("changelog is shorter than the store: rebuilding", table=table, partition=partition)
+                    log.warning("the changelog is shorter than the store: rebuilding", table=table, partition=partition)
                     store.clear([table])
                     start = 0
                 start = max(start, begins[tp])

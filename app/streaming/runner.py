@@ -236,7 +236,7 @@ class PartitionRunner:
         bounds = await self._runtime.restorer.bounds([i.topic for i in subscriptions], self.partition)
         positions = {topic: begin for topic, (begin, _) in bounds.items()} | within(known, bounds)
         if lost := sorted(topic for topic in known if positions[topic] < known[topic]):
-            log.error("topics end before what was read of them: read anew", topics=lost, partition=self.partition)
+            log.error("topics end before the positions read: reading them anew", topics=lost, partition=self.partition)
         if any(i.gated for i in subscriptions):
             # What retention took will never come: the commands are read to their end from where they begin.
             positions[COMMANDS] = max(bounds[COMMANDS][0], positions.get(COMMANDS, 0))

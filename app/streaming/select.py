@@ -59,7 +59,7 @@ class Selection:
         topic, end_offset = fetched.topic, fetched.end_offset
         missing_from = self._fetched.offer(fetched, self._runtime.clock())
         if missing_from is not None:
-            log.info("records are missing, fetched again", topic=topic, partition=self._partition, offset=missing_from)
+            log.info("records are missing: fetching again", topic=topic, partition=self._partition, offset=missing_from)
             self._runtime.fetch_again(topic, self._partition, missing_from)
             return
         if not fetched.records:

@@ -70,7 +70,7 @@ class Standby:
                 await asyncio.gather(copying, return_exceptions=True)
                 raise
         except Exception as error:
-            log.warning("a standby copy is behind, will be tried again", partition=partition, error=repr(error))
+            log.warning("a standby copy is behind: retrying", partition=partition, error=repr(error))
         else:
             store.touch(self._clock())
             await self._reclaim(partition, store)
@@ -84,6 +84,6 @@ class Standby:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._compactor, store.compact)
             except Exception as error:
-                log.warning("a copy is not compacted, will be tried again", partition=partition, error=repr(error))
+                log.warning("can't compact a standby copy: retrying", partition=partition, error=repr(error))
             else:
                 self._compacted[partition] = seen

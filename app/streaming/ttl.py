@@ -30,7 +30,7 @@ class TtlSweeper:
             expired, after = table.expired(self._after, most, now)
         except msgspec.DecodeError as error:
             # A row that can't be read is no reason to stop: whoever asks for it finds out. The others' turn comes.
-            log.error("a row could not be swept", table=table.spec.name, error=repr(error))
+            log.error("can't sweep a row", table=table.spec.name, error=repr(error))
             expired, after = [], None
         for key in expired:
             table.delete(key)

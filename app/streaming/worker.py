@@ -276,7 +276,7 @@ class RoleWorker:
         if partition not in self._stores:
             store, broken = open_store(self._folder / "tables" / str(partition), self._cache, self._clock())
             if broken:
-                log.warning("store was broken and is rebuilt from the log", partition=partition, error=broken)
+                log.warning("the store was broken: rebuilding it from the log", partition=partition, error=broken)
             self._stores[partition] = store
         return self._stores[partition]
 
@@ -363,7 +363,7 @@ class RoleWorker:
             log.warning("stores that nobody uses could not be set aside", error=repr(error))
             return
         for folder in aside:
-            log.info("a store that nobody keeps up to date is deleted", folder=folder.name)
+            log.info("deleted a store that nobody keeps up to date", folder=folder.name)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _progress(self) -> dict[str, Progress]:

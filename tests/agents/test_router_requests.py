@@ -325,7 +325,7 @@ def test_every_decision_keeps_its_trail(router: Harness) -> None:
         ["scheduled", True],
         ["channels", True, "request", "email"],
         ["dnd", True],
-        ["preference", True, "nothing said"],
+        ["preference", True, "no preference set"],
         ["consent", True, "no consent required"],
         ["suppression_list", True],
         ["address", True, 1],

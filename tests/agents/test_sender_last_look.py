@@ -103,7 +103,7 @@ OPEN_RULES = [
     ["erased", True],
     ["cancelled", True],
     ["expired", True, a_send().expires_at],
-    ["preference", True, "nothing said"],
+    ["preference", True, "no preference set"],
     ["consent", True, "no consent required"],
     ["dnd", True],
     ["suppression_list", True],
@@ -168,4 +168,4 @@ def test_why_shows_the_last_looks_rules():
     explanation = explain([msgspec.to_builtins(event) for event in stage.events])
 
     assert [entry["rule"] for entry in explanation.channels["sms"].trail][-1] == "preference"
-    assert explanation.summary == "Not sent by sms: the user switched it off (channels.sms)."
+    assert explanation.summary == "Not sent by sms: the user turned it off (channels.sms)."

@@ -102,7 +102,7 @@ def test_a_claimed_address_gets_its_code_and_is_verified_by_it(ann: Verifying) -
 def test_why_says_what_it_was(ann: Verifying) -> None:
     ann.request()
     [entry] = [entry for entry in ann.router.last()["detail"]["trail"] if entry[0] == "address"]
-    assert words(entry) == "the address is not verified, and this is the code that verifies it"
+    assert words(entry) == "the address isn't verified, and this is the code that verifies it"
 
 
 def test_only_an_unverified_address_that_is_there_gets_one(ann: Verifying) -> None:

@@ -66,7 +66,7 @@ def test_what_waits_for_a_place_says_so() -> None:
     router.request(event_type="mail.sent", data={"n": 2})
 
     assert why(router) == (
-        f"Waits to be sent by email: cap mail-hour, 1 in 1 h, used by {accepted(router)[0]}; "
+        f"Waiting to be sent by email: cap mail-hour, 1 in 1 h, used by {accepted(router)[0]}; "
         "the next slot is free at 13:00 UTC on 4 March 2026."
     )
     router.after(HOUR)
@@ -79,7 +79,7 @@ def test_a_cap_with_room_is_named_in_the_trail() -> None:
     router.request(event_type="mail.sent")
 
     [entry] = [entry for entry in router.last()["detail"]["trail"] if entry[0] == "cap"]
-    assert words(entry) == "a place is free in mail-hour"
+    assert words(entry) == "there is room in mail-hour"
 
 
 def test_quiet_hours_end_by_the_users_own_clock() -> None:
@@ -89,7 +89,7 @@ def test_quiet_hours_end_by_the_users_own_clock() -> None:
     router.request(channels=["push"])
 
     assert why(router) == (
-        "Waits to be sent by push: quiet hours (17:30 to 07:15) until 07:15 in America/New_York on 5 March 2026."
+        "Waiting to be sent by push: quiet hours (17:30 to 07:15) until 07:15 in America/New_York on 5 March 2026."
     )
     router.after(24 * HOUR)
     assert why(router) == "On its way by push, after waiting for quiet hours."
@@ -104,9 +104,9 @@ def test_a_digest_says_when_it_closes_and_what_it_became() -> None:
     router.after(10 * MINUTE)
 
     assert waits == (
-        "Waits to be sent by push: gathered by the digest social, which closes at 12:10 UTC on 4 March 2026."
+        "Waiting to be sent by push: collected in the digest social, which closes at 12:10 UTC on 4 March 2026."
     )
-    assert why(router, item) == f"Gathered into a digest by push: it is told by {accepted(router)[-1]}."
+    assert why(router, item) == f"Collected into a digest by push: sent as part of {accepted(router)[-1]}."
 
 
 def test_each_step_says_why_it_began_and_which_were_not_needed() -> None:
@@ -118,7 +118,7 @@ def test_each_step_says_why_it_began_and_which_were_not_needed() -> None:
 
     assert why(router) == (
         f"On its way by push, as step 1 {chain}. "
-        f"On its way by sms, as step 2 {chain}: by push it was not delivered or opened within 2 min. "
+        f"On its way by sms, as step 2 {chain}: push was not delivered or opened within 2 min. "
         "Not begun: email, later in the fallback chain."
     )
     router.settled(push, "failed", reason="permanent")
@@ -131,8 +131,8 @@ def test_a_step_that_came_to_nothing_at_once_is_named() -> None:
     router.command("preferences.set", preferences={"channels": {"push": False}})
     router.request(event_type="payment.failed", channels=["push", "sms", "email"])
 
-    assert why(router).startswith("Not sent by push: the user switched it off (channels.push). ")
-    assert "step 2 of the fallback chain push → sms → email: push came to nothing." in why(router)
+    assert why(router).startswith("Not sent by push: the user turned it off (channels.push). ")
+    assert "step 2 of the fallback chain push → sms → email: push ended without being sent." in why(router)
 
 
 def test_an_escalation_reads_as_one() -> None:
@@ -140,16 +140,16 @@ def test_an_escalation_reads_as_one() -> None:
     router.request(event_type="bill.due")
     router.after(10 * MINUTE)
 
-    assert ": by in_app it was not read or seen within 10 min." in why(router)
+    assert ": in_app was not read or seen within 10 min." in why(router)
 
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"send_at": "2026-03-04T15:00:00Z"}, "Waits to be sent: it is to go out at 15:00 UTC on 4 March 2026."),
-        ({"expires_at": "2026-03-04T11:59:59Z"}, "Not sent: it was good until 11:59:59 UTC on 4 March 2026 only."),
-        ({"template_id": "nowhere"}, "Not sent: there is no template nowhere."),
-        ({"channels": []}, "Not sent: no channel is left of those of the request."),
+        ({"send_at": "2026-03-04T15:00:00Z"}, "Waiting to be sent: scheduled for 15:00 UTC on 4 March 2026."),
+        ({"expires_at": "2026-03-04T11:59:59Z"}, "Not sent: expired at 11:59:59 UTC on 4 March 2026."),
+        ({"template_id": "nowhere"}, "Not sent: template nowhere doesn't exist."),
+        ({"channels": []}, "Not sent: no channel is left of those that the request names."),
     ],
 )
 def test_what_became_of_the_whole_is_said(fields: dict[str, Any], sentence: str) -> None:
@@ -165,7 +165,7 @@ def test_what_replaced_it_is_named() -> None:
     router.request(channels=["push"], collapse_key="x", data={"n": 2})
     older, newer = accepted(router)
 
-    assert why(router, older) == f"Not sent by push: a newer one with its collapse key replaced it ({newer})."
+    assert why(router, older) == f"Not sent by push: replaced by a newer one with the same collapse key ({newer})."
 
 
 def test_what_was_sent_shows_every_rule_that_was_asked() -> None:

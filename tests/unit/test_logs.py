@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,3 +197,16 @@ def test_a_long_word_takes_no_longer_than_many_short_ones(begin: str, part: str)
 def test_a_token_within_a_word_is_masked_and_the_rest_of_it_is_kept() -> None:
     assert logs.mask("session-eyJhbGci.eyJzdWIi.c2lnbmF0") == "session-<jwt>"
     assert logs.mask("eyJ-eyJhbGci eyJhbGci.eyJzdWIi.c2lnbmF0") == "eyJ-eyJhbGci <jwt>"
+
+
+def test_a_renamed_event_carries_its_former_name(stream: io.StringIO) -> None:
+    structlog.get_logger("somewhere").warning("a commit failed: retrying")
+
+    entry = only_entry(stream)
+    assert (entry["event"], entry["formerly"]) == ("a commit failed: retrying", "a commit failed: retrying")
+
+
+def test_every_renamed_event_is_still_logged() -> None:
+    sources = "".join(path.read_text() for top in ("app", "agents") for path in Path(top).rglob("*.py"))
+
+    assert [name for name in logs.FORMERLY if sources.count(f'"{name}"') < 2] == []

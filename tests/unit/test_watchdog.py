@@ -88,7 +88,7 @@ def test_an_end_that_hangs_is_ended_and_says_what_still_ran(hang: str, said: str
     code, log = run(hang)
 
     assert code == EXIT_CODE
-    assert '"event": "ended by force"' in log
+    assert '"event": "forced the process to end"' in log
     assert said in log
 
 

@@ -60,7 +60,7 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 _NEVER = Answer(True, "opt_out never")
-_NOTHING_SAID = Answer(True, "nothing said")
+_NOTHING_SAID = Answer(True, "no preference set")
 _NO_CONSENT_NEEDED = Answer(True, "no consent required")
 
 

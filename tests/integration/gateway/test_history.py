@@ -68,7 +68,7 @@ async def test_why_tells_who_switched_it_off(gateway: Caller) -> None:
     why = await gateway.key("ops")("GET", f"/v1/notifications/{notification_id}/why?user_id=wim")
 
     assert why.document["channels"]["in_app"]["reason"] == "opted_out"
-    assert why.document["summary"].startswith("Not sent by in_app: the user switched it off")
+    assert why.document["summary"].startswith("Not sent by in_app: the user turned it off")
 
 
 async def test_the_same_again_without_a_key_is_a_duplicate(gateway: Caller) -> None:

@@ -19,7 +19,7 @@ def summary(*events: dict[str, Any]) -> str:
 
 
 def test_what_was_only_accepted_is_about_to_be_judged() -> None:
-    assert summary() == "It was accepted and is about to be judged."
+    assert summary() == "Accepted; not evaluated yet."
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_what_was_only_accepted_is_about_to_be_judged() -> None:
         ([event("queued"), event("sending"), event("sent")], "Sent by push."),
         ([event("queued"), event("sent"), event("delivered"), event("opened")], "Sent by push (delivered, opened)."),
         ([event("queued"), event("opened")], "On its way by push."),
-        ([event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
+        ([event("held", reason="quiet_hours")], "Waiting to be sent by push: quiet hours."),
         (
             [event("held", reason="rate_cap"), event("queued"), event("sending")],
             "On its way by push, after waiting for rate cap.",
         ),
         ([event("queued"), event("retrying", reason="timeout")], "On its way by push: timeout."),
-        ([event("queued"), event("held", reason="quiet_hours")], "Waits to be sent by push: quiet hours."),
+        ([event("queued"), event("held", reason="quiet_hours")], "Waiting to be sent by push: quiet hours."),
         ([event("suppressed", reason="opted_out")], "Not sent by push: opted out."),
         ([event("expired")], "Not sent by push: expired."),
         (
@@ -42,8 +42,8 @@ def test_what_was_only_accepted_is_about_to_be_judged() -> None:
             "Not sent by push: expired, after waiting for provider outage.",
         ),
         ([event("suppressed", None, reason="duplicate")], "Not sent: duplicate."),
-        ([event("aggregated")], "Gathered into a digest by push."),
-        ([event("sending"), event("unknown")], "May have been sent by push: the provider never said."),
+        ([event("aggregated")], "Collected into a digest by push."),
+        ([event("sending"), event("unknown")], "May have been sent by push: the provider never confirmed it."),
         ([event("scheduled", None), event("queued"), event("sent")], "Sent by push, after waiting for its time."),
     ],
 )
