@@ -31,7 +31,7 @@ FORMERLY = {
     "reading the topic again from its start": "reading again from the start",
     "can't read a worker's state": "a worker's state can't be read",
     "refused an announcement": "an announcement doesn't count",
-    "can't announce ownership": "ownership isn't announced",
+    "can't publish an announcement": "ownership isn't announced",
     "can't start a new producer yet": "no new producer yet",
     "replaced a producer that had unacknowledged records": "a producer was left with unacknowledged records",
     "can't redact erased users: retrying": "erased users are not redacted, tried again",

@@ -76,7 +76,7 @@ async def publish_signed(
     try:
         await publisher.publish(topic, key, value, headers=headers)
     except PublishError as error:
-        log.warning("an announcement isn't published", topic=topic, error=str(error))
+        log.warning("can't publish an announcement", topic=topic, error=str(error))
 
 
 class _Heard(NamedTuple, Generic[T]):

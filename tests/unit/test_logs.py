@@ -203,7 +203,7 @@ def test_a_renamed_event_carries_its_former_name(stream: io.StringIO) -> None:
     structlog.get_logger("somewhere").warning("a commit failed: retrying")
 
     entry = only_entry(stream)
-    assert (entry["event"], entry["formerly"]) == ("a commit failed: retrying", "a commit failed: retrying")
+    assert (entry["event"], entry["formerly"]) == ("a commit failed: retrying", "commit failed, will be tried again")
 
 
 def test_every_renamed_event_is_still_logged() -> None:
