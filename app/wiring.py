@@ -18,12 +18,13 @@ from app.domain.catalog import Catalog
 from app.domain.outcome import OUTCOME_KINDS
 from app.private import narrow
 from app.watchdog import END_WITHIN_S, Watchdog
-from schemas.topics import COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, PROVIDERS, journal_topic
+from schemas.topics import BATCHES, COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, PROVIDERS, journal_topic
 from schemas.words import CHANNELS, Channel, Provider
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from agents.router.machine import RouterMachine
     from agents.sender.shed import Shedding
     from app.metrics import DoubtMetrics, SheddingMetrics
     from app.ports import CallExecutor
@@ -40,6 +41,8 @@ SENDING: tuple[Channel, ...] = ("push", "email", "sms")
 #: The roles that keep tables, and so run on Faust.
 KEEPING = ("router", *CHANNELS)
 ROLES = (*KEEPING, "analytics")
+#: The roles whose batches are recorded: what they decide follows from the log alone.
+DECIDING = ("router",)
 
 #: Calls in preparation at most, and how many of them are kept for critical sends. A call has to begin while its last
 #: look is fresh, so the client's own CPU bounds them: preparing a call costs aiobotocore some 5 ms, the APNs client
@@ -74,6 +77,7 @@ def kafka_accesses() -> dict[str, "Access"]:
     writes = {"router": RouterMachine.outputs, "in_app": InAppMachine.outputs}
     writes |= dict.fromkeys(SENDING, (*SenderMachine.outputs, PROVIDERS))
     followed: dict[str, Sequence[str]] = dict.fromkeys(SENDING, (PROVIDERS,))
+    writes |= {role: (*writes[role], BATCHES) for role in DECIDING}
     return {
         PRODUCER: SERVICES,
         "tocsin-gateway": GATEWAY,
@@ -245,6 +249,19 @@ class _Built:
             self.limits.own(partitions)
 
 
+def router_machine(settings: Settings, catalog: Catalog) -> "RouterMachine":
+    """The router's decisions, as every process with these settings makes them."""
+    from agents.router.machine import RouterMachine
+
+    return RouterMachine(
+        catalog,
+        partitions=settings.kafka.partitions,
+        providers=providers_by_channel(settings),
+        secret=installation_secret(settings),
+        former_secrets=suppression_keys(settings).former,
+    )
+
+
 async def _build(
     role: str,
     settings: Settings,
@@ -254,17 +271,7 @@ async def _build(
     stack: AsyncExitStack,
 ) -> _Built:
     if role == "router":
-        from agents.router.machine import RouterMachine
-
-        return _Built(
-            RouterMachine(
-                catalog,
-                partitions=settings.kafka.partitions,
-                providers=providers_by_channel(settings),
-                secret=installation_secret(settings),
-                former_secrets=suppression_keys(settings).former,
-            )
-        )
+        return _Built(router_machine(settings, catalog))
     if role == "in_app":
         from agents.inbox.machine import InAppMachine
 
@@ -406,6 +413,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             on_owned=owned,
             standby=settings.data.standby,
             erasure=settings.data.erasure,
+            catalog_mark=(lambda: built.machine.catalog.mark) if role in DECIDING else None,
         )
         registry.register(WaitingRecords(role, worker.waiting))
         registry.register(

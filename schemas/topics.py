@@ -28,6 +28,8 @@ REPLAY_OUTCOMES = "tocsin_replay_outcomes"
 
 #: Who changed what (schemas/audit_log.py; ours, too).
 AUDIT_LOG = "tocsin_audit_log"
+#: What the router drew in each batch, so that an audit can decide it again (ours, too).
+BATCHES = "tocsin_batches"
 
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
@@ -65,13 +67,14 @@ KEPT_DAYS: dict[str, int] = {
     REPLAY_REQUESTS: 7,
     REPLAY_OUTCOMES: 90,
     AUDIT_LOG: 400,
+    BATCHES: 7,
 }
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
 SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, AUDIT_LOG))
 
 #: Those that hold nothing of users: no erasure concerns them.
-WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG,))
+WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES))
 
 
 def changelog_topic(role: str, table: str) -> str:

@@ -2,22 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import structlog
 from aiokafka.errors import KafkaError
 
 from app.audit.balance import BalanceTerms, check_balance
+from app.audit.decisions import DecisionTerms, check_decisions
 from app.audit.findings import CHECKS, Check, Finding, Progress
 from app.audit.scratch import Scratch, scratch_folder
 from app.audit.sink import SinkTerms, check_sink
 from app.audit.state import StateTerms, check_state
+from app.audit.stored import StoredStates
 from app.config import Settings
+from app.domain.catalog import Catalog
 from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import OwnersFollower
 from app.store.queries import Queries, QueryRefused, Unavailable
+from app.streaming.views import AUDIT
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +43,9 @@ class Audit:
     checks: Sequence[Check] = CHECKS
     #: The tables of each role that keeps some.
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: The router's machine under a catalog; and how many roles' decisions can't be made again.
+    router: Callable[[Catalog], Any] | None = None
+    undecidable: int = 0
 
 
 #: The progress of a check.
@@ -48,19 +57,28 @@ async def audit(asked: Audit, begin: Begin) -> list[Finding]:
     checks: dict[Check, Callable[[Audit, Progress], Awaitable[Finding]]] = {
         "balance": _balance,
         "state": _state,
+        "decisions": _decisions,
         "sink": _sink,
     }
+    if "decisions" in asked.checks:
+        await _made("decisions", _store_states(asked))  # so that something is decided meanwhile, even the first time
     findings = []
     for check in CHECKS:
-        if check in asked.checks and check in checks:
-            progress = begin(check)
-            try:
-                findings.append(await checks[check](asked, progress))
-            except (KafkaError, LookupError, QueryRefused, Unavailable, OSError, TimeoutError) as error:
-                if isinstance(error, (KeyError, IndexError)):
-                    raise  # a bug; a topic that is missing is a LookupError
-                findings.append(Finding(check, failed=_reason(error)))
+        if check in asked.checks:
+            finding = await _made(check, checks[check](asked, begin(check)))
+            assert finding is not None
+            findings.append(finding)
     return findings
+
+
+async def _made(check: Check, making: Awaitable[Finding | None]) -> Finding | None:
+    """What a check found, or why it can't be made."""
+    try:
+        return await making
+    except (KafkaError, LookupError, QueryRefused, Unavailable, OSError, TimeoutError) as error:
+        if isinstance(error, (KeyError, IndexError)):
+            raise  # a bug; a topic that is missing is a LookupError
+        return Finding(check, failed=_reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -87,19 +105,58 @@ async def _balance(asked: Audit, progress: Progress) -> Finding:
 
 
 async def _state(asked: Audit, progress: Progress) -> Finding:
-    settings, options = asked.settings, asked.settings.kafka.client_options()
+    settings = asked.settings
     terms = StateTerms(asked.tables, settings.kafka.partitions, settings.data.erasure.settle.total_seconds())
-    owners = OwnersFollower(options, asked.secret, now_ms, lambda why: None)
+    async with _owners(asked) as owners:
+        with scratch_folder() as folder:
+            return await check_state(settings.kafka.client_options(), owners, terms, folder, progress)
+
+
+@asynccontextmanager
+async def _owners(asked: Audit) -> AsyncIterator[OwnerClient]:
+    settings = asked.settings
+    owners = OwnersFollower(settings.kafka.client_options(), asked.secret, now_ms, lambda why: None)
     try:
         async with asyncio.timeout(_FOLLOW_S):
             await owners.start()
         async with aiohttp.ClientSession() as session:
             reader = StateReader(session, asked.secret, now_ms, settings.operations.client_tls())
-            client = OwnerClient(reader, owners, settings.kafka.partitions)
-            with scratch_folder() as folder:
-                return await check_state(options, client, terms, folder, progress)
+            yield OwnerClient(reader, owners, settings.kafka.partitions)
     finally:
         await owners.close()
+
+
+def _stored_states(asked: Audit) -> StoredStates:
+    settings = asked.settings
+    keep_s = settings.data.erasure.abandon.total_seconds()
+    return StoredStates(settings.data.dir / AUDIT, settings.kafka.partitions, keep_s)
+
+
+async def _store_states(asked: Audit) -> None:
+    """Copies of those partitions that have none, or an old one."""
+    states = _stored_states(asked)
+    states.remove_old(now_ms())
+    if missing := states.missing():
+        async with _owners(asked) as owners:
+            await states.store(asked.settings.kafka.client_options(), owners, missing)
+
+
+async def _decisions(asked: Audit, progress: Progress) -> Finding:
+    """Decides again from the stored states, then stores new ones for the next audit."""
+    settings, states = asked.settings, _stored_states(asked)
+    options = settings.kafka.client_options()
+    assert asked.router is not None
+    terms = DecisionTerms(asked.router, settings.bounds, settings.kafka.partitions)
+    with scratch_folder() as folder:
+        scratch = Scratch(folder / "decisions")
+        try:
+            with states.opened() as opened:
+                finding = await check_decisions(options, terms, opened, scratch, progress)
+        finally:
+            scratch.close()
+    finding.not_covered["roles whose decisions follow from providers' answers"] += asked.undecidable
+    await _made("decisions", _store_states(asked))
+    return finding
 
 
 async def _sink(asked: Audit, progress: Progress) -> Finding:

@@ -53,7 +53,9 @@ class StateTerms:
     settles_s: float
 
 
-class _View(msgspec.Struct):
+class View(msgspec.Struct):
+    """A partition's tables at one position. ``tables``: each changelog's offset; ``journal``: entry and claim."""
+
     view: str
     at: int
     tables: dict[str, int]
@@ -68,7 +70,7 @@ class _Part(msgspec.Struct):
     each: list[tuple[str, str]] = []
 
 
-class _Gone(Exception):
+class ViewGone(Exception):
     """The view was closed, or its owner is another now."""
 
 
@@ -119,24 +121,22 @@ class _Check:
             except OwnerUnavailableError as error:
                 log.warning("a partition isn't compared", role=role, partition=partition, reason=str(error))
                 break
-            except _Gone:
+            except ViewGone:
                 continue
         self.finding.not_covered[f"partitions of {role} that nobody could show"] += 1
 
     async def _compare_once(self, role: str, partition: int) -> None:
         began = time.monotonic()
-        view = msgspec.convert(await self._ask(role, partition, {"do": "begin"}), _View)
+        view = await begin_view(self.owners, role, partition)
         folder = self.folder / f"{role}-{partition}"
         store = PartitionStore(folder, block_cache(_CACHE_MB))
         try:
-            changelogs = {table: changelog_topic(role, table) for table in view.tables}
-            restorer = Restorer(self.client_options, changelogs, journal_topic(role))
-            await restorer.restore(store, partition, until=view.tables)
+            await rebuild(self.client_options, role, partition, view, store)
             differing: list[_Differing] = []
             rows = 0
             for table in view.tables:
                 rows += await self._compare_table(role, partition, view, table, store, differing)
-            await self._ask(role, partition, {"do": "end", "view": view.view})
+            await end_view(self.owners, role, partition, view)
         finally:
             store.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -147,15 +147,12 @@ class _Check:
         await self._report(role, partition, view, differing, is_late)
 
     async def _ask(self, role: str, partition: int, params: Mapping[str, str]) -> Any:
-        answer = await self.owners.read_partition(role, partition, AUDIT, params)
-        if answer is None:
-            raise _Gone
-        return answer
+        return await _ask(self.owners, role, partition, params)
 
     # --- comparing ---
 
     async def _compare_table(
-        self, role: str, partition: int, view: _View, table: str, store: PartitionStore, differing: list[_Differing]
+        self, role: str, partition: int, view: View, table: str, store: PartitionStore, differing: list[_Differing]
     ) -> int:
         """Returns how many rows the owner has."""
         behind: bytes | None = None
@@ -184,7 +181,7 @@ class _Check:
     # --- reporting ---
 
     async def _report(
-        self, role: str, partition: int, view: _View, differing: Sequence[_Differing], is_late: bool
+        self, role: str, partition: int, view: View, differing: Sequence[_Differing], is_late: bool
     ) -> None:
         by_table: dict[str, dict[bytes, str]] = {}
         for table, key, what in differing:
@@ -213,6 +210,31 @@ class _Check:
                         is_later = record.offset >= end
                         found[record.key] = _Placed(before.offset if is_later else record.offset, is_later)
         return found
+
+
+async def begin_view(owners: ReadsOwners, role: str, partition: int) -> View:
+    """Raises ViewGone where none can be opened just now, OwnerUnavailableError."""
+    return msgspec.convert(await _ask(owners, role, partition, {"do": "begin"}), View)
+
+
+async def end_view(owners: ReadsOwners, role: str, partition: int, view: View) -> None:
+    """Raises ViewGone, OwnerUnavailableError."""
+    await _ask(owners, role, partition, {"do": "end", "view": view.view})
+
+
+async def rebuild(
+    client_options: Mapping[str, Any], role: str, partition: int, view: View, store: PartitionStore
+) -> None:
+    """Fills an empty store from the changelogs, up to where the view stands. Raises KafkaError."""
+    changelogs = {table: changelog_topic(role, table) for table in view.tables}
+    await Restorer(client_options, changelogs, journal_topic(role)).restore(store, partition, until=view.tables)
+
+
+async def _ask(owners: ReadsOwners, role: str, partition: int, params: Mapping[str, str]) -> Any:
+    answer = await owners.read_partition(role, partition, AUDIT, params)
+    if answer is None:
+        raise ViewGone
+    return answer
 
 
 def _rows(store: PartitionStore, table: str, behind: bytes | None, last: bytes | None) -> Iterator[tuple[bytes, bytes]]:

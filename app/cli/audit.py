@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import logging
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
+import structlog
 import typer
 
 from app.cli.moments import duration, moment
@@ -58,19 +61,33 @@ def audit(
 def _asked(from_ms: int | None, to_ms: int, open_ms: int, only: Sequence[str] | None) -> "Audit":
     from app.audit.findings import CHECKS
     from app.audit.running import Audit
-    from app.wiring import internal_tables
+    from app.wiring import DECIDING, internal_tables, router_machine
 
     for name in only or ():
         if name not in CHECKS:
             raise Refused(f"--only: there is no check {name}; there are {', '.join(CHECKS)}")
     checks = [check for check in CHECKS if not only or check in only]
     settings = load_settings()
-    return Audit(settings, load_secret(settings), from_ms, to_ms, open_ms, checks, internal_tables())
+    tables = internal_tables()
+    return Audit(
+        settings,
+        load_secret(settings),
+        from_ms,
+        to_ms,
+        open_ms,
+        checks,
+        tables,
+        lambda catalog: router_machine(settings, catalog),
+        len(tables) - len(DECIDING),
+    )
 
 
 def _run(asked: "Audit") -> "list[Finding]":
     from app.audit.running import audit as run
 
+    # What the machines log was logged when it happened; what is printed is the audit's alone.
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with _Bars() as bars:
         return asyncio.run(run(asked, bars.begin))
 

@@ -3,6 +3,7 @@ batches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from app.defaults import default_policy_text, default_templates
 from app.domain.bounds import DEFAULT_BOUNDS, Bounds
@@ -24,6 +25,7 @@ class Catalog:
     policy_texts: Mapping[int, str] = field(default_factory=dict, compare=False, repr=False)
     _policies: dict[int, Policy | None] = field(default_factory=dict, compare=False, repr=False)
     _channels: dict[str, frozenset[Channel]] = field(default_factory=dict, compare=False, repr=False)
+    _mark: list[bytes] = field(default_factory=list, compare=False, repr=False)
 
     def template(self, template_id: str) -> TemplateVersion | None:
         """None for an unknown or deleted one."""
@@ -47,6 +49,14 @@ class Catalog:
             except PolicyError:
                 self._policies[version] = None
         return self._policies.get(version)
+
+    @property
+    def mark(self) -> bytes:
+        """Names what is in force: the policy's version and that of each template."""
+        if not self._mark:
+            versions = sorted((name, its.version) for name, its in self.templates.items())
+            self._mark.append(blake2b(repr((self.policy_version, versions)).encode(), digest_size=8).digest())
+        return self._mark[0]
 
     def channels_of_template(self, template_id: str) -> frozenset[Channel]:
         """The channels that the template has, in any variant; none for an unknown one."""

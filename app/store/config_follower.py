@@ -90,6 +90,12 @@ class ConfigFollower:
         versions = self._templates.get(template_id, {})
         return [versions[number] for number in sorted(versions)]
 
+    async def apply(self, record: LogRecord) -> Catalog:
+        """Takes one more record, instead of following; returns what is in force then."""
+        self._take(record)
+        await self._settle()
+        return self._catalog
+
     def _take(self, record: LogRecord) -> None:
         if record.value is None:
             return

@@ -121,6 +121,11 @@ class Checkpoints:
         first = {topic: produced[topic, self._partition].first for topic in self._topics.values()}
         return first | {self._journal.topic: entries[0].entry}
 
+    @property
+    def journaled(self) -> int:
+        """The offset of the journal's latest record: of the last checkpoint, or of the claim."""
+        return self._journal.latest
+
     async def look_now_and_then(self) -> None:
         """To be called often, between checkpoints."""
         if asyncio.get_running_loop().time() - self.looked_at >= self._look_every_s:

@@ -109,6 +109,11 @@ class OwnedJournal:
         self._next = self._claim + 1
         return self._claim
 
+    @property
+    def latest(self) -> int:
+        """The offset of its latest record, as far as its owner knows."""
+        return self._next - 1
+
     async def epoch(self, seen: Epoch) -> Epoch:
         """What this owner's rows have to say. ``seen``: the highest that rows say which were there before.
 

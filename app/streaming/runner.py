@@ -18,6 +18,7 @@ from app.streaming.checkpoints import Checkpoints
 from app.streaming.journal import Fenced
 from app.streaming.process import Processor
 from app.streaming.reclaim import Reclaimer
+from app.streaming.recording import BatchRecorder
 from app.streaming.restore import latest, start_positions, within
 from app.streaming.runtime import Runtime
 from app.streaming.select import Selection
@@ -54,6 +55,7 @@ class PartitionRunner:
         #: Rows written since the last sweep began, and those that it has yet to look at.
         self._written = self._to_sweep = 0
         self._swept_at = 0
+        self._recorder = BatchRecorder(parts.catalog_mark)
         self._views = TableViews(store, [t.spec.name for t in self._processor.tables], parts.clock)
         self._calls = Calls(parts, self._nudge)
         self._checkpoints = Checkpoints(
@@ -285,6 +287,7 @@ class PartitionRunner:
             self._settle(out, now, informed and not self._stopping)
         if not self._stopping:
             drawn = selection.draw(out, now)
+            self._recorder.note(now, selection.drawn)
             self._decided += drawn
             self._runtime.counted("records", drawn)
             if not drawn and not out.records:
@@ -319,9 +322,8 @@ class PartitionRunner:
         whoever comes after us carries the entry out."""
         changes = self._processor.changes()
         if changes or out.records:
-            journal_position = await self._checkpoints.make(
-                positions, changes, out.records, partial(self._journaled, out)
-            )
+            records = self._recorder.recorded(out.records, self._checkpoints.journaled)
+            journal_position = await self._checkpoints.make(positions, changes, records, partial(self._journaled, out))
             self._runtime.positions.note(self.partition, positions, journal_position)
             self._runtime.counted("checkpoints", 1)
             self._written += self._ttl_sweeper.written(changes)

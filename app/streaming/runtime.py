@@ -54,6 +54,8 @@ class Runtime:
     on_dead: Callable[[str, str], None] = lambda topic, code: None
     #: Given what each durable batch has for the metrics, once.
     on_durable: Callable[[Sequence[LifecycleEvent | Tally]], None] = lambda counted: None
+    #: What is in force, by its mark, where batches are recorded so that they can be decided again; None: they aren't.
+    catalog_mark: Callable[[], bytes] | None = None
     #: The process's name, for whoever reads the journal.
     owner: str = ""
     #: Has a topic's partition fetched from an offset on.

@@ -16,6 +16,7 @@ from app.streaming.buffers import Buffer, Fetch, FetchBuffers
 from app.streaming.end_offsets import EndOffset, Known
 from app.streaming.process import Processor
 from app.streaming.runtime import Runtime
+from schemas.batches import Drawn, due_mark
 from schemas.sizes import CHECKPOINT_BYTES
 from schemas.topics import COMMANDS
 
@@ -50,6 +51,8 @@ class Selection:
         self._gated = any(buffer.subscription.gated for buffer in self._buffers.values())
         self._known = Known()
         self._asking: asyncio.Task[None] | None = None
+        #: What the latest ``draw`` has drawn, in order.
+        self.drawn: list[Drawn] = []
 
     # --- what is fetched ---
 
@@ -184,6 +187,7 @@ class Selection:
 
         What fell due goes before the lanes of requests, within its share, and behind them with what is left over.
         """
+        self.drawn = []
         drawn, stopwatch = 0, self._runtime.stopwatch
         stop_at = stopwatch() + _DRAWING_S
         due_s, due_bytes = _DRAWING_S * _DUE_SHARE, CHECKPOINT_BYTES * _DUE_SHARE
@@ -206,6 +210,7 @@ class Selection:
         drawn, stopwatch, take, handle = 0, self._runtime.stopwatch, self._fetched.take, self._processor.handle
         bounded, hurry, urgency = self._runtime.executor is not None, self._runtime.hurry, buffer.subscription.urgency
         hurried_at = _hurried_at(stop_at) if urgency > Urgency.CRITICAL else stop_at
+        first = last = 0
         while buffer.waiting and out.size < CHECKPOINT_BYTES and not (bounded and not self._room(urgency)):
             spent = stopwatch()
             if spent >= stop_at or (spent >= hurried_at and hurry.is_on()):
@@ -214,7 +219,11 @@ class Selection:
             if record is None:
                 break
             handle(record, out, now)
+            last = record.offset
+            first = first if drawn else last
             drawn += 1
+        if drawn:
+            self.drawn.append(Drawn(buffer.subscription.topic, drawn, first, last))
         if urgency is Urgency.CRITICAL and not buffer.waiting:
             hurry.partitions.discard(self._partition)
         return drawn
@@ -224,6 +233,7 @@ class Selection:
         if not self.is_informed(now) or self._runtime.stopwatch() >= until:
             return 0
         drawn, out.known_at, out.fresh_since = 0, self.known_at(now), self.fresh_since
+        keys: list[bytes] = []
         stopwatch, hurry, hurried_at = self._runtime.stopwatch, self._runtime.hurry, _hurried_at(stop_at)
         for key, due in self._processor.due(now, _MOST_DUE):
             spent = stopwatch()
@@ -233,7 +243,10 @@ class Selection:
             if out.size >= min(most_bytes, CHECKPOINT_BYTES) or not self._room(Urgency.NORMAL):
                 break
             self._processor.wake(key, due, out, now)
+            keys.append(key)
             drawn += 1
+        if keys:
+            self.drawn.append(Drawn("", drawn, dues=b"".join(map(due_mark, keys))))
         return drawn
 
     def _room(self, urgency: Urgency) -> bool:

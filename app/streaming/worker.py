@@ -26,6 +26,7 @@ from app.streaming.runtime import Hurry, Runtime
 from app.streaming.stall_detection import STALLED_S, Progress, StallDetector, Stalled
 from app.streaming.standby import Standby
 from app.streaming.store import PartitionStore, block_cache, open_store, set_aside_abandoned
+from app.streaming.views import AUDIT
 from schemas.lifecycle import LifecycleEvent
 from schemas.topics import COMMANDS, changelog_topic, journal_topic
 
@@ -59,10 +60,12 @@ class RoleWorker:
         session_timeout_s: float = 10.0,
         standby: bool = False,
         erasure: ErasureSteps | None = None,
+        catalog_mark: Callable[[], bytes] | None = None,
     ) -> None:
         """``client_options``: aiokafka's options to reach the brokers. ``on_durable`` is given what each durable batch
         has for the metrics. ``on_owned`` hears of every change. ``standby``: whether to keep copies of what others own.
-        ``erasure``: in which steps what was erased leaves log and stores."""
+        ``erasure``: in which steps what was erased leaves log and stores.
+        ``catalog_mark``: see ``Runtime``."""
         role = machine.role
         self.machine = machine
         self.crashed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -111,6 +114,7 @@ class RoleWorker:
             on_dead=on_dead,
             on_durable=on_durable,
             owner=f"{role}-{instance}",
+            catalog_mark=catalog_mark,
             fetch_again=self._fetch_again,
             is_held=self._is_held,
             hurry=self._hurry,
@@ -350,7 +354,7 @@ class RoleWorker:
                         self._stores[partition].touch(self._clock())
 
     async def _remove_abandoned(self, erasure: ErasureSteps) -> None:
-        """Now and then deletes the stores of partitions that went to others."""
+        """Now and then deletes the stores of partitions that went to others, and what an audit stored."""
         while True:
             await self._remove_abandoned_now(erasure)
             await asyncio.sleep(erasure.gather.total_seconds())
@@ -359,6 +363,7 @@ class RoleWorker:
         used, abandon_s = {str(partition) for partition in self._stores}, erasure.abandon.total_seconds()
         try:
             aside = set_aside_abandoned(self._folder / "tables", used, time.time(), abandon_s)
+            aside += set_aside_abandoned(self._folder.parent / AUDIT, (), time.time(), abandon_s)  # an audit's copies
         except OSError as error:  # (the next round tries again)
             log.warning("stores that nobody uses could not be set aside", error=repr(error))
             return

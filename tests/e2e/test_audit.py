@@ -30,6 +30,16 @@ from tests.e2e.rules.world import HELLO, LIMIT_S, Person, World, reaching
 
 _REPOSITORY = Path(__file__).parents[2]
 _PARTITIONS = 2
+_POLICY = """
+categories:
+  orders: {channels: [push, email, in_app]}
+  other: {channels: [in_app]}
+caps:
+  - {name: mails, channel: email, limit: 5, window: 3s, over: defer}
+  - {name: texts, channel: sms, limit: 3, window: 1m}
+event_types:
+  order.*: {category: orders}
+"""
 PROFILES = changelog_topic("router", "profiles")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,6 +131,48 @@ async def test_a_healthy_system_under_load_holds(world: World, load: None) -> No
     assert covered["ends"] > 50
     assert covered["stated waits"] > 0
     assert checks["sink"]["covered"]["events"] > 200
+
+
+async def test_what_was_drawn_is_decided_the_same_again(
+    world: World, people: list[Person], load: None, tmp_path: Path
+) -> None:
+    """The audit before has stored the tables; meanwhile a policy came into force, and a user was erased."""
+    before = len(world.asked)
+    erased = await world.person("android", zone="UTC")
+    await world.ask(erased, "order.shipped", channels=["push"])
+    await world.command("user.erase", erased)
+    (tmp_path / "policy.yaml").write_text(_POLICY)
+    await world.tocsin("policy", "apply", str(tmp_path / "policy.yaml"))
+    await world.until(lambda: len(world.asked) > before + 100)
+
+    status, checks = await audit(world, "--only", "decisions")
+
+    assert checks["decisions"]["differences"] == []
+    assert status == 0, checks
+    covered = checks["decisions"]["covered"]
+    assert covered["records decided"] > 100
+    assert covered["batches"] > 20
+    assert covered["timers woken"] > 0
+    assert "partitions without a stored state" not in checks["decisions"]["not_covered"]
+
+
+async def test_a_send_that_nobody_decided_is_found(world: World, people: list[Person], load: None) -> None:
+    await audit(world, "--only", "decisions")
+    name = await world.ask(people[6], "order.shipped", channels=["in_app"])
+    end = await world.end_of(name, "in_app")
+    queued = next(event for event in world.told(name, "in_app") if event["status"] == "queued")
+    forged = {**queued, "event_id": str(uuid.uuid4())}
+    place = await written(world, LIFECYCLE, people[6].user_id, forged)
+    before = len(world.asked)
+    await world.until(lambda: len(world.asked) > before + 200)
+
+    status, checks = await audit(world, "--only", "decisions")
+
+    assert end["status"] == "sent"
+    assert status == 1
+    [found] = checks["decisions"]["differences"]
+    assert (found["where"], found["partition"], found["position"]) == (LIFECYCLE, *place)
+    assert (found["key"], found["what"]) == (people[6].user_id, "it was produced, and nobody decided it")
 
 
 async def written(world: World, topic: str, key: str, record: dict[str, Any]) -> tuple[int, int]:

@@ -54,6 +54,7 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.ERASURES, {"tocsin-router", "tocsin-analytics"}),
         (topics.VERIFICATIONS, {"tocsin-gateway"}),
         (topics.AUDIT_LOG, {"tocsin-gateway", CLI}),
+        (topics.BATCHES, {"tocsin-router"}),
         *((topic, {"tocsin-router"}) for lanes in topics.SEND_TOPICS.values() for topic in lanes),
         *((topic, {PRODUCER, "tocsin-gateway", "tocsin-router"}) for topic in sorted(OTHERS_WRITE)),
     ],
