@@ -1,5 +1,6 @@
 """``python -m app.dev`` gets what the broker needs, jars and a Java.
 
+``promtool`` gets what tests the alert rules, and prints where it is.
 For ``make lock``: ``lock`` pins the jars anew, ``images`` the images, ``advisories`` looks for known vulnerabilities.
 """
 
@@ -10,6 +11,7 @@ from pathlib import Path
 from app.dev import advisories, images
 from app.dev.java import NoJava, find_java
 from app.dev.kafka_jars import NoJars, ensure_jars, write_lock_file
+from app.dev.promtool import NoPromtool, ensure_promtool
 
 
 def main(arguments: list[str]) -> int:
@@ -21,11 +23,22 @@ def main(arguments: list[str]) -> int:
             return images.main()
         case ["advisories"]:
             return advisories.main()
+        case ["promtool"]:
+            return _promtool()
     try:
         find_java(os.environ)
         ensure_jars(Path(".tocsin/kafka"), os.environ)
     except (NoJava, NoJars) as error:
         print(f"setup: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _promtool() -> int:
+    try:
+        print(ensure_promtool(Path(".tocsin/promtool"), os.environ))
+    except NoPromtool as error:
+        print(f"promtool: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -7,7 +7,7 @@ are collected there too.
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -20,15 +20,23 @@ Labels = tuple[str, ...]
 
 
 class Counts(Collector):
-    """A counter. ``most``: how many series it may have beside that of all the others."""
+    """A counter. ``most``: how many series it may have beside that of all the others. ``siblings``: the series that
+    begin, at 0, along with a new one: of what fails now and then, Prometheus sees the first time only if it saw a 0."""
 
     def __init__(
-        self, registry: CollectorRegistry, name: str, documentation: str, labels: Sequence[str], most: int = 5_000
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        most: int = 5_000,
+        siblings: Callable[[Labels], Iterable[Labels]] = lambda labels: (),
     ) -> None:
         self.name = name
         self._documentation = documentation
         self._labels = tuple(labels)
         self._most = most
+        self._siblings = siblings
         self._others: Labels = (OTHER,) * len(self._labels)
         self._values: OrderedDict[Labels, int] = OrderedDict()
         registry.register(self)
@@ -39,6 +47,7 @@ class Counts(Collector):
             values[labels] += count
         else:
             self._begin(labels, count)
+            self.show(self._siblings(labels))
 
     def show(self, series: Iterable[Labels]) -> None:
         """Has these series from the beginning: a rate needs a first value."""

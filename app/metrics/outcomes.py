@@ -5,12 +5,13 @@ role (``Out.tally``). Every label has a closed set of values, or one that the po
 kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
 from app.domain.out import Tally
-from app.metrics.counts import Counts, Durations, LatestCounts
+from app.domain.service_level import MEASURED
+from app.metrics.counts import Counts, Durations, Labels, LatestCounts
 from schemas.lifecycle import LifecycleEvent
 from schemas.topics import LANE_OF_EVENT_TOPIC
 from schemas.words import CAME_BACK, ENDS, Status
@@ -28,6 +29,14 @@ _DECIDED: frozenset[Status] = frozenset(
 REQUEST_OUTCOMES = ("accepted", "repeated", "moved", "read_again", "refused")
 
 
+def _ends(labels: Labels) -> Iterator[Labels]:
+    """The ends that another send of this channel, provider and category may have, where none was called, too."""
+    channel, provider, category, _ = labels
+    for status in sorted(MEASURED):
+        yield channel, provider, category, status
+        yield channel, "", category, status
+
+
 class Outcomes:
     """One role's."""
 
@@ -39,7 +48,7 @@ class Outcomes:
             ("channel", "category", "outcome", "reason"),
         )
         self._sends = Counts(
-            registry, "tocsin_sends", "Sends that ended", ("channel", "provider", "category", "status")
+            registry, "tocsin_sends", "Sends that ended", ("channel", "provider", "category", "status"), siblings=_ends
         )
         self._latency = Durations(
             registry,
@@ -71,6 +80,7 @@ class Outcomes:
                 "tocsin_slo",
                 "Sends that ended, and whether they were out within their category's target",
                 ("category", "priority", "within"),
+                siblings=lambda labels: [(*labels[:2], "true"), (*labels[:2], "false")],
             ),
             "digests": Counts(registry, "tocsin_digests", "Digests that were closed, and how", ("rule", "how")),
         }
@@ -95,10 +105,7 @@ class Outcomes:
                 self._count(each)  # type: ignore[arg-type]  # the other of the two
 
     def _tally(self, tally: Tally) -> None:
-        name, labels = tally[0], tally[1:]
-        self._tallies[name].inc(labels)
-        if name == "slo":  # a share needs both series from the first on
-            self._tallies[name].show([(*labels[:2], "true"), (*labels[:2], "false")])
+        self._tallies[tally[0]].inc(tally[1:])
 
     def _count(self, event: LifecycleEvent) -> None:
         status = event.status

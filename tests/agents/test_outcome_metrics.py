@@ -259,3 +259,18 @@ def test_a_wait_of_the_routers_stands_in_the_send(router: tuple[Harness, Shown])
     harness.at(NOON + HOUR)
 
     assert [send.waited_until for send in harness.sends] == [None, NOON + HOUR]
+
+
+def test_the_ends_that_a_send_might_have_had_are_shown_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus sees the first failure only where it saw a 0 before it."""
+    stage = sms()
+    shown = Shown(stage, monkeypatch)
+    stage.take(a_send())
+    stage.answer("ok")
+
+    for name, labels in (
+        ("tocsin_sends_total", {"channel": "sms", "provider": "twilio", "category": "orders", "status": "failed"}),
+        ("tocsin_sends_total", {"channel": "sms", "provider": "", "category": "orders", "status": "expired"}),
+        ("tocsin_slo_total", {"category": "orders", "priority": "normal", "within": "false"}),
+    ):
+        assert shown.registry.get_sample_value(name, labels) == 0
