@@ -89,7 +89,7 @@ def performing(
     return GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, monotonic=monotonic), gate
 
 
-async def test_a_call_is_made_once_and_its_answer_comes_back():
+async def test_a_call_is_made_once_and_its_answer_comes_back() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
     call = a_call("a")
@@ -99,7 +99,7 @@ async def test_a_call_is_made_once_and_its_answer_comes_back():
     assert client.begun == ["a"]
 
 
-async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it():
+async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it() -> None:
     client = Gatekeeper()
     executor, gate = performing(client)
     ended: list[tuple[Provider, str]] = []
@@ -117,7 +117,7 @@ async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it():
     assert ended == [("apns", "config"), ("apns", "ok")]
 
 
-async def test_users_do_not_wait_for_each_other():
+async def test_users_do_not_wait_for_each_other() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
     tasks = [asyncio.create_task(executor.perform(a_call(user, user))) for user in ("u1", "u2")]
@@ -129,7 +129,7 @@ async def test_users_do_not_wait_for_each_other():
     assert [result.outcome for result in results] == [Outcome("ok")] * 2
 
 
-async def test_a_call_whose_look_has_aged_is_not_made():
+async def test_a_call_whose_look_has_aged_is_not_made() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
     call = a_call("a", claimed_at=unix_ms() - FRESH_MS)
@@ -138,7 +138,7 @@ async def test_a_call_whose_look_has_aged_is_not_made():
     assert client.begun == []
 
 
-async def test_a_look_ages_before_the_call_begins_even_if_the_clock_was_set_back():
+async def test_a_look_ages_before_the_call_begins_even_if_the_clock_was_set_back() -> None:
     client = Gatekeeper()
     executor, _ = performing(client, clock=lambda: 1_000_000, monotonic=lambda: 50.0)
     call = a_call("a", claimed_at=1_000_000 + 5_000, fresh_since=50.0 - (FRESH_MS + 1) / 1000)
@@ -147,7 +147,7 @@ async def test_a_look_ages_before_the_call_begins_even_if_the_clock_was_set_back
     assert client.begun == []
 
 
-async def test_a_call_whose_send_has_expired_since_the_look_is_not_made():
+async def test_a_call_whose_send_has_expired_since_the_look_is_not_made() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
     call = a_call("a")
@@ -157,7 +157,7 @@ async def test_a_call_whose_send_has_expired_since_the_look_is_not_made():
     assert client.begun == []
 
 
-async def test_a_look_ages_while_the_call_waits_for_a_slot():
+async def test_a_look_ages_while_the_call_waits_for_a_slot() -> None:
     client = Gatekeeper()
     now = 1_000_000
     executor, _ = performing(client, concurrency=1, clock=lambda: now)
@@ -172,7 +172,7 @@ async def test_a_look_ages_while_the_call_waits_for_a_slot():
     assert client.begun == ["a"]
 
 
-async def test_a_full_lane_makes_the_send_look_again():
+async def test_a_full_lane_makes_the_send_look_again() -> None:
     client = Gatekeeper()
     executor, _ = performing(client, concurrency=1)
     first = asyncio.create_task(executor.perform(a_call("a", "u1")))
@@ -185,7 +185,7 @@ async def test_a_full_lane_makes_the_send_look_again():
     assert client.begun == ["a"]
 
 
-async def test_a_resting_lane_is_told_as_such_and_nobody_is_called():
+async def test_a_resting_lane_is_told_as_such_and_nobody_is_called() -> None:
     client = Gatekeeper()
     executor, gate = performing(client)
     gate.record(Outcome("config"))
@@ -197,7 +197,7 @@ async def test_a_resting_lane_is_told_as_such_and_nobody_is_called():
     assert client.begun == []
 
 
-async def test_what_a_call_came_to_teaches_the_lane():
+async def test_what_a_call_came_to_teaches_the_lane() -> None:
     client = Gatekeeper()
     executor, gate = performing(client)
     client.answer("a", Outcome("config", code="InvalidProviderToken"))
@@ -206,7 +206,7 @@ async def test_what_a_call_came_to_teaches_the_lane():
     assert gate.breaker.cause == "config"
 
 
-async def test_a_client_that_overruns_its_limit_is_cut_off_in_doubt():
+async def test_a_client_that_overruns_its_limit_is_cut_off_in_doubt() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
 
@@ -214,7 +214,7 @@ async def test_a_client_that_overruns_its_limit_is_cut_off_in_doubt():
     assert executor.room(Urgency.CRITICAL) == 10
 
 
-async def test_a_question_is_put_whatever_its_age():
+async def test_a_question_is_put_whatever_its_age() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
     client.answer("a")
@@ -224,7 +224,7 @@ async def test_a_question_is_put_whatever_its_age():
     assert client.begun == []
 
 
-async def test_a_question_that_is_not_answered_in_time_is_no_evidence_of_absence():
+async def test_a_question_that_is_not_answered_in_time_is_no_evidence_of_absence() -> None:
     client = Gatekeeper()
     executor, _ = performing(client)
 
@@ -240,7 +240,7 @@ def taken(
     return sum(executor.take(provider, claim, urgent=urgent) is None for claim in claims)
 
 
-async def test_no_more_is_claimed_than_a_rate_has_tokens_for():
+async def test_no_more_is_claimed_than_a_rate_has_tokens_for() -> None:
     client, seconds = Gatekeeper(), [0.0]
     executor, _ = performing(client, limit=100, concurrency=100, rate=40.0, monotonic=lambda: seconds[0])
     assert taken(executor, 100) == 6  # 4 at once, 2 while their claims become durable
@@ -259,7 +259,7 @@ async def test_no_more_is_claimed_than_a_rate_has_tokens_for():
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_no_more_is_claimed_than_a_provider_has_slots_for_and_some_are_kept_for_critical_ones():
+async def test_no_more_is_claimed_than_a_provider_has_slots_for_and_some_are_kept_for_critical_ones() -> None:
     executor, _ = performing(Gatekeeper(), limit=100, reserved=2, concurrency=10)
 
     assert taken(executor, 20) == 8
@@ -269,14 +269,14 @@ async def test_no_more_is_claimed_than_a_provider_has_slots_for_and_some_are_kep
     assert refusal.code == AT_CAPACITY
 
 
-async def test_a_claim_that_is_made_again_keeps_its_one_slot():
+async def test_a_claim_that_is_made_again_keeps_its_one_slot() -> None:
     executor, _ = performing(Gatekeeper(), concurrency=10, limit=100)
 
     assert [executor.take("apns", (b"a", 1), urgent=False) for _ in range(20)] == [None] * 20
     assert executor.room(Urgency.NORMAL) == 7
 
 
-async def test_a_slot_that_was_kept_for_a_claim_that_was_rolled_back_is_free_again():
+async def test_a_slot_that_was_kept_for_a_claim_that_was_rolled_back_is_free_again() -> None:
     seconds = [0.0]
     executor, _ = performing(Gatekeeper(), concurrency=10, limit=100, monotonic=lambda: seconds[0])
     assert taken(executor, 20) == 8
@@ -285,7 +285,7 @@ async def test_a_slot_that_was_kept_for_a_claim_that_was_rolled_back_is_free_aga
     assert executor.room(Urgency.NORMAL) == 8
 
 
-async def test_a_provider_without_slots_takes_none_of_the_others():
+async def test_a_provider_without_slots_takes_none_of_the_others() -> None:
     gates = {name: Gate(name, concurrency=10) for name in ("apns", "fcm")}
     executor = GatedExecutor({n: GatedClient(Gatekeeper(), gate) for n, gate in gates.items()}, limit=100, reserved=2)
 
@@ -294,7 +294,7 @@ async def test_a_provider_without_slots_takes_none_of_the_others():
     assert taken(executor, 20, provider="fcm", first=20) == 8
 
 
-async def test_calls_that_only_wait_for_their_answers_leave_room_to_prepare_others():
+async def test_calls_that_only_wait_for_their_answers_leave_room_to_prepare_others() -> None:
     client = Gatekeeper()
     executor, _ = performing(client, limit=3, reserved=1, concurrency=100)
     tasks = [asyncio.create_task(executor.perform(a_call(name, name))) for name in ("a", "b")]
@@ -310,7 +310,7 @@ async def test_calls_that_only_wait_for_their_answers_leave_room_to_prepare_othe
     assert executor.room(Urgency.CRITICAL) == 3
 
 
-async def test_a_resting_lane_gives_no_slot_and_says_how_long_it_rests():
+async def test_a_resting_lane_gives_no_slot_and_says_how_long_it_rests() -> None:
     executor, gate = performing(Gatekeeper())
     gate.record(Outcome("config"))
     gate.breaker.begin(time.monotonic())
@@ -321,7 +321,7 @@ async def test_a_resting_lane_gives_no_slot_and_says_how_long_it_rests():
     assert refusal.retry_after_ms is not None
 
 
-async def test_the_silence_of_a_suspect_address_says_nothing_of_the_provider():
+async def test_the_silence_of_a_suspect_address_says_nothing_of_the_provider() -> None:
     client = Gatekeeper()
     executor, gate = performing(client)
     gate.breaker.failures_to_open = 1
@@ -334,7 +334,7 @@ async def test_the_silence_of_a_suspect_address_says_nothing_of_the_provider():
     assert gate.breaker.cause == "outage"
 
 
-async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_back():
+async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_back() -> None:
     gates = {name: Gate(name, concurrency=10, rate=rate) for name, rate in (("apns", 1.0), ("fcm", None))}
     clients = {name: GatedClient(Gatekeeper(), gate) for name, gate in gates.items()}
     executor = GatedExecutor(clients, limit=10, reserved=2)
@@ -342,7 +342,7 @@ async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_bac
     assert executor.room(Urgency.NORMAL) == 8
 
 
-async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones():
+async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones() -> None:
     client = Gatekeeper()
     executor, _ = performing(client, limit=3, reserved=1)
     assert (executor.room(Urgency.CRITICAL), executor.room(Urgency.NORMAL)) == (3, 2)
@@ -357,7 +357,7 @@ async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_on
     assert executor.room(Urgency.NORMAL) == 2
 
 
-def test_what_could_bring_another_call_is_put_off():
+def test_what_could_bring_another_call_is_put_off() -> None:
     executor, _ = performing(Gatekeeper())
     send, question = a_call("a"), a_call("a", purpose="ask")
 
@@ -368,7 +368,7 @@ def test_what_could_bring_another_call_is_put_off():
 
 
 @pytest.mark.parametrize(("left", "kind"), [(True, "in_doubt"), (False, "retry")])
-async def test_an_unforeseen_error_of_a_client_is_the_outcome_of_its_call_alone(left: bool, kind: str):
+async def test_an_unforeseen_error_of_a_client_is_the_outcome_of_its_call_alone(left: bool, kind: str) -> None:
     class Broken(Gatekeeper):
         async def send(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome:
             if left:
@@ -383,7 +383,7 @@ async def test_an_unforeseen_error_of_a_client_is_the_outcome_of_its_call_alone(
     assert executor.room(Urgency.CRITICAL) == 10
 
 
-async def test_an_unforeseen_error_of_a_question_is_no_evidence():
+async def test_an_unforeseen_error_of_a_question_is_no_evidence() -> None:
     class Broken(Gatekeeper):
         async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
             raise ZeroDivisionError

@@ -45,7 +45,7 @@ def mark(stage: Stage, mark: str, number: int | None = 1) -> None:
 # --- what comes in
 
 
-def test_an_item_is_there_at_once_and_sent_by_the_inbox():
+def test_an_item_is_there_at_once_and_sent_by_the_inbox() -> None:
     stage = inbox()
     stage.take(an_item())
 
@@ -55,7 +55,7 @@ def test_an_item_is_there_at_once_and_sent_by_the_inbox():
     assert stage.calls == []
 
 
-def test_an_item_is_shown_as_the_contract_says():
+def test_an_item_is_shown_as_the_contract_says() -> None:
     stage = inbox()
     stage.take(an_item())
 
@@ -79,7 +79,7 @@ def test_an_item_is_shown_as_the_contract_says():
     }
 
 
-def test_literal_content_is_shown_as_it_is():
+def test_literal_content_is_shown_as_it_is() -> None:
     stage = inbox()
     stage.take(an_item(template_id=None, content=Content("T {{ x }}", "B", image="https://a.example/i.png")))
     [item] = shown(stage)["notifications"]
@@ -87,7 +87,7 @@ def test_literal_content_is_shown_as_it_is():
     assert (item["title"], item["body"], item["image"]) == ("T {{ x }}", "B", "https://a.example/i.png")
 
 
-def test_the_same_record_again_adds_nothing():
+def test_the_same_record_again_adds_nothing() -> None:
     stage = inbox()
     stage.take(an_item())
     stage.take(an_item())
@@ -96,7 +96,7 @@ def test_the_same_record_again_adds_nothing():
     assert len(stage.events) == 2
 
 
-def test_dnd_and_quiet_hours_do_not_stop_the_inbox():
+def test_dnd_and_quiet_hours_do_not_stop_the_inbox() -> None:
     stage = inbox()
     stage.command("preferences.set", preferences={"dnd": {"enabled": True}})
     stage.now = NOON + 11 * HOUR
@@ -114,7 +114,7 @@ def test_dnd_and_quiet_hours_do_not_stop_the_inbox():
     ],
     ids=str,
 )
-def test_what_became_known_before_stops_it(command, end):
+def test_what_became_known_before_stops_it(command, end) -> None:
     kind, fields = command
     stage = inbox()
     stage.command(kind, **fields)
@@ -125,21 +125,21 @@ def test_what_became_known_before_stops_it(command, end):
     assert shown(stage)["notifications"] == []
 
 
-def test_nothing_is_put_there_after_its_expiry():
+def test_nothing_is_put_there_after_its_expiry() -> None:
     stage = inbox()
     stage.take(an_item(expires_at=NOON))
 
     assert stage.story() == [("expired", None)]
 
 
-def test_a_template_that_cannot_be_rendered_fails_the_send():
+def test_a_template_that_cannot_be_rendered_fails_the_send() -> None:
     stage = inbox()
     stage.take(an_item(data=msgspec.Raw(b"{}")))
 
     assert stage.story() == [("failed", "bad_template")]
 
 
-def test_what_is_taken_back_before_it_comes_never_appears():
+def test_what_is_taken_back_before_it_comes_never_appears() -> None:
     stage = inbox()
     stage.take(Withdraw(send_id=an_item().send_id, user_id="u1", status="suppressed", reason="replaced", by="n2"))
     stage.take(an_item())
@@ -149,7 +149,7 @@ def test_what_is_taken_back_before_it_comes_never_appears():
     assert shown(stage)["notifications"] == []
 
 
-def test_a_send_of_another_channel_is_refused():
+def test_a_send_of_another_channel_is_refused() -> None:
     with pytest.raises(Invalid):
         inbox().read("notify_send_in_app", msgspec.json.encode(a_send(channel="sms")))
 
@@ -157,7 +157,7 @@ def test_a_send_of_another_channel_is_refused():
 # --- collapse and replay
 
 
-def test_a_newer_item_replaces_unread_ones_of_its_collapse_key():
+def test_a_newer_item_replaces_unread_ones_of_its_collapse_key() -> None:
     stage = inbox()
     for number, key in ((1, "k"), (2, "other"), (3, "k")):
         stage.take(an_item(number, collapse_key=key))
@@ -166,7 +166,7 @@ def test_a_newer_item_replaces_unread_ones_of_its_collapse_key():
     assert count(stage) == {"unread": 2, "unseen": 2}
 
 
-def test_what_was_read_is_not_replaced():
+def test_what_was_read_is_not_replaced() -> None:
     stage = inbox()
     stage.take(an_item(1, collapse_key="k"))
     mark(stage, "read")
@@ -175,7 +175,7 @@ def test_what_was_read_is_not_replaced():
     assert ids(shown(stage)) == [2, 1]
 
 
-def test_a_replayed_item_takes_its_own_place():
+def test_a_replayed_item_takes_its_own_place() -> None:
     stage = inbox()
     stage.take(an_item())
     stage.take(an_item(2, notification_id=an_item().notification_id, replay_id="r1"))
@@ -187,7 +187,7 @@ def test_a_replayed_item_takes_its_own_place():
 # --- what users say
 
 
-def test_seen_says_delivered_and_seen_once():
+def test_seen_says_delivered_and_seen_once() -> None:
     stage = inbox()
     stage.take(an_item())
     mark(stage, "seen")
@@ -197,7 +197,7 @@ def test_seen_says_delivered_and_seen_once():
     assert count(stage) == {"unread": 1, "unseen": 0}
 
 
-def test_read_says_delivered_opened_and_read_once():
+def test_read_says_delivered_opened_and_read_once() -> None:
     stage = inbox()
     stage.take(an_item())
     mark(stage, "read")
@@ -207,7 +207,7 @@ def test_read_says_delivered_opened_and_read_once():
     assert [s for s, _ in stage.story()[2:]] == ["delivered", "opened", "read"]
 
 
-def test_the_router_learns_of_each_mark_once():
+def test_the_router_learns_of_each_mark_once() -> None:
     stage = inbox()
     stage.take(an_item())
     for each in ("seen", "seen", "read", "unread", "read", "archived"):
@@ -217,7 +217,7 @@ def test_the_router_learns_of_each_mark_once():
     assert {(r.send_id, r.user_id, r.channel) for r in stage.results} == {(an_item().send_id, "u1", "in_app")}
 
 
-def test_seen_and_then_read_says_each_once():
+def test_seen_and_then_read_says_each_once() -> None:
     stage = inbox()
     stage.take(an_item())
     mark(stage, "seen")
@@ -226,7 +226,7 @@ def test_seen_and_then_read_says_each_once():
     assert [s for s, _ in stage.story()[2:]] == ["delivered", "seen", "opened", "read"]
 
 
-def test_events_of_marks_say_what_the_send_said():
+def test_events_of_marks_say_what_the_send_said() -> None:
     stage = inbox()
     stage.take(an_item())
     mark(stage, "read")
@@ -236,7 +236,7 @@ def test_events_of_marks_say_what_the_send_said():
         assert getattr(read, name) == getattr(sent, name)
 
 
-def test_reading_counts_and_taking_it_back_too():
+def test_reading_counts_and_taking_it_back_too() -> None:
     stage = inbox()
     stage.take(an_item(1))
     stage.take(an_item(2))
@@ -247,7 +247,7 @@ def test_reading_counts_and_taking_it_back_too():
     assert count(stage) == {"unread": 2, "unseen": 1}
 
 
-def test_archived_items_are_still_listed_but_not_counted():
+def test_archived_items_are_still_listed_but_not_counted() -> None:
     stage = inbox()
     stage.take(an_item())
     mark(stage, "archived")
@@ -258,7 +258,7 @@ def test_archived_items_are_still_listed_but_not_counted():
     assert [s for s, _ in stage.story()[2:]] == []
 
 
-def test_all_can_be_marked_at_once():
+def test_all_can_be_marked_at_once() -> None:
     stage = inbox()
     for number in (1, 2, 3):
         stage.take(an_item(number))
@@ -268,7 +268,7 @@ def test_all_can_be_marked_at_once():
     assert [e.status for e in stage.events[6:]] == ["delivered", "opened", "read"] * 3
 
 
-def test_marking_what_is_not_there_changes_nothing():
+def test_marking_what_is_not_there_changes_nothing() -> None:
     stage = inbox()
     mark(stage, "read", 9)
 
@@ -276,7 +276,7 @@ def test_marking_what_is_not_there_changes_nothing():
     assert count(stage) == {"unread": 0, "unseen": 0}
 
 
-def test_users_see_and_mark_only_their_own():
+def test_users_see_and_mark_only_their_own() -> None:
     stage = inbox()
     stage.take(an_item(1))
     stage.take(an_item(2, user_id="u10"))
@@ -289,7 +289,7 @@ def test_users_see_and_mark_only_their_own():
 # --- what users are shown
 
 
-def test_pages_run_newest_first_by_arrival():
+def test_pages_run_newest_first_by_arrival() -> None:
     stage = inbox()
     for number in range(1, 6):
         stage.take(an_item(number))
@@ -302,7 +302,7 @@ def test_pages_run_newest_first_by_arrival():
     assert {page["unread_count"] for page in (first, second, third)} == {5}
 
 
-def test_a_page_is_not_disturbed_by_what_comes_meanwhile():
+def test_a_page_is_not_disturbed_by_what_comes_meanwhile() -> None:
     stage = inbox()
     for number in range(1, 4):
         stage.take(an_item(number))
@@ -312,7 +312,7 @@ def test_a_page_is_not_disturbed_by_what_comes_meanwhile():
     assert ids(shown(stage, limit="2", cursor=first["next_cursor"])) == [1]
 
 
-def test_unread_alone_can_be_asked_for():
+def test_unread_alone_can_be_asked_for() -> None:
     stage = inbox()
     for number in range(1, 5):
         stage.take(an_item(number))
@@ -327,17 +327,17 @@ def test_unread_alone_can_be_asked_for():
     ("params", "field"),
     [({"limit": "0"}, "limit"), ({"limit": "101"}, "limit"), ({"limit": "x"}, "limit"), ({"cursor": "-1"}, "cursor")],
 )
-def test_a_bad_parameter_is_named(params, field):
+def test_a_bad_parameter_is_named(params, field) -> None:
     with pytest.raises(Invalid) as refused:
         shown(inbox(), **params)
     assert refused.value.field == field
 
 
-def test_an_unknown_user_has_an_empty_inbox():
+def test_an_unknown_user_has_an_empty_inbox() -> None:
     assert shown(inbox(), "nobody") == {"notifications": [], "unread_count": 0, "next_cursor": None}
 
 
-def test_an_unknown_view_is_refused():
+def test_an_unknown_view_is_refused() -> None:
     stage = inbox()
     with pytest.raises(LookupError):
         stage.machine.read("outbox", "u1", {}, stage.state, stage.now)
@@ -346,7 +346,7 @@ def test_an_unknown_view_is_refused():
 # --- what is forgotten
 
 
-def test_an_erased_user_leaves_nothing_behind():
+def test_an_erased_user_leaves_nothing_behind() -> None:
     stage = inbox()
     stage.take(an_item())
     stage.command("user.erase")
@@ -355,7 +355,7 @@ def test_an_erased_user_leaves_nothing_behind():
     assert stage.rows_of("inbox") == stage.rows_of("inbox_counts") == stage.rows_of("schedule") == {}
 
 
-def test_the_oldest_make_room_and_counts_stay_true():
+def test_the_oldest_make_room_and_counts_stay_true() -> None:
     stage = inbox()
     for number in range(1, MOST_ITEMS + 101):
         stage.take(an_item(number))
@@ -365,7 +365,7 @@ def test_the_oldest_make_room_and_counts_stay_true():
     assert ids(shown(stage, limit="1")) == [MOST_ITEMS + 100]
 
 
-def test_items_are_kept_for_their_time_and_no_longer():
+def test_items_are_kept_for_their_time_and_no_longer() -> None:
     stage = inbox()
     stage.take(an_item(1))
     stage.wait(DAY)
@@ -379,7 +379,7 @@ def test_items_are_kept_for_their_time_and_no_longer():
     assert stage.rows_of("schedule") == {}
 
 
-def test_a_user_has_as_many_devices_as_the_settings_say():
+def test_a_user_has_as_many_devices_as_the_settings_say() -> None:
     stage = Stage(InAppMachine(replace(a_catalog(), bounds=Bounds(devices=1))))
     for number in range(2):
         stage.command("device.add", device_id=f"d{number}", platform="android", token=f"t{number}")
@@ -388,7 +388,7 @@ def test_a_user_has_as_many_devices_as_the_settings_say():
 
 
 @pytest.mark.parametrize("unread", ["true", "false"])
-def test_a_page_of_large_items_ends_at_a_megabyte_and_says_where_to_go_on(unread: str):
+def test_a_page_of_large_items_ends_at_a_megabyte_and_says_where_to_go_on(unread: str) -> None:
     stage = inbox()
     for number in range(1, 21):
         stage.take(an_item(number, content=Content(title="t", body="x" * 150_000)))
@@ -403,7 +403,7 @@ def test_a_page_of_large_items_ends_at_a_megabyte_and_says_where_to_go_on(unread
     assert len(pages) == 4
 
 
-def test_an_item_that_is_larger_than_a_page_is_a_page():
+def test_an_item_that_is_larger_than_a_page_is_a_page() -> None:
     stage = inbox()
     for number in (1, 2):
         stage.take(an_item(number, content=Content(title="t", body="x" * 2_000_000)))

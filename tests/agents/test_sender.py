@@ -12,7 +12,7 @@ from tests.agents.senders import PHONE, a_push, email, push, sms
 from tests.agents.stage import DAY, NOON, Stage, a_catalog, a_send
 
 
-def test_a_send_is_claimed_called_and_ends_as_sent():
+def test_a_send_is_claimed_called_and_ends_as_sent() -> None:
     stage = sms()
     stage.take(a_send())
     stage.now += 120
@@ -25,7 +25,7 @@ def test_a_send_is_claimed_called_and_ends_as_sent():
     assert {(e.provider, e.attempt) for e in stage.events} == {("twilio", 1)}
 
 
-def test_events_say_all_that_the_send_says():
+def test_events_say_all_that_the_send_says() -> None:
     stage = sms()
     stage.take(a_send(replay_id="r1", variant="b", bulk=True))
 
@@ -50,7 +50,7 @@ def test_events_say_all_that_the_send_says():
     assert {name: reported[name] for name in expected} == expected
 
 
-def test_the_call_carries_the_message_the_address_and_the_name_of_the_send():
+def test_the_call_carries_the_message_the_address_and_the_name_of_the_send() -> None:
     stage = Stage(SenderMachine(a_catalog(), ChannelConfig("sms", {"twilio": 9_000}, public_url="https://n.example/")))
     stage.command("profile.set", phone=PHONE, phone_verified=True)
     stage.take(a_send(collapse_key="thread-1"))
@@ -65,14 +65,14 @@ def test_the_call_carries_the_message_the_address_and_the_name_of_the_send():
     assert call.handle.callback_url.startswith(f"https://n.example/v1/webhooks/twilio?send_id={a_send().send_id}&")
 
 
-def test_without_a_collapse_key_the_send_id_is_the_collapse_id():
+def test_without_a_collapse_key_the_send_id_is_the_collapse_id() -> None:
     stage = push()
     stage.take(a_push())
 
     assert stage.calls[0].handle.collapse_id == a_send().send_id
 
 
-def test_a_push_goes_to_the_devices_token_as_it_is_now_and_events_name_the_device():
+def test_a_push_goes_to_the_devices_token_as_it_is_now_and_events_name_the_device() -> None:
     stage = push()
     stage.command("device.add", device_id="d1", platform="ios", token="cd" * 32)
     stage.take(a_push())
@@ -82,7 +82,7 @@ def test_a_push_goes_to_the_devices_token_as_it_is_now_and_events_name_the_devic
     assert stage.events[0].detail == {"device_id": "d1"}
 
 
-def test_the_same_record_again_does_nothing_again():
+def test_the_same_record_again_does_nothing_again() -> None:
     stage = sms()
     stage.take(a_send(), offset=100)
     stage.take(a_send(), offset=100)
@@ -93,7 +93,7 @@ def test_the_same_record_again_does_nothing_again():
     assert stage.calls == []
 
 
-def test_an_ended_row_keeps_nothing_of_the_user_and_expires():
+def test_an_ended_row_keeps_nothing_of_the_user_and_expires() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("ok")
@@ -105,7 +105,7 @@ def test_an_ended_row_keeps_nothing_of_the_user_and_expires():
     assert stage.rows_of("pauses") == {}
 
 
-def test_a_send_of_another_channel_is_refused():
+def test_a_send_of_another_channel_is_refused() -> None:
     stage = sms()
 
     with pytest.raises(Invalid) as refused:
@@ -113,14 +113,14 @@ def test_a_send_of_another_channel_is_refused():
     assert refused.value.field == "channel"
 
 
-def test_a_receipt_that_cannot_be_read_is_left_to_the_router():
+def test_a_receipt_that_cannot_be_read_is_left_to_the_router() -> None:
     stage = sms()
     receipts = next(i for i in stage.machine.subscriptions if i.topic == "notify_receipts")
 
     assert not receipts.owned
 
 
-def test_marketing_mail_can_be_unsubscribed_from_with_one_click():
+def test_marketing_mail_can_be_unsubscribed_from_with_one_click() -> None:
     stage = email(unsubscribe_url=lambda send: f"https://n.example/v1/unsubscribe/{send.user_id}")
     stage.take(a_send(channel="email", category="marketing", event_type="sale"))
 
@@ -130,27 +130,27 @@ def test_marketing_mail_can_be_unsubscribed_from_with_one_click():
     }
 
 
-def test_other_mail_has_no_unsubscribe_header():
+def test_other_mail_has_no_unsubscribe_header() -> None:
     stage = email(unsubscribe_url=lambda send: "https://n.example/u")
     stage.take(a_send(channel="email"))
 
     assert stage.calls[0].message.headers == {}
 
 
-def test_a_record_without_a_value_is_passed_over():
+def test_a_record_without_a_value_is_passed_over() -> None:
     stage = sms()
     stage.read("notify_send_sms", None)
 
     assert stage.events == []
 
 
-def test_the_role_has_no_views():
+def test_the_role_has_no_views() -> None:
     stage = sms()
     with pytest.raises(LookupError):
         stage.machine.read("inbox", "u1", {}, stage.state, stage.now)
 
 
-def test_a_send_keeps_until_a_day_after_its_topic():
+def test_a_send_keeps_until_a_day_after_its_topic() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("ok")
@@ -170,7 +170,7 @@ def test_a_send_keeps_until_a_day_after_its_topic():
     ids=["number", "list", "null", "item"],
 )
 @pytest.mark.parametrize("made", [(sms, a_send), (push, a_push)], ids=["sms", "push"])
-def test_data_that_an_earlier_version_took_and_nobody_can_read_has_an_end(made, unreadable):
+def test_data_that_an_earlier_version_took_and_nobody_can_read_has_an_end(made, unreadable) -> None:
     stage_of, a_send_of = made
     stage = stage_of()
     stage.take(a_send_of(**unreadable))

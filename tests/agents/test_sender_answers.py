@@ -7,7 +7,7 @@ from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import HOUR, MINUTE, NOON, a_send
 
 
-def test_a_refusal_is_tried_again_after_a_wait_and_counts():
+def test_a_refusal_is_tried_again_after_a_wait_and_counts() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry", code="503")
@@ -20,7 +20,7 @@ def test_a_refusal_is_tried_again_after_a_wait_and_counts():
     assert stage.reported() == [("sent", None)]
 
 
-def test_attempts_that_are_used_up_fail_the_send():
+def test_attempts_that_are_used_up_fail_the_send() -> None:
     stage = sms()
     stage.take(a_send())
     for _ in range(3):
@@ -31,7 +31,7 @@ def test_attempts_that_are_used_up_fail_the_send():
     assert stage.calls == []
 
 
-def test_throttling_goes_on_until_the_expiry_and_burns_no_attempt():
+def test_throttling_goes_on_until_the_expiry_and_burns_no_attempt() -> None:
     stage = sms()
     stage.take(a_send(expires_at=NOON + 10 * MINUTE))
     while stage.calls:
@@ -43,7 +43,7 @@ def test_throttling_goes_on_until_the_expiry_and_burns_no_attempt():
     assert stage.events[-1].occurred_at == rfc3339(NOON + 10 * MINUTE)
 
 
-def test_wrong_settings_fail_over_to_the_next_provider():
+def test_wrong_settings_fail_over_to_the_next_provider() -> None:
     stage = sms(providers=("twilio", "vonage"))
     stage.take(a_send())
     stage.answer("config", code="20003")
@@ -54,7 +54,7 @@ def test_wrong_settings_fail_over_to_the_next_provider():
     assert {e.attempt for e in stage.events} == {1}
 
 
-def test_a_resting_lane_holds_the_send_as_an_outage():
+def test_a_resting_lane_holds_the_send_as_an_outage() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("throttle", code=CIRCUIT_OPEN, retry_after_ms=5_000)
@@ -67,7 +67,7 @@ def test_a_resting_lane_holds_the_send_as_an_outage():
     assert stage.story()[2:] == [("sending", None), ("sent", None)]
 
 
-def test_a_retry_that_falls_into_the_night_is_held():
+def test_a_retry_that_falls_into_the_night_is_held() -> None:
     stage = sms()
     stage.now = NOON + 10 * HOUR - 1_000
     stage.take(a_send())
@@ -78,7 +78,7 @@ def test_a_retry_that_falls_into_the_night_is_held():
     assert statuses == ["sending", "retrying", "held", "sending"]
 
 
-def test_a_preference_given_while_a_send_waits_for_its_retry_ends_it_at_once():
+def test_a_preference_given_while_a_send_waits_for_its_retry_ends_it_at_once() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -88,7 +88,7 @@ def test_a_preference_given_while_a_send_waits_for_its_retry_ends_it_at_once():
     assert stage.rows_of("schedule") == {}
 
 
-def test_a_command_does_not_bring_a_retry_forward():
+def test_a_command_does_not_bring_a_retry_forward() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -97,7 +97,7 @@ def test_a_command_does_not_bring_a_retry_forward():
     assert stage.calls == []
 
 
-def test_a_dead_token_fails_the_send_and_tells_the_router_what_to_retire():
+def test_a_dead_token_fails_the_send_and_tells_the_router_what_to_retire() -> None:
     stage = push()
     stage.take(a_push())
     stage.answer("bad_token", code="Unregistered", invalid_since_ms=NOON - 5)
@@ -110,7 +110,7 @@ def test_a_dead_token_fails_the_send_and_tells_the_router_what_to_retire():
     assert bytes.fromhex(reported.address.address_hash) == stage.state.knowledge.devices("u1")[0].token_hash
 
 
-def test_a_number_that_said_stop_to_the_provider_is_told_to_the_router():
+def test_a_number_that_said_stop_to_the_provider_is_told_to_the_router() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("drop", code="21610", why="opted_out")
@@ -121,7 +121,7 @@ def test_a_number_that_said_stop_to_the_provider_is_told_to_the_router():
     assert address.opted_out
 
 
-def test_no_address_is_in_any_event_or_result():
+def test_no_address_is_in_any_event_or_result() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("bad_token", code="21211")
@@ -129,7 +129,7 @@ def test_no_address_is_in_any_event_or_result():
     assert PHONE not in repr(stage.events) + repr(stage.results)
 
 
-def test_a_call_that_was_not_made_is_looked_at_again_with_the_same_attempt():
+def test_a_call_that_was_not_made_is_looked_at_again_with_the_same_attempt() -> None:
     stage = sms()
     stage.take(a_send())
     stage.now += 900
@@ -140,7 +140,7 @@ def test_a_call_that_was_not_made_is_looked_at_again_with_the_same_attempt():
     assert {e.attempt for e in stage.events} == {1}
 
 
-def test_a_call_that_was_not_made_is_not_made_after_an_opt_out():
+def test_a_call_that_was_not_made_is_not_made_after_an_opt_out() -> None:
     stage = sms()
     stage.take(a_send())
     stage.command("preferences.set", preferences={"channels": {"sms": False}})
@@ -150,7 +150,7 @@ def test_a_call_that_was_not_made_is_not_made_after_an_opt_out():
     assert stage.calls == []
 
 
-def test_an_answer_that_comes_after_the_end_changes_nothing():
+def test_an_answer_that_comes_after_the_end_changes_nothing() -> None:
     stage = sms()
     stage.take(a_send())
     call = stage.calls[0]

@@ -13,7 +13,7 @@ from tests.agents.stage import DAY, MINUTE, NOON, a_send
 # --- one call of a user at a time ---
 
 
-def test_what_waits_for_an_earlier_call_of_its_user_is_not_claimed():
+def test_what_waits_for_an_earlier_call_of_its_user_is_not_claimed() -> None:
     stage = sms()
     for number in (1, 2, 3):
         stage.take(a_send(number))
@@ -22,7 +22,7 @@ def test_what_waits_for_an_earlier_call_of_its_user_is_not_claimed():
     assert reported(stage, 1, 2, 3) == [[("sending", None)], [], []]
 
 
-def test_the_next_is_claimed_in_the_settle_of_the_one_before():
+def test_the_next_is_claimed_in_the_settle_of_the_one_before() -> None:
     stage = sms()
     for number in (3, 1, 2):
         stage.take(a_send(number))
@@ -33,7 +33,7 @@ def test_the_next_is_claimed_in_the_settle_of_the_one_before():
 
 
 @pytest.mark.parametrize("answer", ["ok", "drop", "bad_token", "retry", "throttle", "config", "in_doubt"])
-def test_whatever_a_call_comes_to_the_next_has_its_turn(answer: str):
+def test_whatever_a_call_comes_to_the_next_has_its_turn(answer: str) -> None:
     stage = sms()
     stage.take(a_send(1))
     stage.take(a_send(2))
@@ -42,7 +42,7 @@ def test_whatever_a_call_comes_to_the_next_has_its_turn(answer: str):
     assert called(stage) == [2]
 
 
-def test_users_do_not_wait_for_each_other_nor_devices_of_one_user():
+def test_users_do_not_wait_for_each_other_nor_devices_of_one_user() -> None:
     stage = with_slots(FewSlots(apns=10, fcm=10), "push", ("apns", "fcm"))
     stage.take(a_push(1))
     stage.take(a_push(2, user_id="u2"))
@@ -51,7 +51,7 @@ def test_users_do_not_wait_for_each_other_nor_devices_of_one_user():
     assert called(stage) == [1, 2, 3]
 
 
-def test_a_critical_call_waits_only_for_its_like():
+def test_a_critical_call_waits_only_for_its_like() -> None:
     stage = sms()
     for number, priority in ((1, "normal"), (2, "critical"), (3, "critical"), (4, "normal")):
         stage.take(a_send(number, priority=priority))
@@ -61,7 +61,7 @@ def test_a_critical_call_waits_only_for_its_like():
     assert called(stage) == [1, 3]
 
 
-def test_bulk_goes_behind_what_a_user_is_sent_otherwise():
+def test_bulk_goes_behind_what_a_user_is_sent_otherwise() -> None:
     stage = sms()
     for number, bulk in ((1, True), (2, True), (3, True), (4, False)):
         stage.take(a_send(number, bulk=bulk))
@@ -69,7 +69,7 @@ def test_bulk_goes_behind_what_a_user_is_sent_otherwise():
     assert [int(name[-12:-4], 16) for name in stage.answer_all()] == [1, 4, 2, 3]
 
 
-def test_a_call_that_takes_long_no_longer_holds_up_its_user_and_a_few_may():
+def test_a_call_that_takes_long_no_longer_holds_up_its_user_and_a_few_may() -> None:
     stage = sms()
     for number in range(1, 10):
         stage.take(a_send(number))
@@ -82,7 +82,7 @@ def test_a_call_that_takes_long_no_longer_holds_up_its_user_and_a_few_may():
     assert called(stage) == list(range(1, 1 + SLOW_AT_ONCE))
 
 
-def test_one_answer_in_eight_lost_does_not_keep_a_user_for_minutes():
+def test_one_answer_in_eight_lost_does_not_keep_a_user_for_minutes() -> None:
     stage = sms()
     for number in range(1, 161):
         stage.take(a_send(number))
@@ -109,7 +109,7 @@ def test_one_answer_in_eight_lost_does_not_keep_a_user_for_minutes():
     assert stage.now - begun < 2 * MINUTE  # one after the other they took five
 
 
-def test_after_a_crash_a_line_goes_on_without_the_call_that_was_lost():
+def test_after_a_crash_a_line_goes_on_without_the_call_that_was_lost() -> None:
     stage = sms()
     for number in (1, 2, 3):
         stage.take(a_send(number))
@@ -122,7 +122,7 @@ def test_after_a_crash_a_line_goes_on_without_the_call_that_was_lost():
     assert reported(stage, 2, 3, 4) == [[("sending", None), ("sent", None)]] * 3
 
 
-def test_doubts_after_a_crash_are_at_most_the_calls_that_were_under_way():
+def test_doubts_after_a_crash_are_at_most_the_calls_that_were_under_way() -> None:
     stage = sms()
     for user in ("u2", "u3"):
         stage.command("profile.set", user, phone=PHONE, phone_verified=True)
@@ -139,7 +139,7 @@ def test_doubts_after_a_crash_are_at_most_the_calls_that_were_under_way():
     assert {event.send_id for event in stage.events if event.status == "in_doubt"} == under_way
 
 
-def test_a_push_waits_in_line_by_device():
+def test_a_push_waits_in_line_by_device() -> None:
     stage = push()
     stage.take(a_push(1))
     stage.take(a_push(2))
@@ -148,7 +148,7 @@ def test_a_push_waits_in_line_by_device():
     assert called(stage) == [2]
 
 
-def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.sender.dispatch._WATCHES", 5)
     stage = sms()
     for user in range(20):
@@ -164,7 +164,7 @@ def test_what_is_remembered_of_lines_is_bounded(monkeypatch: pytest.MonkeyPatch)
 # --- the last look, while it waits ---
 
 
-def test_what_waits_in_line_is_looked_at_when_its_turn_comes():
+def test_what_waits_in_line_is_looked_at_when_its_turn_comes() -> None:
     stage = sms()
     for number in (1, 2, 3):
         stage.take(a_send(number, expires_at=NOON + (MINUTE if number == 2 else DAY)))
@@ -175,7 +175,7 @@ def test_what_waits_in_line_is_looked_at_when_its_turn_comes():
     assert called(stage) == [3]
 
 
-def test_what_waits_in_line_expires_in_time_though_nothing_moves():
+def test_what_waits_in_line_expires_in_time_though_nothing_moves() -> None:
     stage = sms()
     stage.take(a_send(1))
     stage.take(a_send(2, expires_at=NOON + SLOW_MS - 500))
@@ -184,7 +184,7 @@ def test_what_waits_in_line_expires_in_time_though_nothing_moves():
     assert stage.story(2) == [("expired", None)]
 
 
-def test_a_command_reaches_what_waits_in_line_at_once():
+def test_a_command_reaches_what_waits_in_line_at_once() -> None:
     stage = sms()
     for number in (1, 2, 3):
         stage.take(a_send(number))
@@ -193,7 +193,7 @@ def test_a_command_reaches_what_waits_in_line_at_once():
     assert reported(stage, 2, 3) == [[("suppressed", "opted_out")]] * 2
 
 
-def test_what_waits_in_line_can_be_withdrawn_and_replaced():
+def test_what_waits_in_line_can_be_withdrawn_and_replaced() -> None:
     stage = sms()
     for number in (1, 2, 3, 4):
         stage.take(a_send(number, collapse_key="k" if number == 3 else None))
@@ -207,7 +207,7 @@ def test_what_waits_in_line_can_be_withdrawn_and_replaced():
 # --- slots ---
 
 
-def test_without_a_slot_nothing_is_claimed_and_users_get_the_slots_in_order():
+def test_without_a_slot_nothing_is_claimed_and_users_get_the_slots_in_order() -> None:
     slots = FewSlots(twilio=1)
     stage = with_slots(slots)
     for number, user in enumerate(("u1", "u2", "u3"), 1):
@@ -223,7 +223,7 @@ def test_without_a_slot_nothing_is_claimed_and_users_get_the_slots_in_order():
     assert stage.rows_of("pauses") == {}
 
 
-def test_a_slot_that_another_partition_gave_back_is_found_by_looking():
+def test_a_slot_that_another_partition_gave_back_is_found_by_looking() -> None:
     slots = FewSlots(twilio=0)
     stage = with_slots(slots)
     for number, user in enumerate(("u1", "u2", "u3"), 1):
@@ -234,7 +234,7 @@ def test_a_slot_that_another_partition_gave_back_is_found_by_looking():
     assert called(stage) == [1, 2]
 
 
-def test_the_urgent_get_a_slot_first_and_bulk_last():
+def test_the_urgent_get_a_slot_first_and_bulk_last() -> None:
     slots = FewSlots(twilio=0)
     stage = with_slots(slots)
     stage.take(a_send(1, user_id="u1", bulk=True))
@@ -250,7 +250,7 @@ def test_the_urgent_get_a_slot_first_and_bulk_last():
     assert order == [3, 2, 1]
 
 
-def test_a_provider_without_slots_holds_up_no_other():
+def test_a_provider_without_slots_holds_up_no_other() -> None:
     stage = with_slots(FewSlots(apns=0, fcm=9), "push", ("apns", "fcm"))
     for number in range(1, 6):
         stage.take(a_push(number))
@@ -259,7 +259,7 @@ def test_a_provider_without_slots_holds_up_no_other():
     assert called(stage) == [6]
 
 
-def test_a_send_that_is_over_makes_room_for_the_next_that_waits_for_a_slot():
+def test_a_send_that_is_over_makes_room_for_the_next_that_waits_for_a_slot() -> None:
     slots = FewSlots(twilio=0)
     stage = with_slots(slots)
     for number in (1, 2):
@@ -273,7 +273,7 @@ def test_a_send_that_is_over_makes_room_for_the_next_that_waits_for_a_slot():
     assert len(stage.rows_of("pauses")) == 0
 
 
-def test_behind_an_open_breaker_a_send_is_held_without_being_claimed():
+def test_behind_an_open_breaker_a_send_is_held_without_being_claimed() -> None:
     stage = with_slots(FewSlots(twilio=None))
     stage.take(a_send())
 
@@ -281,7 +281,7 @@ def test_behind_an_open_breaker_a_send_is_held_without_being_claimed():
     assert stage.events[0].attempt is None
 
 
-def test_where_one_provider_rests_the_next_is_called_at_once():
+def test_where_one_provider_rests_the_next_is_called_at_once() -> None:
     stage = with_slots(FewSlots(twilio=None, vonage=1), "sms", ("twilio", "vonage"))
     stage.take(a_send())
 

@@ -32,7 +32,7 @@ def ask_in_vain(stage: Stage) -> list[int]:
 
 
 @pytest.mark.parametrize("doubt", ["timeout", "connection_lost"])
-def test_a_lost_answer_puts_the_send_in_doubt(doubt):
+def test_a_lost_answer_puts_the_send_in_doubt(doubt) -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("in_doubt", doubt=doubt)
@@ -42,7 +42,7 @@ def test_a_lost_answer_puts_the_send_in_doubt(doubt):
     assert stage.calls == []
 
 
-def test_a_crash_during_the_call_puts_the_send_in_doubt_when_nothing_can_be_heard_any_more():
+def test_a_crash_during_the_call_puts_the_send_in_doubt_when_nothing_can_be_heard_any_more() -> None:
     stage = sms()
     stage.take(a_send())
     stage.crash()
@@ -54,7 +54,7 @@ def test_a_crash_during_the_call_puts_the_send_in_doubt_when_nothing_can_be_hear
     assert stage.story() == [("sending", None), ("in_doubt", "crash")]
 
 
-def test_a_crash_before_the_call_began_may_not_be_taken_for_a_call_that_failed():
+def test_a_crash_before_the_call_began_may_not_be_taken_for_a_call_that_failed() -> None:
     stage = sms()
     stage.take(a_send())
     stage.crash()
@@ -64,7 +64,7 @@ def test_a_crash_before_the_call_began_may_not_be_taken_for_a_call_that_failed()
     assert {call.purpose for call in stage.calls} == {"ask"}
 
 
-def test_the_provider_is_asked_at_growing_gaps_for_at_most_the_policys_time():
+def test_the_provider_is_asked_at_growing_gaps_for_at_most_the_policys_time() -> None:
     stage = in_doubt()
 
     assert ask_in_vain(stage) == [5, 15, 35, 75, 155, 300]
@@ -72,7 +72,7 @@ def test_the_provider_is_asked_at_growing_gaps_for_at_most_the_policys_time():
     assert stage.reported()[-1] == ("unknown", None)
 
 
-def test_a_send_that_is_found_has_been_sent():
+def test_a_send_that_is_found_has_been_sent() -> None:
     stage = in_doubt()
     stage.wait_for_call()
     stage.answer("ok", provider_message_id="SM1")
@@ -82,7 +82,7 @@ def test_a_send_that_is_found_has_been_sent():
     assert stage.events[-1].attempt == 1
 
 
-def test_the_question_names_the_send_and_shows_what_was_sent_and_when():
+def test_the_question_names_the_send_and_shows_what_was_sent_and_when() -> None:
     stage = in_doubt()
     sent_at = stage.now
     stage.wait_for_call()
@@ -96,7 +96,7 @@ def test_the_question_names_the_send_and_shows_what_was_sent_and_when():
 
 
 @pytest.mark.parametrize("status", ["delivered", "opened", "bounced", "failed"])
-def test_whatever_comes_back_of_a_send_in_doubt_proves_it(status):
+def test_whatever_comes_back_of_a_send_in_doubt_proves_it(status) -> None:
     stage = in_doubt()
     stage.receipt(send_id=a_send().send_id, status=status, provider_message_id="SM1")
 
@@ -105,7 +105,7 @@ def test_whatever_comes_back_of_a_send_in_doubt_proves_it(status):
     assert stage.rows_of("schedule") == {}
 
 
-def test_a_receipt_during_the_call_decides_it_if_the_answer_is_lost():
+def test_a_receipt_during_the_call_decides_it_if_the_answer_is_lost() -> None:
     stage = sms()
     stage.take(a_send())
     stage.receipt(send_id=a_send().send_id, status="delivered")
@@ -115,7 +115,7 @@ def test_a_receipt_during_the_call_decides_it_if_the_answer_is_lost():
 
 
 @pytest.mark.parametrize("kind", ["retry", "throttle", "drop"])
-def test_a_receipt_during_the_call_outweighs_a_refusal(kind):
+def test_a_receipt_during_the_call_outweighs_a_refusal(kind) -> None:
     stage = sms()
     stage.take(a_send())
     stage.receipt(send_id=a_send().send_id, status="delivered", provider_message_id="SM1")
@@ -125,7 +125,7 @@ def test_a_receipt_during_the_call_outweighs_a_refusal(kind):
     assert stage.events[-1].provider_message_id == "SM1"
 
 
-def test_a_receipt_before_a_crash_is_remembered():
+def test_a_receipt_before_a_crash_is_remembered() -> None:
     stage = sms()
     stage.take(a_send())
     stage.receipt(send_id=a_send().send_id, status="delivered")
@@ -135,7 +135,7 @@ def test_a_receipt_before_a_crash_is_remembered():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
-def test_a_receipt_of_an_unknown_or_ended_send_changes_nothing():
+def test_a_receipt_of_an_unknown_or_ended_send_changes_nothing() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("ok")
@@ -145,14 +145,14 @@ def test_a_receipt_of_an_unknown_or_ended_send_changes_nothing():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
-def test_another_users_receipt_proves_nothing():
+def test_another_users_receipt_proves_nothing() -> None:
     stage = in_doubt()
     stage.receipt(send_id=a_send().send_id, user_id="u2", status="delivered")
 
     assert stage.story()[-1] == ("in_doubt", "timeout")
 
 
-def test_a_result_of_the_roles_own_proves_that_it_was_sent():
+def test_a_result_of_the_roles_own_proves_that_it_was_sent() -> None:
     """A process that lost the partition without knowing had the answer."""
     stage = in_doubt()
     result = {"id": "r", "at": NOON, "status": "sent", "user_id": "u1", "notification_id": a_send().notification_id}
@@ -164,7 +164,7 @@ def test_a_result_of_the_roles_own_proves_that_it_was_sent():
 # --- once more
 
 
-def test_a_category_that_resends_is_sent_once_more_with_the_same_name_and_the_next_attempt():
+def test_a_category_that_resends_is_sent_once_more_with_the_same_name_and_the_next_attempt() -> None:
     stage = in_doubt(**OTP)
     ask_in_vain(stage)
     again = stage.calls[0]
@@ -177,7 +177,7 @@ def test_a_category_that_resends_is_sent_once_more_with_the_same_name_and_the_ne
     assert [e.attempt for e in stage.events] == [1, 1, 2, 2]
 
 
-def test_a_short_lived_send_is_sent_again_while_it_is_of_use():
+def test_a_short_lived_send_is_sent_again_while_it_is_of_use() -> None:
     stage = in_doubt(**OTP, expires_at=NOON + 5 * MINUTE)
     ask_in_vain(stage)
 
@@ -185,7 +185,7 @@ def test_a_short_lived_send_is_sent_again_while_it_is_of_use():
     assert stage.now < NOON + 5 * MINUTE
 
 
-def test_it_is_sent_only_once_more():
+def test_it_is_sent_only_once_more() -> None:
     stage = in_doubt(**OTP)
     ask_in_vain(stage)
     stage.answer("in_doubt", doubt="timeout")
@@ -194,14 +194,14 @@ def test_it_is_sent_only_once_more():
     assert [s for s, _ in stage.story()] == ["sending", "in_doubt", "sending", "in_doubt", "unknown"]
 
 
-def test_sns_never_sends_again():
+def test_sns_never_sends_again() -> None:
     stage = in_doubt(("sns",), **OTP)
     ask_in_vain(stage)
 
     assert stage.story()[-1] == ("unknown", None)
 
 
-def test_what_may_have_arrived_does_not_move_to_another_provider():
+def test_what_may_have_arrived_does_not_move_to_another_provider() -> None:
     stage = in_doubt(("twilio", "sns"), **OTP)
     ask_in_vain(stage)
     stage.answer("retry", code="503")
@@ -210,7 +210,7 @@ def test_what_may_have_arrived_does_not_move_to_another_provider():
     assert stage.calls[0].provider == "twilio"
 
 
-def test_a_provider_that_could_not_be_asked_has_not_said_no():
+def test_a_provider_that_could_not_be_asked_has_not_said_no() -> None:
     stage = in_doubt(**OTP)
     stage.wait_for_call()
     while stage.calls:
@@ -229,7 +229,7 @@ def test_a_provider_that_could_not_be_asked_has_not_said_no():
         ("suppression.add", {"channel": "sms", "address": "+442071838750"}),
     ],
 )
-def test_it_is_not_sent_again_when_something_speaks_against_it(kind, fields):
+def test_it_is_not_sent_again_when_something_speaks_against_it(kind, fields) -> None:
     stage = in_doubt(**OTP)
     stage.command(kind, **fields)
     ask_in_vain(stage)
@@ -237,7 +237,7 @@ def test_it_is_not_sent_again_when_something_speaks_against_it(kind, fields):
     assert stage.story()[-1] == ("unknown", None)
 
 
-def test_what_the_router_took_back_is_not_sent_again():
+def test_what_the_router_took_back_is_not_sent_again() -> None:
     stage = in_doubt(**OTP)
     stage.take(Withdraw(send_id=a_send().send_id, user_id="u1", status="cancelled"))
     ask_in_vain(stage)
@@ -245,7 +245,7 @@ def test_what_the_router_took_back_is_not_sent_again():
     assert stage.story()[-1] == ("unknown", None)
 
 
-def test_what_may_have_arrived_is_not_called_cancelled():
+def test_what_may_have_arrived_is_not_called_cancelled() -> None:
     stage = in_doubt(**OTP)
     ask_in_vain(stage)
     stage.answer("retry")
@@ -254,7 +254,7 @@ def test_what_may_have_arrived_is_not_called_cancelled():
     assert stage.story()[-1] == ("unknown", None)
 
 
-def test_nobody_asks_after_the_sends_of_an_erased_user():
+def test_nobody_asks_after_the_sends_of_an_erased_user() -> None:
     stage = in_doubt()
     stage.command("user.erase")
     stage.wait(MINUTE)
@@ -264,7 +264,7 @@ def test_nobody_asks_after_the_sends_of_an_erased_user():
     assert stage.rows_of("schedule") == {}
 
 
-def test_once_it_may_have_arrived_nothing_but_sent_or_a_plain_no_is_said():
+def test_once_it_may_have_arrived_nothing_but_sent_or_a_plain_no_is_said() -> None:
     stage = in_doubt(**OTP)
     ask_in_vain(stage)
     for _ in range(2):
@@ -277,7 +277,7 @@ def test_once_it_may_have_arrived_nothing_but_sent_or_a_plain_no_is_said():
 # --- questions and answers that come late
 
 
-def test_a_question_that_a_crash_cut_off_is_asked_again_later():
+def test_a_question_that_a_crash_cut_off_is_asked_again_later() -> None:
     stage = in_doubt()
     stage.wait_for_call()
     stage.crash()
@@ -288,7 +288,7 @@ def test_a_question_that_a_crash_cut_off_is_asked_again_later():
 
 
 @pytest.mark.parametrize(("kind", "end"), [("ok", "sent"), ("drop", "failed"), ("retry", "retrying")])
-def test_a_late_answer_settles_the_doubt_of_its_own_call(kind, end):
+def test_a_late_answer_settles_the_doubt_of_its_own_call(kind, end) -> None:
     stage = sms()
     stage.take(a_send())
     call = stage.calls[0]
@@ -299,7 +299,7 @@ def test_a_late_answer_settles_the_doubt_of_its_own_call(kind, end):
     assert [s for s, _ in stage.story()][-2:] == ["in_doubt", end]
 
 
-def test_an_answer_that_was_lost_after_all_adds_nothing():
+def test_an_answer_that_was_lost_after_all_adds_nothing() -> None:
     stage = sms()
     stage.take(a_send())
     call = stage.calls[0]
@@ -310,7 +310,7 @@ def test_an_answer_that_was_lost_after_all_adds_nothing():
     assert stage.story() == [("sending", None), ("in_doubt", "crash")]
 
 
-def test_a_call_that_was_never_made_is_made_after_all():
+def test_a_call_that_was_never_made_is_made_after_all() -> None:
     stage = sms()
     stage.take(a_send())
     call = stage.calls[0]
@@ -323,7 +323,7 @@ def test_a_call_that_was_never_made_is_made_after_all():
     assert stage.calls[0].handle.attempt == 1
 
 
-def test_a_late_yes_to_the_first_call_ends_the_send_during_the_second():
+def test_a_late_yes_to_the_first_call_ends_the_send_during_the_second() -> None:
     stage = sms()
     stage.take(a_send(**OTP))
     first = stage.calls[0]
@@ -338,7 +338,7 @@ def test_a_late_yes_to_the_first_call_ends_the_send_during_the_second():
     assert [e.provider_message_id for e in stage.events if e.status == "sent"] == ["SM1"]
 
 
-def test_a_late_no_to_the_first_call_does_not_settle_the_second():
+def test_a_late_no_to_the_first_call_does_not_settle_the_second() -> None:
     stage = sms()
     stage.take(a_send(**OTP))
     first = stage.calls[0]
@@ -351,7 +351,7 @@ def test_a_late_no_to_the_first_call_does_not_settle_the_second():
     assert stage.calls[0].handle.attempt == 2
 
 
-def test_what_would_be_sent_again_in_the_night_waits_for_its_end():
+def test_what_would_be_sent_again_in_the_night_waits_for_its_end() -> None:
     stage = sms()
     stage.now = NOON + 10 * HOUR - 1_000
     stage.take(a_send(category="security"))
@@ -363,7 +363,7 @@ def test_what_would_be_sent_again_in_the_night_waits_for_its_end():
     assert stage.now == NOON + 20 * HOUR
 
 
-def test_a_night_does_not_hide_a_doubt():
+def test_a_night_does_not_hide_a_doubt() -> None:
     stage = sms()
     stage.now = NOON + 10 * HOUR - 1_000
     stage.take(a_send())
@@ -382,7 +382,7 @@ def holds_content(stage: Stage) -> bool:
 
 
 @pytest.mark.parametrize("count", [1, 250])
-def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_content(count):
+def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_content(count) -> None:
     stage = sms()
     for number in range(1, count + 1):
         stage.take(a_send(number, data=SECRET))
@@ -407,7 +407,7 @@ def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_conte
         ({"kind": "drop", "code": "21610"}, ("failed", "permanent")),
     ],
 )
-def test_a_call_that_is_under_way_at_an_erasure_is_the_sends_last(answer, end):
+def test_a_call_that_is_under_way_at_an_erasure_is_the_sends_last(answer, end) -> None:
     stage = sms()
     stage.take(a_send(data=SECRET))
     stage.command("user.erase")
@@ -417,7 +417,7 @@ def test_a_call_that_is_under_way_at_an_erasure_is_the_sends_last(answer, end):
     assert not holds_content(stage)
 
 
-def test_a_call_that_a_crash_leaves_behind_at_an_erasure_ends_at_its_deadline():
+def test_a_call_that_a_crash_leaves_behind_at_an_erasure_ends_at_its_deadline() -> None:
     stage = sms()
     stage.take(a_send(data=SECRET))
     stage.command("user.erase")

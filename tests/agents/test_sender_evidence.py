@@ -48,7 +48,7 @@ class Twilio:
         return any(name == a_send(number).send_id for _, _, name in self.took)
 
 
-def test_the_message_of_an_equal_text_that_was_sent_before_is_no_evidence():
+def test_the_message_of_an_equal_text_that_was_sent_before_is_no_evidence() -> None:
     stage = sms()
     twilio = Twilio(stage)
     stage.take(a_send(1))
@@ -60,7 +60,7 @@ def test_the_message_of_an_equal_text_that_was_sent_before_is_no_evidence():
     assert stage.story(2)[-1] == ("unknown", None)
 
 
-def test_a_lone_message_of_that_text_is_the_sends():
+def test_a_lone_message_of_that_text_is_the_sends() -> None:
     stage = sms()
     twilio = Twilio(stage)
     stage.take(a_send(1))
@@ -73,7 +73,7 @@ def test_a_lone_message_of_that_text_is_the_sends():
 
 @pytest.mark.parametrize("arrived", [(False, True), (True, False), (False, False), (True, True)])
 @pytest.mark.parametrize("changes", [GIVEN_UP, RESENT])
-def test_of_two_equal_ones_in_doubt_none_is_taken_for_sent_that_may_not_be(arrived, changes):
+def test_of_two_equal_ones_in_doubt_none_is_taken_for_sent_that_may_not_be(arrived, changes) -> None:
     stage = sms()
     twilio = Twilio(stage)
     for number, did in zip((1, 2), arrived, strict=True):
@@ -93,7 +93,7 @@ def test_of_two_equal_ones_in_doubt_none_is_taken_for_sent_that_may_not_be(arriv
     assert stage.rows_of("pauses") == {}
 
 
-def test_others_in_doubt_that_say_something_else_are_no_rivals():
+def test_others_in_doubt_that_say_something_else_are_no_rivals() -> None:
     stage = sms()
     twilio = Twilio(stage)
     for number in (1, 2):

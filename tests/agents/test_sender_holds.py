@@ -8,7 +8,7 @@ from tests.agents.senders import sms
 from tests.agents.stage import HOUR, MINUTE, NOON, a_send
 
 
-def test_quiet_hours_take_a_send_back_to_held_and_let_it_go_at_their_end():
+def test_quiet_hours_take_a_send_back_to_held_and_let_it_go_at_their_end() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -19,7 +19,7 @@ def test_quiet_hours_take_a_send_back_to_held_and_let_it_go_at_their_end():
     assert stage.events[1].occurred_at == rfc3339(NOON + 20 * HOUR)
 
 
-def test_what_a_night_held_is_let_go_in_the_order_of_acceptance():
+def test_what_a_night_held_is_let_go_in_the_order_of_acceptance() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     for number in (3, 1, 2):
@@ -29,7 +29,7 @@ def test_what_a_night_held_is_let_go_in_the_order_of_acceptance():
     assert stage.answer_all() == [a_send(n).send_id for n in (1, 2, 3)]
 
 
-def test_of_what_was_accepted_in_one_batch_what_was_queued_first_is_let_go_first():
+def test_of_what_was_accepted_in_one_batch_what_was_queued_first_is_let_go_first() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     for number in (3, 1, 2):
@@ -39,7 +39,7 @@ def test_of_what_was_accepted_in_one_batch_what_was_queued_first_is_let_go_first
     assert stage.answer_all() == [a_send(n).send_id for n in (3, 1, 2)]
 
 
-def test_a_user_who_turns_quiet_hours_off_gets_what_was_held_at_once():
+def test_a_user_who_turns_quiet_hours_off_gets_what_was_held_at_once() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -51,7 +51,7 @@ def test_a_user_who_turns_quiet_hours_off_gets_what_was_held_at_once():
     assert stage.story()[2:] == [("sent", None)]
 
 
-def test_a_user_who_lengthens_the_night_is_told_the_new_end():
+def test_a_user_who_lengthens_the_night_is_told_the_new_end() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -63,7 +63,7 @@ def test_a_user_who_lengthens_the_night_is_told_the_new_end():
     assert stage.story() == [("held", "quiet_hours"), ("held", "quiet_hours"), ("sending", None)]
 
 
-def test_a_command_that_changes_nothing_for_a_hold_says_nothing():
+def test_a_command_that_changes_nothing_for_a_hold_says_nothing() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -81,7 +81,7 @@ def test_a_command_that_changes_nothing_for_a_hold_says_nothing():
     ],
     ids=str,
 )
-def test_a_command_ends_what_is_held_at_once(command, end):
+def test_a_command_ends_what_is_held_at_once(command, end) -> None:
     kind, fields = command
     stage = sms()
     stage.now = NOON + 11 * HOUR
@@ -92,7 +92,7 @@ def test_a_command_ends_what_is_held_at_once(command, end):
     assert stage.rows_of("pauses") == {}
 
 
-def test_a_hold_ends_as_expired_at_the_expiry_even_in_the_night():
+def test_a_hold_ends_as_expired_at_the_expiry_even_in_the_night() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send(expires_at=NOON + 12 * HOUR))
@@ -101,7 +101,7 @@ def test_a_hold_ends_as_expired_at_the_expiry_even_in_the_night():
     assert stage.story() == [("held", "quiet_hours"), ("expired", None)]
 
 
-def test_what_is_decided_after_queueing_names_the_policy_that_decided_it():
+def test_what_is_decided_after_queueing_names_the_policy_that_decided_it() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -111,14 +111,14 @@ def test_what_is_decided_after_queueing_names_the_policy_that_decided_it():
     assert [(e.status, e.policy_version) for e in stage.events] == [("held", 3), ("suppressed", 4)]
 
 
-def test_low_sends_that_lay_too_long_in_the_queue_are_shed():
+def test_low_sends_that_lay_too_long_in_the_queue_are_shed() -> None:
     stage = sms()
     stage.take(a_send(priority="low"), recorded=NOON - 6 * HOUR)
 
     assert stage.story() == [("suppressed", "shed")]
 
 
-def test_a_low_send_that_a_night_held_counts_from_its_end():
+def test_a_low_send_that_a_night_held_counts_from_its_end() -> None:
     stage = sms()
     stage.now = NOON + 10 * HOUR
     stage.take(a_send(priority="low"))
@@ -127,7 +127,7 @@ def test_a_low_send_that_a_night_held_counts_from_its_end():
     assert stage.story() == [("held", "quiet_hours"), ("sending", None)]
 
 
-def test_a_low_send_that_was_called_is_not_shed_however_long_its_retries_take():
+def test_a_low_send_that_was_called_is_not_shed_however_long_its_retries_take() -> None:
     stage = sms()
     stage.take(a_send(priority="low"))
     stage.answer("throttle", retry_after_ms=7 * HOUR)
@@ -136,7 +136,7 @@ def test_a_low_send_that_was_called_is_not_shed_however_long_its_retries_take():
     assert [status for status, _ in stage.story()] == ["sending", "retrying", "sending"]
 
 
-def test_a_wait_that_the_runner_put_off_still_ends():
+def test_a_wait_that_the_runner_put_off_still_ends() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -146,7 +146,7 @@ def test_a_wait_that_the_runner_put_off_still_ends():
     assert stage.story()[-1] == ("sending", None)
 
 
-def test_a_wait_that_the_runner_put_off_does_not_end_a_later_one():
+def test_a_wait_that_the_runner_put_off_does_not_end_a_later_one() -> None:
     stage = sms()
     stage.take(a_send())
     stage.put_off(1)

@@ -171,7 +171,7 @@ def ends_of(play: Play, number: int) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]), st.booleans())
-def test_every_send_ends_exactly_once_and_the_router_is_told_once(script, category, honest):
+def test_every_send_ends_exactly_once_and_the_router_is_told_once(script, category, honest) -> None:
     play = played(Play(category, honest=honest), script)
 
     for number in play.took:
@@ -185,7 +185,7 @@ def test_every_send_ends_exactly_once_and_the_router_is_told_once(script, catego
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]))
-def test_no_provider_that_can_be_asked_takes_a_send_twice(script, category):
+def test_no_provider_that_can_be_asked_takes_a_send_twice(script, category) -> None:
     play = played(Play(category, honest=True), script)
 
     assert all(count <= 1 for count in play.provider.taken.values())
@@ -193,7 +193,7 @@ def test_no_provider_that_can_be_asked_takes_a_send_twice(script, category):
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]))
-def test_without_evidence_only_a_resending_category_goes_out_again_and_once(script, category):
+def test_without_evidence_only_a_resending_category_goes_out_again_and_once(script, category) -> None:
     play = played(Play(category, honest=False), script)
 
     most = 2 if category == "security" else 1
@@ -202,7 +202,7 @@ def test_without_evidence_only_a_resending_category_goes_out_again_and_once(scri
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]))
-def test_attempts_count_what_the_contract_counts_and_stay_within_the_policy(script, category):
+def test_attempts_count_what_the_contract_counts_and_stay_within_the_policy(script, category) -> None:
     play = played(Play(category, honest=False), script)
 
     for number in play.took:
@@ -215,7 +215,7 @@ def test_attempts_count_what_the_contract_counts_and_stay_within_the_policy(scri
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.booleans())
-def test_what_a_provider_took_is_never_said_to_have_failed(script, honest):
+def test_what_a_provider_took_is_never_said_to_have_failed(script, honest) -> None:
     play = played(Play("orders", honest=honest), script)
 
     for number in play.took:
@@ -226,7 +226,7 @@ def test_what_a_provider_took_is_never_said_to_have_failed(script, honest):
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_a_send_that_is_read_again_at_the_end_does_nothing(script):
+def test_a_send_that_is_read_again_at_the_end_does_nothing(script) -> None:
     play = played(Play("orders", honest=True), script)
     before = len(play.stage.events)
     for number in play.took:
@@ -238,14 +238,14 @@ def test_a_send_that_is_read_again_at_the_end_does_nothing(script):
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_no_two_events_share_an_id(script):
+def test_no_two_events_share_an_id(script) -> None:
     play = played(Play("security", honest=False), script)
     ids = [event.event_id for event in play.stage.events]
 
     assert len(ids) == len(set(ids))
 
 
-def test_the_play_reaches_what_it_is_meant_to_reach():
+def test_the_play_reaches_what_it_is_meant_to_reach() -> None:
     play = played(
         Play("security", honest=False),
         [("take", 1), ("crash", True), ("wait", 30_000), ("wait", DAY)],

@@ -24,7 +24,7 @@ from tests.agents.stage import HOUR, NOON, a_send
     ],
     ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
 )
-def test_what_became_known_before_the_call_stops_it(command, end):
+def test_what_became_known_before_the_call_stops_it(command, end) -> None:
     kind, fields = command
     stage = sms()
     stage.command(kind, **fields)
@@ -35,7 +35,7 @@ def test_what_became_known_before_the_call_stops_it(command, end):
     assert stage.calls == []
 
 
-def test_a_cancel_counts_only_for_its_source():
+def test_a_cancel_counts_only_for_its_source() -> None:
     stage = sms()
     stage.command("notification.cancel", notification_id=a_send().notification_id, source="another")
     stage.take(a_send())
@@ -43,7 +43,7 @@ def test_a_cancel_counts_only_for_its_source():
     assert stage.story() == [("sending", None)]
 
 
-def test_a_cancel_for_everyone_counts():
+def test_a_cancel_for_everyone_counts() -> None:
     stage = sms()
     stage.command("notification.cancel", user_id=None, campaign_id="c1", source="shop")
     stage.take(a_send())
@@ -51,14 +51,14 @@ def test_a_cancel_for_everyone_counts():
     assert stage.story() == [("cancelled", None)]
 
 
-def test_nothing_is_sent_after_its_expiry():
+def test_nothing_is_sent_after_its_expiry() -> None:
     stage = sms()
     stage.take(a_send(expires_at=NOON))
 
     assert stage.story() == [("expired", None)]
 
 
-def test_a_device_that_is_gone_is_no_address():
+def test_a_device_that_is_gone_is_no_address() -> None:
     stage = push()
     stage.command("device.remove", device_id="d1")
     stage.take(a_push())
@@ -66,7 +66,7 @@ def test_a_device_that_is_gone_is_no_address():
     assert stage.story() == [("suppressed", "no_address")]
 
 
-def test_without_a_provider_that_has_settings_there_is_no_provider():
+def test_without_a_provider_that_has_settings_there_is_no_provider() -> None:
     stage = push(providers=("fcm",))
     stage.take(a_push())
 
@@ -74,7 +74,7 @@ def test_without_a_provider_that_has_settings_there_is_no_provider():
 
 
 @pytest.mark.parametrize("changes", [{"template_id": "gone"}, {"data": msgspec.Raw(b"{}")}])
-def test_a_template_that_is_unknown_or_cannot_be_rendered_fails_the_send(changes):
+def test_a_template_that_is_unknown_or_cannot_be_rendered_fails_the_send(changes) -> None:
     stage = sms()
     stage.take(a_send(**changes))
 
@@ -82,7 +82,7 @@ def test_a_template_that_is_unknown_or_cannot_be_rendered_fails_the_send(changes
     assert stage.calls == []
 
 
-def test_critical_ignores_dnd_quiet_hours_and_shedding():
+def test_critical_ignores_dnd_quiet_hours_and_shedding() -> None:
     stage = sms()
     stage.command("preferences.set", preferences={"dnd": {"enabled": True}})
     stage.now = NOON + 11 * HOUR
@@ -91,7 +91,7 @@ def test_critical_ignores_dnd_quiet_hours_and_shedding():
     assert stage.story() == [("sending", None)]
 
 
-def test_what_nobody_may_opt_out_of_ignores_the_preference():
+def test_what_nobody_may_opt_out_of_ignores_the_preference() -> None:
     stage = sms()
     stage.command("preferences.set", preferences={"channels": {"sms": False}})
     stage.take(a_send(priority="critical", event_type="login.otp", category="security"))
@@ -129,7 +129,7 @@ OPEN_RULES = [
     ],
     ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
 )
-def test_what_a_last_look_ended_keeps_its_trail(command, asked, stopped_by):
+def test_what_a_last_look_ended_keeps_its_trail(command, asked, stopped_by) -> None:
     kind, fields = command
     stage = sms()
     stage.command(kind, **fields)
@@ -138,14 +138,14 @@ def test_what_a_last_look_ended_keeps_its_trail(command, asked, stopped_by):
     assert stage.events[-1].detail["trail"] == [*OPEN_RULES[:asked], stopped_by]
 
 
-def test_what_expired_says_until_when_it_was_good():
+def test_what_expired_says_until_when_it_was_good() -> None:
     stage = sms()
     stage.take(a_send(expires_at=NOON))
 
     assert stage.events[-1].detail["trail"] == [*OPEN_RULES[:2], ["expired", False, NOON]]
 
 
-def test_what_a_last_look_held_keeps_its_trail():
+def test_what_a_last_look_held_keeps_its_trail() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -154,14 +154,14 @@ def test_what_a_last_look_held_keeps_its_trail():
     assert stage.events[-1].detail["trail"] == [*OPEN_RULES, held]
 
 
-def test_what_was_shed_by_its_age_keeps_its_trail():
+def test_what_was_shed_by_its_age_keeps_its_trail() -> None:
     stage = sms()
     stage.take(a_send(priority="low"), recorded=NOON - 6 * HOUR)
 
     assert stage.events[-1].detail["trail"] == [*OPEN_RULES, ["shed", False, 6 * HOUR]]
 
 
-def test_why_shows_the_last_looks_rules():
+def test_why_shows_the_last_looks_rules() -> None:
     stage = sms()
     stage.command("preferences.set", preferences={"channels": {"sms": False}})
     stage.take(a_send())

@@ -10,7 +10,7 @@ def many(stage: Stage, count: int) -> None:
         stage.take(a_send(number))
 
 
-def test_a_command_looks_at_very_many_a_part_at_a_time_and_reaches_them_all():
+def test_a_command_looks_at_very_many_a_part_at_a_time_and_reaches_them_all() -> None:
     stage = sms()
     count = 3 * AT_ONCE
     many(stage, count)
@@ -29,7 +29,7 @@ def test_a_command_looks_at_very_many_a_part_at_a_time_and_reaches_them_all():
     assert parts < 20
 
 
-def test_what_a_part_has_not_reached_yet_is_stopped_by_its_own_last_look():
+def test_what_a_part_has_not_reached_yet_is_stopped_by_its_own_last_look() -> None:
     stage = sms()
     many(stage, 2 * AT_ONCE)
     stage.command("user.erase")
@@ -38,7 +38,7 @@ def test_what_a_part_has_not_reached_yet_is_stopped_by_its_own_last_look():
     assert stage.calls == []
 
 
-def test_a_night_lets_go_of_very_many_a_part_at_a_time():
+def test_a_night_lets_go_of_very_many_a_part_at_a_time() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     many(stage, 2 * AT_ONCE + 10)
@@ -53,7 +53,7 @@ def test_a_night_lets_go_of_very_many_a_part_at_a_time():
     assert order == list(range(1, 2 * AT_ONCE + 11))
 
 
-def test_very_many_that_are_over_end_a_part_at_a_time():
+def test_very_many_that_are_over_end_a_part_at_a_time() -> None:
     stage = sms()
     for number in range(1, 3 * AT_ONCE):
         stage.take(a_send(number, expires_at=NOON + 1_000_000))

@@ -78,7 +78,7 @@ def failing_at(monkeypatch: Any, *numbers: int) -> None:
 
 @pytest.mark.parametrize("waits_for", ["its line", "a slot", "the morning"])
 @pytest.mark.parametrize("failing", [(2,), (2, 3), (2, 4)])
-def test_a_send_that_fails_holds_up_nobody_and_ends_when_it_has_failed_for_an_hour(monkeypatch, waits_for, failing):
+def test_a_send_that_fails_holds_up_nobody_and_ends_when_it_has_failed_for_an_hour(monkeypatch: pytest.MonkeyPatch, waits_for, failing) -> None:
     slots = FewSlots(twilio=0 if waits_for == "a slot" else 1_000)
     stage = with_slots(slots, in_doubt={"default": "give_up"})
     if waits_for == "the morning":
@@ -101,7 +101,7 @@ def test_a_send_that_fails_holds_up_nobody_and_ends_when_it_has_failed_for_an_ho
     assert not stage.rows_of("pauses")
 
 
-def test_a_send_that_failed_for_a_while_is_made_after_all(monkeypatch):
+def test_a_send_that_failed_for_a_while_is_made_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = with_slots(FewSlots(twilio=1_000))
     decided = Decided(stage)
     decided.take(a_send(1))
@@ -116,7 +116,7 @@ def test_a_send_that_failed_for_a_while_is_made_after_all(monkeypatch):
     assert stage.story(2)[-1] == ("sent", None)
 
 
-def test_a_row_that_cannot_be_read_holds_up_nobody():
+def test_a_row_that_cannot_be_read_holds_up_nobody() -> None:
     stage = with_slots(FewSlots(twilio=1_000))
     decided = Decided(stage)
     for number in (1, 2, 3):
@@ -126,7 +126,7 @@ def test_a_row_that_cannot_be_read_holds_up_nobody():
     assert called(stage) == [3]
 
 
-def test_a_command_counts_though_a_send_of_the_user_fails(monkeypatch):
+def test_a_command_counts_though_a_send_of_the_user_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = with_slots(FewSlots(twilio=1_000))
     decided = Decided(stage)
     decided.take(a_send(1))

@@ -27,7 +27,7 @@ def silence_u1(stage: Stage) -> int:
     return calls
 
 
-def test_an_address_that_never_answers_is_left_alone_after_a_few_calls():
+def test_an_address_that_never_answers_is_left_alone_after_a_few_calls() -> None:
     stage = sms()
     begun = stage.now
 
@@ -38,7 +38,7 @@ def test_an_address_that_never_answers_is_left_alone_after_a_few_calls():
     assert [status for status, _ in stage.story(SILENT_CALLS + 2)] == []
 
 
-def test_while_it_rests_its_neighbours_are_called_at_once():
+def test_while_it_rests_its_neighbours_are_called_at_once() -> None:
     stage = with_slots(FewSlots(twilio=1_000))
     silence_u1(stage)
     stage.take(a_send(500, user_id="u2"))
@@ -46,7 +46,7 @@ def test_while_it_rests_its_neighbours_are_called_at_once():
     assert called(stage) == [500]
 
 
-def test_an_address_that_answers_again_gets_all_that_waited():
+def test_an_address_that_answers_again_gets_all_that_waited() -> None:
     stage = sms()
     silence_u1(stage)
     let_pass(stage, FIRST_REST_MS)
@@ -54,7 +54,7 @@ def test_an_address_that_answers_again_gets_all_that_waited():
     assert len(stage.answer_all()) == 150 - SILENT_CALLS
 
 
-def test_a_silent_probe_doubles_the_rest_up_to_a_bound_and_uses_up_no_attempts_of_those_behind():
+def test_a_silent_probe_doubles_the_rest_up_to_a_bound_and_uses_up_no_attempts_of_those_behind() -> None:
     stage = sms()
     silence_u1(stage)
     rests = []
@@ -71,7 +71,7 @@ def test_a_silent_probe_doubles_the_rest_up_to_a_bound_and_uses_up_no_attempts_o
     assert not [event for event in stage.events if event.send_id in waiting and event.attempt]
 
 
-def test_what_waits_for_a_silent_address_expires_in_its_time():
+def test_what_waits_for_a_silent_address_expires_in_its_time() -> None:
     stage = sms()
     silence_u1(stage)
     stage.take(a_send(200, expires_at=stage.now + 1_000))
@@ -80,7 +80,7 @@ def test_what_waits_for_a_silent_address_expires_in_its_time():
     assert stage.story(200) == [("expired", None)]
 
 
-def test_another_address_of_the_user_is_called_at_once():
+def test_another_address_of_the_user_is_called_at_once() -> None:
     stage = sms()
     silence_u1(stage)
     stage.command("profile.set", phone="+442071838751", phone_verified=True)
@@ -90,7 +90,7 @@ def test_another_address_of_the_user_is_called_at_once():
     assert stage.calls[0].to.value == "+442071838751"
 
 
-def test_what_is_critical_is_tried_though_the_address_rests():
+def test_what_is_critical_is_tried_though_the_address_rests() -> None:
     stage = sms()
     silence_u1(stage)
     stage.take(a_send(200, priority="critical", category="security", event_type="login.otp"))
@@ -98,7 +98,7 @@ def test_what_is_critical_is_tried_though_the_address_rests():
     assert called(stage) == [200]
 
 
-def test_a_silent_call_says_nothing_where_a_later_one_was_answered():
+def test_a_silent_call_says_nothing_where_a_later_one_was_answered() -> None:
     stage = sms()
     for number in range(1, 31):
         stage.take(a_send(number))

@@ -28,7 +28,7 @@ def versions_of(stage: Stage) -> list[tuple[str, int | None]]:
     return [(event.status, event.template_version) for event in stage.events]
 
 
-def test_a_version_that_came_before_the_first_call_is_rendered_and_named():
+def test_a_version_that_came_before_the_first_call_is_rendered_and_named() -> None:
     stage = sms()
     put_in_force(stage, 8)
     stage.take(a_send())
@@ -38,7 +38,7 @@ def test_a_version_that_came_before_the_first_call_is_rendered_and_named():
     assert versions_of(stage) == [("sending", 8), ("sent", 8)]
 
 
-def test_all_attempts_render_the_version_of_the_first_call():
+def test_all_attempts_render_the_version_of_the_first_call() -> None:
     stage = sms()
     put_in_force(stage, 8)
     stage.take(a_send())
@@ -54,7 +54,7 @@ def test_all_attempts_render_the_version_of_the_first_call():
     assert {number for _, number in versions_of(stage)} == {8}
 
 
-def test_a_template_that_was_deleted_since_is_rendered_all_the_same():
+def test_a_template_that_was_deleted_since_is_rendered_all_the_same() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -64,7 +64,7 @@ def test_a_template_that_was_deleted_since_is_rendered_all_the_same():
     assert stage.calls[0].message.body == "Hello Ada"
 
 
-def test_a_version_that_is_gone_ends_the_send():
+def test_a_version_that_is_gone_ends_the_send() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -75,7 +75,7 @@ def test_a_version_that_is_gone_ends_the_send():
     assert versions_of(stage)[-1] == ("failed", 7)
 
 
-def test_before_the_first_call_events_name_the_version_that_was_queued():
+def test_before_the_first_call_events_name_the_version_that_was_queued() -> None:
     stage = sms()
     put_in_force(stage, 8)
     stage.command("preferences.set", preferences={"dnd": {"enabled": True}})
@@ -84,7 +84,7 @@ def test_before_the_first_call_events_name_the_version_that_was_queued():
     assert versions_of(stage) == [("suppressed", 7)]
 
 
-def test_the_router_learns_which_version_was_rendered():
+def test_the_router_learns_which_version_was_rendered() -> None:
     stage = sms()
     put_in_force(stage, 8)
     stage.take(a_send(variant="b"))
@@ -94,7 +94,7 @@ def test_the_router_learns_which_version_was_rendered():
     assert [(result.template_version, result.variant) for result in stage.results] == [(8, "b")]
 
 
-def test_a_rendering_that_takes_too_long_ends_its_send_and_nothing_else(monkeypatch):
+def test_a_rendering_that_takes_too_long_ends_its_send_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = sms()
     body = {"en": {"body": "{% for n in range(9000) %}{{ n }}{% endfor %}"}}
     slow = replace(TEMPLATE, template=replace(TEMPLATE.template, id="slow", channels={"sms": body}))

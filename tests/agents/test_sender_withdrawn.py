@@ -9,7 +9,7 @@ def withdraw(number: int = 1, status: str = "cancelled", **given) -> Withdraw:
     return Withdraw(send_id=a_send(number).send_id, user_id="u1", status=status, **given)
 
 
-def test_what_the_router_takes_back_ends_if_no_call_was_made():
+def test_what_the_router_takes_back_ends_if_no_call_was_made() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send())
@@ -20,7 +20,7 @@ def test_what_the_router_takes_back_ends_if_no_call_was_made():
     assert stage.reported() == [("suppressed", "replaced")]
 
 
-def test_what_is_taken_back_before_it_comes_is_never_called():
+def test_what_is_taken_back_before_it_comes_is_never_called() -> None:
     stage = sms()
     stage.take(withdraw())
     stage.take(a_send())
@@ -29,7 +29,7 @@ def test_what_is_taken_back_before_it_comes_is_never_called():
     assert stage.story() == [("cancelled", None)]
 
 
-def test_what_is_being_called_is_not_taken_back():
+def test_what_is_being_called_is_not_taken_back() -> None:
     stage = sms()
     stage.take(a_send())
     stage.take(withdraw())
@@ -38,7 +38,7 @@ def test_what_is_being_called_is_not_taken_back():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
-def test_what_was_not_sent_yet_is_cancelled_instead_of_tried_again():
+def test_what_was_not_sent_yet_is_cancelled_instead_of_tried_again() -> None:
     stage = sms()
     stage.take(a_send())
     stage.take(withdraw())
@@ -47,7 +47,7 @@ def test_what_was_not_sent_yet_is_cancelled_instead_of_tried_again():
     assert stage.story() == [("sending", None), ("cancelled", None)]
 
 
-def test_a_send_that_waits_for_its_retry_can_be_cancelled_but_not_replaced():
+def test_a_send_that_waits_for_its_retry_can_be_cancelled_but_not_replaced() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -58,7 +58,7 @@ def test_a_send_that_waits_for_its_retry_can_be_cancelled_but_not_replaced():
     assert stage.story()[-1] == ("cancelled", None)
 
 
-def test_taking_back_what_has_ended_does_nothing():
+def test_taking_back_what_has_ended_does_nothing() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("ok")
@@ -67,7 +67,7 @@ def test_taking_back_what_has_ended_does_nothing():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
-def test_a_newer_send_replaces_held_ones_of_its_collapse_key():
+def test_a_newer_send_replaces_held_ones_of_its_collapse_key() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send(1, collapse_key="k"))
@@ -79,7 +79,7 @@ def test_a_newer_send_replaces_held_ones_of_its_collapse_key():
     assert stage.story(2) == stage.story(3) == [("held", "quiet_hours")]
 
 
-def test_a_send_that_began_is_not_replaced():
+def test_a_send_that_began_is_not_replaced() -> None:
     stage = sms()
     stage.take(a_send(1, collapse_key="k"))
     stage.answer("retry")
@@ -88,7 +88,7 @@ def test_a_send_that_began_is_not_replaced():
     assert [status for status, _ in stage.story(1)] == ["sending", "retrying"]
 
 
-def test_an_older_send_that_comes_later_replaces_nothing():
+def test_an_older_send_that_comes_later_replaces_nothing() -> None:
     stage = sms()
     stage.now = NOON + 11 * HOUR
     stage.take(a_send(2, collapse_key="k"))

@@ -92,29 +92,29 @@ def looked(rules, now: int = NOON, **send):
 
 
 @pytest.mark.parametrize(("rule", "end"), RULES, ids=[str(end.reason or end.status) for _, end in RULES])
-def test_each_rule_ends_the_send_by_its_own_reason(rule, end):
+def test_each_rule_ends_the_send_by_its_own_reason(rule, end) -> None:
     assert looked([rule]) == end
 
 
 @pytest.mark.parametrize("first", range(len(RULES)))
-def test_of_all_that_speaks_against_it_the_first_rule_decides(first):
+def test_of_all_that_speaks_against_it_the_first_rule_decides(first) -> None:
     assert looked([rule for rule, _ in RULES[first:]]) == RULES[first][1]
 
 
-def test_a_send_that_nothing_speaks_against_goes():
+def test_a_send_that_nothing_speaks_against_goes() -> None:
     assert looked([]) == Go()
 
 
-def test_a_send_may_go_until_the_moment_of_its_expiry():
+def test_a_send_may_go_until_the_moment_of_its_expiry() -> None:
     assert looked([{"expires_at": NOON + 1}]) == Go()
 
 
-def test_consent_that_the_policy_requires_must_have_been_granted():
+def test_consent_that_the_policy_requires_must_have_been_granted() -> None:
     assert looked([], category="marketing") == Over("suppressed", "no_consent")
     assert looked([{"granted": True}], category="marketing") == Go()
 
 
-def test_an_address_must_be_verified_where_the_policy_says_so():
+def test_an_address_must_be_verified_where_the_policy_says_so() -> None:
     unverified = {"reach": Reach("+442071838750", verified=False)}
 
     assert looked([unverified]) == Over("suppressed", "unverified")
@@ -124,7 +124,7 @@ def test_an_address_must_be_verified_where_the_policy_says_so():
 
 @pytest.mark.parametrize("category", ["orders", "security", "marketing"])
 @pytest.mark.parametrize("channel", ["email", "sms"])
-def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_policy_says(category, channel):
+def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_policy_says(category, channel) -> None:
     claimed = {"reach": Reach("+442071838750", verified=False, claimed=True), "granted": True}
     verified = {"reach": Reach("+442071838750", verified=True, claimed=True), "granted": True}
 
@@ -132,7 +132,7 @@ def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_poli
     assert looked([verified], category=category, channel=channel) == Go()
 
 
-def test_opt_out_never_overrides_preferences_and_withdrawals_but_not_the_list_or_dnd():
+def test_opt_out_never_overrides_preferences_and_withdrawals_but_not_the_list_or_dnd() -> None:
     against = [{"preferences": {"channels": {"sms": False}}}, {"granted": False}]
 
     assert looked(against, category="security") == Go()
@@ -140,13 +140,13 @@ def test_opt_out_never_overrides_preferences_and_withdrawals_but_not_the_list_or
     assert looked([*against, {"preferences": {"dnd": Dnd(True)}}], category="security") == Over("suppressed", "dnd")
 
 
-def test_dnd_that_is_over_is_off():
+def test_dnd_that_is_over_is_off() -> None:
     assert looked([{"preferences": {"dnd": Dnd(True, NOON)}}]) == Go()
     assert looked([{"preferences": {"dnd": Dnd(True, NOON + 1)}}]) == Over("suppressed", "dnd")
 
 
 @pytest.mark.parametrize("channel", ["push", "sms"])
-def test_quiet_hours_hold_until_the_night_ends_and_let_go_within_the_spread(channel):
+def test_quiet_hours_hold_until_the_night_ends_and_let_go_within_the_spread(channel) -> None:
     held = looked([], NIGHT, channel=channel)
 
     assert isinstance(held, Hold)
@@ -155,11 +155,11 @@ def test_quiet_hours_hold_until_the_night_ends_and_let_go_within_the_spread(chan
 
 
 @pytest.mark.parametrize("channel", ["email", "in_app"])
-def test_quiet_hours_hold_only_the_policys_channels(channel):
+def test_quiet_hours_hold_only_the_policys_channels(channel) -> None:
     assert looked([], NIGHT, channel=channel) == Go()
 
 
-def test_critical_is_not_held_shed_or_stopped_by_dnd():
+def test_critical_is_not_held_shed_or_stopped_by_dnd() -> None:
     send, dnd = a_send(priority="critical"), Preferences(dnd=Dnd(True))
 
     assert look(send, dataclasses.replace(OPEN, preferences=dnd), POLICY, NIGHT, NIGHT - 9 * HOUR) == Go()
@@ -169,28 +169,28 @@ def test_critical_is_not_held_shed_or_stopped_by_dnd():
     ("priority", "waited", "shed"),
     [("low", 6 * HOUR, True), ("low", 6 * HOUR - 1, False), ("normal", 9 * HOUR, False)],
 )
-def test_low_sends_that_waited_too_long_for_their_first_call_are_shed(priority, waited, shed):
+def test_low_sends_that_waited_too_long_for_their_first_call_are_shed(priority, waited, shed) -> None:
     end = look(a_send(priority=priority), OPEN, POLICY, NOON, NOON - waited)
 
     assert end == (Over("suppressed", "shed") if shed else Go())
 
 
-def test_a_send_that_was_called_is_not_shed():
+def test_a_send_that_was_called_is_not_shed() -> None:
     assert look(a_send(priority="low"), OPEN, POLICY, NOON + 9 * HOUR, None) == Go()
 
 
-def test_the_inbox_has_no_address_and_no_disturbance():
+def test_the_inbox_has_no_address_and_no_disturbance() -> None:
     against = [{"reach": None}, {"suppressed": True}, {"preferences": {"dnd": Dnd(True)}}]
 
     assert looked(against, NIGHT, channel="in_app") == Go()
 
 
-def test_the_category_is_the_one_that_the_send_was_judged_by():
+def test_the_category_is_the_one_that_the_send_was_judged_by() -> None:
     wishes = {"preferences": {"categories": {"orders": {"sms": False}}}}
 
     assert looked([wishes], event_type="unheard.of", category="orders") == Over("suppressed", "opted_out")
     assert looked([wishes], event_type="unheard.of", category="other") == Go()
 
 
-def test_a_category_that_the_policy_has_no_more_leaves_the_event_types_own():
+def test_a_category_that_the_policy_has_no_more_leaves_the_event_types_own() -> None:
     assert looked([], event_type="unheard.of", category="abolished") == Go()

@@ -68,14 +68,14 @@ def process(tmp_path: Path) -> Process:
     return Process(tmp_path)
 
 
-def test_what_ended_the_process_twice_after_a_long_time_is_poison(process):
+def test_what_ended_the_process_twice_after_a_long_time_is_poison(process) -> None:
     process.dies_during(Read(7), BLOCKED_S)
     process.dies_during(Read(7), BLOCKED_S)
     with pytest.raises(Poison, match="2 times in a row"):
         process.guard.record(Read(7))
 
 
-def test_what_ended_it_at_once_is_poison_at_the_third_time(process):
+def test_what_ended_it_at_once_is_poison_at_the_third_time(process) -> None:
     process.dies_during(Read(7))
     process.dies_during(Read(7))
     process.dies_during(Read(7))
@@ -83,7 +83,7 @@ def test_what_ended_it_at_once_is_poison_at_the_third_time(process):
         process.guard.record(Read(7))
 
 
-def test_what_was_handled_to_an_end_meanwhile_begins_anew(process):
+def test_what_was_handled_to_an_end_meanwhile_begins_anew(process) -> None:
     for _ in range(5):
         process.dies_during(Read(7), BLOCKED_S)
         process.guard.record(Read(7))
@@ -91,13 +91,13 @@ def test_what_was_handled_to_an_end_meanwhile_begins_anew(process):
 
 
 @pytest.mark.parametrize("other", [{"offset": 8}, {"topic": "notify_receipts"}, {"partition": 1}, {"timestamp": 1}])
-def test_another_place_is_not_suspected(process, other):
+def test_another_place_is_not_suspected(process, other) -> None:
     process.dies_during(Read(7), BLOCKED_S)
     process.dies_during(Read(7), BLOCKED_S)
     process.guard.record(replace(Read(7), **other))
 
 
-def test_a_clean_end_leaves_nothing(process):
+def test_a_clean_end_leaves_nothing(process) -> None:
     for _ in range(5):
         process.guard.record(Read(7))
         process.guard.end()
@@ -105,7 +105,7 @@ def test_a_clean_end_leaves_nothing(process):
     process.guard.record(Read(7))
 
 
-def test_two_poisons_that_take_turns_are_both_found(process):
+def test_two_poisons_that_take_turns_are_both_found(process) -> None:
     for _ in range(2):
         process.dies_during(Read(7), BLOCKED_S)
         process.dies_during(Read(8, partition=1), BLOCKED_S)
@@ -114,7 +114,7 @@ def test_two_poisons_that_take_turns_are_both_found(process):
             process.guard.record(record)
 
 
-def test_of_what_is_handled_the_send_that_is_worked_on_is_to_blame(process):
+def test_of_what_is_handled_the_send_that_is_worked_on_is_to_blame(process) -> None:
     for offset in (7, 8):
         process.guard.record(Read(offset))
         process.guard.works_on(b"a send")
@@ -127,7 +127,7 @@ def test_of_what_is_handled_the_send_that_is_worked_on_is_to_blame(process):
 
 @pytest.mark.parametrize("kind", ["handling", "suspects.json"])
 @pytest.mark.parametrize("content", [b"", b"\xff" * 1_000, b"\x01", b"[]", b"{", b"\x01" * 360])
-def test_a_damaged_file_keeps_no_process_from_starting(process, kind, content):
+def test_a_damaged_file_keeps_no_process_from_starting(process, kind, content) -> None:
     process.dies_during(Read(7))
     (process.folder / kind).write_bytes(content)
     process.start().record(Read(7))
@@ -135,7 +135,7 @@ def test_a_damaged_file_keeps_no_process_from_starting(process, kind, content):
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(keys=st.lists(st.binary(max_size=1_000), min_size=2, max_size=2, unique=True))
-def test_due_rows_are_told_apart_by_their_whole_keys(tmp_path_factory, keys):
+def test_due_rows_are_told_apart_by_their_whole_keys(tmp_path_factory: pytest.TempPathFactory, keys) -> None:
     process = Process(tmp_path_factory.mktemp("folder"))
     for _ in range(2):
         process.guard.due(0, keys[0])
@@ -269,7 +269,7 @@ def worker(tmp_path: Path) -> Worker:
     return Worker(Machine(), tmp_path)
 
 
-def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(worker):
+def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(worker) -> None:
     worker.machine.deadly = {b"record 2"}
 
     def handle(processor: Processor, out: Out) -> None:
@@ -284,14 +284,14 @@ def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(wor
     assert worker.counts["notify_events poison"] == 1
 
 
-def test_a_due_row_that_kills_is_given_up(worker):
+def test_a_due_row_that_kills_is_given_up(worker) -> None:
     worker.machine.deadly = {b"bad"}
     schedule(worker, b"bad", b"good")
     assert sorted(said(worker.wake_all(NOW))) == [(b"bad", b"permanent"), (b"good", b"done")]
     assert worker.deaths == 2
 
 
-def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker):
+def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker) -> None:
     worker.machine.deadly, worker.machine.ends = {b"bad"}, False
     schedule(worker, b"bad", b"good")
     assert said(worker.wake_all(NOW)) == [(b"good", b"done")]
@@ -299,7 +299,7 @@ def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker):
     assert int.from_bytes(key[:8], "big") == NOW + 6 * 3_600_000
 
 
-def test_a_due_row_that_kills_even_when_it_is_given_up_is_put_off(worker):
+def test_a_due_row_that_kills_even_when_it_is_given_up_is_put_off(worker) -> None:
     worker.machine.deadly = {b"bad", b"give up"}
     schedule(worker, b"bad", b"good")
     assert said(worker.wake_all(NOW)) == [(b"good", b"done")]
@@ -321,7 +321,7 @@ DECISIONS = {
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_send_that_kills_is_set_aside_whatever_dispatched_it(worker, decision):
+def test_a_send_that_kills_is_set_aside_whatever_dispatched_it(worker, decision) -> None:
     worker.machine.line, worker.machine.deadly = [b"a", b"b", b"c"], {b"b"}
     out = worker.until_decided(DECISIONS[decision])
     assert worker.deaths == 2
@@ -332,7 +332,7 @@ def test_a_send_that_kills_is_set_aside_whatever_dispatched_it(worker, decision)
 
 @pytest.mark.parametrize("error", [ValueError, RecursionError, KeyError, OverflowError, MemoryError])
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_sends_that_fail_are_passed_over_and_all_else_is_done(worker, decision, error):
+def test_sends_that_fail_are_passed_over_and_all_else_is_done(worker, decision, error) -> None:
     worker.machine.line = [b"a", b"b", b"c", b"d"]
     worker.machine.failing = {b"a": error, b"c": error}
     out = worker.until_decided(DECISIONS[decision])
@@ -343,13 +343,13 @@ def test_sends_that_fail_are_passed_over_and_all_else_is_done(worker, decision, 
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_broken_store_is_nobodys_fault(worker, decision):
+def test_a_broken_store_is_nobodys_fault(worker, decision) -> None:
     worker.machine.line, worker.machine.failing = [b"a"], {b"a": StoreBroken}
     with pytest.raises(StoreBroken):
         worker.until_decided(DECISIONS[decision])
 
 
-def test_when_too_many_fail_the_due_row_is_tried_again_later(worker):
+def test_when_too_many_fail_the_due_row_is_tried_again_later(worker) -> None:
     worker.machine.line = [b"%d" % number for number in range(100)]
     worker.machine.failing = dict.fromkeys(worker.machine.line, ValueError)
     schedule(worker, b"x")
@@ -388,7 +388,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
     ("role", "becomes"),
     [("router", ["accepted", "letter poison", "accepted"]), ("sender", ["call 1", "failed permanent", "call 3"])],
 )
-def test_what_blocks_a_role_for_ever_is_set_aside_when_the_watchdog_has_killed_it_twice(tmp_path, role, becomes):
+def test_what_blocks_a_role_for_ever_is_set_aside_when_the_watchdog_has_killed_it_twice(tmp_path: Path, role, becomes) -> None:
     ends = []
     for number in range(5):
         program = [sys.executable, "-c", PROGRAM, role, str(tmp_path), str(number)]

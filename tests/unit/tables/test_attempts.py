@@ -32,23 +32,23 @@ rows = st.builds(
 
 
 @given(rows)
-def test_a_row_is_read_as_it_was_written(row):
+def test_a_row_is_read_as_it_was_written(row) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=SendRow) == row
 
 
-def test_a_key_is_the_uuids_bytes_whatever_its_case():
+def test_a_key_is_the_uuids_bytes_whatever_its_case() -> None:
     assert send_key(SEND.upper()) == KEY
     assert len(KEY) == 16
 
 
 @pytest.mark.parametrize("send_id", ["", "x", SEND[:-1], SEND + "00"])
-def test_what_is_no_uuid_is_refused_by_name(send_id):
+def test_what_is_no_uuid_is_refused_by_name(send_id) -> None:
     with pytest.raises(Invalid) as refused:
         send_key(send_id)
     assert refused.value.field == "send_id"
 
 
-def test_an_ended_row_outlives_the_topics_and_then_expires():
+def test_an_ended_row_outlives_the_topics_and_then_expires() -> None:
     rows = MemoryRows()
     table = Attempts(ATTEMPTS, rows)
     table.put(KEY, SendRow(state="calling", open=OpenSend(b"secret", 1)))
@@ -62,7 +62,7 @@ def test_an_ended_row_outlives_the_topics_and_then_expires():
     assert table.expired(b"", 10, 1_001 + KEPT_MS) == ([KEY], None)
 
 
-def test_an_open_row_never_expires():
+def test_an_open_row_never_expires() -> None:
     rows = MemoryRows()
     table = Attempts(ATTEMPTS, rows)
     table.put(KEY, SendRow(state="held", open=OpenSend(b"", 1)))
@@ -72,7 +72,7 @@ def test_an_open_row_never_expires():
     assert table.expired(b"", 10, 2**62) == ([], None)
 
 
-def test_a_users_pauses_come_in_order_of_acceptance_and_are_theirs_alone():
+def test_a_users_pauses_come_in_order_of_acceptance_and_are_theirs_alone() -> None:
     table = Pauses(PAUSES, MemoryRows())
     for user, accepted_at, offset, last in (("u", 300, 0, 1), ("u", 20, 7, 2), ("u", 20, 6, 3), ("u1", 1, 0, 4)):
         table.put(pause_key(user, accepted_at, offset, KEY[:-1] + bytes([last])), Pause(False, f"n{last}"))

@@ -36,7 +36,7 @@ actions = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(actions)
-def test_items_and_counts_are_those_of_a_plain_list(script):
+def test_items_and_counts_are_those_of_a_plain_list(script) -> None:
     rows = MemoryRows()
     inbox = Inbox(rows)
     model: list[Item] = []
@@ -72,7 +72,7 @@ def test_items_and_counts_are_those_of_a_plain_list(script):
 
 
 @given(st.lists(st.sampled_from(MARKS)))
-def test_whoever_has_read_has_seen(marks):
+def test_whoever_has_read_has_seen(marks) -> None:
     item = an_item("n")
     for mark in marks:
         item = marked(item, mark)
@@ -80,7 +80,7 @@ def test_whoever_has_read_has_seen(marks):
     assert item.seen or not item.read
 
 
-def test_pages_join_without_gap_or_overlap():
+def test_pages_join_without_gap_or_overlap() -> None:
     inbox = Inbox(MemoryRows())
     for number in range(7):
         inbox.add("u", an_item(str(number)))
@@ -92,7 +92,7 @@ def test_pages_join_without_gap_or_overlap():
     assert names == ["6", "5", "4", "3", "2", "1", "0"]
 
 
-def test_users_whose_names_begin_alike_are_apart():
+def test_users_whose_names_begin_alike_are_apart() -> None:
     inbox = Inbox(MemoryRows())
     inbox.add("u", an_item("mine"))
     inbox.add("u1", an_item("theirs"))
@@ -100,7 +100,7 @@ def test_users_whose_names_begin_alike_are_apart():
     assert [item.notification_id for _, item in inbox.all("u")] == ["mine"]
 
 
-def test_nothing_is_written_for_a_user_who_has_no_inbox():
+def test_nothing_is_written_for_a_user_who_has_no_inbox() -> None:
     inbox = Inbox(MemoryRows())
     inbox.sweep("u", 10**15)
     inbox.erase("u")
@@ -112,7 +112,7 @@ def test_nothing_is_written_for_a_user_who_has_no_inbox():
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=6), st.lists(st.sampled_from(MARKS), max_size=6))
-def test_pending_marks_may_be_written_into_an_item_again(before, pending):
+def test_pending_marks_may_be_written_into_an_item_again(before, pending) -> None:
     """A slice writes them, and they stay pending until the round is over."""
     item = an_item("n")
     for mark in before:
@@ -128,7 +128,7 @@ def test_pending_marks_may_be_written_into_an_item_again(before, pending):
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8), st.lists(st.sampled_from(MARKS)))
-def test_rows_of_the_revision_before_are_marked_and_counted(items, marks):
+def test_rows_of_the_revision_before_are_marked_and_counted(items, marks) -> None:
     rows = MemoryRows()
     encode = msgspec.msgpack.encode
     stored_items = {}
@@ -151,7 +151,7 @@ def test_rows_of_the_revision_before_are_marked_and_counted(items, marks):
     assert count.archived in (None, sum(item.archived for item in shown))
 
 
-def test_a_mark_of_all_of_an_empty_inbox_writes_nothing():
+def test_a_mark_of_all_of_an_empty_inbox_writes_nothing() -> None:
     inbox = Inbox(MemoryRows())
     inbox.mark_all("u", "read", "c", 0)
 
