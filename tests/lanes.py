@@ -10,7 +10,7 @@ from xdist.workermanage import WorkerController
 _SYSTEMS = ("tests/faults/", "tests/e2e/", "tests/integration/")
 
 
-class Lanes(LoadScopeScheduling):
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """The lane of the systems, which is the longest, begins at once."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -20,12 +20,14 @@ class Lanes(LoadScopeScheduling):
     def remove_node(self, node: WorkerController) -> str | None:
         """The test that ended its process has failed; xdist alone would run it again in the next, which it ends too."""
         for tests in self.assigned_work[node].values():
+            nodeid: str
             for nodeid, is_done in tests.items():
                 if not is_done:
                     tests[nodeid] = True
                     super().remove_node(node)
                     return nodeid
-        return super().remove_node(node)
+        undone: str | None = super().remove_node(node)
+        return undone
 
 
 def starts_systems(path: str) -> bool:

@@ -23,6 +23,7 @@ from schemas.topics import SEND_TOPICS
 from schemas.words import Channel
 from tables.router import RouterState
 from tables.rows import MemoryRows
+from tests.records import Record
 
 #: A Wednesday noon.
 NOON = parse_ms("2026-03-04T12:00:00Z")
@@ -82,19 +83,6 @@ def catalog(policy: str = POLICY, templates: Sequence[TemplateVersion] = (), ver
 
 
 @dataclass
-class Record:
-    """One record of Kafka's."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-
-
-@dataclass
 class Harness:
     """One router machine with all of its partitions. ``now`` moves only by ``at`` and ``after``."""
 
@@ -114,6 +102,8 @@ class Harness:
         self.events: list[dict[str, Any]] = []
         self.retired: list[dict[str, Any]] = []
         self.sends: list[Send] = []
+        #: Of each of ``sends``: the topic that it was produced to.
+        self.lanes: list[str] = []
         self.withdrawals: list[Withdraw] = []
         self.commands: list[dict[str, Any]] = []
         self.broadcasts: list[dict[str, Any]] = []
@@ -194,7 +184,7 @@ class Harness:
         *,
         timestamp: int | None = None,
         partition: int | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
+        headers: Sequence[tuple[str, bytes | None]] = (),
     ) -> Record:
         if partition is None:
             partition = partition_of(key or b"", self.partitions)
@@ -272,8 +262,11 @@ class Harness:
             event = json.loads(record.value)
             (self.retired if event["status"] == "device_retired" else self.events).append(event)
         elif record.topic in _SEND_TOPICS:
-            message = read_send(record.value)
-            (self.sends if isinstance(message, Send) else self.withdrawals).append(message)  # type: ignore[attr-defined]
+            if isinstance(message := read_send(record.value), Send):
+                self.sends.append(message)
+                self.lanes.append(record.topic)
+            else:
+                self.withdrawals.append(message)
         elif record.topic == topics.COMMANDS:
             self.commands.append(json.loads(record.value))
             self.feed(record.topic, record.key, record.value, partition=to)
@@ -306,6 +299,7 @@ class Harness:
         """Begins a new page of what is collected."""
         self.events.clear()
         self.sends.clear()
+        self.lanes.clear()
         self.withdrawals.clear()
         self.commands.clear()
         self.broadcasts.clear()

@@ -1,6 +1,5 @@
 """One partition of a role in memory and in virtual time: what the runner does, without a log and without a wire."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -8,17 +7,18 @@ import msgspec
 from agents.sender.calls import Call, Result
 from app.domain.catalog import Catalog
 from app.domain.out import Out
-from app.domain.outcome import Outcome
+from app.domain.outcome import Outcome, OutcomeKind
 from app.domain.policy import parse_policy
 from app.virtual import VirtualPartition
 from schemas.config import Template, TemplateVersion
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent, read_lifecycle
 from schemas.results import SendResult, read_result
-from schemas.sends import Send, encode_send
+from schemas.sends import Send, Withdraw, encode_send
 from schemas.topics import COMMANDS, LIFECYCLE, RECEIPTS, RESULTS, send_topic
 from tables.rows import MemoryRows
 from tables.schedule import due_ms_of
+from tests.records import Record
 
 #: A Wednesday at noon in London.
 NOON = 1_763_553_600_000
@@ -84,17 +84,6 @@ def a_send(number: int = 1, **changes: Any) -> Send:
     return Send(**{**given, **changes})
 
 
-@dataclass
-class Record:
-    topic: str
-    value: bytes | None
-    offset: int
-    timestamp: int
-    partition: int = 0
-    key: bytes | None = b"u1"
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-
 class Stage:
     """``machine``'s partition 0. Every batch is one record, one row that fell due, or one result."""
 
@@ -113,9 +102,9 @@ class Stage:
 
     # --- what goes in ---
 
-    def take(self, send: Any, *, offset: int | None = None, recorded: int | None = None) -> None:
+    def take(self, send: Send | Withdraw, *, offset: int | None = None, recorded: int | None = None) -> None:
         """A record of a send topic: a Send or a Withdraw. ``recorded``: its time, else now."""
-        channel = getattr(send, "channel", self.machine.role)
+        channel = send.channel if isinstance(send, Send) else self.machine.role
         key = send.user_id.encode()
         self.read(send_topic(channel, "normal"), encode_send(send), key=key, offset=offset, recorded=recorded)
 
@@ -140,17 +129,17 @@ class Stage:
         recorded: int | None = None,
     ) -> None:
         self._offset += 1
-        record = Record(topic, value, self._offset if offset is None else offset, recorded or self.now, key=key)
+        record = Record(topic, 0, self._offset if offset is None else offset, recorded or self.now, key, value)
         self._decided(self._virtual.handle(record, self.now))
 
-    def answer(self, kind: Any, call: Call | None = None, **outcome: Any) -> None:
+    def answer(self, kind: OutcomeKind | None, call: Call | None = None, **outcome: Any) -> None:
         """Answers the oldest call. ``kind`` None: the call was not made, or nothing was found."""
         call = call or self.calls[0]
         self.calls.remove(call)
         result = Result(call, None if kind is None else Outcome(kind, **outcome))
         self._decided(self._virtual.settle(result, self.now))
 
-    def answer_all(self, kind: Any = "ok", **outcome: Any) -> list[str]:
+    def answer_all(self, kind: OutcomeKind = "ok", **outcome: Any) -> list[str]:
         """Answers every call, those that the answers bring too. Returns their sends' ids in the order of the calls."""
         called = []
         while self.calls:
@@ -181,7 +170,7 @@ class Stage:
 
     def give_up_one(self) -> bool:
         """Gives up what falls due next, as the runner does with what can't be woken."""
-        over = []
+        over: list[bool] = []
 
         def give_up(out: Out) -> None:
             [(key, due)] = self.state.schedule.due(self.now, 1)
@@ -221,6 +210,12 @@ class Stage:
         self.calls.extend(out.calls)
 
     # --- what came out ---
+
+    def detail(self, place: int = -1) -> dict[str, Any]:
+        """The detail of the event at ``place``, the last one unless it is named."""
+        detail = self.events[place].detail
+        assert detail is not None
+        return detail
 
     def story(self, number: int = 1) -> list[tuple[str, str | None]]:
         """Statuses and reasons of one send's events, in order."""

@@ -11,13 +11,15 @@ from agents.monitors import watch_doubts
 from agents.sender.context import ChannelConfig
 from agents.sender.doubts import HOWS
 from agents.sender.machine import SenderMachine
+from app.domain.outcome import OutcomeKind
 from app.metrics import DoubtMetrics
 from app.ports import NotOwned
+from schemas.words import Provider
 from tables.pauses import doubt_age_key
 from tests.agents.senders import PHONE
 from tests.agents.stage import MINUTE, Stage, a_catalog, a_send
 
-PROVIDERS = ("sns", "twilio")
+PROVIDERS: tuple[Provider, ...] = ("sns", "twilio")
 RESENDS = {"in_doubt": {"settle": "5m", "default": "resend"}}
 
 
@@ -149,7 +151,7 @@ async def test_every_way_out_of_a_doubt_is_counted_once_by_its_name(settle: Any,
 
 
 @pytest.mark.parametrize("kind", ["ok", "drop", "retry"])
-async def test_a_late_answer_of_the_call_settles_its_doubt(kind: str) -> None:
+async def test_a_late_answer_of_the_call_settles_its_doubt(kind: OutcomeKind) -> None:
     role = Watched()
     role.stage.take(a_send())
     call = role.stage.calls[0]

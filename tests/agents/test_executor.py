@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from app.providers.gate import Gate, GatedClient
 from app.providers.wire import leaves
 from schemas.words import Channel, Provider
 from tests.unit.providers.factories import a_device, a_handle, a_message
+
+PUSH: tuple[Provider, ...] = ("apns", "fcm")
 
 
 class Gatekeeper:
@@ -57,7 +60,7 @@ class Gatekeeper:
         return self._answers.setdefault(send_id, asyncio.get_running_loop().create_future())
 
 
-def a_call(name: str, user_id: str = "u1", **changes) -> Call:
+def a_call(name: str, user_id: str = "u1", **changes: Any) -> Call:
     priority = changes.pop("priority", "normal")
     call = Call(
         purpose="send",
@@ -85,7 +88,7 @@ def performing(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> tuple[GatedExecutor, Gate]:
     gate = Gate("apns", concurrency=concurrency, rate=rate, clock=monotonic)
-    clients = {"apns": GatedClient(client, gate)}
+    clients: dict[Provider, GatedClient] = {"apns": GatedClient(client, gate)}
     return GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, monotonic=monotonic), gate
 
 
@@ -286,7 +289,7 @@ async def test_a_slot_that_was_kept_for_a_claim_that_was_rolled_back_is_free_aga
 
 
 async def test_a_provider_without_slots_takes_none_of_the_others() -> None:
-    gates = {name: Gate(name, concurrency=10) for name in ("apns", "fcm")}
+    gates = {name: Gate(name, concurrency=10) for name in PUSH}
     executor = GatedExecutor({n: GatedClient(Gatekeeper(), gate) for n, gate in gates.items()}, limit=100, reserved=2)
 
     assert taken(executor, 20, provider="apns") == 8
@@ -335,7 +338,8 @@ async def test_the_silence_of_a_suspect_address_says_nothing_of_the_provider() -
 
 
 async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_back() -> None:
-    gates = {name: Gate(name, concurrency=10, rate=rate) for name, rate in (("apns", 1.0), ("fcm", None))}
+    rates = zip(PUSH, (1.0, None), strict=True)
+    gates = {name: Gate(name, concurrency=10, rate=rate) for name, rate in rates}
     clients = {name: GatedClient(Gatekeeper(), gate) for name, gate in gates.items()}
     executor = GatedExecutor(clients, limit=10, reserved=2)
 

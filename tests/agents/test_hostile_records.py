@@ -16,10 +16,11 @@ from app.virtual import VirtualPartition
 from schemas import topics
 from schemas.decode import Invalid
 from tables.rows import MemoryRows
-from tests.agents.harness import Harness, Record
+from tests.agents.harness import Harness
 from tests.agents.senders import email, push, sms
 from tests.agents.stage import a_catalog
 from tests.hostile import FIELDS, RECEIPT, REFUSED, TAKEN, texts, written_with
+from tests.records import Record
 
 RULES = """
 defaults: {expires_after: 48h}
@@ -39,7 +40,7 @@ def topic_of(record: dict[str, Any]) -> str:
     return topics.COMMANDS if "at" in record else topics.EVENTS
 
 
-def machines() -> list[Machine]:
+def machines() -> list[Machine[Any, Any, Any]]:
     return [InAppMachine(a_catalog()), *(stage().machine for stage in (sms, push, email))]
 
 
@@ -63,8 +64,8 @@ def test_a_record_is_refused_with_its_field_or_everybody_can_go_on_with_it(
         for other in others:
             if other.machine.role == send.channel:
                 value = msgspec.json.encode(send)
-                record = Record(topics.send_topic(send.channel, "normal"), 0, number, router.now, b"ann", value)
-                _taken(other, record, router.now)
+                lane = topics.send_topic(send.channel, "normal")
+                _taken(other, Record(lane, 0, number, router.now, b"ann", value), router.now)
     router.after(49 * 3_600_000)
     for invalid in router.dead:
         _named(invalid)
@@ -99,7 +100,9 @@ READ += [(InAppMachine(a_catalog()), intake.topic) for intake in InAppMachine.su
 
 @pytest.mark.parametrize("value", NOT_JSON, ids=repr)
 @pytest.mark.parametrize(("machine", "topic"), READ, ids=lambda one: one if isinstance(one, str) else one.role)
-def test_what_is_not_json_at_all_is_undecodable_wherever_it_is_read(machine: Machine, topic: str, value: bytes) -> None:
+def test_what_is_not_json_at_all_is_undecodable_wherever_it_is_read(
+    machine: Machine[Any, Any, Any], topic: str, value: bytes
+) -> None:
     for headers in ((), (("content-type", b"application/cloudevents+json"),)):
         with pytest.raises(Invalid) as refused:
             VirtualPartition(machine, MemoryRows()).handle(Record(topic, 0, 0, 1, b"ann", value, headers), 1)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,7 +25,8 @@ from schemas.sizes import OUTCOME_BYTES
 from schemas.topics import COMMANDS, DEAD, send_topic
 from schemas.words import Status
 from tables.inbox import KEPT_MS, MOST_ITEMS
-from tests.agents.stage import NOON, Record, Stage, a_catalog, a_send
+from tests.agents.stage import NOON, Stage, a_catalog, a_send
+from tests.records import Record
 
 MARKS: tuple[Mark, ...] = ("seen", "read", "unread", "archived")
 CAP, STEP = 6, 3
@@ -320,13 +322,13 @@ class Weighed:
 
     def take(self, topic: str, value: bytes) -> None:
         self._offset += 1
-        record = Record(topic, value, self._offset, self.stage.now)
+        record = Record(topic, 0, self._offset, self.stage.now, b"u1", value)
         self._do(lambda out: self.processor.handle(record, out, self.stage.now))
 
     def wake(self) -> bool:
         due = self.processor.due(self.stage.now, 1)
         for key, row in due:
-            self._do(lambda out, key=key, row=row: self.processor.wake(key, row, out, self.stage.now))
+            self._do(partial(self.processor.wake, key, row, now=self.stage.now))
         return bool(due)
 
     def count(self) -> Any:

@@ -1,6 +1,7 @@
 """The inbox: what comes in, what users say of it, what they are shown."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from app.domain.bounds import Bounds
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.requests import Content
-from schemas.sends import Withdraw
+from schemas.sends import Send, Withdraw
 from tables.inbox import KEPT_MS, MOST_ITEMS
 from tests.agents.stage import DAY, HOUR, NOON, Stage, a_catalog, a_send
 
@@ -21,20 +22,22 @@ def inbox() -> Stage:
     return stage
 
 
-def an_item(number: int = 1, **changes):
+def an_item(number: int = 1, **changes: Any) -> Send:
     return a_send(number, channel="in_app", **changes)
 
 
-def shown(stage: Stage, user_id: str = "u1", **params: str):
-    return stage.machine.read("inbox", user_id, params, stage.state, stage.now)
+def shown(stage: Stage, user_id: str = "u1", **params: str) -> dict[str, Any]:
+    page: dict[str, Any] = stage.machine.read("inbox", user_id, params, stage.state, stage.now)
+    return page
 
 
-def ids(page) -> list[int]:
+def ids(page: dict[str, Any]) -> list[int]:
     return [int(item["id"][-12:], 16) for item in page["notifications"]]
 
 
 def count(stage: Stage) -> dict[str, int]:
-    return stage.machine.read("inbox_count", "u1", {}, stage.state, stage.now)
+    counts: dict[str, int] = stage.machine.read("inbox_count", "u1", {}, stage.state, stage.now)
+    return counts
 
 
 def mark(stage: Stage, mark: str, number: int | None = 1) -> None:
@@ -114,7 +117,7 @@ def test_dnd_and_quiet_hours_do_not_stop_the_inbox() -> None:
     ],
     ids=str,
 )
-def test_what_became_known_before_stops_it(command, end) -> None:
+def test_what_became_known_before_stops_it(command: tuple[str, dict[str, Any]], end: tuple[str, str | None]) -> None:
     kind, fields = command
     stage = inbox()
     stage.command(kind, **fields)
@@ -327,7 +330,7 @@ def test_unread_alone_can_be_asked_for() -> None:
     ("params", "field"),
     [({"limit": "0"}, "limit"), ({"limit": "101"}, "limit"), ({"limit": "x"}, "limit"), ({"cursor": "-1"}, "cursor")],
 )
-def test_a_bad_parameter_is_named(params, field) -> None:
+def test_a_bad_parameter_is_named(params: dict[str, str], field: str) -> None:
     with pytest.raises(Invalid) as refused:
         shown(inbox(), **params)
     assert refused.value.field == field

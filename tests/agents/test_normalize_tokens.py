@@ -20,7 +20,7 @@ def upgraded(partitions: int, devices: list[tuple[str, str, int]]) -> Harness:
     for user, token, registered_ms in devices:
         hashed = parsed_hash("push", token)
         device = ["d", "ios", token, hashed, registered_ms, None, None]
-        profile = [None, False, None, False, None, None, None, {}, [device]]
+        profile: list[object] = [None, False, None, False, None, None, None, {}, [device]]
         rows = router.rows[partition_of(user.encode(), partitions)]
         rows.write("profiles", {user.encode(): b"\x01" + msgspec.msgpack.encode(profile)})
         rows.write("tokens", {hashed: b"\x01" + msgspec.msgpack.encode([user, "d"])})

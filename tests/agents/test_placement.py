@@ -21,8 +21,9 @@ from schemas.replays import ReplayRequest, encode_replay_request
 from schemas.sends import encode_send
 from schemas.verifications import CodeRequest, encode_verification
 from tables.rows import MemoryRows
-from tests.agents.harness import PROVIDERS, SECRET, Record, catalog
+from tests.agents.harness import PROVIDERS, SECRET, catalog
 from tests.agents.stage import NOON, a_catalog, a_send
+from tests.records import Record
 
 PARTITIONS = 4
 USER = "u1"

@@ -9,8 +9,9 @@ import structlog
 from agents.router.retire_devices import MoveLog
 from app.store.lifecycle_rows import COLUMNS, row_of
 from schemas.lifecycle import encode_lifecycle, read_lifecycle
-from tests.agents.harness import NOON, Harness, Record
+from tests.agents.harness import NOON, Harness
 from tests.agents.test_router_receipts import dead_since
+from tests.records import Record
 
 DAY_MS = 24 * 3600 * 1000
 PARTITIONS = 4
@@ -108,7 +109,7 @@ def move(router: Harness, times: int) -> list[dict[str, Any]]:
         for number in range(times):
             router.after(1)
             router.device(("ann", "bob")[number % 2], "d", token="shared")
-    return [line for line in lines if line["event"] == "a device token moved to another user"]
+    return [dict(line) for line in lines if line["event"] == "a device token moved to another user"]
 
 
 def test_a_token_that_moves_to_another_user_is_logged_five_times_a_day_and_obeyed_always() -> None:

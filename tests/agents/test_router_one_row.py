@@ -31,7 +31,7 @@ event_types:
 def test_what_a_digest_lets_go_and_a_newer_item_replaces_is_not_sent() -> None:
     router = Harness(policy=GATHERING)
     router.known()
-    message = {"event_type": "like.made", "channels": ["push"], "collapse_key": "thread"}
+    message: dict[str, Any] = {"event_type": "like.made", "channels": ["push"], "collapse_key": "thread"}
     router.request(
         **message, send_at=rfc3339(NOON + 10 * MINUTE), created_at=rfc3339(NOON + 2 * MINUTE), data={"n": "older"}
     )
@@ -52,7 +52,7 @@ def test_in_a_world_the_replaced_item_of_a_digest_is_not_sent() -> None:
     world = World(GATHERING, at="2026-03-04T12:00:00Z")
     world.user("ann")
     message: dict[str, Any] = {"channels": ["push"], "collapse_key": "thread"}
-    at = {"send_at": "2026-03-04T12:10:00Z", "created_at": "2026-03-04T12:02:00Z"}
+    at: dict[str, Any] = {"send_at": "2026-03-04T12:10:00Z", "created_at": "2026-03-04T12:02:00Z"}
     older = world.request("ann", "like.made", data={"n": "older"}, **at, **message)
     newer = world.request("ann", "like.made", data={"n": "newer"}, at="2026-03-04T12:01:00Z", **message)
     world.advance(hours=2)

@@ -172,7 +172,8 @@ def test_a_hard_bounce_or_a_complaint_suppresses_the_address_in_every_partition(
     status: str, reason: str | None, reported: str | None, suppressed: bool
 ) -> None:
     router, send = sent(partitions=3)
-    router.receipt(send, status, **({"reason": reason} if reason else {}))
+    given: dict[str, Any] = {"reason": reason} if reason else {}
+    router.receipt(send, status, **given)
 
     assert router.last()["reason"] == reported
     hit = [state.known.is_suppressed("email", "ann@example.com") for state in router.states]

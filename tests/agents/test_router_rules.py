@@ -62,7 +62,8 @@ def test_an_address_that_only_its_user_claims_gets_nothing_whatever_the_policy_s
     router.command("profile.set", **address, claimed=True)
     router.request(event_type=event_type, channels=[channel], priority=priority)
     claimed = router.reported()[1:]
-    router.command("profile.set", **{f"{name}_verified": True for name in address})
+    verified: dict[str, Any] = {f"{name}_verified": True for name in address}
+    router.command("profile.set", **verified)
     router.request(event_type=event_type, channels=[channel], priority=priority, data={"second": True})
 
     assert claimed == [("suppressed", channel, "unverified")]

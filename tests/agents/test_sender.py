@@ -1,5 +1,8 @@
 """A send that goes well: claimed, called, ended, and nothing of the user left of it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -7,7 +10,7 @@ from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
-from schemas.sends import Item
+from schemas.sends import Item, Send
 from tests.agents.senders import PHONE, a_push, email, push, sms
 from tests.agents.stage import DAY, NOON, Stage, a_catalog, a_send
 
@@ -170,7 +173,9 @@ def test_a_send_keeps_until_a_day_after_its_topic() -> None:
     ids=["number", "list", "null", "item"],
 )
 @pytest.mark.parametrize("made", [(sms, a_send), (push, a_push)], ids=["sms", "push"])
-def test_data_that_an_earlier_version_took_and_nobody_can_read_has_an_end(made, unreadable) -> None:
+def test_data_that_an_earlier_version_took_and_nobody_can_read_has_an_end(
+    made: tuple[Callable[[], Stage], Callable[..., Send]], unreadable: dict[str, Any]
+) -> None:
     stage_of, a_send_of = made
     stage = stage_of()
     stage.take(a_send_of(**unreadable))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from agents.sender.dispatch import DRAIN_MS, SLOW_AT_ONCE, SLOW_MS
+from app.domain.outcome import OutcomeKind
 from schemas.sends import Withdraw
 from tests.agents.dispatching import TIMEOUT_MS, FewSlots, answer_questions, called, let_pass, reported, with_slots
 from tests.agents.senders import PHONE, a_push, push, sms
@@ -33,7 +34,7 @@ def test_the_next_is_claimed_in_the_settle_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("answer", ["ok", "drop", "bad_token", "retry", "throttle", "config", "in_doubt"])
-def test_whatever_a_call_comes_to_the_next_has_its_turn(answer: str) -> None:
+def test_whatever_a_call_comes_to_the_next_has_its_turn(answer: OutcomeKind) -> None:
     stage = sms()
     stage.take(a_send(1))
     stage.take(a_send(2))

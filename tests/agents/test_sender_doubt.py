@@ -1,19 +1,23 @@
 """Sends whose call nobody answered: evidence moves them, never a blind second call."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 import pytest
 
 from agents.sender.calls import Result
-from app.domain.outcome import Outcome
+from app.domain.outcome import Outcome, OutcomeKind
 from schemas.sends import Withdraw
 from schemas.topics import RESULTS
+from schemas.words import Provider
 from tests.agents.senders import sms
 from tests.agents.stage import DAY, HOUR, MINUTE, NOON, Stage, a_send
 
-OTP = {"event_type": "login.otp", "category": "security", "priority": "critical"}
+OTP: dict[str, Any] = {"event_type": "login.otp", "category": "security", "priority": "critical"}
 
 
-def in_doubt(providers=("twilio",), **changes) -> Stage:
+def in_doubt(providers: Sequence[Provider] = ("twilio",), **changes: Any) -> Stage:
     stage = sms(providers)
     stage.take(a_send(**changes))
     stage.answer("in_doubt", doubt="timeout")
@@ -32,7 +36,7 @@ def ask_in_vain(stage: Stage) -> list[int]:
 
 
 @pytest.mark.parametrize("doubt", ["timeout", "connection_lost"])
-def test_a_lost_answer_puts_the_send_in_doubt(doubt) -> None:
+def test_a_lost_answer_puts_the_send_in_doubt(doubt: str) -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("in_doubt", doubt=doubt)
@@ -96,7 +100,7 @@ def test_the_question_names_the_send_and_shows_what_was_sent_and_when() -> None:
 
 
 @pytest.mark.parametrize("status", ["delivered", "opened", "bounced", "failed"])
-def test_whatever_comes_back_of_a_send_in_doubt_proves_it(status) -> None:
+def test_whatever_comes_back_of_a_send_in_doubt_proves_it(status: str) -> None:
     stage = in_doubt()
     stage.receipt(send_id=a_send().send_id, status=status, provider_message_id="SM1")
 
@@ -115,7 +119,7 @@ def test_a_receipt_during_the_call_decides_it_if_the_answer_is_lost() -> None:
 
 
 @pytest.mark.parametrize("kind", ["retry", "throttle", "drop"])
-def test_a_receipt_during_the_call_outweighs_a_refusal(kind) -> None:
+def test_a_receipt_during_the_call_outweighs_a_refusal(kind: OutcomeKind) -> None:
     stage = sms()
     stage.take(a_send())
     stage.receipt(send_id=a_send().send_id, status="delivered", provider_message_id="SM1")
@@ -229,7 +233,7 @@ def test_a_provider_that_could_not_be_asked_has_not_said_no() -> None:
         ("suppression.add", {"channel": "sms", "address": "+442071838750"}),
     ],
 )
-def test_it_is_not_sent_again_when_something_speaks_against_it(kind, fields) -> None:
+def test_it_is_not_sent_again_when_something_speaks_against_it(kind: str, fields: dict[str, Any]) -> None:
     stage = in_doubt(**OTP)
     stage.command(kind, **fields)
     ask_in_vain(stage)
@@ -288,7 +292,7 @@ def test_a_question_that_a_crash_cut_off_is_asked_again_later() -> None:
 
 
 @pytest.mark.parametrize(("kind", "end"), [("ok", "sent"), ("drop", "failed"), ("retry", "retrying")])
-def test_a_late_answer_settles_the_doubt_of_its_own_call(kind, end) -> None:
+def test_a_late_answer_settles_the_doubt_of_its_own_call(kind: OutcomeKind, end: str) -> None:
     stage = sms()
     stage.take(a_send())
     call = stage.calls[0]
@@ -382,7 +386,7 @@ def holds_content(stage: Stage) -> bool:
 
 
 @pytest.mark.parametrize("count", [1, 250])
-def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_content(count) -> None:
+def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_content(count: int) -> None:
     stage = sms()
     for number in range(1, count + 1):
         stage.take(a_send(number, data=SECRET))
@@ -407,7 +411,9 @@ def test_an_erasure_ends_what_is_in_doubt_at_once_and_keeps_nothing_of_its_conte
         ({"kind": "drop", "code": "21610"}, ("failed", "permanent")),
     ],
 )
-def test_a_call_that_is_under_way_at_an_erasure_is_the_sends_last(answer, end) -> None:
+def test_a_call_that_is_under_way_at_an_erasure_is_the_sends_last(
+    answer: dict[str, Any], end: tuple[str, str | None]
+) -> None:
     stage = sms()
     stage.take(a_send(data=SECRET))
     stage.command("user.erase")

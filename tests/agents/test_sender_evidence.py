@@ -73,7 +73,9 @@ def test_a_lone_message_of_that_text_is_the_sends() -> None:
 
 @pytest.mark.parametrize("arrived", [(False, True), (True, False), (False, False), (True, True)])
 @pytest.mark.parametrize("changes", [GIVEN_UP, RESENT])
-def test_of_two_equal_ones_in_doubt_none_is_taken_for_sent_that_may_not_be(arrived, changes) -> None:
+def test_of_two_equal_ones_in_doubt_none_is_taken_for_sent_that_may_not_be(
+    arrived: tuple[bool, bool], changes: dict[str, str]
+) -> None:
     stage = sms()
     twilio = Twilio(stage)
     for number, did in zip((1, 2), arrived, strict=True):

@@ -1,5 +1,7 @@
 """Sends that wait for the end of a night, or lay too long; and that every wait ends."""
 
+from typing import Any
+
 import pytest
 
 from app.domain.catalog import Catalog
@@ -14,7 +16,7 @@ def test_quiet_hours_take_a_send_back_to_held_and_let_it_go_at_their_end() -> No
     stage.take(a_send())
     stage.wait_for_call()
 
-    assert stage.events[0].detail["until"] == rfc3339(NOON + 20 * HOUR)
+    assert stage.detail(0)["until"] == rfc3339(NOON + 20 * HOUR)
     assert stage.story() == [("held", "quiet_hours"), ("sending", None)]
     assert stage.events[1].occurred_at == rfc3339(NOON + 20 * HOUR)
 
@@ -59,7 +61,7 @@ def test_a_user_who_lengthens_the_night_is_told_the_new_end() -> None:
     stage.command("preferences.set", preferences={"quiet_hours": hours})
     stage.wait_for_call()
 
-    assert [e.detail["until"] for e in stage.events[:2]] == [rfc3339(NOON + 20 * HOUR), rfc3339(NOON + 22 * HOUR)]
+    assert [stage.detail(place)["until"] for place in (0, 1)] == [rfc3339(NOON + 20 * HOUR), rfc3339(NOON + 22 * HOUR)]
     assert stage.story() == [("held", "quiet_hours"), ("held", "quiet_hours"), ("sending", None)]
 
 
@@ -81,7 +83,7 @@ def test_a_command_that_changes_nothing_for_a_hold_says_nothing() -> None:
     ],
     ids=str,
 )
-def test_a_command_ends_what_is_held_at_once(command, end) -> None:
+def test_a_command_ends_what_is_held_at_once(command: tuple[str, dict[str, Any]], end: tuple[str, str | None]) -> None:
     kind, fields = command
     stage = sms()
     stage.now = NOON + 11 * HOUR

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from app.domain.outcome import CIRCUIT_OPEN, Outcome
 from schemas.sends import Withdraw
 from schemas.words import ENDS
 from tests.agents.stage import DAY, HOUR, MINUTE, Stage, a_catalog, a_send
+
+#: What happens, and its details.
+Step = tuple[Any, ...]
 
 SENDS = 3
 ATTEMPTS = 3
@@ -88,7 +92,7 @@ class Play:
         self.lost: list[Call] = []
         self.took: set[int] = set()
 
-    def step(self, step: tuple) -> None:
+    def step(self, step: Step) -> None:
         match step:
             case ("take", number):
                 self.took.add(number)
@@ -158,7 +162,7 @@ class Play:
         raise AssertionError("it never comes to rest")
 
 
-def played(play: Play, script: list[tuple]) -> Play:
+def played(play: Play, script: list[Step]) -> Play:
     for step in script:
         play.step(step)
     play.finish()
@@ -171,7 +175,9 @@ def ends_of(play: Play, number: int) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]), st.booleans())
-def test_every_send_ends_exactly_once_and_the_router_is_told_once(script, category, honest) -> None:
+def test_every_send_ends_exactly_once_and_the_router_is_told_once(
+    script: list[Step], category: str, honest: bool
+) -> None:
     play = played(Play(category, honest=honest), script)
 
     for number in play.took:
@@ -185,7 +191,7 @@ def test_every_send_ends_exactly_once_and_the_router_is_told_once(script, catego
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]))
-def test_no_provider_that_can_be_asked_takes_a_send_twice(script, category) -> None:
+def test_no_provider_that_can_be_asked_takes_a_send_twice(script: list[Step], category: str) -> None:
     play = played(Play(category, honest=True), script)
 
     assert all(count <= 1 for count in play.provider.taken.values())
@@ -193,7 +199,7 @@ def test_no_provider_that_can_be_asked_takes_a_send_twice(script, category) -> N
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]))
-def test_without_evidence_only_a_resending_category_goes_out_again_and_once(script, category) -> None:
+def test_without_evidence_only_a_resending_category_goes_out_again_and_once(script: list[Step], category: str) -> None:
     play = played(Play(category, honest=False), script)
 
     most = 2 if category == "security" else 1
@@ -202,7 +208,7 @@ def test_without_evidence_only_a_resending_category_goes_out_again_and_once(scri
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.sampled_from(["orders", "security"]))
-def test_attempts_count_what_the_contract_counts_and_stay_within_the_policy(script, category) -> None:
+def test_attempts_count_what_the_contract_counts_and_stay_within_the_policy(script: list[Step], category: str) -> None:
     play = played(Play(category, honest=False), script)
 
     for number in play.took:
@@ -215,7 +221,7 @@ def test_attempts_count_what_the_contract_counts_and_stay_within_the_policy(scri
 
 @settings(max_examples=300, deadline=None)
 @given(steps, st.booleans())
-def test_what_a_provider_took_is_never_said_to_have_failed(script, honest) -> None:
+def test_what_a_provider_took_is_never_said_to_have_failed(script: list[Step], honest: bool) -> None:
     play = played(Play("orders", honest=honest), script)
 
     for number in play.took:
@@ -226,7 +232,7 @@ def test_what_a_provider_took_is_never_said_to_have_failed(script, honest) -> No
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_a_send_that_is_read_again_at_the_end_does_nothing(script) -> None:
+def test_a_send_that_is_read_again_at_the_end_does_nothing(script: list[Step]) -> None:
     play = played(Play("orders", honest=True), script)
     before = len(play.stage.events)
     for number in play.took:
@@ -238,7 +244,7 @@ def test_a_send_that_is_read_again_at_the_end_does_nothing(script) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_no_two_events_share_an_id(script) -> None:
+def test_no_two_events_share_an_id(script: list[Step]) -> None:
     play = played(Play("security", honest=False), script)
     ids = [event.event_id for event in play.stage.events]
 

@@ -1,5 +1,7 @@
 """The last look: whatever became known before the call stops it."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -24,7 +26,9 @@ from tests.agents.stage import HOUR, NOON, a_send
     ],
     ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
 )
-def test_what_became_known_before_the_call_stops_it(command, end) -> None:
+def test_what_became_known_before_the_call_stops_it(
+    command: tuple[str, dict[str, Any]], end: tuple[str, str | None]
+) -> None:
     kind, fields = command
     stage = sms()
     stage.command(kind, **fields)
@@ -74,7 +78,7 @@ def test_without_a_provider_that_has_settings_there_is_no_provider() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"template_id": "gone"}, {"data": msgspec.Raw(b"{}")}])
-def test_a_template_that_is_unknown_or_cannot_be_rendered_fails_the_send(changes) -> None:
+def test_a_template_that_is_unknown_or_cannot_be_rendered_fails_the_send(changes: dict[str, Any]) -> None:
     stage = sms()
     stage.take(a_send(**changes))
 
@@ -129,20 +133,22 @@ OPEN_RULES = [
     ],
     ids=lambda value: str(value[1]) if isinstance(value, tuple) else None,
 )
-def test_what_a_last_look_ended_keeps_its_trail(command, asked, stopped_by) -> None:
+def test_what_a_last_look_ended_keeps_its_trail(
+    command: tuple[str, dict[str, Any]], asked: int, stopped_by: list[object]
+) -> None:
     kind, fields = command
     stage = sms()
     stage.command(kind, **fields)
     stage.take(a_send())
 
-    assert stage.events[-1].detail["trail"] == [*OPEN_RULES[:asked], stopped_by]
+    assert stage.detail()["trail"] == [*OPEN_RULES[:asked], stopped_by]
 
 
 def test_what_expired_says_until_when_it_was_good() -> None:
     stage = sms()
     stage.take(a_send(expires_at=NOON))
 
-    assert stage.events[-1].detail["trail"] == [*OPEN_RULES[:2], ["expired", False, NOON]]
+    assert stage.detail()["trail"] == [*OPEN_RULES[:2], ["expired", False, NOON]]
 
 
 def test_what_a_last_look_held_keeps_its_trail() -> None:
@@ -151,14 +157,14 @@ def test_what_a_last_look_held_keeps_its_trail() -> None:
     stage.take(a_send())
 
     held = ["quiet_hours", "wait", "Europe/London", NOON + 20 * HOUR, 22 * 60, 8 * 60]
-    assert stage.events[-1].detail["trail"] == [*OPEN_RULES, held]
+    assert stage.detail()["trail"] == [*OPEN_RULES, held]
 
 
 def test_what_was_shed_by_its_age_keeps_its_trail() -> None:
     stage = sms()
     stage.take(a_send(priority="low"), recorded=NOON - 6 * HOUR)
 
-    assert stage.events[-1].detail["trail"] == [*OPEN_RULES, ["shed", False, 6 * HOUR]]
+    assert stage.detail()["trail"] == [*OPEN_RULES, ["shed", False, 6 * HOUR]]
 
 
 def test_why_shows_the_last_looks_rules() -> None:

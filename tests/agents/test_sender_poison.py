@@ -1,6 +1,8 @@
 """A send whose handling fails holds up nobody, and ends when it has failed for an hour."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,11 +17,12 @@ from app.domain.out import Out
 from app.domain.outcome import Outcome
 from app.streaming.process import Processor
 from schemas.instants import rfc3339
-from schemas.sends import encode_send
+from schemas.sends import Send, encode_send
 from schemas.topics import COMMANDS, DEAD, send_topic
 from tables.attempts import send_key
 from tests.agents.dispatching import FewSlots, called, with_slots
-from tests.agents.stage import HOUR, MINUTE, Record, Stage, a_send
+from tests.agents.stage import HOUR, MINUTE, Stage, a_send
+from tests.records import Record
 
 
 class Decided:
@@ -39,12 +42,12 @@ class Decided:
         while (due := self.stage.next_due()) is not None and due <= end:
             self.stage.now = max(self.stage.now, due)
             [(key, row)] = self.processor.due(self.stage.now, 1)
-            self.do(lambda out, key=key, row=row: self.processor.wake(key, row, out, self.stage.now))
+            self.do(partial(self.processor.wake, key, row, now=self.stage.now))
         self.stage.now = end
 
-    def take(self, send: Any) -> None:
-        record = Record(send_topic(send.channel, "normal"), encode_send(send), send.accepted_at, self.stage.now)
-        record.key = send.user_id.encode()
+    def take(self, send: Send) -> None:
+        topic, key = send_topic(send.channel, "normal"), send.user_id.encode()
+        record = Record(topic, 0, send.accepted_at, self.stage.now, key, encode_send(send))
         self.do(lambda out: self.processor.handle(record, out, self.stage.now))
 
     def answer(self) -> None:
@@ -52,7 +55,7 @@ class Decided:
         result = Result(call, Outcome("ok", provider_message_id="m"))
         self.do(lambda out: self.processor.settle(result, out, self.stage.now))
 
-    def do(self, decide: Any) -> None:
+    def do(self, decide: Callable[[Out], None]) -> None:
         out = Out()
         with capture_logs():
             decide(out)
@@ -64,7 +67,7 @@ class Decided:
         self.stage.state = self.processor._state
 
 
-def failing_at(monkeypatch: Any, *numbers: int) -> None:
+def failing_at(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
     """These sends can't be composed, by a bug."""
     compose, sends = agents.sender.dispatch.compose_for, {a_send(number).send_id for number in numbers}
 
@@ -78,7 +81,9 @@ def failing_at(monkeypatch: Any, *numbers: int) -> None:
 
 @pytest.mark.parametrize("waits_for", ["its line", "a slot", "the morning"])
 @pytest.mark.parametrize("failing", [(2,), (2, 3), (2, 4)])
-def test_a_send_that_fails_holds_up_nobody_and_ends_when_it_has_failed_for_an_hour(monkeypatch: pytest.MonkeyPatch, waits_for, failing) -> None:
+def test_a_send_that_fails_holds_up_nobody_and_ends_when_it_has_failed_for_an_hour(
+    monkeypatch: pytest.MonkeyPatch, waits_for: str, failing: tuple[int, ...]
+) -> None:
     slots = FewSlots(twilio=0 if waits_for == "a slot" else 1_000)
     stage = with_slots(slots, in_doubt={"default": "give_up"})
     if waits_for == "the morning":
@@ -137,7 +142,7 @@ def test_a_command_counts_though_a_send_of_the_user_fails(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(agents.sender.withdraw, "look_at", look_at)
     message = {"type": "profile.set", "id": "c", "at": rfc3339(stage.now), "user_id": "u1", "locale": "de"}
-    record = Record(COMMANDS, msgspec.json.encode(message), 10_000, stage.now)
+    record = Record(COMMANDS, 0, 10_000, stage.now, b"u1", msgspec.json.encode(message))
     decided.do(lambda out: decided.processor.handle(record, out, stage.now))
     assert decided.counts["internal"] == 0
     decided.answer()

@@ -3,14 +3,16 @@
 from dataclasses import replace as replaced
 from itertools import count
 
+import pytest
 from msgspec.structs import replace
 
 from app.domain.catalog import Catalog
+from schemas.config import TemplateVersion
 from tests.agents.senders import sms
 from tests.agents.stage import TEMPLATE, Stage, a_send
 
 
-def version(number: int, *, deleted: bool = False):
+def version(number: int, *, deleted: bool = False) -> TemplateVersion:
     body = {"en": {"body": f"version {number}"}}
     template = replace(TEMPLATE.template, channels={**TEMPLATE.template.channels, "sms": body})
     return replace(TEMPLATE, version=number, template=template, deleted=deleted)

@@ -1,11 +1,13 @@
 """Sends that the router takes back, and those that a newer one replaces."""
 
+from typing import Any, Literal
+
 from schemas.sends import Withdraw
 from tests.agents.senders import sms
 from tests.agents.stage import HOUR, NOON, a_send
 
 
-def withdraw(number: int = 1, status: str = "cancelled", **given) -> Withdraw:
+def withdraw(number: int = 1, status: Literal["cancelled", "suppressed"] = "cancelled", **given: Any) -> Withdraw:
     return Withdraw(send_id=a_send(number).send_id, user_id="u1", status=status, **given)
 
 

@@ -110,7 +110,11 @@ def test_what_may_be_with_a_provider_is_not_shed() -> None:
 
 def test_the_count_of_what_waits_follows_every_way_out_of_a_wait() -> None:
     stage, _ = sms()
-    waiting = lambda: stage.machine.read("backlog", "", {}, stage.state, stage.now).get("twilio", 0)  # noqa: E731
+
+    def waiting() -> int:
+        backlog: dict[str, int] = stage.machine.read("backlog", "", {}, stage.state, stage.now)
+        return backlog.get("twilio", 0)
+
     counts = []
     for number in range(1, 6):
         stage.take(a_send(number, expires_at=NOON + (HOUR if number == 3 else 2 * DAY)))

@@ -49,6 +49,10 @@ class Verifying:
         proof = proof_of(SECRET, user_id, self.channel, code, name)
         return self._feed({"type": "code.check", "id": name, "proof": proof}, user_id)
 
+    def set_verified(self, verified: bool) -> None:
+        fields: dict[str, Any] = {f"{FIELD[self.channel]}_verified": verified}
+        self.router.command("profile.set", **fields)
+
     @property
     def code(self) -> str:
         """What the latest message shows."""
@@ -106,7 +110,7 @@ def test_why_says_what_it_was(ann: Verifying) -> None:
 
 
 def test_only_an_unverified_address_that_is_there_gets_one(ann: Verifying) -> None:
-    ann.router.command("profile.set", **{f"{FIELD[ann.channel]}_verified": True})
+    ann.set_verified(True)
     assert ann.request()["outcome"] == "verified"
     ann.router.command("profile.set", **{FIELD[ann.channel]: None})
     assert ann.request()["outcome"] == "no_address"
@@ -143,7 +147,7 @@ def test_a_code_is_good_once_and_for_ten_minutes(ann: Verifying) -> None:
     ann.request()
     code = ann.code
     assert ann.check(code)["outcome"] == "verified"
-    ann.router.command("profile.set", **{f"{FIELD[ann.channel]}_verified": False})
+    ann.set_verified(False)
     assert ann.check(code)["outcome"] == "void"
 
 

@@ -113,7 +113,12 @@ async def plant(call: Caller, system: DevSystem, planted: Planted) -> None:
         event_types={f"{value['preference']}.*": {"push": False}},
         quiet_hours={"enabled": True, "start": "21:37", "end": "21:38"},
     )
-    consent = {"channel": "sms", "category": "marketing", "granted": True, "evidence": {"said": value["evidence"]}}
+    consent: dict[str, Any] = {
+        "channel": "sms",
+        "category": "marketing",
+        "granted": True,
+        "evidence": {"said": value["evidence"]},
+    }
     await call.does("PUT", f"{me}/consents", **consent)
     content = {
         "title": value["title"],

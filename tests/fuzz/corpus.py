@@ -15,7 +15,7 @@ from schemas import topics
 from schemas.instants import rfc3339
 from tests.agents.harness import HOUR, NOON, SECRET
 from tests.fuzz.machines import Machines
-from tests.unit.schemas.test_values import RECORDS
+from tests.hostile import RECORDS
 
 _ROOT = Path(__file__).parents[2]
 _JSON_BLOCK = re.compile(r"```json\n(.*?)```", re.DOTALL)

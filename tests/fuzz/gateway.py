@@ -48,9 +48,10 @@ from app.store.publisher import _MAX_REQUEST_BYTES, Outgoing, TooLargeError
 from app.store.queries import Answer, Limits
 from schemas.config import PolicyVersion, encode_config
 from schemas.instants import rfc3339
+from schemas.lifecycle import LifecycleEvent
 from schemas.sizes import size_on_wire
 from schemas.topics import CONFIG, ERASURES, EVENTS
-from schemas.words import WAITS
+from schemas.words import WAITS, Channel
 from tests.agents.harness import SECRET
 from tests.auditing import EnteredLog
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
@@ -76,7 +77,7 @@ ROUTES = tuple(routes(None))
 
 # In the gateway a second or two pass until ClickHouse has what was said; here it is there at once.
 history._PATIENCE_S = 0.0
-app_reports._PAUSES_S = ()
+vars(app_reports)["_PAUSES_S"] = ()
 
 
 class Asked(Struct, frozen=True, omit_defaults=True):
@@ -186,11 +187,15 @@ def _world() -> Machines:
 
 
 def known_id() -> str:
-    return next(e.notification_id for e in _world().events if e.status == "sent" and e.channel == "in_app")
+    return _sent("in_app").notification_id or ""
 
 
 def _known_send() -> str:
-    return next(e.send_id for e in _world().events if e.status == "sent" and e.channel == "push") or ""
+    return _sent("push").send_id or ""
+
+
+def _sent(channel: Channel) -> LifecycleEvent:
+    return next(e for e in _world().events if e.status == "sent" and e.channel == channel)
 
 
 class _World:
@@ -415,7 +420,7 @@ class _Owners:
 
     def owner_of(self, role: str, partition: int) -> Owner:
         url = self._urls[role]
-        return Owner(role=role, instance=1, partitions=[partition], url=url, policy_version=1, at=0)
+        return Owner(role=role, instance="1", partitions=[partition], url=url, policy_version=1, at=0)
 
     def behind(self, policy_version: int) -> list[str]:
         return []

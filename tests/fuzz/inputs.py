@@ -19,7 +19,7 @@ from tests.agents.harness import NOON
 from tests.fuzz import gateway
 from tests.fuzz.corpus import CLOUD_EVENT, USERS, seeds
 from tests.fuzz.gateway import Asked, Asking
-from tests.unit.schemas.test_values import REFUSED, TAKEN, texts
+from tests.hostile import REFUSED, TAKEN, texts
 
 #: Anybody may write there; and nobody else but Tocsin.
 PUBLIC = (*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS)

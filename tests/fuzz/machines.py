@@ -29,9 +29,9 @@ from schemas.lifecycle import LifecycleEvent, read_lifecycle
 from schemas.sizes import CHECKPOINT_BYTES, OUTCOME_BYTES, STATE_BYTES, limit_of, size_on_wire
 from schemas.words import CHANNELS, ENDS
 from tables.rows import MemoryRows
-from tables.schedule import due_ms_of
-from tests.agents import harness
-from tests.agents.harness import NOON, PROVIDERS, SECRET
+from tables.schedule import Due, due_ms_of
+from tests import records
+from tests.agents.harness import NOON, PROVIDERS, SECRET, catalog
 from tests.agents.test_router_balance import EVERYTHING
 
 PARTITIONS = 2
@@ -51,7 +51,7 @@ class Broken(AssertionError):
 
 
 @dataclass(slots=True)
-class Record(harness.Record):
+class Record(records.Record):
     """One record of the log. ``made_by``: the role that produced it; None: it comes from outside."""
 
     made_by: str | None = None
@@ -59,6 +59,14 @@ class Record(harness.Record):
     @property
     def place(self) -> tuple[str, int, int]:
         return self.topic, self.partition, self.offset
+
+
+def waking(key: bytes, row: Due, now: int) -> Callable[[Processor, Out], None]:
+    return lambda processor, out: processor.wake(key, row, out, now)
+
+
+def settling(result: Result, now: int) -> Callable[[Processor, Out], None]:
+    return lambda processor, out: processor.settle(result, out, now)
 
 
 class CountingRows(MemoryRows):
@@ -145,7 +153,7 @@ class Fate:
 Answer = Callable[[Call], Outcome | None]
 
 
-_CATALOG = harness.catalog(EVERYTHING)
+_CATALOG = catalog(EVERYTHING)
 
 
 class Machines:
@@ -221,7 +229,7 @@ class Machines:
             self.now = max(self.now, due)
             for owner in self._owners.values():
                 for key, row in owner.processor.due(self.now, 20):
-                    self._decide(owner, lambda d, out, key=key, row=row: d.wake(key, row, out, self.now), None)
+                    self._decide(owner, waking(key, row, self.now), None)
                     wakes += 1
             self._run()
             if wakes > _MOST_WAKES:
@@ -280,7 +288,7 @@ class Machines:
                 self._hand_in(each)
             else:
                 owner, result = each
-                self._decide(owner, lambda d, out, result=result: d.settle(result, out, self.now), None)
+                self._decide(owner, settling(result, self.now), None)
         raise Broken(f"records lead to records without an end: more than {_MOST_STEPS} at one moment")
 
     def _hand_in(self, record: Record) -> None:

@@ -139,6 +139,7 @@ def forked(work: Callable[..., None], limit_s: float, *given: Any) -> dict[str, 
 def by_structure(target: Any, seconds: float, seed: int, report: Path) -> None:
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
+    from hypothesis.strategies import SearchStrategy
 
     run = Run(target, report)
     end = time.monotonic() + seconds
@@ -155,9 +156,11 @@ def by_structure(target: Any, seconds: float, seed: int, report: Path) -> None:
             raise _TimeIsUp
         run.check(given_input)
 
+    inputs: SearchStrategy[Any] = run.target.inputs
+    played = given(inputs)(check)
     with suppress(_TimeIsUp):
         while True:
-            seeded(seed)(relaxed(given(run.target.inputs)(check)))()
+            seeded(seed)(relaxed(played))()
             seed += 1
     run.write(now=True)
 
@@ -168,7 +171,7 @@ def by_bytes(target: Any, seconds: float, seed: int, report: Path) -> None:
 
     run = Run(target, report)
     corpus = _CORPUS / re.sub(r"\W+", "-", target.name).strip("-")
-    make: Callable[[bytes], Any] = target.of_bytes  # type: ignore[assignment]
+    make: Callable[[bytes], Any] = target.of_bytes
     begin_with, learnt = corpus / "seeds", corpus / "learnt"
     for folder in (begin_with, learnt):
         folder.mkdir(parents=True, exist_ok=True)

@@ -304,11 +304,13 @@ def _judge_neighbours(feeding: _Feeding, observer: Observer, found: _Found) -> N
     for key, (acknowledged, calm) in feeding.neighbours.items():
         if (at := accepted.get(_id_of(key))) is not None:
             waited[calm].append(max(0, at - acknowledged))
-    calm, busy = _p99(waited[True]), _p99(waited[False])
+    calm_ms, busy_ms = _p99(waited[True]), _p99(waited[False])
     longest = max(waited[False], default=0)
-    print(f"neighbours waited {calm} ms when it was calm (p99), {busy} ms beside it all; the longest {longest} ms")
-    if busy > calm + _LONGER_MS:
-        found.add("neighbours wait more than a second longer", f"p99 {busy} ms, when it was calm {calm} ms")
+    print(
+        f"neighbours waited {calm_ms} ms when it was calm (p99), {busy_ms} ms beside it all; the longest {longest} ms"
+    )
+    if busy_ms > calm_ms + _LONGER_MS:
+        found.add("neighbours wait more than a second longer", f"p99 {busy_ms} ms, when it was calm {calm_ms} ms")
 
 
 def _events(observer: Observer) -> list[dict[str, Any]]:

@@ -165,11 +165,11 @@ def _template(text: Text) -> None:
         parts = (
             {"subject": text.text, "html": text.text} if mail else {"title": text.text, "body": "b", "url": text.text}
         )
-        template = Template(id="t", channels={channel: {"en": parts}})  # type: ignore[dict-item]
+        template = Template(id="t", channels={channel: {"en": parts}})
         if check_syntax(template):
             continue
         compiled = compile_template(TemplateVersion(version=1, template=template, at=rfc3339(0)))
-        shown = render(compiled, channel, "en", _VARIABLES)  # type: ignore[arg-type]
+        shown = render(compiled, channel, "en", _VARIABLES)
         msgspec.json.encode(shown)
 
 

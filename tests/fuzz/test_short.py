@@ -29,8 +29,9 @@ def test_whatever_is_fed_in_has_its_end_and_harms_nobody_else(target: Target) ->
         phases=[Phase.generate, Phase.shrink],
     )
     short(given(target.inputs)(target.check))()
-    for data in target.begin_with() if target.of_bytes is not None else ():
-        target.check(target.of_bytes(data))
+    if (of_bytes := target.of_bytes) is not None:
+        for data in target.begin_with():
+            target.check(of_bytes(data))
 
 
 def test_what_was_found_once_is_mended() -> None:

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,8 @@ async def test_a_sink_killed_in_the_middle_of_inserts_loses_and_doubles_nothing(
     producing = asyncio.create_task(produce(settings.kafka.bootstrap, twice(events, random.Random(2))))
     for part in (1, 2):
         async with worker(settings) as process:
-            await eventually(lambda part=part: _above(counted(queries, campaign), part * len(events) // 4))
+            count = part * len(events) // 4
+            await eventually(partial(_counts_above, queries, campaign, count))
             process.kill()
         assert await process.wait() == -signal.SIGKILL
     await producing
@@ -309,5 +311,5 @@ async def _is(found: Awaitable[int], wanted: int) -> bool:
     return await found == wanted
 
 
-async def _above(found: Awaitable[int], wanted: int) -> bool:
-    return await found > wanted
+async def _counts_above(queries: Queries, campaign: str, wanted: int) -> bool:
+    return await counted(queries, campaign) > wanted

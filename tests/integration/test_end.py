@@ -41,7 +41,7 @@ async def worker(kafka: str, tmp_path: Path) -> AsyncIterator[asyncio.subprocess
     await declared_topics.apply(Kafka(bootstrap=kafka), {"in_app": InAppMachine.tables})
     environ = {**os.environ, "TOCSIN_KAFKA__BOOTSTRAP": kafka, "TOCSIN_DATA__DIR": str(tmp_path)}
     os.mkfifo(tmp_path / "pipe")
-    command = [sys.executable, "-c", MORTAL, tmp_path / "pipe", "worker", "in_app"]
+    command: list[str | Path] = [sys.executable, "-c", MORTAL, tmp_path / "pipe", "worker", "in_app"]
     started = await process.start(Program("worker", command, environ, tmp_path / "worker.log"))
     try:
         ready = operations_ready(tmp_path / "in_app-1")

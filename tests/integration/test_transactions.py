@@ -20,7 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from app.dev.broker import Broker
 from app.kafka.consumers import LogConsumer
 from app.kafka.unpacking import MOST_BYTES
-from app.ports import Subscription, Urgency
+from app.ports import FailedReason, Subscription, Urgency
 from app.streaming.worker import RoleWorker
 from schemas.dead import DeadLetter, read_dead
 from schemas.topics import (
@@ -58,6 +58,7 @@ class Noting:
     role = _ROLE
     catalog: Any = None
     tables = ("schedule",)
+    outputs = ()
     subscriptions = (
         Subscription(COMMANDS, Urgency.COMMANDS, gated=False),
         Subscription(EVENTS_CRITICAL, Urgency.CRITICAL),
@@ -76,6 +77,9 @@ class Noting:
         self.handled.append((record.topic, record.partition, record.value))
 
     def wake(self, due_key: bytes, due: Any, state: Any, out: Any, now: int) -> None: ...
+
+    def give_up(self, due_key: bytes, due: Any, state: Any, out: Any, now: int, reason: FailedReason) -> bool:
+        return True
 
     def settle(self, result: Any, state: Any, out: Any, now: int) -> None: ...
 

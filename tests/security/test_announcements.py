@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,23 +15,23 @@ from app.domain import announcing
 from app.store.announced import REFUSALS
 from app.store.owners import Announcements, Owner, announce
 from schemas.topics import OWNERS
+from tests.records import Record
 
 SECRET, OTHER = b"the installation's own secret of 32 bytes", b"another installation's secret of 32 bytes"
 NOW = 1_780_000_000_000
 TRUE, FORGED = "http://router-1:9100", "http://attacker:9100"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One on ``tocsin_owners``."""
+def record(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = (), offset: int = 0
+) -> Record:
+    return Record(OWNERS, 0, offset, NOW, key, value, headers)
 
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    offset: int = 0
-    timestamp: int = NOW
-    topic: str = OWNERS
-    partition: int = 0
+
+def signature(record: Record) -> bytes:
+    [(_, signed)] = record.headers
+    assert signed is not None
+    return signed
 
 
 def owner(url: str = TRUE, **fields: Any) -> Owner:
@@ -41,12 +41,12 @@ def owner(url: str = TRUE, **fields: Any) -> Owner:
 
 def announced(said: Owner, *, secret: bytes = SECRET, offset: int = 0) -> Record:
     key, value = said.name.encode(), json.encode(said)
-    return Record(key, value, [(announcing.HEADER, announcing.signed(secret, key, value, said.at))], offset)
+    return record(key, value, [(announcing.HEADER, announcing.signed(secret, key, value, said.at))], offset)
 
 
 def left(at: int, *, secret: bytes = SECRET, offset: int = 0) -> Record:
     key = b"router/1"
-    return Record(key, None, [(announcing.HEADER, announcing.signed(secret, key, None, at))], offset)
+    return record(key, None, [(announcing.HEADER, announcing.signed(secret, key, None, at))], offset)
 
 
 class EndOffset:
@@ -59,8 +59,8 @@ class EndOffset:
         self.take(*records)
 
     def take(self, *records: Record) -> None:
-        for record in records:
-            self.owners.take(record)
+        for each in records:
+            self.owners.take(each)
 
     @property
     def url(self) -> str | None:
@@ -74,7 +74,8 @@ def test_an_owner_is_known_by_its_announcement_and_gone_when_it_takes_it_back() 
 
     heard.take(left(NOW + 1, offset=1))
 
-    assert (heard.url, heard.refused) == (None, [])
+    assert heard.url is None
+    assert heard.refused == []
 
 
 FORGERIES = {
@@ -83,14 +84,14 @@ FORGERIES = {
     "far in the future": replace(announced(owner(FORGED, at=NOW + 10**12)), headers=()),
     "under another's signature": replace(announced(owner()), value=json.encode(owner(FORGED))),
     "at another time": replace(
-        announced(owner()), headers=[(announcing.HEADER, b"%d:" % (NOW + 1) + announced(owner()).headers[0][1][14:])]
+        announced(owner()), headers=[(announcing.HEADER, b"%d:" % (NOW + 1) + signature(announced(owner()))[14:])]
     ),
     "under another name": replace(announced(owner(FORGED, instance="2"), secret=OTHER), key=b"router/1"),
     "of a worker that never was": announced(owner(FORGED, instance="9", at=NOW + 1), secret=OTHER),
     "with two signatures": replace(announced(owner()), headers=[*announced(owner()).headers] * 2),
     "with an empty signature": replace(announced(owner(FORGED)), headers=[(announcing.HEADER, None)]),
     "with no text in it": replace(announced(owner(FORGED)), headers=[(announcing.HEADER, b"\xff\xfe")]),
-    "leaving, unsigned": Record(b"router/1", None),
+    "leaving, unsigned": record(b"router/1", None),
     "leaving, with another secret": left(NOW + 1, secret=OTHER),
     "leaving, by a signature for staying": replace(announced(owner()), value=None),
     "without a key": replace(announced(owner(FORGED, at=NOW + 1), secret=OTHER), key=None),
@@ -238,7 +239,7 @@ def test_whatever_is_written_only_signed_announcements_count_and_the_newest_hold
 
 @given(st.binary(max_size=200) | st.none(), st.binary(max_size=50) | st.none(), st.binary(max_size=200) | st.none())
 def test_any_bytes_may_lie_there(header: bytes | None, key: bytes | None, value: bytes | None) -> None:
-    heard = EndOffset(Record(key, value, [(announcing.HEADER, header)]))
+    heard = EndOffset(record(key, value, [(announcing.HEADER, header)]))
 
     assert heard.refused == ["untrusted"]
 
@@ -246,8 +247,8 @@ def test_any_bytes_may_lie_there(header: bytes | None, key: bytes | None, value:
 @given(st.binary(max_size=100))
 def test_what_is_signed_and_not_understood_changes_nothing(value: bytes) -> None:
     """Of another version."""
-    signature = announcing.signed(SECRET, b"router/1", value, NOW + 1)
-    heard = EndOffset(announced(owner()), Record(b"router/1", value, [(announcing.HEADER, signature)], 1))
+    signed = announcing.signed(SECRET, b"router/1", value, NOW + 1)
+    heard = EndOffset(announced(owner()), record(b"router/1", value, [(announcing.HEADER, signed)], 1))
 
     assert (heard.url, heard.refused) == (TRUE, ["unreadable"])
     assert set(heard.refused) <= set(REFUSALS)
@@ -262,7 +263,7 @@ class Published:
     async def publish(
         self, topic: str, key: bytes | None, value: bytes | None, *, headers: Sequence[tuple[str, bytes]], **_: Any
     ) -> tuple[int, int]:
-        self.records.append(Record(key, value, headers, len(self.records), topic=topic))
+        self.records.append(Record(topic, 0, len(self.records), NOW, key, value, headers))
         return 0, len(self.records)
 
 
@@ -285,7 +286,8 @@ async def test_a_worker_announces_what_followers_take_even_within_one_millisecon
         await telling
     heard.take(published.records[-1])
 
-    assert (heard.url, heard.refused) == (None, [])
+    assert heard.url is None
+    assert heard.refused == []
     assert {record.topic for record in published.records} == {OWNERS}
 
 

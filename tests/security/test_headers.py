@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 from yarl import URL
@@ -32,14 +33,14 @@ OTHERS = [
     {"Sec-Fetch-Site": "same-site"},
     {"Host": "rebound.evil.example"},
 ]
-Sandbox = TestClient[object, object]  # type: ignore[type-arg]
+Sandbox = TestClient[web.Request, web.Application]
 
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
     journal = Journal(tmp_path)
     async with TestClient(TestServer(control_app(journal, Faults(), {}))) as client:
-        yield client  # type: ignore[misc]
+        yield client
     journal.close()
 
 

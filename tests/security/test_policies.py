@@ -18,7 +18,8 @@ from app.domain.policy import PolicyError, parse_policy, sizes
 from app.store.config_follower import ConfigFollower
 from schemas.config import PolicyVersion, encode_config
 from schemas.topics import CONFIG
-from tests.agents.harness import NOON, Record
+from tests.agents.harness import NOON
+from tests.records import Record
 
 #: Took 7 s.
 DEEP = "[" * 20_000

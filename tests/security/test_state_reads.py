@@ -161,9 +161,9 @@ def test_only_the_request_that_was_signed_is_answered(
     other[changed] = data.draw(st.binary(min_size=1) if changed == 0 else st.text(max_size=20))
     same_host = changed == 2 and other[2].lower() == host.lower()
     if other != signed and not same_host and other[0].rstrip(b"\0") != secret.rstrip(b"\0"):
-        assert signed_reads.refusal(other[0], header, *other[1:4], at) is not None
+        assert signed_reads.refusal(other[0], header, other[1], other[2], other[3], at) is not None
     if changed != 0 and other != signed and not same_host:
-        assert signed_reads.refusal(secret, header, *other[1:4], at) is not None
+        assert signed_reads.refusal(secret, header, other[1], other[2], other[3], at) is not None
 
 
 @given(st.text(max_size=300))

@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _MOST_STEPS = 3_000_000
 
@@ -96,7 +97,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._lives.remove(life)
 
     def spawn(self, life: Life, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        return self.create_task(work, context=context_of(life))
+        task: asyncio.Task[T] = self.create_task(work, context=context_of(life))
+        return task
 
     def close(self) -> None:
         """Unwinds what is left of the dead."""
@@ -153,16 +155,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
         handle = self._handle(callback, args, context, self._now)
         if handle.life.alive:
             handle.life.ready.append(handle)
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Any:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Any:
         handle = self._handle(callback, args, context, when)
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, handle))

@@ -30,6 +30,11 @@ class _Around:
         return getattr(self._inner, name)
 
 
+def _replaced(parts: Runtime, **broken: Any) -> Runtime:
+    """What stands around a part isn't of the part's class."""
+    return replace(parts, **broken)
+
+
 # --- the journal ---
 
 
@@ -98,7 +103,7 @@ class _Careless(_Around):
 def _gullible(parts: Runtime, process: Process) -> Runtime:
     known = parts.restorer
     assert isinstance(known, LogRestorer)
-    return replace(parts, restorer=_Gullible(known._broker, known._chance, known._changelogs, known._journal))
+    return _replaced(parts, restorer=_Gullible(known._broker, known._chance, known._changelogs, known._journal))
 
 
 # --- outputs and positions ---
@@ -130,7 +135,7 @@ class _Unlogged(_Around):
                 ends[record.topic, partition] = Span(end, end, 0)
             else:
                 kept.append(record)
-        return ends | await self._inner.produce(kept, partition)
+        return ends | dict(await self._inner.produce(kept, partition))
 
 
 class _Ahead(_Around):
@@ -220,7 +225,7 @@ def _short(parts: Runtime, process: Process) -> Runtime:
 
 def _blind(parts: Runtime, process: Process) -> Runtime:
     process.commands_end = lambda partition: 0
-    return replace(parts, end_offsets=_Blind(parts.end_offsets))
+    return _replaced(parts, end_offsets=_Blind(parts.end_offsets))
 
 
 class _Deaf(_Around):
@@ -239,32 +244,34 @@ def _early(parts: Runtime, process: Process) -> Runtime:
     if not _sending(parts):
         return parts
     executor = _EarlyPerformer(parts.executor)
-    return replace(parts, machine=_EarlyMachine(parts.machine, executor), executor=executor)
+    return _replaced(parts, machine=_EarlyMachine(parts.machine, executor), executor=executor)
 
 
 #: What is broken, and how.
 BROKEN: Mapping[str, Sabotage] = {
-    "the journal acknowledges what it doesn't have": lambda parts, _: replace(parts, producer=_Hasty(parts.producer)),
-    "the store is written before the journal": lambda parts, its: replace(
+    "the journal acknowledges what it doesn't have": lambda parts, _: _replaced(parts, producer=_Hasty(parts.producer)),
+    "the store is written before the journal": lambda parts, its: _replaced(
         parts, producer=_StoreFirst(parts.producer, its)
     ),
-    "what the journal owes is not carried out": lambda parts, _: replace(parts, restorer=_Forgetful(parts.restorer)),
-    "the journal is not read": lambda parts, _: replace(parts, restorer=_NoJournal(parts.restorer)),
+    "what the journal owes is not carried out": lambda parts, _: _replaced(parts, restorer=_Forgetful(parts.restorer)),
+    "the journal is not read": lambda parts, _: _replaced(parts, restorer=_NoJournal(parts.restorer)),
     "rows are restored whoever wrote them": _gullible,
-    "rows of a former owner are left as the last word": lambda parts, _: replace(
+    "rows of a former owner are left as the last word": lambda parts, _: _replaced(
         parts, restorer=_Careless(parts.restorer)
     ),
-    "outputs are acknowledged and lost": lambda parts, _: replace(parts, producer=_Lossy(parts.producer)),
-    "rows are lost on their way to the changelogs": lambda parts, _: replace(parts, producer=_Unlogged(parts.producer)),
-    "a position is committed before its record is handled": lambda parts, _: replace(
+    "outputs are acknowledged and lost": lambda parts, _: _replaced(parts, producer=_Lossy(parts.producer)),
+    "rows are lost on their way to the changelogs": lambda parts, _: _replaced(
+        parts, producer=_Unlogged(parts.producer)
+    ),
+    "a position is committed before its record is handled": lambda parts, _: _replaced(
         parts, positions=_Ahead(parts.positions)
     ),
     "a claim has no deadline": lambda parts, _: (
-        replace(parts, machine=_Undated(parts.machine)) if _sending(parts) else parts
+        _replaced(parts, machine=_Undated(parts.machine)) if _sending(parts) else parts
     ),
     "a call begins before its claim is durable": _early,
     "a call is made on an old look": lambda parts, _: (
-        replace(parts, executor=_Refreshed(parts.executor)) if _sending(parts) else parts
+        _replaced(parts, executor=_Refreshed(parts.executor)) if _sending(parts) else parts
     ),
     "sends don't wait for the commands before them": _blind,
     "a fetch tells of an end that lacks the last commands": _short,
@@ -272,6 +279,6 @@ BROKEN: Mapping[str, Sabotage] = {
         parts, on_durable=lambda counted: parts.on_durable([*counted, *counted])
     ),
     "a sender passes preferences over": lambda parts, _: (
-        replace(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
+        _replaced(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
     ),
 }

@@ -97,6 +97,15 @@ def _as_it_is(parts: Runtime, process: Process) -> Runtime:
     return parts
 
 
+_CHANNELS: tuple[tuple[Channel, ...], ...] = (
+    ("push",),
+    ("sms",),
+    ("push", "sms"),
+    ("email", "push"),
+    ("push", "sms", "email"),
+)
+
+
 class World:
     """One seed."""
 
@@ -111,14 +120,13 @@ class World:
         self._chance, self._sabotage, self._loud = chance, sabotage, loud
         #: Whether processes may go on after their partitions were given away.
         self._zombies = chance.random() < 0.5
-        self._loop = VirtualLoop(chance)
+        self._loop = VirtualLoop(chance)  # type: ignore[abstract]  # asyncio's raises where it isn't overridden
         self._jumped_ms = chance.choice((0, 0, 9 * 3_600_000 + 50 * 60_000))  # noon, or ten minutes before the night
         self._broker = Broker(self.wall, self._loop.time)
         markers = Random(seed)
         self._broker.ends_transaction = lambda topic: topic.startswith("notify_") and markers.random() < 0.1
         self._partitions = chance.choice((1, 1, 2))
-        channels = chance.choice((("push",), ("sms",), ("push", "sms"), ("email", "push"), ("push", "sms", "email")))
-        self._channels: tuple[Channel, ...] = channels
+        self._channels = channels = chance.choice(_CHANNELS)
         self._in_app = chance.random() < 0.3
         self._vendors = {channel: self._vendors_of(channel) for channel in channels}
         vendors = [vendor for its in self._vendors.values() for vendor in its]

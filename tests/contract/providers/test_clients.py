@@ -334,7 +334,7 @@ async def test_providers_that_cannot_be_asked_know_nothing(client: ProviderClien
 
 async def test_an_outage_opens_the_lane_and_the_provider_is_left_alone(vendor: Vendor, sandbox: RunningSandbox) -> None:
     told: list[Any] = []
-    settings = Settings(providers={vendor.name: sandbox.providers[vendor.name]})
+    settings = Settings.model_validate({"providers": {vendor.name: sandbox.providers[vendor.name]}})
     gated = clients_for(CLIENTS[vendor.name][0], settings, lambda *change: told.append(change))[vendor.name]
     await gated.start()
     await sandbox.fault(provider=vendor.name, action="error")

@@ -137,5 +137,5 @@ def a_handle(send_id: str | None = None, attempt: int = 1) -> Handle:
 
 def client_of(name: Provider, settings: dict[str, Any]) -> ProviderClient:
     """The vendor's client without its gate, as the registry makes it."""
-    made = Settings(providers={name: settings})
+    made = Settings.model_validate({"providers": {name: settings}})
     return clients_for(CLIENTS[name][0], made)[name].client

@@ -1,6 +1,7 @@
 """What is judged of each channel: wishes, consent, addresses, caps, quiet hours."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ async def test_critical_is_for_the_sources_that_the_policy_names(world: World) -
 
 async def test_the_most_specific_opt_out_decides(world: World) -> None:
     ann = await world.person("ios")
-    wishes = {
+    wishes: dict[str, Any] = {
         "channels": {"email": False},
         "categories": {"orders": {"email": True, "push": False}},
         "event_types": {"order.lost": {"email": False}},
@@ -104,7 +105,7 @@ async def test_unsubscribing_opts_out_of_the_category_on_the_channel(world: Worl
 
     async def nothing_more() -> bool:
         document = await world.api("GET", f"/v1/users/{ann.user_id}/preferences")
-        return document.get("categories", {}).get("marketing") == {"email": False}
+        return bool(document.get("categories", {}).get("marketing") == {"email": False})
 
     await eventually(nothing_more, LIMIT_S)
     await world.becomes(await world.ask(ann, "news.daily"), "email", "suppressed", "opted_out")

@@ -29,9 +29,11 @@ async def test_a_code_verifies_a_claimed_address_and_only_then_is_anything_sent_
     world: World, channel: str
 ) -> None:
     field, address = ADDRESSES[channel]
-    ann = await world.person(**{field: None, f"{field}_verified": None})
+    nothing: dict[str, Any] = {field: None, f"{field}_verified": None}
+    ann = await world.person(**nothing)
     path = f"/v1/users/{ann.user_id}/profile"
-    claimed = await world.api("PATCH", path, as_user=ann, **{field: address, f"{field}_verified": True})
+    claim: dict[str, Any] = {field: address, f"{field}_verified": True}
+    claimed = await world.api("PATCH", path, as_user=ann, **claim)
     assert (claimed[f"{field}_verified"], claimed[f"{field}_claimed"]) == (False, True)
     for event_type in ("order.shipped", "login.code"):
         early = await world.ask(ann, event_type, channels=[channel])

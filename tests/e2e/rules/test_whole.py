@@ -1,6 +1,7 @@
 """What is judged of a notification as a whole: repeated, cancelled, scheduled, expired, erased; and the balance."""
 
 import uuid
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,12 @@ async def test_the_same_request_again_is_repeated_and_changes_nothing(world: Wor
 
 async def test_what_says_the_same_without_a_key_is_a_duplicate(world: World) -> None:
     ann = await world.person()
-    said = {"user_id": ann.user_id, "event_type": "order.shipped", "channels": ["email"], "content": HELLO}
+    said: dict[str, Any] = {
+        "user_id": ann.user_id,
+        "event_type": "order.shipped",
+        "channels": ["email"],
+        "content": HELLO,
+    }
     first, second = [(await world.api("POST", "/v1/notifications", key="demo", **said)) for _ in range(2)]
 
     stopped = await world.becomes(second["notification_id"], None, "suppressed", "duplicate")

@@ -183,10 +183,10 @@ async def test_versions_that_are_written_at_the_same_moment_have_numbers_of_thei
     numbers = [version.version for version in policies]
     assert sorted(numbers) == list(range(newest.version - 3, newest.version))
     assert sorted(version.version for version in templates) == [1, 2, 3]
-    for version in policies:  # what compaction leaves
-        assert read_config(last_of_key[policy_key(version.version).encode()]) == version
-    for version in templates:
-        assert read_config(last_of_key[template_key(name, version.version).encode()]) == version
+    for policy in policies:  # what compaction leaves
+        assert read_config(last_of_key[policy_key(policy.version).encode()]) == policy
+    for template in templates:
+        assert read_config(last_of_key[template_key(name, template.version).encode()]) == template
     assert read_config(last_of_key[policy_key().encode()]) == newest
     assert read_config(last_of_key[template_key(name).encode()]) == max(templates, key=lambda version: version.version)
 

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli.output import Refused
 from app.cli.policy import app
@@ -29,7 +28,7 @@ def command(gateway: Caller, environ: dict[str, str], tmp_path: Path, monkeypatc
     monkeypatch.setenv("TOCSIN_API_KEY", KEYS["ops"][0])
 
     async def run(*arguments: str) -> Result:
-        return await asyncio.to_thread(CliRunner().invoke, app, arguments)
+        return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments))
 
     return run
 

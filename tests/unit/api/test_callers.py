@@ -130,8 +130,12 @@ async def test_users_may_not_use_what_is_for_services(access: Access) -> None:
 
 @pytest.mark.parametrize("claims", [{"exp": -62}, {"nbf": 120}, {"iat": 120}])
 async def test_tokens_of_another_time_are_401(claims: dict[str, int]) -> None:
-    at = {claim: int(time.time()) + off for claim, off in claims.items()}
+    at: dict[str, Any] = {claim: int(time.time()) + off for claim, off in claims.items()}
     assert await refusal(callers(), token(**at), OWN, "ada") == 401
+
+
+ODD_TIMES: tuple[object, ...] = ("soon", [], {}, float("inf"), True, -1)
+ODD_NAMES: tuple[object, ...] = (7, [], {}, True)
 
 
 @pytest.mark.parametrize(
@@ -142,10 +146,10 @@ async def test_tokens_of_another_time_are_401(claims: dict[str, int]) -> None:
         *(
             {claim: odd}
             for claim in ("exp", "nbf", "iat")
-            for odd in ("soon", [], {}, float("inf"), True, -1)
+            for odd in ODD_TIMES
             if not (odd in (True, -1) and claim != "exp")
         ),
-        *({"sub": odd} for odd in (7, [], {}, True)),
+        *({"sub": odd} for odd in ODD_NAMES),
     ],
     ids=str,
 )
@@ -173,7 +177,7 @@ async def test_tokens_that_do_not_verify_are_401(make: Callable[[], str]) -> Non
 
 @pytest.mark.parametrize("claims", [{"exp": -50}, {"nbf": 50}, {"iat": 50}, {"exp": -50, "nbf": 50, "iat": 50}])
 async def test_clocks_may_differ_by_a_minute(claims: dict[str, int]) -> None:
-    at = {claim: int(time.time()) + off for claim, off in claims.items()}
+    at: dict[str, Any] = {claim: int(time.time()) + off for claim, off in claims.items()}
     assert await callers().admit(f"Bearer {token(**at)}", OWN, "ada") == User("ada")
 
 

@@ -42,10 +42,11 @@ from schemas import topics
 from schemas.config import Template, TemplateVersion
 from schemas.decode import Invalid
 from tables.rows import MemoryRows
-from tests.agents.harness import NOON, PROVIDERS, Record
+from tests.agents.harness import NOON, PROVIDERS
 from tests.auditing import EnteredLog
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.provider_topic import ProviderTopic
+from tests.records import Record
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 KEY = "all." + "k" * 43
@@ -353,7 +354,7 @@ async def test_a_limit_that_is_none_is_refused(limit: str) -> None:
 @pytest.mark.parametrize("route", WRITING, ids=lambda route: f"{route.method} {route.path}")
 async def test_a_body_that_cannot_be_read_is_refused(route: Any) -> None:
     good = json.dumps(BODIES[route.path]).encode()
-    broken = [
+    broken: list[tuple[dict[str, str], bytes]] = [
         ({"Content-Encoding": "gzip"}, good),
         ({"Content-Encoding": "gzip"}, gzip.compress(good)[: len(gzip.compress(good)) // 2]),
         ({"Content-Encoding": "gzip"}, gzip.compress(good)[:12] + b"\xff" * 20),
@@ -364,11 +365,11 @@ async def test_a_body_that_cannot_be_read_is_refused(route: Any) -> None:
     ]
     async with gateway() as (client, _):
         for headers, body in broken:
-            call = {"headers": {**credentials(route), **headers}, "data": body}
-            assert await answered(client, route.method, path_of(route), **call) == 400, (headers, body)
-        bomb = zlib.compress(b"[" * (64 << 20))
-        call = {"headers": {**credentials(route), "Content-Encoding": "deflate"}, "data": bomb}
-        assert await answered(client, route.method, path_of(route), **call) == 413
+            sent = {**credentials(route), **headers}
+            status = await answered(client, route.method, path_of(route), headers=sent, data=body)
+            assert status == 400, (headers, body)
+        bomb, deflated = zlib.compress(b"[" * (64 << 20)), {**credentials(route), "Content-Encoding": "deflate"}
+        assert await answered(client, route.method, path_of(route), headers=deflated, data=bomb) == 413
 
 
 @pytest.mark.parametrize("credential", ["Bearer \udcff", "Bearer é", "Bearer \udcff.a.b", "\udcff", "Basic \udcff"])

@@ -107,6 +107,21 @@ async def test_while_the_issuer_is_away_callers_are_asked_to_come_back(issuer: I
     assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "5")
 
 
+ODD_KEYS: tuple[dict[str, object], ...] = (
+    {},
+    {"kty": None},
+    {"kty": 7},
+    {"kty": []},
+    {"kty": "oct", "k": "AAAA"},
+    {"kty": "EC"},
+    {"kty": "EC", "crv": "P-256", "x": 7, "y": []},
+    {"kty": "EC", "crv": {}, "x": "AA", "y": "AA"},
+    {"kty": "EC", "crv": "P-256", "x": "!", "y": "!"},
+    {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "alg": 7},
+    {"kty": "RSA", "n": None, "e": None},
+    {"kty": "RSA", "n": "", "e": ""},
+    {"kty": "OKP", "crv": "Ed25519", "x": 7},
+)
 ODD = [
     b"",
     b"oops",
@@ -121,24 +136,7 @@ ODD = [
     b'{"keys": "x"}',
     b'{"keys": [null, 7, "x", [], {}]}',
     b"[" * 5000,
-    *(
-        json.dumps({"keys": [{"kid": "2026", **key}]}).encode()
-        for key in (
-            {},
-            {"kty": None},
-            {"kty": 7},
-            {"kty": []},
-            {"kty": "oct", "k": "AAAA"},
-            {"kty": "EC"},
-            {"kty": "EC", "crv": "P-256", "x": 7, "y": []},
-            {"kty": "EC", "crv": {}, "x": "AA", "y": "AA"},
-            {"kty": "EC", "crv": "P-256", "x": "!", "y": "!"},
-            {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "alg": 7},
-            {"kty": "RSA", "n": None, "e": None},
-            {"kty": "RSA", "n": "", "e": ""},
-            {"kty": "OKP", "crv": "Ed25519", "x": 7},
-        )
-    ),
+    *(json.dumps({"keys": [{"kid": "2026", **key}]}).encode() for key in ODD_KEYS),
 ]
 
 

@@ -19,6 +19,7 @@ from schemas import topics
 from schemas.sends import Send, read_send
 from tests.agents.harness import NOON
 from tests.agents.test_verifying import wrong
+from tests.records import Record
 from tests.unit.api import test_hostile_calls as hostile
 
 SECRET = b"s" * 32
@@ -61,7 +62,7 @@ class Log(hostile.Log):
         if topic == topics.VERIFICATIONS and not self.answers:
             return 0, 0
         self._offset += 1
-        record = hostile.Record(topic, 0, self._offset, NOON, key, value)
+        record = Record(topic, 0, self._offset, NOON, key, value)
         out = self._roles["router"].handle(record, NOON)
         for produced in out.records:
             if produced.topic in SEND_TOPICS and isinstance(send := read_send(produced.value or b""), Send):
@@ -106,7 +107,7 @@ async def test_what_can_not_be_verified_is_refused_with_its_field(app: App) -> N
         status, problem, _ = await app.verify(code=code)
         assert (status, problem["field"]) == (422, "code")
     for body in ({"code": 123456}, {"channel": "fax"}):
-        assert (await app.verify(**body))[0] == 400  # type: ignore[arg-type]
+        assert (await app.verify(**body))[0] == 400
     assert app.log.sends == []
 
 

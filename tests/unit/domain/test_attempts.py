@@ -1,5 +1,8 @@
 """Every answer to a call, and what follows from it."""
 
+from typing import Literal
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +12,7 @@ from app.domain.attempts import (
     Again,
     Doubt,
     End,
+    Next,
     Tries,
     after,
     ask_at,
@@ -19,8 +23,9 @@ from app.domain.attempts import (
     resend,
     settle_until,
 )
-from app.domain.outcome import CIRCUIT_OPEN, Outcome
+from app.domain.outcome import CIRCUIT_OPEN, Outcome, OutcomeKind
 from app.domain.policy import InDoubt, Retries
+from schemas.words import Platform, Provider
 
 RULE = Retries(attempts=3, base_ms=1_000, cap_ms=60_000)
 FIRST = Tries(provider="twilio")
@@ -30,7 +35,7 @@ NOW = 1_700_000_000_000
 GIVE_UP = InDoubt(settle_ms=300_000, default="give_up", by_category={"security": "resend"})
 
 
-def judged(outcome: Outcome, tries: Tries = FIRST, able: tuple = ("twilio",)):
+def judged(outcome: Outcome, tries: Tries = FIRST, able: tuple[Provider, ...] = ("twilio",)) -> Next:
     return after(outcome, tries, RULE, able, SEND, NOW)
 
 
@@ -45,12 +50,12 @@ def judged(outcome: Outcome, tries: Tries = FIRST, able: tuple = ("twilio",)):
         (Outcome("bad_token"), End("failed", "invalid_token")),
     ],
 )
-def test_a_definite_answer_ends_the_send(outcome, end) -> None:
+def test_a_definite_answer_ends_the_send(outcome: Outcome, end: End) -> None:
     assert judged(outcome) == end
 
 
 @pytest.mark.parametrize("doubt", ["timeout", "connection_lost"])
-def test_a_lost_answer_is_in_doubt_and_says_why(doubt) -> None:
+def test_a_lost_answer_is_in_doubt_and_says_why(doubt: Literal["timeout", "connection_lost"]) -> None:
     assert judged(Outcome("in_doubt", doubt=doubt)) == Doubt(doubt)
 
 
@@ -61,7 +66,7 @@ def test_a_retry_uses_an_attempt_up_and_waits() -> None:
 
 
 @pytest.mark.parametrize("kind", ["throttle", "config"])
-def test_throttling_and_wrong_settings_use_no_attempt_up(kind) -> None:
+def test_throttling_and_wrong_settings_use_no_attempt_up(kind: OutcomeKind) -> None:
     again = judged(Outcome(kind), replace(FIRST, used=2))
 
     assert isinstance(again, Again)
@@ -77,7 +82,7 @@ def test_what_may_have_arrived_has_not_failed_when_the_attempts_are_used_up() ->
 
 
 @pytest.mark.parametrize("outcome", [Outcome("drop"), Outcome("drop", why="too_large"), Outcome("bad_token")])
-def test_what_may_have_arrived_has_not_failed_when_its_repeat_is_refused(outcome) -> None:
+def test_what_may_have_arrived_has_not_failed_when_its_repeat_is_refused(outcome: Outcome) -> None:
     assert judged(outcome, Tries(used=1, provider="twilio", doubted=True, resent=True)) == End("unknown", None)
 
 
@@ -89,7 +94,7 @@ def test_nothing_is_called_before_the_time_that_the_provider_named() -> None:
 
 
 @pytest.mark.parametrize("kind", ["retry", "config"])
-def test_the_next_provider_is_tried_at_once(kind) -> None:
+def test_the_next_provider_is_tried_at_once(kind: OutcomeKind) -> None:
     again = judged(Outcome(kind, code="x"), able=("twilio", "vonage"))
 
     assert again == Again(NOW, replace(FIRST, used=int(kind == "retry"), provider="vonage"), "x")
@@ -133,7 +138,9 @@ BOTH = ("twilio", "vonage")
         (Outcome("retry"), (), False, "vonage"),
     ],
 )
-def test_after_the_last_provider_the_first_comes_again_after_a_wait(outcome, able, doubted, provider) -> None:
+def test_after_the_last_provider_the_first_comes_again_after_a_wait(
+    outcome: Outcome, able: tuple[Provider, ...], doubted: bool, provider: Provider
+) -> None:
     tries = Tries(used=1, provider="vonage", doubted=doubted)
     again = judged(outcome, tries, able)
 
@@ -154,7 +161,9 @@ def test_a_send_that_may_have_arrived_stays_with_its_provider() -> None:
     ("platform", "able"),
     [("ios", ("apns",)), ("android", ("fcm",)), ("web", ())],
 )
-def test_push_goes_to_the_provider_of_the_devices_platform_if_it_has_settings(platform, able) -> None:
+def test_push_goes_to_the_provider_of_the_devices_platform_if_it_has_settings(
+    platform: Platform, able: tuple[Provider, ...]
+) -> None:
     assert candidates(("apns", "fcm", "webpush"), frozenset(("apns", "fcm")), platform) == able
 
 
@@ -163,7 +172,7 @@ def test_providers_are_tried_in_the_policys_order() -> None:
 
 
 @given(st.integers(0, 100), st.uuids())
-def test_waits_double_up_to_the_cap_and_spread_by_the_send(waits, send) -> None:
+def test_waits_double_up_to_the_cap_and_spread_by_the_send(waits: int, send: UUID) -> None:
     wait = backoff_ms(RULE, waits, str(send))
     longest = min(RULE.base_ms * 2**waits, RULE.cap_ms)
 
@@ -183,7 +192,9 @@ def test_waits_double_up_to_the_cap_and_spread_by_the_send(waits, send) -> None:
         ("security", Tries(provider="sns"), False),
     ],
 )
-def test_a_send_in_doubt_is_sent_once_more_by_category_and_never_by_sns(category, tries, allowed) -> None:
+def test_a_send_in_doubt_is_sent_once_more_by_category_and_never_by_sns(
+    category: str, tries: Tries, allowed: bool
+) -> None:
     assert may_resend(GIVE_UP, category, tries) == allowed
 
 
@@ -228,7 +239,9 @@ tried = st.builds(
 
 
 @given(outcomes, tried, orders)
-def test_an_attempt_is_used_up_by_a_call_and_by_nothing_else(outcome, tries, able) -> None:
+def test_an_attempt_is_used_up_by_a_call_and_by_nothing_else(
+    outcome: Outcome, tries: Tries, able: tuple[Provider, ...]
+) -> None:
     following = judged(outcome, tries, able)
 
     if isinstance(following, Again):

@@ -1,6 +1,8 @@
 """The order in which the last look judges, and what each rule lets through."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from app.domain.last_look import Go, Hold, Known, Over, Reach, look
 from app.domain.policy import parse_policy
 from app.domain.preferences import Dnd, Preferences
 from schemas.sends import Send
+from schemas.words import Channel, Priority
 
 HOUR = 3_600_000
 #: A Wednesday in London.
@@ -40,8 +43,11 @@ OPEN = Known(
     zone="Europe/London",
 )
 
+#: Facts that speak against a send, or a field of it.
+Rule = dict[str, Any]
+
 #: What speaks against a send, in the order in which it is asked, and how the send then ends.
-RULES = [
+RULES: list[tuple[Rule, Over]] = [
     ({"erased": True}, Over("suppressed", "erased")),
     ({"cancelled": True}, Over("cancelled")),
     ({"expires_at": NOON}, Over("expired")),
@@ -53,8 +59,8 @@ RULES = [
 ]
 
 
-def a_send(**changes) -> Send:
-    given = {
+def a_send(**changes: Any) -> Send:
+    given: dict[str, Any] = {
         "send_id": "s",
         "notification_id": "n",
         "user_id": "u1",
@@ -70,16 +76,17 @@ def a_send(**changes) -> Send:
     return Send(**{**given, **changes})
 
 
-def known(**changes) -> Known:
-    wishes = {}
+def known(**changes: Any) -> Known:
+    wishes: dict[str, Any] = {}
     for change in changes.pop("preferences", []):
         wishes |= change
     return dataclasses.replace(OPEN, preferences=Preferences(**wishes), **changes)
 
 
-def looked(rules, now: int = NOON, **send):
+def looked(rules: Sequence[Rule], now: int = NOON, **send: Any) -> Go | Hold | Over:
     """The look at a send that all of these rules speak against."""
-    facts, wishes = {}, []
+    facts: dict[str, Any] = {}
+    wishes: list[dict[str, Any]] = []
     for rule in rules:
         for name, value in rule.items():
             if name == "preferences":
@@ -92,12 +99,12 @@ def looked(rules, now: int = NOON, **send):
 
 
 @pytest.mark.parametrize(("rule", "end"), RULES, ids=[str(end.reason or end.status) for _, end in RULES])
-def test_each_rule_ends_the_send_by_its_own_reason(rule, end) -> None:
+def test_each_rule_ends_the_send_by_its_own_reason(rule: Rule, end: Over) -> None:
     assert looked([rule]) == end
 
 
 @pytest.mark.parametrize("first", range(len(RULES)))
-def test_of_all_that_speaks_against_it_the_first_rule_decides(first) -> None:
+def test_of_all_that_speaks_against_it_the_first_rule_decides(first: int) -> None:
     assert looked([rule for rule, _ in RULES[first:]]) == RULES[first][1]
 
 
@@ -124,7 +131,9 @@ def test_an_address_must_be_verified_where_the_policy_says_so() -> None:
 
 @pytest.mark.parametrize("category", ["orders", "security", "marketing"])
 @pytest.mark.parametrize("channel", ["email", "sms"])
-def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_policy_says(category, channel) -> None:
+def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_policy_says(
+    category: str, channel: Channel
+) -> None:
     claimed = {"reach": Reach("+442071838750", verified=False, claimed=True), "granted": True}
     verified = {"reach": Reach("+442071838750", verified=True, claimed=True), "granted": True}
 
@@ -133,7 +142,7 @@ def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_poli
 
 
 def test_opt_out_never_overrides_preferences_and_withdrawals_but_not_the_list_or_dnd() -> None:
-    against = [{"preferences": {"channels": {"sms": False}}}, {"granted": False}]
+    against: list[Rule] = [{"preferences": {"channels": {"sms": False}}}, {"granted": False}]
 
     assert looked(against, category="security") == Go()
     assert looked([*against, {"suppressed": True}], category="security") == Over("suppressed", "suppression_list")
@@ -146,7 +155,7 @@ def test_dnd_that_is_over_is_off() -> None:
 
 
 @pytest.mark.parametrize("channel", ["push", "sms"])
-def test_quiet_hours_hold_until_the_night_ends_and_let_go_within_the_spread(channel) -> None:
+def test_quiet_hours_hold_until_the_night_ends_and_let_go_within_the_spread(channel: Channel) -> None:
     held = looked([], NIGHT, channel=channel)
 
     assert isinstance(held, Hold)
@@ -155,7 +164,7 @@ def test_quiet_hours_hold_until_the_night_ends_and_let_go_within_the_spread(chan
 
 
 @pytest.mark.parametrize("channel", ["email", "in_app"])
-def test_quiet_hours_hold_only_the_policys_channels(channel) -> None:
+def test_quiet_hours_hold_only_the_policys_channels(channel: Channel) -> None:
     assert looked([], NIGHT, channel=channel) == Go()
 
 
@@ -169,7 +178,9 @@ def test_critical_is_not_held_shed_or_stopped_by_dnd() -> None:
     ("priority", "waited", "shed"),
     [("low", 6 * HOUR, True), ("low", 6 * HOUR - 1, False), ("normal", 9 * HOUR, False)],
 )
-def test_low_sends_that_waited_too_long_for_their_first_call_are_shed(priority, waited, shed) -> None:
+def test_low_sends_that_waited_too_long_for_their_first_call_are_shed(
+    priority: Priority, waited: int, shed: bool
+) -> None:
     end = look(a_send(priority=priority), OPEN, POLICY, NOON, NOON - waited)
 
     assert end == (Over("suppressed", "shed") if shed else Go())
@@ -180,7 +191,7 @@ def test_a_send_that_was_called_is_not_shed() -> None:
 
 
 def test_the_inbox_has_no_address_and_no_disturbance() -> None:
-    against = [{"reach": None}, {"suppressed": True}, {"preferences": {"dnd": Dnd(True)}}]
+    against: list[Rule] = [{"reach": None}, {"suppressed": True}, {"preferences": {"dnd": Dnd(True)}}]
 
     assert looked(against, NIGHT, channel="in_app") == Go()
 

@@ -198,7 +198,10 @@ def test_null_is_no_error_for_any_method(method: str) -> None:
 
 
 def test_what_had_no_room_in_a_digest_is_null() -> None:
-    items = [{"event_type": "e", "data": {}, "truncated": True}, {"event_type": "e", "data": {"author": "Bo"}}]
+    items: list[dict[str, Any]] = [
+        {"event_type": "e", "data": {}, "truncated": True},
+        {"event_type": "e", "data": {"author": "Bo"}},
+    ]
     source = "{% for item in items %}[{{ item.data.author|upper }}{{ item.data['author'] }}"
     source += "{{ item.data.items()|length }}]{% endfor %}{{ count }}"
     assert rendered(source, variables_of({}, {}, items), html=False) == "[0][BOBo1]2"

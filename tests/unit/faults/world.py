@@ -245,8 +245,9 @@ def _doubtful(world: World) -> None:
     """An answer is lost by the provider, a process is killed in a call, a call is throttled and made later."""
     at = START + 20_000
     world.injected.append({"at_ms": at, "until_ms": None, "fault": "process_killed", "role": "push", "in_flight": 1})
+    lost: dict[str, Any] = {"fault": "accept_and_reset"}
     for key, channel, reason, fault in (
-        ("lost", "email", "connection_lost", {"fault": "accept_and_reset"}),
+        ("lost", "email", "connection_lost", lost),
         ("killed", "push", "crash", {}),
     ):
         name = world.ask(at, "ann", key)

@@ -207,10 +207,10 @@ async def test_the_rate_holds_back_what_is_over_it() -> None:
 
 async def codes(gate: Gate, calls: int) -> list[str | None]:
     """What calls that can't wait are refused for, one after the other."""
-    found = []
+    found: list[str | None] = []
     for _ in range(calls):
         async with gate.slot(0.01) as refusal:
-            found.append(refusal and refusal.code)
+            found.append(None if refusal is None else refusal.code)
     return found
 
 
@@ -253,7 +253,7 @@ async def test_who_waits_for_a_limit_that_is_lifted_goes_at_once() -> None:
 
 async def codes_within(gate: Gate, wait_s: float) -> str | None:
     async with gate.slot(wait_s) as refusal:
-        return refusal and refusal.code
+        return None if refusal is None else refusal.code
 
 
 @pytest.mark.parametrize("limit", [1.0, 3.0, 200.0])

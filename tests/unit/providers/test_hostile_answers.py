@@ -59,9 +59,24 @@ NAMES = (
     "MessageId",
     "messages",
     "body",
+    "__type",
+    "Code",
+    "Message",
+    "reason",
+    "timestamp",
+    "errorCode",
+    "@type",
+    "fieldViolations",
+    "date_created",
+    "next_page_uri",
+    "page",
+    "field",
+    "expires_in",
+    "access_token",
+    "messaging_service_sid",
+    "meta",
+    "key",
 )
-NAMES += ("__type", "Code", "Message", "reason", "timestamp", "errorCode", "@type", "fieldViolations", "date_created")
-NAMES += ("next_page_uri", "page", "field", "expires_in", "access_token", "messaging_service_sid", "meta", "key")
 
 
 def a_value(chance: Random, depth: int = 3) -> Any:
@@ -148,7 +163,11 @@ async def client(
         case "fcm":
             made = Fcm(FcmSettings(base_url=http.url, service_account_file=account_file))
         case "ses":
-            made = Ses(SesSettings(endpoint_url=http.url, region="eu-west-1", from_="shop@example.com"))
+            made = Ses(
+                SesSettings.model_validate(
+                    {"endpoint_url": http.url, "region": "eu-west-1", "from": "shop@example.com"}
+                )
+            )
         case _:
             own = {"account_sid": "AC" + "0" * 32, "auth_token": "secret", "from_": "+15005550006"}
             made = Twilio(TwilioSettings.model_validate({"base_url": http.url, **own}, by_name=True))

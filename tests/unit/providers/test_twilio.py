@@ -21,7 +21,7 @@ SID, NUMBER, OURS = "AC" + "0" * 32, "+14155550123", "+15005550006"
 
 
 def settings(http: HttpServer, **changes: Any) -> TwilioSettings:
-    sender = {} if "messaging_service_sid" in changes else {"from_": OURS}
+    sender: dict[str, Any] = {} if "messaging_service_sid" in changes else {"from_": OURS}
     return TwilioSettings(base_url=http.url, account_sid=SID, auth_token=SecretStr("secret"), **sender, **changes)
 
 

@@ -1,8 +1,6 @@
 """Dead letters: whatever a record holds, there is a letter for it, and the letter fits into its topic."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -12,17 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.dead import KEPT_BYTES, WHOLE_BYTES, DeadLetter, dead_key, dead_letter, encode_dead, read_dead, shortened
 from schemas.sizes import RECORD_BYTES, size_on_wire
-
-
-@dataclass
-class Record:
-    key: bytes | None = b"ann"
-    value: bytes | None = b"{}"
-    headers: Sequence[tuple[str, bytes | None]] = field(default_factory=list)
-    topic: str = "notify_events"
-    partition: int = 3
-    offset: int = 7
-    timestamp: int = -1
+from tests.records import Record
 
 
 def letter_of(record: Record, reason: str = "is required", blamed: str | None = "user_id") -> DeadLetter:
@@ -102,7 +90,7 @@ names = st.text(st.characters(), max_size=5) | st.binary(max_size=5).map(lambda 
 def test_every_record_has_a_letter_that_can_be_read(
     key: bytes | None, value: bytes | None, headers: list[Any], reason: str, blamed: str | None
 ) -> None:
-    letter = read_dead(encode_dead(letter_of(Record(key, value, headers), reason, blamed)))
+    letter = read_dead(encode_dead(letter_of(Record(key=key, value=value, headers=headers), reason, blamed)))
     assert (bytes_of(letter.key), bytes_of(letter.value)) == (key, value)
     assert [bytes_of(value) for _, value in letter.headers] == [value for _, value in headers]
     assert dead_key(letter) == key

@@ -1,22 +1,26 @@
 """What a dead letter says of itself: a field that can be read, and a code that the documentation knows."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
 from schemas.commands import read_command
-from schemas.dead import dead_letter
+from schemas.dead import DeadLetter, dead_letter
 from schemas.decode import Invalid, check_size
 from schemas.receipts import read_receipt
 from schemas.requests import read_request
+from tests.records import Record
 
-READERS = {"command": read_command, "receipt": read_receipt, "request": read_request}
+READERS: dict[str, Callable[[bytes], object]] = {
+    "command": read_command,
+    "receipt": read_receipt,
+    "request": read_request,
+}
 #: What no name of a field has.
 GARBAGE = re.compile(r"[^\w .\-\[\]*@:/+$\"]")
 
@@ -32,9 +36,8 @@ NOISE = st.one_of(
 )
 
 
-def letter_of(raw: bytes, field: str | None, reason: str = "no") -> Any:
-    record = SimpleNamespace(topic="t", partition=0, offset=0, timestamp=0, key=None, value=raw, headers=())
-    return dead_letter(record, "invalid", reason, field, "router", 0)
+def letter_of(raw: bytes, field: str | None, reason: str = "no") -> DeadLetter:
+    return dead_letter(Record(key=None, value=raw), "invalid", reason, field, "router", 0)
 
 
 @pytest.mark.parametrize("reader", READERS)

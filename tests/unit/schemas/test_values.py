@@ -108,7 +108,7 @@ def _same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, float) and isinstance(b, float):
         return math.copysign(1, a) == math.copysign(1, b) and a == b
-    return a == b
+    return bool(a == b)
 
 
 @given(texts, st.sampled_from(MEMBERS))

@@ -7,7 +7,7 @@ import pytest
 
 from app.simulate.erased import Erasures
 from schemas.topics import COMMANDS, EVENTS
-from tests.agents.harness import Record
+from tests.records import Record
 
 ERASED_AT = 5_000
 
@@ -18,7 +18,7 @@ def record(user_id: str, moment: int, offset: int = 0, topic: str = EVENTS, part
 
 
 def erase(user_id: str = "eve", at: int = ERASED_AT, offset: int = 7) -> Record:
-    said = {"type": "user.erase", "id": f"e{offset}", "at": "2026-03-01T00:00:00Z"}
+    said: dict[str, Any] = {"type": "user.erase", "id": f"e{offset}", "at": "2026-03-01T00:00:00Z"}
     return record(user_id, at, offset, COMMANDS, **said)
 
 
@@ -52,7 +52,7 @@ def test_the_last_of_several_erasures_counts(erasures: Erasures) -> None:
 
 def test_other_commands_and_bad_ones_erase_nobody() -> None:
     made = Erasures()
-    said = {"type": "profile.set", "id": "p1", "at": "2026-03-01T00:00:00Z", "name": "user.erase"}
+    said: dict[str, Any] = {"type": "profile.set", "id": "p1", "at": "2026-03-01T00:00:00Z", "name": "user.erase"}
     bad = Record(COMMANDS, 0, 1, 1, b"eve", b'{"type": "user.erase"}')
 
     assert not made.note(record("eve", 1, topic=COMMANDS, **said))

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from app.simulate.fates import Fates
 from app.simulate.running import side_by_side
 from app.simulate.side import Side
 from schemas.instants import rfc3339
 from schemas.topics import COMMANDS, EVENTS, RECEIPTS
-from tests.agents.harness import HOUR, NOON, PROVIDERS, Record, catalog
+from tests.agents.harness import HOUR, NOON, PROVIDERS, catalog
+from tests.records import Record
 
 
 class Told:
@@ -83,7 +85,7 @@ def test_nothing_is_left_of_whom_is_forgotten(told: Told) -> None:
 
 
 def test_users_of_both_sides_are_paired() -> None:
-    now = iter([("a", {}), ("b", {}), ("é", {})])
-    new = iter([("b", {}), ("c", {})])
+    now: Iterator[tuple[str, Fates]] = iter([("a", {}), ("b", {}), ("é", {})])
+    new: Iterator[tuple[str, Fates]] = iter([("b", {}), ("c", {})])
 
     assert [user for user, *_ in side_by_side(now, new)] == ["a", "b", "c", "é"]

@@ -1,8 +1,7 @@
 """The embedded ClickHouse as the analytics role serves it, in a folder of the test's own, and events to put there."""
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,13 @@ from app.store.lifecycle_rows import COLUMNS, row_of
 from app.store.migrations import migrate
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent
+from schemas.topics import LIFECYCLE
+from tests.records import Record
 
 #: 2026-11-20T10:00:00Z: the instant that tests count from.
 T0 = 1_795_168_800_000
 
 _ids = itertools.count()
-
-
-@dataclass(frozen=True)
-class Record:
-    """A record as read from Kafka."""
-
-    value: bytes | None
-    key: bytes | None
-    offset: int = 0
-    partition: int = 0
-    timestamp: int = T0
-    topic: str = "notify_lifecycle"
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def event(status: str, after_ms: int = 0, **fields: Any) -> LifecycleEvent:
@@ -48,8 +36,13 @@ def event(status: str, after_ms: int = 0, **fields: Any) -> LifecycleEvent:
     return msgspec.convert({**default, "status": status, **fields}, LifecycleEvent)
 
 
+def recorded(value: bytes, *, at: int = T0, offset: int = 0) -> Record:
+    """A record of ``notify_lifecycle``."""
+    return Record(LIFECYCLE, 0, offset, at, b"u", value)
+
+
 def record(event: LifecycleEvent, offset: int = 0) -> Record:
-    return Record(msgspec.json.encode(event), event.user_id.encode(), offset)
+    return Record(LIFECYCLE, 0, offset, T0, event.user_id.encode(), msgspec.json.encode(event))
 
 
 async def store(client: AsyncClient, *events: LifecycleEvent) -> None:

@@ -9,18 +9,22 @@ from app.store.dead_letters import is_of_erased
 from app.store.erased import ErasedUsers
 from schemas.dead import DeadLetter, dead_letter
 from schemas.erasures import USER, Erased, encode_erasure
-from tests.unit.store.conftest import T0, Record
+from schemas.topics import ERASURES, LIFECYCLE
+from tests.records import Record
+from tests.unit.store.conftest import T0
 
 
 def erased(at: int = T0, until: int | None = None) -> ErasedUsers:
     users = ErasedUsers()
     key = USER + user_hash("ann").hex().encode()
-    users.take(Record(encode_erasure(Erased(erased_at=at, until=until)), key))
+    users.take(Record(ERASURES, key=key, value=encode_erasure(Erased(erased_at=at, until=until))))
     return users
 
 
 def letter(value: bytes | None, key: bytes | None = b"ann", timestamp: int = T0 - 1, now: int = T0 - 1) -> DeadLetter:
-    return dead_letter(Record(value, key, timestamp=timestamp), "invalid", "is bad", None, "router", now)
+    return dead_letter(
+        Record(LIFECYCLE, key=key, value=value, timestamp=timestamp), "invalid", "is bad", None, "router", now
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from app.store.lifecycle_rows import COLUMNS, batch_token, row_of
 from schemas.decode import Invalid
-from tests.unit.store.conftest import T0, Record, event, record
+from tests.unit.store.conftest import T0, event, record, recorded
 
 GOOD = {
     "event_id": "e",
@@ -20,7 +20,7 @@ GOOD = {
 
 def refusal(**fields: object) -> Invalid:
     with pytest.raises(Invalid) as refused:
-        row_of(Record(json.dumps({**GOOD, **fields}).encode(), b"u"))
+        row_of(recorded(json.dumps({**GOOD, **fields}).encode()))
     return refused.value
 
 
@@ -37,7 +37,7 @@ def test_a_row_holds_the_event_and_where_it_lay() -> None:
 
 
 def test_an_offset_from_utc_is_taken_into_account() -> None:
-    row = dict(zip(COLUMNS, row_of(Record(json.dumps(GOOD).encode(), b"u")), strict=True))
+    row = dict(zip(COLUMNS, row_of(recorded(json.dumps(GOOD).encode())), strict=True))
 
     assert row["occurred_at"] == T0 + 123
 
@@ -64,11 +64,11 @@ def test_what_no_row_can_hold_is_refused_by_name(field: str, value: object) -> N
 @pytest.mark.parametrize("value", [b"", b"{", b"[]", b"\xff\xfe", b'{"event_id": "\\ud800"}'])
 def test_what_is_no_event_at_all_is_refused(value: bytes) -> None:
     with pytest.raises(Invalid):
-        row_of(Record(value, b"u"))
+        row_of(recorded(value))
 
 
 def test_a_batch_is_named_by_what_it_was_read_from() -> None:
-    first, last = Record(b"", b"", offset=4), Record(b"", b"", offset=9)
+    first, last = recorded(b"", offset=4), recorded(b"", offset=9)
 
     token = batch_token("t", [(first, last)])
 
@@ -78,7 +78,7 @@ def test_a_batch_is_named_by_what_it_was_read_from() -> None:
 
 
 def test_the_same_offsets_of_a_topic_made_anew_are_another_batch() -> None:
-    first, last = Record(b"", b"", offset=0), Record(b"", b"", offset=9)
+    first, last = recorded(b"", offset=0), recorded(b"", offset=9)
     anew = replace(last, timestamp=T0 + 1)
 
     assert batch_token("t", [(first, last)]) != batch_token("t", [(first, anew)])

@@ -41,7 +41,7 @@ def publisher(producers: list[Producer]) -> KafkaPublisher:
         producers.append(Producer())
         return producers[-1]
 
-    made._make = another  # type: ignore[method-assign,assignment]
+    made._make = another  # type: ignore[method-assign]
     return made
 
 

@@ -23,15 +23,17 @@ from app.store.migrations import migrate
 from app.store.redacting import Redactor
 from schemas.erasures import REDACT, USER, Erased, ToRedact, encode_erasure
 from schemas.instants import rfc3339
+from schemas.topics import ERASURES
 from tests.conftest import eventually
-from tests.unit.store.conftest import T0, Record, event, record, store
+from tests.records import Record
+from tests.unit.store.conftest import T0, event, record, recorded, store
 
 SECRET = "Planted-4711"
 STRANGE_USER = "it's \\ \" %(user0)s {x} 😀"
 
 
 def said(key: bytes, value: Any) -> Record:
-    return Record(None if value is None else encode_erasure(value), key, topic="tocsin_erasures")
+    return Record(ERASURES, key=key, value=None if value is None else encode_erasure(value))
 
 
 def user_key(user_id: str) -> bytes:
@@ -50,7 +52,7 @@ class Reports:
         self._users = users
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, **_: Any) -> tuple[int, int]:
-        self._users.take(Record(value, key, topic=topic))
+        self._users.take(Record(topic, key=key, value=value))
         return 0, 0
 
 
@@ -128,7 +130,7 @@ async def test_who_begins_anew_keeps_what_was_recorded_since(client: AsyncClient
     for each, at in ((old, T0), (new, T0 + 5_000)):
         await client.insert(
             "notify.lifecycle",
-            [row_of(Record(msgspec.json.encode(each), b"u", timestamp=at))],
+            [row_of(recorded(msgspec.json.encode(each), at=at))],
             column_names=COLUMNS,
         )
     erase(users, "u", until=T0 + 3_000)
@@ -146,7 +148,7 @@ async def test_old_bytes_leave_the_folder_too(
     client: AsyncClient, settings: Settings, tmp_path: Path, wide: bool
 ) -> None:
     users = ErasedUsers()
-    await migrate(client, 90, Settings(data={"erase_within": 60, "dir": tmp_path}).data.erasure)
+    await migrate(client, 90, Settings.model_validate({"data": {"erase_within": 60, "dir": tmp_path}}).data.erasure)
     for column in ("detail", "provider_message_id", "reason"):
         await client.command(f"ALTER TABLE notify.lifecycle MODIFY COLUMN {column} CODEC(NONE)")
     if wide:
@@ -202,7 +204,7 @@ def test_what_an_event_claimed_stays_in_its_detail() -> None:
 def test_an_insert_has_no_more_days_than_it_may_and_the_latest_come_first(chance: random.Random, days: int) -> None:
     times = [T0 - chance.randrange(days) * 86_400_000 for _ in range(300)]
     events = [(event("sent", occurred_at=rfc3339(at)), at) for at in times]
-    made = [row_of(Record(msgspec.json.encode(each), b"u", timestamp=at)) for each, at in events]
+    made = [row_of(recorded(msgspec.json.encode(each), at=at)) for each, at in events]
     groups = by_day(made, MAX_DAYS)
     at = COLUMNS.index("occurred_at")
 
@@ -251,7 +253,7 @@ STRANGE: dict[str, list[Any]] = {
 async def test_whatever_stands_in_a_column_its_neighbours_get_in(client: AsyncClient, field: str) -> None:
     good = {"event_id": "good", "notification_id": "n", "user_id": "u", "status": "sent", "occurred_at": rfc3339(T0)}
     values = [{**good, "event_id": str(number), field: value} for number, value in enumerate(STRANGE[field])]
-    records = [Record(msgspec.json.encode(value), b"u", offset) for offset, value in enumerate([*values, good])]
+    records = [recorded(msgspec.json.encode(value), offset=offset) for offset, value in enumerate([*values, good])]
 
     made, refused, _ = read_rows(records)
     await client.insert("notify.lifecycle", list(zip(*made, strict=True)), column_names=COLUMNS, column_oriented=True)
@@ -263,7 +265,7 @@ async def test_whatever_stands_in_a_column_its_neighbours_get_in(client: AsyncCl
 
 @pytest.mark.parametrize("timestamp", [-1, 0, 2**62, -(2**62), 253_402_300_800_000])
 async def test_whatever_a_records_timestamp_its_neighbours_get_in(client: AsyncClient, timestamp: int) -> None:
-    strange = Record(msgspec.json.encode(event("sent")), b"u", timestamp=timestamp)
+    strange = recorded(msgspec.json.encode(event("sent")), at=timestamp)
     made, refused, _ = read_rows([strange, record(event("sent"), 1)])
 
     await client.insert("notify.lifecycle", list(zip(*made, strict=True)), column_names=COLUMNS, column_oriented=True)

@@ -3,14 +3,20 @@
 import json
 from typing import Any
 
-import agents.router.machine
-import agents.sender.dispatch
+import agents.router.machine as router_machine
+import agents.sender.dispatch as sender_dispatch
+from agents.router.context import RouterContext
 from agents.router.machine import RouterMachine
+from agents.router.requests import take_request
 from agents.sender.calls import Result
-from agents.sender.context import ChannelConfig
+from agents.sender.context import ChannelConfig, Delivery, SenderContext
+from agents.sender.dispatch import compose_for
 from agents.sender.machine import SenderMachine
+from app.domain.last_look import Reach
 from app.domain.out import Out
 from app.domain.outcome import Outcome
+from app.domain.rendering.parts import RenderError
+from app.ports import LogRecord, Message
 from app.streaming.poison import PoisonGuard
 from app.streaming.process import Processor
 from schemas.dead import read_dead
@@ -19,7 +25,8 @@ from schemas.sends import encode_send
 from schemas.topics import COMMANDS, DEAD, EVENTS, LIFECYCLE
 from tables.rows import MemoryRows
 from tests.agents.harness import PROVIDERS, SECRET, catalog
-from tests.agents.stage import NOON, Record, a_catalog, a_send
+from tests.agents.stage import NOON, a_catalog, a_send
+from tests.records import Record
 
 
 def blocks_for_ever() -> None:
@@ -33,19 +40,18 @@ def _processor(machine: Any, guard: PoisonGuard) -> Processor:
 
 async def router(guard: PoisonGuard) -> None:
     """The second of three requests blocks."""
-    take = agents.router.machine.take_request
 
-    def take_request(desk: Any, record: Any) -> None:
-        if b"poison" in record.value:
+    def take_request_or_block(context: RouterContext, record: LogRecord) -> None:
+        if b"poison" in (record.value or b""):
             blocks_for_ever()
-        take(desk, record)
+        take_request(context, record)
 
-    agents.router.machine.take_request = take_request
+    vars(router_machine)["take_request"] = take_request_or_block
     processor = _processor(RouterMachine(catalog(), partitions=1, providers=PROVIDERS, secret=SECRET), guard)
     out = Out(works_on=guard.works_on)
     for offset, source in enumerate(("shop", "poison", "shop")):
         request = {"user_id": "u1", "event_type": "order.shipped", "source": source, "data": {"n": offset}}
-        processor.handle(Record(EVENTS, json.dumps(request).encode(), offset, NOON), out, NOON)
+        processor.handle(Record(EVENTS, 0, offset, NOON, b"u1", json.dumps(request).encode()), out, NOON)
     for record in out.records:
         if record.topic == DEAD:
             print("letter", read_dead(record.value or b"").code)
@@ -55,21 +61,20 @@ async def router(guard: PoisonGuard) -> None:
 
 async def sender(guard: PoisonGuard) -> None:
     """The second of a user's three sends blocks when its turn comes, as the first has been answered."""
-    compose = agents.sender.dispatch.compose_for
 
-    def compose_for(turn: Any, job: Any, reach: Any) -> Any:
-        if job.send.send_id == a_send(2).send_id:
+    def compose_or_block(context: SenderContext, delivery: Delivery, reach: Reach) -> Message | RenderError:
+        if delivery.send.send_id == a_send(2).send_id:
             blocks_for_ever()
-        return compose(turn, job, reach)
+        return compose_for(context, delivery, reach)
 
-    agents.sender.dispatch.compose_for = compose_for
+    vars(sender_dispatch)["compose_for"] = compose_or_block
     processor = _processor(SenderMachine(a_catalog(), ChannelConfig("sms", {"twilio": 15_000})), guard)
     out = Out(works_on=guard.works_on)
-    profile = {"type": "profile.set", "id": "c1", "at": "2025-01-01T00:00:00Z", "user_id": "u1"}
+    profile: dict[str, object] = {"type": "profile.set", "id": "c1", "at": "2025-01-01T00:00:00Z", "user_id": "u1"}
     profile |= {"phone": "+442071838750", "phone_verified": True, "timezone": "Europe/London"}
-    processor.handle(Record(COMMANDS, json.dumps(profile).encode(), 0, NOON), out, NOON)
+    processor.handle(Record(COMMANDS, 0, 0, NOON, b"u1", json.dumps(profile).encode()), out, NOON)
     for number in (1, 2, 3):
-        processor.handle(Record("notify_send_sms", encode_send(a_send(number)), number, NOON), out, NOON)
+        processor.handle(Record("notify_send_sms", 0, number, NOON, b"u1", encode_send(a_send(number))), out, NOON)
     [call] = out.calls
     processor.settle(Result(call, Outcome("ok", provider_message_id="m1")), out, NOON)
     print("call", call.handle.send_id[-5])

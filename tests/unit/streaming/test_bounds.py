@@ -13,14 +13,13 @@ from msgspec import Struct
 
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.kafka.records import Unreadable
-from app.ports import Subscription, Urgency
+from app.ports import Rows, Subscription, Urgency
 from app.streaming.buffers import Fetch
-from app.streaming.journal import JournalPosition, decode_entry
+from app.streaming.journal import decode_entry
 from app.streaming.producer import Span
 from app.streaming.restore import Committed, PendingEntry, Restored
 from app.streaming.runner import PartitionRunner
 from app.streaming.runtime import Runtime
-from app.streaming.store import Reached
 from app.streaming.timer_retries import TRIES, after_failure
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
@@ -29,6 +28,8 @@ from schemas.topics import DEAD
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule
 from tables.table import Table, TableSpec
+from tests.records import Record
+from tests.unit.streaming.memory_store import MemoryStore
 
 NOW = 1_700_000_000_000
 #: Long enough for whatever is tried now and then to be tried often.
@@ -72,21 +73,12 @@ class Script:
         return self.error is None and self.not_row is None and small and in_all
 
 
-@dataclass
-class Read:
-    """A record of the log."""
-
-    offset: int
-    value: bytes | None = b"{}"
-    key: bytes | None = b"ann"
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    topic: str = "notify_events"
-    partition: int = 0
-    timestamp: int = NOW
+def read(offset: int, value: bytes | None = b"{}") -> Record:
+    return Record("notify_events", 0, offset, NOW, value=value)
 
 
 class State:
-    def __init__(self, rows: MemoryRows) -> None:
+    def __init__(self, rows: Rows) -> None:
         self.rows: Table[Row] = Table(ROWS, rows)
         self.schedule = Schedule(SCHEDULE, rows)
 
@@ -204,22 +196,13 @@ class Kafka:
         ]
 
 
-class Store(MemoryRows):
-    def write(self, changes: Any, reached: Any = None, journal_position: JournalPosition | None = None) -> None:
-        for table, rows in changes.items():
-            super().write(table, rows)
-
-    def reached(self, table: str) -> Reached:
-        return Reached(0)
-
-
 @dataclass
 class Partition:
     """A runner over a Kafka and a store in memory."""
 
     machine: Scripted
     kafka: Kafka = field(default_factory=Kafka)
-    rows: Store = field(default_factory=Store)
+    rows: MemoryStore = field(default_factory=MemoryStore)
     crashed: list[BaseException] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     dead: list[tuple[str, str]] = field(default_factory=list)
@@ -331,7 +314,7 @@ scripts = st.builds(
 @given(st.lists(scripts, min_size=1, max_size=8))
 async def test_each_record_has_its_effects_or_a_dead_letter(written: list[Script]) -> None:
     partition = Partition(Scripted(dict(enumerate(written))))
-    await partition.run([Read(number) for number in range(len(written))])
+    await partition.run([read(number) for number in range(len(written))])
 
     letters = partition.kafka.letters()
     refused = [letter.offset for letter in letters]
@@ -411,7 +394,7 @@ async def test_a_result_that_fails_is_left_and_its_neighbours_are_settled(writte
 async def test_more_than_a_checkpoint_takes_of_one_record_is_a_dead_letter_that_says_so() -> None:
     too_much = Script(rows=[OUTCOME_BYTES // 2 + 1] * 2)
     partition = Partition(Scripted({0: Script(rows=[1]), 1: too_much, 2: Script(rows=[1])}))
-    await partition.run([Read(n) for n in range(3)])
+    await partition.run([read(n) for n in range(3)])
 
     [letter] = partition.kafka.letters()
     assert (letter.offset, letter.code, letter.field) == (1, "too_large", None)
@@ -422,7 +405,7 @@ async def test_more_than_a_checkpoint_takes_of_one_record_is_a_dead_letter_that_
 
 async def test_an_output_that_its_topic_refuses_is_a_dead_letter_that_names_the_topic() -> None:
     partition = Partition(Scripted({0: Script(outputs=[RECORD_BYTES])}))
-    await partition.run([Read(0)])
+    await partition.run([read(0)])
 
     [letter] = partition.kafka.letters()
     assert (letter.code, "notify_lifecycle" in letter.reason) == ("too_large", True)
@@ -433,7 +416,7 @@ async def test_an_output_that_its_topic_refuses_is_a_dead_letter_that_names_the_
 async def test_no_number_of_bad_records_in_a_row_stops_a_role(count: int) -> None:
     scripts = {n: Script(error=ValueError) for n in range(count)} | {count: Script(rows=[1])}
     partition = Partition(Scripted(scripts))
-    await partition.run([Read(n) for n in range(count + 1)])
+    await partition.run([read(n) for n in range(count + 1)])
 
     assert len(partition.kafka.letters()) == count
     assert partition.has(count)
@@ -441,7 +424,7 @@ async def test_no_number_of_bad_records_in_a_row_stops_a_role(count: int) -> Non
 
 async def test_batches_are_closed_at_their_bound_of_bytes() -> None:
     partition = Partition(Scripted({n: Script(rows=[100_000]) for n in range(100)}))
-    await partition.run([Read(n) for n in range(100)])
+    await partition.run([read(n) for n in range(100)])
 
     assert max(map(len, partition.kafka.entries)) < CHECKPOINT_BYTES + 200_000
     assert all(partition.has(n) for n in range(100))
@@ -450,7 +433,7 @@ async def test_batches_are_closed_at_their_bound_of_bytes() -> None:
 @pytest.mark.parametrize("code", ["undecodable", "too_large"])
 async def test_an_unreadable_batch_is_a_letter_and_an_empty_record_is_none(code: str) -> None:
     partition = Partition(Scripted({2: Script(rows=[1])}))
-    await partition.run([Unreadable("notify_events", 0, 0, 1, "a bad batch", code), Read(1, value=None), Read(2)])
+    await partition.run([Unreadable("notify_events", 0, 0, 1, "a bad batch", code), read(1, value=None), read(2)])
 
     [letter] = partition.kafka.letters()
     assert (letter.offset, letter.key, letter.value, letter.code) == (0, None, None, code)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +10,11 @@ import pytest
 from app.kafka.records import Unreadable
 from app.ports import Subscription, Urgency
 from app.streaming.buffers import Buffer, Fetch, FetchBuffers
+from tests.records import Record
 
 
-@dataclass
-class Read:
-    offset: int
-    topic: str = "events"
-    timestamp: int = 0
-    value: bytes | None = b"x"
-    key: bytes | None = b"ann"
-    headers: Sequence[tuple[str, bytes | None]] = ()
+def read(offset: int, **fields: Any) -> Record:
+    return Record("events", 0, offset, **fields)
 
 
 def fetched(topic: str, records: Sequence[Any], start: int | None = None, position: int | None = None) -> Fetch:
@@ -47,7 +42,7 @@ def test_the_most_urgent_lane_comes_first() -> None:
 
 def test_what_lies_before_the_start_position_is_dropped() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 5})
-    subscriptions.offer(fetched("events", [Read(n) for n in range(3, 8)]), now=0)
+    subscriptions.offer(fetched("events", [read(n) for n in range(3, 8)]), now=0)
 
     assert offsets_taken(subscriptions, "events") == [5, 6, 7]
     assert subscriptions.positions() == {"events": 8}
@@ -55,15 +50,15 @@ def test_what_lies_before_the_start_position_is_dropped() -> None:
 
 def test_records_fetched_twice_are_taken_once() -> None:
     subscriptions = FetchBuffers([EVENTS], {})
-    subscriptions.offer(fetched("events", [Read(0), Read(1)]), now=0)
-    subscriptions.offer(fetched("events", [Read(0), Read(1), Read(2)]), now=0)
+    subscriptions.offer(fetched("events", [read(0), read(1)]), now=0)
+    subscriptions.offer(fetched("events", [read(0), read(1), read(2)]), now=0)
 
     assert offsets_taken(subscriptions, "events") == [0, 1, 2]
 
 
 def test_gaps_in_the_offsets_are_passed_over() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 4})
-    subscriptions.offer(fetched("events", [Read(4), Read(9)]), now=0)
+    subscriptions.offer(fetched("events", [read(4), read(9)]), now=0)
 
     assert offsets_taken(subscriptions, "events") == [4, 9]
     assert subscriptions.positions() == {"events": 10}
@@ -71,9 +66,9 @@ def test_gaps_in_the_offsets_are_passed_over() -> None:
 
 def test_a_record_fetched_after_the_question_waits_for_the_next_one() -> None:
     subscriptions = FetchBuffers([EVENTS], {})
-    subscriptions.offer(fetched("events", [Read(0)]), now=0)
+    subscriptions.offer(fetched("events", [read(0)]), now=0)
     asked_after = subscriptions.fetches
-    subscriptions.offer(fetched("events", [Read(1)]), now=0)
+    subscriptions.offer(fetched("events", [read(1)]), now=0)
 
     assert offsets_taken(subscriptions, "events", asked_after) == [0]
     assert offsets_taken(subscriptions, "events", subscriptions.fetches) == [1]
@@ -86,33 +81,33 @@ def test_a_lane_without_records_has_no_position_to_commit() -> None:
 def test_records_that_are_missing_before_what_was_fetched_are_fetched_again() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 5})
 
-    assert subscriptions.offer(fetched("events", [Read(8), Read(9)]), now=0) == 5
-    assert subscriptions.offer(fetched("events", [Read(10)]), now=0) == 5
-    assert subscriptions.offer(fetched("events", [Read(n) for n in range(5, 11)]), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(8), read(9)]), now=0) == 5
+    assert subscriptions.offer(fetched("events", [read(10)]), now=0) == 5
+    assert subscriptions.offer(fetched("events", [read(n) for n in range(5, 11)]), now=0) is None
     assert offsets_taken(subscriptions, "events") == [5, 6, 7, 8, 9, 10]
 
 
 def test_offsets_that_the_log_does_not_have_are_not_waited_for() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 5})
 
-    assert subscriptions.offer(fetched("events", [Read(7)]), now=0) == 5
-    assert subscriptions.offer(fetched("events", [Read(7)]), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(7)]), now=0) == 5
+    assert subscriptions.offer(fetched("events", [read(7)]), now=0) is None
     assert offsets_taken(subscriptions, "events") == [7]
 
 
 def test_what_is_missing_between_two_fetches_is_fetched_again() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 0})
 
-    assert subscriptions.offer(fetched("events", [Read(0)]), now=0) is None
-    assert subscriptions.offer(fetched("events", [Read(2)]), now=0) == 1
-    assert subscriptions.offer(fetched("events", [Read(1), Read(2)]), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(0)]), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(2)]), now=0) == 1
+    assert subscriptions.offer(fetched("events", [read(1), read(2)]), now=0) is None
     assert offsets_taken(subscriptions, "events") == [0, 1, 2]
 
 
 def test_a_lane_whose_position_is_unknown_begins_where_the_first_fetch_does() -> None:
     subscriptions = FetchBuffers([EVENTS], {})
 
-    assert subscriptions.offer(fetched("events", [Read(7)]), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(7)]), now=0) is None
     assert offsets_taken(subscriptions, "events") == [7]
 
 
@@ -120,17 +115,17 @@ def test_receipts_wait_a_moment_for_what_comes_next_and_nothing_else_does() -> N
     subscriptions = FetchBuffers([EVENTS, Subscription("receipts", Urgency.RECEIPTS, patient=True)], {})
     assert subscriptions.due_ms(now=1_000) is None
 
-    subscriptions.offer(fetched("receipts", [Read(0)]), now=1_000)
-    subscriptions.offer(fetched("receipts", [Read(1)]), now=1_040)
+    subscriptions.offer(fetched("receipts", [read(0)]), now=1_000)
+    subscriptions.offer(fetched("receipts", [read(1)]), now=1_040)
     assert subscriptions.due_ms(now=1_040) == 1_000 + FetchBuffers.PATIENCE_MS
 
-    subscriptions.offer(fetched("events", [Read(0)]), now=1_041)
+    subscriptions.offer(fetched("events", [read(0)]), now=1_041)
     assert subscriptions.due_ms(now=1_041) == 0
 
 
 def test_receipts_dont_wait_for_a_clock_that_was_set_back() -> None:
     subscriptions = FetchBuffers([Subscription("receipts", Urgency.RECEIPTS, patient=True)], {})
-    subscriptions.offer(fetched("receipts", [Read(0)]), now=9_000_000)
+    subscriptions.offer(fetched("receipts", [read(0)]), now=9_000_000)
 
     assert subscriptions.due_ms(now=1_000) == 0
 
@@ -144,13 +139,13 @@ def test_a_hole_is_passed_though_it_is_all_that_was_fetched() -> None:
 
 def test_a_hole_after_records_is_passed_when_the_last_of_them_is_taken() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 4})
-    subscriptions.offer(fetched("events", [Read(4), Read(6)], 4, 9), now=0)
+    subscriptions.offer(fetched("events", [read(4), read(6)], 4, 9), now=0)
     subscriptions.offer(fetched("events", [], 9, 12), now=0)
     assert subscriptions.positions() == {"events": 4}
 
-    assert subscriptions.take(subscriptions.buffers["events"], None) == Read(4)
+    assert subscriptions.take(subscriptions.buffers["events"], None) == read(4)
     assert subscriptions.positions() == {"events": 5}
-    assert subscriptions.take(subscriptions.buffers["events"], None) == Read(6)
+    assert subscriptions.take(subscriptions.buffers["events"], None) == read(6)
     assert subscriptions.positions() == {"events": 12}
 
 
@@ -158,9 +153,9 @@ def test_a_hole_between_two_fetches_is_no_gap() -> None:
     """A transaction's marker, as every transaction leaves one."""
     subscriptions = FetchBuffers([EVENTS], {"events": 0})
 
-    assert subscriptions.offer(fetched("events", [Read(0)], 0, 2), now=0) is None
-    assert subscriptions.offer(fetched("events", [Read(7)], 2, 9), now=0) is None
-    assert subscriptions.offer(fetched("events", [Read(9)], 9, 10), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(0)], 0, 2), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(7)], 2, 9), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(9)], 9, 10), now=0) is None
     assert offsets_taken(subscriptions, "events") == [0, 7, 9]
 
 
@@ -169,14 +164,14 @@ def test_a_hole_beyond_a_gap_is_not_passed_before_what_is_missing_came() -> None
 
     assert subscriptions.offer(fetched("events", [], 3, 9), now=0) == 0
     assert subscriptions.positions() == {"events": 0}
-    assert subscriptions.offer(fetched("events", [Read(1)], 0, 9), now=0) is None
+    assert subscriptions.offer(fetched("events", [read(1)], 0, 9), now=0) is None
     assert offsets_taken(subscriptions, "events") == [1]
     assert subscriptions.positions() == {"events": 9}
 
 
 def test_what_was_fetched_and_handled_before_leaves_the_position_at_its_end() -> None:
     subscriptions = FetchBuffers([EVENTS], {"events": 3})
-    subscriptions.offer(fetched("events", [Read(1), Read(2)], 0, 5), now=0)
+    subscriptions.offer(fetched("events", [read(1), read(2)], 0, 5), now=0)
 
     assert offsets_taken(subscriptions, "events") == []
     assert subscriptions.positions() == {"events": 5}
@@ -186,15 +181,15 @@ def test_what_cannot_be_read_is_handled_once_as_a_whole() -> None:
     """A restart from within it would write a second letter."""
     subscriptions = FetchBuffers([EVENTS], {"events": 0})
     unreadable = Unreadable("events", 0, 0, 7, "a batch that has a wrong checksum")
-    subscriptions.offer(fetched("events", [unreadable, Read(7)], 0, 8), now=0)
+    subscriptions.offer(fetched("events", [unreadable, read(7)], 0, 8), now=0)
 
     assert subscriptions.take(subscriptions.buffers["events"], None) is unreadable
     assert subscriptions.positions() == {"events": 7}
 
 
 def buffer(*times: int, position: int | None = 5, since: int = 700) -> Buffer:
-    waiting = [(1, Read(5 + n, timestamp=time)) for n, time in enumerate(times)]
-    return Buffer(EVENTS, deque(waiting), position, since=since)  # type: ignore[arg-type]
+    waiting = [(1, read(5 + n, timestamp=time)) for n, time in enumerate(times)]
+    return Buffer(EVENTS, deque(waiting), position, since=since)
 
 
 def test_the_oldest_that_waits_is_as_old_as_it_says_unless_that_cannot_be() -> None:
@@ -216,9 +211,9 @@ def test_what_cannot_be_read_yet_is_as_old_as_the_position_has_stood_before_the_
 
 
 @pytest.mark.parametrize(
-    "large", [Read(0, value=b"x" * 900_000), Read(0, value=b"", headers=[("name", b"x" * 900_000)])]
+    "large", [read(0, value=b"x" * 900_000), read(0, value=b"", headers=[("name", b"x" * 900_000)])]
 )
-def test_a_lane_is_full_by_bytes_as_by_records_and_empties_again(large: Read) -> None:
+def test_a_lane_is_full_by_bytes_as_by_records_and_empties_again(large: Record) -> None:
     subscriptions = FetchBuffers([EVENTS], {})
     buffer = subscriptions.buffers["events"]
     for number in range(20):

@@ -136,7 +136,7 @@ class Draining(CheckpointConsumer):
         self.again |= positions
 
     @property
-    def flow_active(self) -> bool:  # type: ignore[override]
+    def flow_active(self) -> bool:
         return self.flows
 
     @property

@@ -7,24 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.ports import Subscription, Urgency
+from app.ports import LogRecord, Subscription, Urgency
 from app.streaming.buffers import Fetch
 from app.streaming.runner import PartitionRunner
 from schemas.topics import COMMANDS, EVENTS, RECEIPTS
+from tests.records import Record
 from tests.unit.streaming.test_runner import Buffer, Nothing, State, Timers, runner_of
 
 _END = 5
-
-
-@dataclass
-class Read:
-    topic: str
-    offset: int = 0
-    timestamp: int = -1
-    value: bytes = b"x"
-    key: bytes = b"ann"
-    headers: tuple[()] = ()
-    partition: int = 0
 
 
 class Noting(Timers):
@@ -86,8 +76,8 @@ async def held(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
 
     monkeypatch.setattr(Nothing, "end", end, raising=False)
     held = Held()
-    held.runner.offer(Fetch(COMMANDS, 0, [Read(COMMANDS, 0)], 0, 2))
-    held.runner.offer(Fetch(EVENTS, 0, [Read(EVENTS, 0)], 0, 1))
+    held.runner.offer(Fetch(COMMANDS, 0, [Record(COMMANDS, 0, 0)], 0, 2))
+    held.runner.offer(Fetch(EVENTS, 0, [Record(EVENTS, 0, 0)], 0, 1))
     held.runner.start()
     await held.turns()
     yield held
@@ -118,10 +108,10 @@ async def test_results_of_calls_are_settled_with_no_new_call(held: Held) -> None
     assert held.machine.known_at == [0]  # a call that was decided all the same would find its look aged
 
 
-@pytest.mark.parametrize("records", [[], [Read(COMMANDS, 3)]], ids=["aborted", "committed"])
-async def test_it_goes_on_when_the_transaction_has_ended(held: Held, records: list[Read]) -> None:
+@pytest.mark.parametrize("records", [[], [Record(COMMANDS, 0, 3)]], ids=["aborted", "committed"])
+async def test_it_goes_on_when_the_transaction_has_ended(held: Held, records: list[LogRecord]) -> None:
     held.is_told = False
-    held.runner.offer(Fetch(COMMANDS, 0, records, 2, _END))  # type: ignore[arg-type]
+    held.runner.offer(Fetch(COMMANDS, 0, records, 2, _END))
     async with asyncio.timeout(30):
         while EVENTS not in held.machine.handled:
             await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import inspect
 import ssl
 from collections.abc import Mapping
 from importlib.metadata import version
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,21 +139,26 @@ async def test_the_next_fetch_waits_for_records_that_nobody_has_taken_yet_but_no
 
 
 async def test_the_next_fetch_does_not_wait_for_records_of_a_paused_partition() -> None:
-    fetcher, turns = Fetching(), []
+    fetcher, turns = Fetching(), count()
     paused = TP("topic", 3)
-    space_out(fetcher, lambda: turns.append(1) or {paused})
+
+    def paused_now() -> set[TP]:
+        next(turns)
+        return {paused}
+
+    space_out(fetcher, paused_now)
     fetcher._records[paused] = "records"
     await fetcher._proc_fetch_request("assignment", 0, "request")
 
-    assert len(turns) == 1
+    assert next(turns) == 1
 
 
 async def test_the_next_fetch_waits_a_while_for_checkpoints_that_are_made() -> None:
-    fetcher, asked = Fetching(), []
-    space_out(fetcher, frozenset, lambda: asked.append(1) is None)
+    fetcher, asked = Fetching(), count()
+    space_out(fetcher, frozenset, lambda: next(asked) >= 0)
     await fetcher._proc_fetch_request("assignment", 0, "request")
 
-    assert len(asked) == BUSY_TURNS - 1
+    assert next(asked) == BUSY_TURNS - 1
 
 
 async def named(fetches: int, *topics: str) -> list[list[str]]:

@@ -152,7 +152,7 @@ async def test_what_a_topic_refuses_that_takes_less_than_declared_is_a_letter_to
 
 async def test_no_entry_is_appended_that_the_journal_would_refuse() -> None:
     kafka = Kafka()
-    journal = OwnedJournal(kafka, lambda *_: pytest.fail("asked who claimed it"), _JOURNAL, 0)  # type: ignore[arg-type]
+    journal = OwnedJournal(kafka, lambda *_: pytest.fail("asked who claimed it"), _JOURNAL, 0)
     with pytest.raises(EntryTooLarge):
         await journal.append({}, {"rows": {b"k": b"x" * STATE_BYTES}}, [])
     assert kafka.broker.end(_JOURNAL, 0) == 0

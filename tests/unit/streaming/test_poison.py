@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,13 @@ from schemas.dead import read_dead
 from schemas.topics import DEAD
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
+from tests.records import Record
 
 NOW = 1_700_000_000_000
 
 
-@dataclass(frozen=True)
-class Read:
-    offset: int
-    topic: str = "notify_events"
-    partition: int = 0
-    timestamp: int = NOW
-    key: bytes | None = b"ann"
-    value: bytes | None = b"{}"
-    headers: Sequence[tuple[str, bytes | None]] = ()
+def read(offset: int, partition: int = 0) -> Record:
+    return Record("notify_events", partition, offset, NOW)
 
 
 class Killed(BaseException):
@@ -58,7 +51,7 @@ class Process:
         self.guard.open(self.folder)
         return self.guard
 
-    def dies_during(self, record: Read, after_s: float = 1.0) -> None:
+    def dies_during(self, record: Record, after_s: float = 1.0) -> None:
         self.guard.record(record)
         self.start(after_s)
 
@@ -68,74 +61,76 @@ def process(tmp_path: Path) -> Process:
     return Process(tmp_path)
 
 
-def test_what_ended_the_process_twice_after_a_long_time_is_poison(process) -> None:
-    process.dies_during(Read(7), BLOCKED_S)
-    process.dies_during(Read(7), BLOCKED_S)
+def test_what_ended_the_process_twice_after_a_long_time_is_poison(process: Process) -> None:
+    process.dies_during(read(7), BLOCKED_S)
+    process.dies_during(read(7), BLOCKED_S)
     with pytest.raises(Poison, match="2 times in a row"):
-        process.guard.record(Read(7))
+        process.guard.record(read(7))
 
 
-def test_what_ended_it_at_once_is_poison_at_the_third_time(process) -> None:
-    process.dies_during(Read(7))
-    process.dies_during(Read(7))
-    process.dies_during(Read(7))
+def test_what_ended_it_at_once_is_poison_at_the_third_time(process: Process) -> None:
+    process.dies_during(read(7))
+    process.dies_during(read(7))
+    process.dies_during(read(7))
     with pytest.raises(Poison):
-        process.guard.record(Read(7))
+        process.guard.record(read(7))
 
 
-def test_what_was_handled_to_an_end_meanwhile_begins_anew(process) -> None:
+def test_what_was_handled_to_an_end_meanwhile_begins_anew(process: Process) -> None:
     for _ in range(5):
-        process.dies_during(Read(7), BLOCKED_S)
-        process.guard.record(Read(7))
+        process.dies_during(read(7), BLOCKED_S)
+        process.guard.record(read(7))
         process.guard.end()
 
 
 @pytest.mark.parametrize("other", [{"offset": 8}, {"topic": "notify_receipts"}, {"partition": 1}, {"timestamp": 1}])
-def test_another_place_is_not_suspected(process, other) -> None:
-    process.dies_during(Read(7), BLOCKED_S)
-    process.dies_during(Read(7), BLOCKED_S)
-    process.guard.record(replace(Read(7), **other))
+def test_another_place_is_not_suspected(process: Process, other: dict[str, Any]) -> None:
+    process.dies_during(read(7), BLOCKED_S)
+    process.dies_during(read(7), BLOCKED_S)
+    process.guard.record(replace(read(7), **other))
 
 
-def test_a_clean_end_leaves_nothing(process) -> None:
+def test_a_clean_end_leaves_nothing(process: Process) -> None:
     for _ in range(5):
-        process.guard.record(Read(7))
+        process.guard.record(read(7))
         process.guard.end()
         process.start(BLOCKED_S)
-    process.guard.record(Read(7))
+    process.guard.record(read(7))
 
 
-def test_two_poisons_that_take_turns_are_both_found(process) -> None:
+def test_two_poisons_that_take_turns_are_both_found(process: Process) -> None:
     for _ in range(2):
-        process.dies_during(Read(7), BLOCKED_S)
-        process.dies_during(Read(8, partition=1), BLOCKED_S)
-    for record in (Read(7), Read(8, partition=1)):
+        process.dies_during(read(7), BLOCKED_S)
+        process.dies_during(read(8, partition=1), BLOCKED_S)
+    for record in (read(7), read(8, partition=1)):
         with pytest.raises(Poison):
             process.guard.record(record)
 
 
-def test_of_what_is_handled_the_send_that_is_worked_on_is_to_blame(process) -> None:
+def test_of_what_is_handled_the_send_that_is_worked_on_is_to_blame(process: Process) -> None:
     for offset in (7, 8):
-        process.guard.record(Read(offset))
+        process.guard.record(read(offset))
         process.guard.works_on(b"a send")
         process.start(BLOCKED_S)
-    process.guard.record(Read(7))
-    process.guard.record(Read(8))
+    process.guard.record(read(7))
+    process.guard.record(read(8))
     with pytest.raises(Poison):
         process.guard.works_on(b"a send")
 
 
 @pytest.mark.parametrize("kind", ["handling", "suspects.json"])
 @pytest.mark.parametrize("content", [b"", b"\xff" * 1_000, b"\x01", b"[]", b"{", b"\x01" * 360])
-def test_a_damaged_file_keeps_no_process_from_starting(process, kind, content) -> None:
-    process.dies_during(Read(7))
+def test_a_damaged_file_keeps_no_process_from_starting(process: Process, kind: str, content: bytes) -> None:
+    process.dies_during(read(7))
     (process.folder / kind).write_bytes(content)
-    process.start().record(Read(7))
+    process.start().record(read(7))
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(keys=st.lists(st.binary(max_size=1_000), min_size=2, max_size=2, unique=True))
-def test_due_rows_are_told_apart_by_their_whole_keys(tmp_path_factory: pytest.TempPathFactory, keys) -> None:
+def test_due_rows_are_told_apart_by_their_whole_keys(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[bytes]
+) -> None:
     process = Process(tmp_path_factory.mktemp("folder"))
     for _ in range(2):
         process.guard.due(0, keys[0])
@@ -269,12 +264,12 @@ def worker(tmp_path: Path) -> Worker:
     return Worker(Machine(), tmp_path)
 
 
-def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(worker) -> None:
+def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(worker: Worker) -> None:
     worker.machine.deadly = {b"record 2"}
 
     def handle(processor: Processor, out: Out) -> None:
         for offset in (1, 2, 3):
-            processor.handle(Read(offset), out, NOW)
+            processor.handle(read(offset), out, NOW)
 
     out = worker.until_decided(handle)
     assert worker.deaths == 2
@@ -284,14 +279,14 @@ def test_a_record_that_kills_becomes_a_letter_and_its_neighbours_are_handled(wor
     assert worker.counts["notify_events poison"] == 1
 
 
-def test_a_due_row_that_kills_is_given_up(worker) -> None:
+def test_a_due_row_that_kills_is_given_up(worker: Worker) -> None:
     worker.machine.deadly = {b"bad"}
     schedule(worker, b"bad", b"good")
     assert sorted(said(worker.wake_all(NOW))) == [(b"bad", b"permanent"), (b"good", b"done")]
     assert worker.deaths == 2
 
 
-def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker) -> None:
+def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker: Worker) -> None:
     worker.machine.deadly, worker.machine.ends = {b"bad"}, False
     schedule(worker, b"bad", b"good")
     assert said(worker.wake_all(NOW)) == [(b"good", b"done")]
@@ -299,7 +294,7 @@ def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker) -> None:
     assert int.from_bytes(key[:8], "big") == NOW + 6 * 3_600_000
 
 
-def test_a_due_row_that_kills_even_when_it_is_given_up_is_put_off(worker) -> None:
+def test_a_due_row_that_kills_even_when_it_is_given_up_is_put_off(worker: Worker) -> None:
     worker.machine.deadly = {b"bad", b"give up"}
     schedule(worker, b"bad", b"good")
     assert said(worker.wake_all(NOW)) == [(b"good", b"done")]
@@ -314,14 +309,14 @@ def schedule(worker: Worker, *subjects: bytes) -> None:
 
 
 DECISIONS = {
-    "record": lambda processor, out: processor.handle(Read(1), out, NOW),
+    "record": lambda processor, out: processor.handle(read(1), out, NOW),
     "due row": lambda processor, out: processor.wake(due_key(NOW, "judge", b"x"), Due("judge", "ann", b"x"), out, NOW),
     "result": lambda processor, out: processor.settle(b"x", out, NOW),
 }
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_send_that_kills_is_set_aside_whatever_dispatched_it(worker, decision) -> None:
+def test_a_send_that_kills_is_set_aside_whatever_dispatched_it(worker: Worker, decision: str) -> None:
     worker.machine.line, worker.machine.deadly = [b"a", b"b", b"c"], {b"b"}
     out = worker.until_decided(DECISIONS[decision])
     assert worker.deaths == 2
@@ -332,7 +327,9 @@ def test_a_send_that_kills_is_set_aside_whatever_dispatched_it(worker, decision)
 
 @pytest.mark.parametrize("error", [ValueError, RecursionError, KeyError, OverflowError, MemoryError])
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_sends_that_fail_are_passed_over_and_all_else_is_done(worker, decision, error) -> None:
+def test_sends_that_fail_are_passed_over_and_all_else_is_done(
+    worker: Worker, decision: str, error: type[Exception]
+) -> None:
     worker.machine.line = [b"a", b"b", b"c", b"d"]
     worker.machine.failing = {b"a": error, b"c": error}
     out = worker.until_decided(DECISIONS[decision])
@@ -343,13 +340,13 @@ def test_sends_that_fail_are_passed_over_and_all_else_is_done(worker, decision, 
 
 
 @pytest.mark.parametrize("decision", DECISIONS)
-def test_a_broken_store_is_nobodys_fault(worker, decision) -> None:
+def test_a_broken_store_is_nobodys_fault(worker: Worker, decision: str) -> None:
     worker.machine.line, worker.machine.failing = [b"a"], {b"a": StoreBroken}
     with pytest.raises(StoreBroken):
         worker.until_decided(DECISIONS[decision])
 
 
-def test_when_too_many_fail_the_due_row_is_tried_again_later(worker) -> None:
+def test_when_too_many_fail_the_due_row_is_tried_again_later(worker: Worker) -> None:
     worker.machine.line = [b"%d" % number for number in range(100)]
     worker.machine.failing = dict.fromkeys(worker.machine.line, ValueError)
     schedule(worker, b"x")
@@ -388,7 +385,9 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
     ("role", "becomes"),
     [("router", ["accepted", "letter poison", "accepted"]), ("sender", ["call 1", "failed permanent", "call 3"])],
 )
-def test_what_blocks_a_role_for_ever_is_set_aside_when_the_watchdog_has_killed_it_twice(tmp_path: Path, role, becomes) -> None:
+def test_what_blocks_a_role_for_ever_is_set_aside_when_the_watchdog_has_killed_it_twice(
+    tmp_path: Path, role: str, becomes: list[str]
+) -> None:
     ends = []
     for number in range(5):
         program = [sys.executable, "-c", PROGRAM, role, str(tmp_path), str(number)]

@@ -1,11 +1,12 @@
 """Where a partition starts again: the journal's word, the group's commit, and an operator's; and when it has it all."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
 
+from app.kafka.consumers import LogConsumer
 from app.streaming import restore
 from app.streaming.epochs import NO_EPOCH
 from app.streaming.journal import Entry, JournalPosition
@@ -80,7 +81,7 @@ def row(offset: int, key: bytes | None = b"k") -> Any:
 )
 async def test_a_log_is_read_to_its_end_by_the_position(polls: Any, expected: Any) -> None:
     log = Log(*[([row(n) for n in offsets], position) for offsets, position in polls])
-    batches = [(tp, records, at) async for tp, records, at in restore._batches(log, {TP: 5})]
+    batches = [(tp, records, at) async for tp, records, at in restore._batches(cast(LogConsumer, log), {TP: 5})]
 
     assert [([r.offset for r in records], at) for _, records, at in batches] == expected
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -19,9 +18,10 @@ from app.streaming.runner import PartitionRunner
 from app.streaming.runtime import Hurry, Runtime
 from app.streaming.select import Selection
 from app.streaming.stall_detection import Progress
-from app.streaming.store import Reached
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule
+from tests.records import Record
+from tests.unit.streaming.memory_store import MemoryStore
 
 NOW = 1_000_000
 
@@ -104,17 +104,6 @@ class Nothing:
         return Span(first, first + count, count)
 
 
-class Store(MemoryRows):
-    """In memory, and written as a store is."""
-
-    def write(self, changes: Any, reached: Any = None, journal_position: JournalPosition | None = None) -> None:
-        for table, rows in changes.items():
-            super().write(table, rows)
-
-    def reached(self, table: str) -> Reached:
-        return Reached(0)
-
-
 class Deciding(Timers):
     """Notes by which policy each row was decided, batch for batch."""
 
@@ -134,7 +123,7 @@ def runner_of(
     machine: Any, executor: Any, due: int, due_ms: int = NOW - 1, **more: Any
 ) -> tuple[PartitionRunner, list[BaseException]]:
     """A runner over so many rows that are due, and what it crashed by. ``more``: of its parts."""
-    rows, kafka = Store(), Nothing()
+    rows, kafka = MemoryStore(), Nothing()
     schedule = Schedule(SCHEDULE, rows)
     for number in range(due):
         schedule.at(due_ms, Due("retry", "ada", b"send %d" % number))
@@ -277,17 +266,6 @@ async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have
     assert crashed == []
 
 
-@dataclass
-class Read:
-    offset: int
-    topic: str = "events"
-    value: bytes = b"x"
-    key: bytes = b"ann"
-    headers: tuple[()] = ()
-    partition: int = 0
-    timestamp: int = NOW
-
-
 class Reading(Timers):
     """Notes how many records each batch had."""
 
@@ -309,7 +287,7 @@ async def read_all(hurry: Hurry) -> list[int]:
     """The sizes of the batches in which 200 records are read, each of which takes a millisecond."""
     machine, ticks = Reading(), count()
     runner, crashed = runner_of(machine, None, 0, hurry=hurry, stopwatch=lambda: next(ticks) / 1000)
-    runner.offer(Fetch("events", 0, [Read(n) for n in range(200)], 0, 200))  # type: ignore[list-item]
+    runner.offer(Fetch("events", 0, [Record("events", 0, n, NOW) for n in range(200)], 0, 200))
     runner.start()
     async with asyncio.timeout(60):
         while machine.batches.total() < 200:
@@ -364,7 +342,7 @@ async def batches_of(weight: int, buffers: Mapping[str, int], due: int, turns: i
     machine = Falling(weight)
     runner, crashed = runner_of(machine, None, due, stopwatch=lambda: machine.spent)
     for topic, records in buffers.items():
-        runner.offer(Fetch(topic, 0, [Read(n, topic) for n in range(records)], 0, records))  # type: ignore[list-item]
+        runner.offer(Fetch(topic, 0, [Record(topic, 0, n, NOW) for n in range(records)], 0, records))
     runner.start()
     async with asyncio.timeout(60):
         while len(machine.batches) <= turns:
@@ -409,7 +387,7 @@ async def test_rows_that_fell_due_go_on_however_long_it_takes_to_find_them(buffe
     machine = Finding(10)
     runner, crashed = runner_of(machine, None, 5, stopwatch=lambda: machine.spent)
     if buffer is not None:
-        runner.offer(Fetch(buffer, 0, [Read(n, buffer) for n in range(50)], 0, 50))  # type: ignore[list-item]
+        runner.offer(Fetch(buffer, 0, [Record(buffer, 0, n, NOW) for n in range(50)], 0, 50))
     runner.start()
     async with asyncio.timeout(60):
         while sum(batch["due"] for batch in machine.batches) < 5:

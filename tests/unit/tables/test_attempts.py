@@ -32,7 +32,7 @@ rows = st.builds(
 
 
 @given(rows)
-def test_a_row_is_read_as_it_was_written(row) -> None:
+def test_a_row_is_read_as_it_was_written(row: SendRow) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(row), type=SendRow) == row
 
 
@@ -42,7 +42,7 @@ def test_a_key_is_the_uuids_bytes_whatever_its_case() -> None:
 
 
 @pytest.mark.parametrize("send_id", ["", "x", SEND[:-1], SEND + "00"])
-def test_what_is_no_uuid_is_refused_by_name(send_id) -> None:
+def test_what_is_no_uuid_is_refused_by_name(send_id: str) -> None:
     with pytest.raises(Invalid) as refused:
         send_key(send_id)
     assert refused.value.field == "send_id"

@@ -1,9 +1,12 @@
 """The inbox's rows against the obvious model: a list of items, counted by looking at all of them."""
 
+from typing import Any
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.commands import Mark
 from tables.inbox import KEPT_MS, Inbox, Item, marked
 from tables.rows import MemoryRows
 
@@ -36,7 +39,7 @@ actions = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(actions)
-def test_items_and_counts_are_those_of_a_plain_list(script) -> None:
+def test_items_and_counts_are_those_of_a_plain_list(script: list[tuple[Any, ...]]) -> None:
     rows = MemoryRows()
     inbox = Inbox(rows)
     model: list[Item] = []
@@ -72,7 +75,7 @@ def test_items_and_counts_are_those_of_a_plain_list(script) -> None:
 
 
 @given(st.lists(st.sampled_from(MARKS)))
-def test_whoever_has_read_has_seen(marks) -> None:
+def test_whoever_has_read_has_seen(marks: list[Mark]) -> None:
     item = an_item("n")
     for mark in marks:
         item = marked(item, mark)
@@ -112,7 +115,7 @@ def test_nothing_is_written_for_a_user_who_has_no_inbox() -> None:
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=6), st.lists(st.sampled_from(MARKS), max_size=6))
-def test_pending_marks_may_be_written_into_an_item_again(before, pending) -> None:
+def test_pending_marks_may_be_written_into_an_item_again(before: list[Mark], pending: list[Mark]) -> None:
     """A slice writes them, and they stay pending until the round is over."""
     item = an_item("n")
     for mark in before:
@@ -128,12 +131,14 @@ def test_pending_marks_may_be_written_into_an_item_again(before, pending) -> Non
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=8), st.lists(st.sampled_from(MARKS)))
-def test_rows_of_the_revision_before_are_marked_and_counted(items, marks) -> None:
+def test_rows_of_the_revision_before_are_marked_and_counted(
+    items: list[tuple[bool, bool, bool]], marks: list[Mark]
+) -> None:
     rows = MemoryRows()
     encode = msgspec.msgpack.encode
     stored_items = {}
     for number, (seen, read, archived) in enumerate(items, start=1):
-        item = [str(number), b"", "t", "b", None, None, b"{}", 0, 0, None, seen, read, archived, []]
+        item: list[object] = [str(number), b"", "t", "b", None, None, b"{}", 0, 0, None, seen, read, archived, []]
         stored_items[b"u\0" + (2**63 - number).to_bytes(8, "big")] = b"\1" + encode(item)
     rows.write("inbox", stored_items)
     unread = sum(not read and not archived for _, read, archived in items)

@@ -245,7 +245,12 @@ def test_a_document_and_attributes_are_bounded_after_a_merge_too(known: Known) -
 
 def test_a_withdrawal_is_taken_however_much_evidence_there_is(known: Known) -> None:
     for number in range(18):
-        message = {"channel": "sms", "category": f"c{number}", "granted": True, "evidence": "e" * 15_000}
+        message: dict[str, Any] = {
+            "channel": "sms",
+            "category": f"c{number}",
+            "granted": True,
+            "evidence": "e" * 15_000,
+        }
         if number < 17:
             known.say("consent.set", **message)
         else:

@@ -126,7 +126,7 @@ def stored(rows: MemoryRows, user_id: str, token: str, registered_ms: int, devic
     device = [device_id, "ios", token, hashed, registered_ms, None, None]
     before = rows.get("profiles", user_id.encode())
     devices = [*(msgspec.msgpack.decode(before[1:])[8] if before else ()), device]
-    profile = [None, False, None, False, None, None, None, {}, devices]
+    profile: list[object] = [None, False, None, False, None, None, None, {}, devices]
     rows.write("profiles", {user_id.encode(): b"\x01" + msgspec.msgpack.encode(profile)})
     rows.write("tokens", {hashed: b"\x01" + msgspec.msgpack.encode([user_id, device_id])})
 

@@ -20,8 +20,8 @@ from schemas.words import Channel
 from tables.knowledge import Knowledge
 from tables.rows import MemoryRows
 from tables.suppressions import Suppression, SuppressionList
-from tests.agents.harness import Record
 from tests.agents.stage import a_catalog
+from tests.records import Record
 
 NOON = parse_ms("2026-03-04T12:00:00Z")
 OLD, NEW = "o" * 32, "n" * 32
@@ -48,7 +48,7 @@ def stored_before(count: int = 0) -> MemoryRows:
     rows = MemoryRows()
     row = b"\x01" + msgspec.msgpack.encode(["hard_bounce", NOON, False, True, None])
     addresses = [*ADDRESSES.items(), *(("email", f"u{n}@example.com") for n in range(count))]
-    rows.write("suppressions", {plain_key(channel, address): row for channel, address in addresses})  # type: ignore[arg-type]
+    rows.write("suppressions", {plain_key(channel, address): row for channel, address in addresses})
     return rows
 
 
