@@ -262,7 +262,7 @@ async def test_no_more_is_claimed_than_a_rate_has_tokens_for() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_no_more_is_claimed_than_a_provider_has_slots_for_and_some_are_kept_for_critical_ones() -> None:
+async def test_claims_are_bounded_by_a_providers_slots_and_some_are_kept_for_critical_ones() -> None:
     executor, _ = performing(Gatekeeper(), limit=100, reserved=2, concurrency=10)
 
     assert taken(executor, 20) == 8

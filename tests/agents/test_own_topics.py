@@ -90,7 +90,7 @@ def test_a_token_hash_takes_nobodys_device(user: str | None) -> None:
     assert [len(router.states[0].known.devices(name)) for name in ("ann", "bob")] == [1, 1]
 
 
-def test_what_the_router_says_to_all_goes_by_its_own_topic_and_holds_nothing_of_a_user() -> None:
+def test_what_the_router_broadcasts_has_its_own_topic_and_holds_nothing_of_a_user() -> None:
     router = Harness(partitions=3)
     router.known()
     router.request(event_type="mail.sent")

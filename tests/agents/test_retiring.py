@@ -112,7 +112,7 @@ def move(router: Harness, times: int) -> list[dict[str, Any]]:
     return [dict(line) for line in lines if line["event"] == "a device token moved to another user"]
 
 
-def test_a_token_that_moves_to_another_user_is_logged_five_times_a_day_and_obeyed_always() -> None:
+def test_a_token_always_moves_to_another_user_and_five_moves_a_day_are_logged() -> None:
     router = Harness()
     lines = move(router, 11)
     assert len(lines) == 5

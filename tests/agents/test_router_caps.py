@@ -102,7 +102,7 @@ def test_a_newcomer_stands_behind_those_who_wait() -> None:
     assert [send.notification_id for send in router.sends] == order[:2]
 
 
-def test_a_freed_place_is_looked_at_later_than_what_is_handled_now_so_that_its_events_have_ids_of_their_own() -> None:
+def test_a_freed_slot_is_evaluated_later_so_that_its_events_have_ids_of_their_own() -> None:
     router = capped("name: day, over: defer")
     for n in range(3):
         router.request(event_type="mail.sent", data={"n": n})

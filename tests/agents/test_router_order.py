@@ -59,7 +59,7 @@ def stopped_by(rules: list[str]) -> Harness:
 
 
 @pytest.mark.parametrize("first", range(len(STOPS)), ids=[rule for rule, _ in STOPS])
-def test_of_all_rules_that_speak_against_a_channel_the_first_in_the_contracts_order_decides(first: int) -> None:
+def test_of_all_rules_against_a_channel_the_first_in_the_documented_order_decides(first: int) -> None:
     router = stopped_by([rule for rule, _ in STOPS[first:]])
 
     assert router.reported()[1:] == [(STOPS[first][1][0], "sms", STOPS[first][1][1])]
@@ -191,7 +191,7 @@ def test_what_a_wait_ends_is_judged_by_the_policy_that_is_in_force_then() -> Non
     assert router.reported()[-1] == ("suppressed", "push", "rate_cap")
 
 
-def test_what_a_wait_ends_is_of_the_category_and_the_priority_that_its_event_type_has_then() -> None:
+def test_after_a_wait_the_event_types_category_and_priority_of_that_time_count() -> None:
     router = Harness(policy=QUIET, now=NOON + 11 * HOUR)
     router.known()
     router.request(channels=["push"])
@@ -277,7 +277,7 @@ def test_the_notification_of_a_digest_is_judged_from_dnd_on() -> None:
     assert router.last()["detail"]["trail"][0][0] == "dnd"
 
 
-def test_what_expires_at_the_moment_of_its_schedule_or_before_is_refused_and_after_it_is_sent() -> None:
+def test_what_expires_no_later_than_its_schedule_is_refused_and_after_it_is_sent() -> None:
     router = Harness()
     router.known()
     router.request(event_type="mail.sent", send_at=rfc3339(NOON + HOUR), expires_at=rfc3339(NOON + HOUR))

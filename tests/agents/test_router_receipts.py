@@ -352,7 +352,7 @@ def test_what_comes_back_names_the_version_that_was_rendered(status: str, end: s
     assert versions_of(router) == {(2, "b")}
 
 
-def test_what_comes_back_before_anything_was_reported_names_the_version_that_was_queued() -> None:
+def test_a_receipt_before_any_report_names_the_template_version_that_was_queued() -> None:
     router, send = sent()
     router.receipt(send, "delivered")
 

@@ -46,7 +46,7 @@ def test_a_lost_answer_puts_the_send_in_doubt(doubt: str) -> None:
     assert stage.calls == []
 
 
-def test_a_crash_during_the_call_puts_the_send_in_doubt_when_nothing_can_be_heard_any_more() -> None:
+def test_a_crash_during_the_call_puts_the_send_in_doubt_once_no_answer_can_come() -> None:
     stage = sms()
     stage.take(a_send())
     stage.crash()
@@ -168,7 +168,7 @@ def test_a_result_of_the_roles_own_proves_that_it_was_sent() -> None:
 # --- once more
 
 
-def test_a_category_that_resends_is_sent_once_more_with_the_same_name_and_the_next_attempt() -> None:
+def test_a_category_that_resends_sends_once_more_by_the_same_name_as_next_attempt() -> None:
     stage = in_doubt(**OTP)
     ask_in_vain(stage)
     again = stage.calls[0]

@@ -54,7 +54,7 @@ def test_an_address_that_answers_again_gets_all_that_waited() -> None:
     assert len(stage.answer_all()) == 150 - SILENT_CALLS
 
 
-def test_a_silent_probe_doubles_the_rest_up_to_a_bound_and_uses_up_no_attempts_of_those_behind() -> None:
+def test_a_silent_probe_doubles_the_rest_to_a_bound_and_those_behind_lose_no_attempt() -> None:
     stage = sms()
     silence_u1(stage)
     rests = []

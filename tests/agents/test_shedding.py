@@ -135,7 +135,7 @@ def test_the_count_of_what_waits_follows_every_way_out_of_a_wait() -> None:
     assert stage.rows_of("backlog") == {}
 
 
-def test_shedding_is_told_when_it_begins_and_when_it_is_over_and_each_send_is_counted() -> None:
+def test_shedding_is_logged_when_it_begins_and_ends_and_each_send_is_counted() -> None:
     reported = Told()
     stage, shedding = sms(reported)
     for backlog in (9, 12, 30, 11, 10, 10, 9, 8, 12):
@@ -174,7 +174,7 @@ class Worker:
         return {"apns": 5}
 
 
-async def test_a_worker_takes_its_partitions_share_of_the_limit_and_counts_what_nobody_read_for_all() -> None:
+async def test_a_worker_takes_its_partitions_share_of_the_limit_and_counts_all_unread() -> None:
     reported, seen = Told(), dict[Provider, int]()
     policy = parse_policy({"shed": {"backlog": {"apns": 40, "ses": 1}}})
     enough = asyncio.Event()

@@ -198,7 +198,7 @@ async def test_an_unreadable_record_becomes_a_dead_letter_and_its_neighbours_arr
     assert "vanished" in letter.reason
 
 
-async def test_while_clickhouse_is_away_nothing_is_committed_and_afterwards_nothing_is_missing(
+async def test_while_clickhouse_is_away_nothing_is_committed_and_nothing_is_missing_later(
     settings: Settings, campaign: str, tmp_path: Path
 ) -> None:
     port, registry = free_port(), CollectorRegistry()

@@ -55,7 +55,7 @@ async def test_topics_are_made_once_and_then_as_declared(settings: Kafka) -> Non
     assert await declared_topics.check(settings, internal) == []
 
 
-async def test_a_topic_that_is_kept_for_another_time_is_corrected_and_keeps_its_other_values(settings: Kafka) -> None:
+async def test_a_topic_with_another_retention_is_corrected_and_keeps_its_other_values(settings: Kafka) -> None:
     await declared_topics.apply(settings, INTERNAL)
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap)
     await admin.start()

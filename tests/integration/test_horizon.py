@@ -12,7 +12,7 @@ from tests.conftest import MakeTopics
 _ROUNDS, _PARTITIONS, _LIMIT_S = 300, 3, 120.0
 
 
-async def test_a_fetch_that_brings_a_request_tells_an_end_beyond_every_command_acknowledged_before_it(
+async def test_a_fetch_with_a_request_reports_an_end_after_commands_acknowledged_before(
     kafka: str, topics: MakeTopics
 ) -> None:
     """Commands and requests follow each other as fast as the broker acknowledges them, while fetches wait for them."""

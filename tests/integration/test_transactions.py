@@ -33,23 +33,15 @@ from schemas.topics import (
     changelog_topic,
     journal_topic,
 )
-from tables.schedule import SCHEDULE, Schedule
 from tests.conftest import broker_options, eventually
 from tests.unit.kafka.wire import batch, record
+from tests.unit.streaming.memory_store import ScheduleState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 _PARTITIONS = 2
 _ROLE = "noting"
 LANES = [COMMANDS, EVENTS_CRITICAL, RECEIPTS, EVENTS, EVENTS_BULK]
-
-
-class _State:
-    def __init__(self, rows: Any) -> None:
-        self.schedule = Schedule(SCHEDULE, rows)
-
-    def tables(self) -> list[Any]:
-        return [self.schedule]
 
 
 class Noting:
@@ -70,8 +62,8 @@ class Noting:
     def __init__(self) -> None:
         self.handled: list[tuple[str, int, bytes]] = []
 
-    def open(self, rows: Any, partition: int) -> _State:
-        return _State(rows)
+    def open(self, rows: Any, partition: int) -> ScheduleState:
+        return ScheduleState(rows)
 
     def handle(self, record: Any, state: Any, out: Any, now: int) -> None:
         self.handled.append((record.topic, record.partition, record.value))
@@ -231,7 +223,7 @@ async def test_what_was_aborted_never_happened_and_is_passed(
 
 
 @pytest.mark.parametrize("topic", [EVENTS_CRITICAL, RECEIPTS, EVENTS, EVENTS_BULK])
-async def test_what_lies_behind_an_open_transaction_waits_and_other_topics_and_partitions_go_on(
+async def test_what_lies_behind_an_open_transaction_waits_and_all_other_partitions_go_on(
     role: Role, transactional: AIOKafkaProducer, topic: str
 ) -> None:
     await transactional.begin_transaction()

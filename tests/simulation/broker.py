@@ -1,25 +1,19 @@
 """The log in memory: topics of partitions of records, what the groups committed, and compaction."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
 from app.domain.out import Produce
+from tests import records
 
 
 @dataclass(slots=True)
-class Record:
+class Record(records.Record):
     """See ``app.ports.LogRecord``. ``landed``: when, in the loop's seconds, whatever the clocks say."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-    landed: float
+    landed: float = 0.0
 
 
 @dataclass(slots=True)

@@ -133,7 +133,7 @@ def test_what_is_logged_again_and_again_is_written_once_in_a_while_with_a_count(
     assert [entry.get("repeated", 0) for entry in entries(stream)] == [0, 119]  # at once, and after 30 s
 
 
-def test_of_entries_that_differ_in_details_a_few_are_written_and_the_others_are_counted(
+def test_of_entries_that_differ_in_details_a_few_are_written_and_the_rest_counted(
     stream: io.StringIO, clock: Clock
 ) -> None:
     for attempt in range(100):

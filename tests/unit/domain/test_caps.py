@@ -28,7 +28,7 @@ def window_of(cap: Cap, *places: tuple[int, int]) -> bytes:
     return window
 
 
-def test_the_first_cap_that_is_over_is_told_with_who_used_it_up_and_when_a_place_is_free() -> None:
+def test_the_first_exceeded_cap_is_reported_with_its_users_and_when_a_slot_is_free() -> None:
     other, full = replace(HOUR, name="other", limit=9), replace(HOUR, name="full")
     windows = {
         "other": b"",

@@ -53,9 +53,7 @@ def gathered(items: Sequence[tuple[DigestItem, int]], rule: DigestRule = RULE) -
         ([1000, 1001, 1002, 1003], 1003),  # at max_items, at once
     ],
 )
-def test_a_digest_closes_window_after_the_latest_max_wait_after_the_first_or_at_max_items(
-    joined: list[int], due: int
-) -> None:
+def test_a_digest_closes_at_window_after_the_latest_max_wait_or_max_items(joined: list[int], due: int) -> None:
     row = gathered([(item(str(now)), now) for now in joined])
     assert due_of(row, RULE, None, "UTC") == due
 
@@ -273,7 +271,7 @@ def test_an_hourly_digest_closes_whenever_a_clock_that_is_watched_reads_its_minu
     at=st.integers(0, 1439),
     on=st.none() | st.integers(0, 6),
 )
-def test_a_daily_or_weekly_digest_closes_once_for_each_of_its_days_whatever_clocks_do(
+def test_a_daily_or_weekly_digest_closes_once_on_each_of_its_days_whatever_clocks_do(
     change: tuple[str, str], hours: int, at: int, on: int | None
 ) -> None:
     zone, moment = change
@@ -354,7 +352,7 @@ def test_an_open_digest_fits_a_table() -> None:
         ({"every": "hour", "at": "08:15"}, Rhythm("hour", 15, 0)),
     ],
 )
-def test_a_rhythm_without_a_time_closes_at_nine_and_of_an_hour_only_the_minute_counts(
+def test_a_schedule_without_a_time_closes_at_nine_and_hourly_only_the_minute_counts(
     said: dict[str, str], rhythm: Rhythm
 ) -> None:
     assert Rhythm.of(said) == rhythm

@@ -131,7 +131,7 @@ def test_an_address_must_be_verified_where_the_policy_says_so() -> None:
 
 @pytest.mark.parametrize("category", ["orders", "security", "marketing"])
 @pytest.mark.parametrize("channel", ["email", "sms"])
-def test_an_address_that_only_its_user_claims_must_be_verified_whatever_the_policy_says(
+def test_an_address_that_only_its_user_claims_must_be_verified_under_any_policy(
     category: str, channel: Channel
 ) -> None:
     claimed = {"reach": Reach("+442071838750", verified=False, claimed=True), "granted": True}

@@ -348,7 +348,7 @@ shed: {low: 6h}
     assert (policy.shed_ms("low"), policy.shed_ms("normal")) == (6 * 3_600_000, None)
 
 
-def test_the_default_policy_fits_parser_and_schema_and_names_only_templates_that_are_there() -> None:
+def test_the_default_policy_fits_parser_and_schema_and_names_only_existing_templates() -> None:
     text = default_policy_text()
     assert fits_schema(text)
     parse_policy(text, templates=frozenset(default_templates()))

@@ -21,7 +21,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("text", ODD, ids=lambda text: ascii(text[:30]))
-def test_a_policy_with_a_value_that_nobody_can_take_is_refused_in_words_that_can_be_sent(text: str) -> None:
+def test_a_policy_with_an_impossible_value_is_refused_in_words_that_can_be_sent(text: str) -> None:
     with pytest.raises(PolicyError) as refusal:
         parse_policy(text)
     msgspec.json.encode([str(problem) for problem in refusal.value.problems])

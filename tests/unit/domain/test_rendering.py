@@ -166,7 +166,7 @@ def test_a_channel_that_the_template_lacks_cannot_be_shown() -> None:
     assert shown({"sms": {"en": {"body": "x"}}}, "push") == RenderError("push", "the template lacks this channel")
 
 
-def test_headings_are_one_line_and_control_characters_are_gone_whatever_the_data_holds() -> None:
+def test_headings_are_one_line_without_control_characters_whatever_the_data_holds() -> None:
     parts = {"subject": "Hi {{ name }}", "text": "Hi {{ name }}"}
     evil = "Ann\r\nBcc: eve@example.com\x00\x1b[31m 👩‍🚀"
     assert shown({"email": {"en": parts}}, "email", {"name": evil}) == {
@@ -217,7 +217,7 @@ def test_an_error_does_not_tell_the_data() -> None:
     assert "secret" not in refusal("{{ x / 2 }}", x="secret")
 
 
-def test_syntax_errors_are_found_when_a_template_is_checked_with_the_part_they_are_in() -> None:
+def test_syntax_errors_are_found_when_a_template_is_checked_and_name_their_part() -> None:
     template = template_of(
         {
             "sms": {"en": {"body": "{{ a"}, "de": {"body": "{{ a }}"}},

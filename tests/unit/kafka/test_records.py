@@ -86,7 +86,7 @@ def test_a_batch_with_a_wrong_checksum_is_marked_and_those_after_it_are_read() -
     assert position == 4
 
 
-def test_a_batch_with_a_wrong_checksum_at_the_end_is_marked_once_and_passed_offset_by_offset() -> None:
+def test_a_last_batch_with_a_wrong_checksum_is_marked_once_and_passed_by_offsets() -> None:
     """Its own word of where it ends is as doubtful as the rest."""
     data = spoilt(plain(1, b"b", b"c", b"d"))
     assert read(data, start=1) == ([(1, 2, "a batch that has a wrong checksum")], 2)
@@ -121,7 +121,7 @@ def test_a_batch_that_does_not_unpack_is_marked(codec: int) -> None:
 
 
 @pytest.mark.parametrize("codec", PACKERS)
-def test_a_batch_that_unpacks_to_more_than_64_mib_is_marked_and_its_neighbours_are_read(codec: int) -> None:
+def test_a_batch_that_unpacks_to_over_64_mib_is_marked_and_its_neighbours_are_read(codec: int) -> None:
     bomb = batch(1, [record(0, b"k", bytes(unpacking.MOST_BYTES + 1))], codec=codec, pack=PACKERS[codec])
     found, position = read(plain(0, b"a") + bomb + plain(2, b"b"))
 

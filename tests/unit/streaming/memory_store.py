@@ -1,11 +1,13 @@
-"""A partition's store in memory."""
+"""A partition's store in memory, and the smallest state over one."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from app.ports import Rows
 from app.streaming.journal import JournalPosition
 from app.streaming.store import Reached
 from tables.rows import MemoryRows
+from tables.schedule import SCHEDULE, Schedule
 
 
 class MemoryStore(Rows):
@@ -35,3 +37,13 @@ class MemoryStore(Rows):
 
     def reached(self, table: str) -> Reached:
         return Reached(0)
+
+
+class ScheduleState:
+    """The state of a machine that keeps nothing but what falls due."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.schedule = Schedule(SCHEDULE, rows)
+
+    def tables(self) -> list[Any]:
+        return [self.schedule]

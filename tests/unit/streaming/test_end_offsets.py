@@ -33,7 +33,7 @@ def test_what_a_fetch_tells_is_enough_as_long_as_each_before_it_told(
 
 
 @pytest.mark.parametrize(("asked_after", "enough_for"), [(1, 1), (2, 4), (3, 4), (4, 4)])
-def test_an_answer_is_enough_for_all_fetches_before_the_question_and_for_those_after_that_told(
+def test_an_answer_covers_all_fetches_before_the_question_and_later_ones_with_an_end(
     asked_after: int, enough_for: int
 ) -> None:
     known = told(5, None, 7, 8)

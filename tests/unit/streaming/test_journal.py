@@ -76,7 +76,7 @@ async def test_an_owner_appends_as_long_as_nobody_else_claims() -> None:
     assert log.valid() == [1, 2, 3]
 
 
-async def test_a_worker_that_lost_the_partition_is_stopped_at_its_next_entry_and_that_counts_for_nothing() -> None:
+async def test_a_worker_that_lost_the_partition_stops_at_its_next_entry_which_is_ignored() -> None:
     log = Log()
     old, new = log.owner(), log.owner()
     await old.claim("router-1")
@@ -102,7 +102,7 @@ async def test_an_owner_goes_on_over_what_a_former_one_wrote_late() -> None:
     assert mark == JournalPosition(3, 1)
 
 
-async def test_what_a_former_owner_wrote_late_counts_for_nothing_even_if_the_claim_lies_before_what_is_read() -> None:
+async def test_a_former_owners_late_entries_are_ignored_even_where_the_claim_is_not_read() -> None:
     log = Log()
     old, new = log.owner(), log.owner()
     await old.claim("router-1")

@@ -12,13 +12,14 @@ from app.streaming.buffers import Fetch
 from app.streaming.runner import PartitionRunner
 from schemas.topics import COMMANDS, EVENTS, RECEIPTS
 from tests.records import Record
-from tests.unit.streaming.test_runner import Buffer, Nothing, State, Timers, runner_of
+from tests.unit.streaming.memory_store import ScheduleState
+from tests.unit.streaming.test_runner import Buffer, Nothing, Timers, runner_of
 
 _END = 5
 
 
 class Noting(Timers):
-    subscriptions = (  # type: ignore[assignment]
+    subscriptions = (
         Subscription(COMMANDS, Urgency.COMMANDS, gated=False),
         Subscription(RECEIPTS, Urgency.RECEIPTS, gated=False),
         Subscription(EVENTS, Urgency.NORMAL),
@@ -30,10 +31,10 @@ class Noting(Timers):
         self.settled: list[Any] = []
         self.known_at: list[int | None] = []
 
-    def handle(self, record: Any, state: State, out: Any, now: int) -> None:
+    def handle(self, record: Any, state: ScheduleState, out: Any, now: int) -> None:
         self.handled.append(record.topic)
 
-    def settle(self, result: Any, state: State, out: Any, now: int) -> None:
+    def settle(self, result: Any, state: ScheduleState, out: Any, now: int) -> None:
         self.settled.append(result)
         self.known_at.append(out.known_at)
 

@@ -279,7 +279,7 @@ def of_events(told: Mapping[TP, EndOffset]) -> dict[TP, EndOffset]:
     return {tp: end_offset for tp, end_offset in told.items() if tp.topic == "events"}
 
 
-async def test_a_fetch_tells_each_partition_where_the_commands_end_as_of_before_it_was_sent() -> None:
+async def test_a_fetch_reports_where_each_partitions_commands_ended_before_it_was_sent() -> None:
     fetcher = Answering({TP("commands", 0): 4, TP("commands", 1): 0})
     told = listen(fetcher, "commands", lambda: 100, lambda: 7.0)
     await fetch(fetcher)

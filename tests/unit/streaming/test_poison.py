@@ -22,6 +22,7 @@ from schemas.topics import DEAD
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule, due_key
 from tests.records import Record
+from tests.unit.streaming.memory_store import ScheduleState
 
 NOW = 1_700_000_000_000
 
@@ -144,14 +145,6 @@ def test_due_rows_are_told_apart_by_their_whole_keys(
 # --- what becomes of it -------------------------------------------------------------------------------------------
 
 
-class State:
-    def __init__(self, rows: MemoryRows) -> None:
-        self.schedule = Schedule(SCHEDULE, rows)
-
-    def tables(self) -> list[Any]:
-        return [self.schedule]
-
-
 @dataclass
 class Machine:
     """Dies of what is in ``deadly``; sends of ``line`` are dispatched with everything, those in ``failing`` fail."""
@@ -165,26 +158,26 @@ class Machine:
     subscriptions = (Subscription("notify_events", Urgency.NORMAL, gated=False),)
     done: list[bytes] = field(default_factory=list)
 
-    def open(self, rows: MemoryRows, partition: int) -> State:
-        return State(rows)
+    def open(self, rows: MemoryRows, partition: int) -> ScheduleState:
+        return ScheduleState(rows)
 
-    def handle(self, record: Any, state: State, out: Out, now: int) -> None:
+    def handle(self, record: Any, state: ScheduleState, out: Out, now: int) -> None:
         self._do(b"record %d" % record.offset, out)
 
-    def wake(self, key: bytes, due: Due, state: State, out: Out, now: int) -> None:
+    def wake(self, key: bytes, due: Due, state: ScheduleState, out: Out, now: int) -> None:
         if due.kind == "aside":
             self.line.remove(due.subject)
             out.send("notify_lifecycle", due.subject, due.detail.encode())
         else:
             self._do(due.subject, out)
 
-    def give_up(self, key: bytes, due: Due, state: State, out: Out, now: int, reason: str) -> bool:
+    def give_up(self, key: bytes, due: Due, state: ScheduleState, out: Out, now: int, reason: str) -> bool:
         if b"give up" in self.deadly:
             raise Killed
         out.send("notify_lifecycle", due.subject, reason.encode())
         return self.ends
 
-    def settle(self, result: bytes, state: State, out: Out, now: int) -> None:
+    def settle(self, result: bytes, state: ScheduleState, out: Out, now: int) -> None:
         self._do(result, out)
 
     def _do(self, name: bytes, out: Out) -> None:
@@ -290,7 +283,7 @@ def test_a_due_row_that_belongs_to_nothing_is_put_off_for_long(worker: Worker) -
     worker.machine.deadly, worker.machine.ends = {b"bad"}, False
     schedule(worker, b"bad", b"good")
     assert said(worker.wake_all(NOW)) == [(b"good", b"done")]
-    [(key, _)] = State(worker.rows).schedule.scan(b"", None)
+    [(key, _)] = ScheduleState(worker.rows).schedule.scan(b"", None)
     assert int.from_bytes(key[:8], "big") == NOW + 6 * 3_600_000
 
 
@@ -385,7 +378,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
     ("role", "becomes"),
     [("router", ["accepted", "letter poison", "accepted"]), ("sender", ["call 1", "failed permanent", "call 3"])],
 )
-def test_what_blocks_a_role_for_ever_is_set_aside_when_the_watchdog_has_killed_it_twice(
+def test_what_blocks_a_role_is_set_aside_after_the_watchdog_has_killed_it_twice(
     tmp_path: Path, role: str, becomes: list[str]
 ) -> None:
     ends = []

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -21,33 +21,25 @@ from app.streaming.stall_detection import Progress
 from tables.rows import MemoryRows
 from tables.schedule import SCHEDULE, Due, Schedule
 from tests.records import Record
-from tests.unit.streaming.memory_store import MemoryStore
+from tests.unit.streaming.memory_store import MemoryStore, ScheduleState
 
 NOW = 1_000_000
-
-
-class State:
-    def __init__(self, rows: MemoryRows) -> None:
-        self.schedule = Schedule(SCHEDULE, rows)
-
-    def tables(self) -> list[Any]:
-        return [self.schedule]
 
 
 class Timers:
     """A machine that only wakes."""
 
     role = "timers"
-    subscriptions = ()
+    subscriptions: Sequence[Subscription] = ()
     tables = ("schedule",)
 
     def __init__(self) -> None:
         self.woken = asyncio.Event()
 
-    def open(self, rows: MemoryRows, partition: int) -> State:
-        return State(rows)
+    def open(self, rows: MemoryRows, partition: int) -> ScheduleState:
+        return ScheduleState(rows)
 
-    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+    def wake(self, due_key: bytes, due: Due, state: ScheduleState, out: Any, now: int) -> None:
         self.woken.set()
 
 
@@ -113,7 +105,7 @@ class Deciding(Timers):
         self.by_batch: dict[int, list[int]] = {}
         self._batches: list[Any] = []
 
-    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+    def wake(self, due_key: bytes, due: Due, state: ScheduleState, out: Any, now: int) -> None:
         if not self._batches or self._batches[-1] is not out:
             self._batches.append(out)  # kept, so that no later one is taken for it
         self.by_batch.setdefault(len(self._batches), []).append(self.catalog)
@@ -216,13 +208,13 @@ class Calling(Timers):
     calls = 0
     buffer: Any = None
 
-    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+    def wake(self, due_key: bytes, due: Due, state: ScheduleState, out: Any, now: int) -> None:
         self.calls += 1
         if self.buffer is not None:
             self.buffer.take()
         out.call(due.subject)
 
-    def settle(self, result: Any, state: State, out: Any, now: int) -> None: ...
+    def settle(self, result: Any, state: ScheduleState, out: Any, now: int) -> None: ...
 
 
 class OneAtATime(Buffer):
@@ -269,14 +261,14 @@ async def test_the_partitions_of_a_process_decide_no_more_calls_than_it_may_have
 class Reading(Timers):
     """Notes how many records each batch had."""
 
-    subscriptions = (Subscription("events", Urgency.NORMAL, gated=False),)  # type: ignore[assignment]
+    subscriptions = (Subscription("events", Urgency.NORMAL, gated=False),)
 
     def __init__(self) -> None:
         super().__init__()
         self.batches: Counter[int] = Counter()
         self._outs: list[Any] = []
 
-    def handle(self, record: Any, state: State, out: Any, now: int) -> None:
+    def handle(self, record: Any, state: ScheduleState, out: Any, now: int) -> None:
         if not self._outs or self._outs[-1] is not out:
             self._outs.append(out)
         out.send("lifecycle", b"", b"")
@@ -307,7 +299,7 @@ class Falling(Timers):
     """Notes, batch by batch, how many due rows and how many records of each lane it had. Each costs ``weight`` bytes,
     and each row is due again at once, as a slice of long work is."""
 
-    subscriptions = (  # type: ignore[assignment]
+    subscriptions = (
         Subscription("events_critical", Urgency.CRITICAL, gated=False),
         Subscription("events", Urgency.NORMAL, gated=False),
         Subscription("events_bulk", Urgency.BULK, gated=False),
@@ -321,10 +313,10 @@ class Falling(Timers):
         #: Seconds of work until now.
         self.spent = 0.0
 
-    def handle(self, record: Any, state: State, out: Any, now: int) -> None:
+    def handle(self, record: Any, state: ScheduleState, out: Any, now: int) -> None:
         self._note(record.topic, out)
 
-    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+    def wake(self, due_key: bytes, due: Due, state: ScheduleState, out: Any, now: int) -> None:
         state.schedule.at(now, due)
         self._note("due", out)
 
@@ -372,13 +364,13 @@ class Slow(Schedule):
 
 
 class Finding(Falling):
-    def open(self, rows: MemoryRows, partition: int) -> State:
-        state = State(rows)
+    def open(self, rows: MemoryRows, partition: int) -> ScheduleState:
+        state = ScheduleState(rows)
         state.schedule = slow = Slow(SCHEDULE, rows)
         slow.machine = self
         return state
 
-    def wake(self, due_key: bytes, due: Due, state: State, out: Any, now: int) -> None:
+    def wake(self, due_key: bytes, due: Due, state: ScheduleState, out: Any, now: int) -> None:
         self._note("due", out)
 
 

@@ -266,7 +266,7 @@ async def test_a_store_is_not_beyond_a_late_row_before_it_was_said_again(kafka: 
 
 
 @pytest.mark.parametrize("does", ["writes", "looks"])
-async def test_an_owner_that_sees_a_newer_ones_rows_is_stopped_and_its_store_does_not_pass_them_over(
+async def test_an_owner_that_reads_a_newer_ones_rows_stops_and_its_store_keeps_them(
     does: str, kafka: Kafka, stores: list[PartitionStore]
 ) -> None:
     """The entry lay in the journal before the newer one's claim: it is carried out late."""

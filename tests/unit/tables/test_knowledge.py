@@ -206,7 +206,7 @@ def test_an_address_that_a_service_vouched_for_stays_so_when_its_user_says_the_s
     assert (profile.email_claimed, profile.phone_claimed, profile.phone_verified) == (False, False, True)
 
 
-def test_a_number_must_be_valid_where_it_is_claimed_and_possible_where_it_is_vouched_for(known: Known) -> None:
+def test_a_claimed_number_must_be_valid_and_one_that_is_vouched_for_possible(known: Known) -> None:
     known.say("profile.set", phone="+15550001234")
     with pytest.raises(Invalid) as refused:
         known.say("profile.set", phone="+15550001235", claimed=True)

@@ -50,7 +50,7 @@ def test_a_row_of_the_revision_before_is_read(known: Known) -> None:
     assert knowledge.is_suppressed("email", "ann@example.com")
 
 
-def test_what_was_suppressed_as_idna_2003_wrote_it_stays_suppressed_until_it_is_removed(known: Known) -> None:
+def test_what_was_suppressed_in_idna_2003_form_stays_suppressed_until_it_is_removed(known: Known) -> None:
     known.say("suppression.add", None, channel="email", address="anna@strasse.example")
     before = known.knowledge.is_suppressed("email", "anna@xn--strae-oqa.example")
     known.say("suppression.remove", None, channel="email", address="anna@straße.example")

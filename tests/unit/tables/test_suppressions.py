@@ -93,7 +93,7 @@ def test_a_row_of_the_revision_before_suppresses_until_it_is_removed(channel: Ch
     assert found.removed
 
 
-def test_rows_of_the_revision_before_are_rewritten_a_few_at_a_time_and_suppress_all_the_while() -> None:
+def test_rows_of_the_revision_before_are_rewritten_in_slices_and_suppress_meanwhile() -> None:
     rows = stored_before(count=50)
     listed = SuppressionList(rows, KEYS)
     steps = 0
