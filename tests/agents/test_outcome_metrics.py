@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.domain.out import Out
+from app.domain.outcome import OutcomeKind
 from app.metrics.outcomes import Outcomes
 from schemas import topics
 from schemas.instants import rfc3339
@@ -147,7 +148,9 @@ def test_what_is_rolled_back_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize(("outcome", "status", "within"), [("ok", "sent", "true"), ("drop", "failed", "false")])
-def test_a_send_counts_at_its_end(monkeypatch: pytest.MonkeyPatch, outcome: str, status: str, within: str) -> None:
+def test_a_send_counts_at_its_end(
+    monkeypatch: pytest.MonkeyPatch, outcome: OutcomeKind, status: str, within: str
+) -> None:
     stage = sms()
     shown = Shown(stage, monkeypatch)
     stage.take(a_send())

@@ -24,11 +24,12 @@ from schemas.lifecycle import LifecycleEvent, read_lifecycle
 from schemas.results import SendResult, read_result
 from schemas.sends import Withdraw, encode_send
 from schemas.topics import DEAD, LIFECYCLE, RESULTS, SEND_TOPICS
-from schemas.words import CHANNELS
+from schemas.words import CHANNELS, Channel
 from tables.rows import MemoryRows
 from tests.agents.harness import Harness
 from tests.agents.senders import email, push, sms
-from tests.agents.stage import NOON, Record, Stage, a_catalog, a_send
+from tests.agents.stage import NOON, Stage, a_catalog, a_send
+from tests.records import Record
 
 STAGES: dict[str, Callable[[], Stage]] = {
     "push": push,
@@ -56,14 +57,14 @@ class Decided:
         self._offset += 1
         out = Out()
         with capture_logs():
-            self.processor.handle(Record(topic, value, self._offset, NOON, key=key), out, NOON)
+            self.processor.handle(Record(topic, 0, self._offset, NOON, key, value), out, NOON)
         for table, rows in self.processor.changes().items():
             self.stage.rows.write(table, rows)
         self.processor.stored()
         for record in out.records:
             assert record.value is not None
             if record.topic == LIFECYCLE:
-                row_of(Record(LIFECYCLE, record.value, 0, NOON, key=record.key))
+                row_of(Record(LIFECYCLE, 0, 0, NOON, record.key, record.value))
                 self.events.append(read_lifecycle(record.value))
             elif record.topic == RESULTS:
                 self.results.append(read_result(record.value))
@@ -72,7 +73,9 @@ class Decided:
 
     def ends(self) -> list[tuple[str, str | None]]:
         """The send's, as events and as results have them, which agree."""
-        told = [(event.status, event.reason) for event in self.events if event.status in ("failed", "cancelled")]
+        told: list[tuple[str, str | None]] = [
+            (event.status, event.reason) for event in self.events if event.status in ("failed", "cancelled")
+        ]
         assert told == [(result.status, result.reason) for result in self.results]
         return told
 
@@ -105,7 +108,9 @@ FAILURES = [
 
 @pytest.mark.parametrize(("error", "code", "reason"), FAILURES, ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize(("channel", "topic"), TOPICS)
-def test_a_send_that_cannot_be_taken_ends_once(channel, topic, error, code, reason):
+def test_a_send_that_cannot_be_taken_ends_once(
+    channel: Channel, topic: str, error: Exception, code: str, reason: str
+) -> None:
     decided = Decided(channel)
     value = msgspec.json.encode(send_of(channel))
     with every_send_raises(error):
@@ -124,7 +129,9 @@ SPOILT = ["nobody knows it", -1, 2**70, None, [], {}, 1.5, True]
 
 
 @given(st.sampled_from(TOPICS), st.data())
-def test_whichever_fields_cannot_be_read_the_send_that_is_named_ends_once(where, data):
+def test_whichever_fields_cannot_be_read_the_send_that_is_named_ends_once(
+    where: tuple[Channel, str], data: st.DataObject
+) -> None:
     channel, topic = where
     fields = sorted(send_of(channel).keys() - set(KNOWN))
     spoilt = data.draw(st.dictionaries(st.sampled_from(fields), st.sampled_from(SPOILT), min_size=1, max_size=4))
@@ -136,7 +143,7 @@ def test_whichever_fields_cannot_be_read_the_send_that_is_named_ends_once(where,
 
 
 @pytest.mark.parametrize(("channel", "topic"), TOPICS)
-def test_a_letter_that_names_no_send_of_this_place_ends_none(channel, topic):
+def test_a_letter_that_names_no_send_of_this_place_ends_none(channel: Channel, topic: str) -> None:
     other = next(each for each in CHANNELS if each != channel)
     refused = [
         send_of(channel, send_id="no id", policy_version="x"),
@@ -151,11 +158,12 @@ def test_a_letter_that_names_no_send_of_this_place_ends_none(channel, topic):
     decided.take(topic, b"\xff{")
     decided.take(topic, msgspec.json.encode(send_of(channel, priority="x")), key=b"somebody else")
     assert len(decided.codes) == len(refused) + 2
-    assert decided.events == decided.results == []
+    assert decided.events == []
+    assert decided.results == []
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_a_second_copy_that_cannot_be_taken_leaves_the_first_alone(channel):
+def test_a_second_copy_that_cannot_be_taken_leaves_the_first_alone(channel: Channel) -> None:
     decided = Decided(channel)
     decided.take(SEND_TOPICS[channel][1], msgspec.json.encode(send_of(channel)))
     before = len(decided.events)
@@ -165,7 +173,7 @@ def test_a_second_copy_that_cannot_be_taken_leaves_the_first_alone(channel):
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_what_was_taken_back_before_it_came_ends_as_it_was_taken_back(channel):
+def test_what_was_taken_back_before_it_came_ends_as_it_was_taken_back(channel: Channel) -> None:
     decided = Decided(channel)
     back = Withdraw(send_id=a_send().send_id, user_id="u1", status="cancelled", by="somebody")
     decided.take(SEND_TOPICS[channel][0], encode_send(back))
@@ -174,20 +182,22 @@ def test_what_was_taken_back_before_it_came_ends_as_it_was_taken_back(channel):
 
 
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_an_end_that_ended_the_process_too_is_not_tried_for_ever(channel):
+def test_an_end_that_ended_the_process_too_is_not_tried_for_ever(channel: Channel) -> None:
     guard = PoisonGuard()
     topic = SEND_TOPICS[channel][1]
     place = Place(1, 0, topic.encode(), 1, NOON)
     guard._suspects = {place: Suspect(place, 5, 5, 0.0)}
     with pytest.raises(Ended):
-        guard.record(Record(topic, b"", 1, NOON))
+        guard.record(Record(topic, 0, 1, NOON, b"u1", b""))
     decided = Decided(channel, guard)
     decided.take(topic, msgspec.json.encode(send_of(channel)))
     assert decided.codes == ["poison"]
     assert decided.events == []
 
 
-def test_the_end_that_a_result_reports_is_noted_though_what_follows_from_it_fails(monkeypatch):
+def test_the_end_that_a_result_reports_is_noted_though_what_follows_from_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     router = Harness()
     router.known()
     router.request(user_id="ann", event_type="order.shipped")
@@ -211,7 +221,7 @@ def test_the_end_that_a_result_reports_is_noted_though_what_follows_from_it_fail
     )
     out = Out()
     with capture_logs():
-        record = Record(RESULTS, msgspec.json.encode(result), 9_000, router.now, key=b"ann")
+        record = Record(RESULTS, 0, 9_000, router.now, b"ann", msgspec.json.encode(result))
         processor.handle(record, out, router.now)
     assert [read_dead(each.value or b"").code for each in out.records if each.topic == DEAD] == ["internal"]
     rows = MemoryRows()

@@ -106,7 +106,8 @@ def test_asking_again_changes_nothing_and_is_answered_as_before() -> None:
     (again,) = router.replay(send)
 
     assert {**first, "at": 0} == {**again, "at": 0}
-    assert router.events == router.sends == []
+    assert router.events == []
+    assert router.sends == []
 
 
 def test_what_was_left_alone_stays_so_however_often_it_is_asked() -> None:
@@ -159,7 +160,8 @@ def test_what_is_left_alone_has_no_event(expected: str, happens: Callable[[Harne
 
     assert asked(router, send)[0] == expected
     assert said(router.replay(send)) == [(expected, None)]
-    assert router.events == router.sends == []
+    assert router.events == []
+    assert router.sends == []
 
 
 @pytest.mark.parametrize("first", range(len(GUARDED)))
@@ -684,7 +686,8 @@ def test_a_request_that_is_late_is_neither_begun_nor_answered() -> None:
     router, send = failed()
 
     assert router.replay(send, until=router.now - 1) == []
-    assert router.events == router.sends == []
+    assert router.events == []
+    assert router.sends == []
     assert said(router.replay(send, until=router.now)) == [("waiting", None)]
 
 

@@ -159,7 +159,7 @@ async def test_a_partition_that_an_answer_had_no_room_for_has_no_hole() -> None:
         await fetcher.close()
 
 
-async def test_batches_that_unpack_to_too_much_hold_up_no_other_partition_and_take_bounded_memory() -> None:
+async def test_batches_that_unpack_to_too_much_delay_no_other_partition_in_bounded_memory() -> None:
     """Four thousand of them fit into one fetch."""
     packed = gzip.compress(bytes(MOST_BYTES + 1))
     bombs = b"".join(batch(n, [record(0, b"k", b"")], codec=1, pack=lambda _: packed) for n in range(5))

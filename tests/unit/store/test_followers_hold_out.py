@@ -33,7 +33,8 @@ from schemas.erasures import REDACT, REDACTED, USER, Erased, Redacted, ToRedact,
 from schemas.lifecycle import encode_lifecycle
 from schemas.topics import CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS
 from tests.hostile import REFUSED, TAKEN, texts
-from tests.unit.store.conftest import T0, Record, event
+from tests.records import Record
+from tests.unit.store.conftest import T0, event, recorded
 
 SECRET = b"a secret of thirty-two characters"
 POLICY = "defaults: {category: other}\ncategories: {other: {channels: [in_app]}}\n"
@@ -59,7 +60,7 @@ GOOD: dict[str, list[tuple[bytes, bytes]]] = {
         (REDACTED + b"e1", encode_erasure(Redacted(at=T0, by="analytics-1", partition=0))),
     ],
     LIFECYCLE: [(b"u", encode_lifecycle(event("accepted")))],
-    DEAD: [(b"u", encode_dead(dead_letter(Record(b"{", b"u"), "undecodable", "is bad", None, "router", T0)))],
+    DEAD: [(b"u", encode_dead(dead_letter(Record(key=b"u", value=b"{"), "undecodable", "is bad", None, "router", T0)))],
 }
 
 
@@ -85,7 +86,7 @@ def _records(topic: str) -> st.SearchStrategy[Record]:
         if signs:  # by one of our own processes, of another version perhaps
             signed = announcing.signed(SECRET, key or b"", value, T0)
             headers = [*headers, (announcing.HEADER, signed)]
-        return Record(value, key, 7, 0, timestamp, topic, headers)
+        return Record(topic, 0, 7, timestamp, key, value, headers)
 
     return st.builds(made, keys, values, headers, moments, st.booleans())
 
@@ -110,7 +111,7 @@ FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased}
 
 def good(topic: str) -> list[Record]:
     return [
-        Record(v, k, 8, 0, T0, topic, [(announcing.HEADER, announcing.signed(SECRET, k, v, T0 + 1))])
+        Record(topic, 0, 8, T0, k, v, [(announcing.HEADER, announcing.signed(SECRET, k, v, T0 + 1))])
         for k, v in GOOD[topic]
     ]
 
@@ -142,7 +143,7 @@ async def test_what_is_good_is_taken_after_what_is_not(topic: str) -> None:
 
     follower, known = FOLLOWERS[topic]()
     for value in (b"\xff", b"{}", b'{"kind": "policy", "version": 99999999999999}', None):
-        follower.hand_over(Record(value, good(topic)[0].key, 1, 0, T0, topic))
+        follower.hand_over(Record(topic, 0, 1, T0, good(topic)[0].key, value))
     for record in good(topic):
         follower.hand_over(record)
     await follower.settle()
@@ -168,7 +169,7 @@ async def test_a_bug_costs_a_follower_one_record(error: Exception) -> None:
     follower = TopicFollower({}, CONFIG, take, settle)
     with capture_logs() as logs:
         for offset in range(3):
-            follower.hand_over(Record(b"{}", b"k", offset))
+            follower.hand_over(Record(CONFIG, 0, offset, T0, b"k"))
         await follower.settle()
     assert taken == [0, 2]
     assert [said.get("offset") for said in logs] == [1, None]
@@ -177,7 +178,7 @@ async def test_a_bug_costs_a_follower_one_record(error: Exception) -> None:
 @pytest.mark.parametrize("topic", [*FOLLOWERS, LIFECYCLE])
 def test_what_ended_the_process_twice_is_passed_over(topic: str, tmp_path: Path) -> None:
     clock = [1e6]
-    poison, innocent = good(topic)[0], Record(None, b"k", 9, 0, T0, topic)
+    poison, innocent = good(topic)[0], Record(topic, 0, 9, T0, b"k", None)
     for _ in range(2):  # the watchdog ends it while the record is handled
         guard = PoisonGuard(lambda: clock[0])
         guard.open(tmp_path)
@@ -187,7 +188,9 @@ def test_what_ended_the_process_twice_is_passed_over(topic: str, tmp_path: Path)
     guard.open(tmp_path)
     taken: list[int] = []
     if topic == LIFECYCLE:
-        rows, refused, _ = read_rows([poison, *[Record(v, k, 9) for k, v in GOOD[LIFECYCLE]]], guard=guard)
+        rows, refused, _ = read_rows(
+            [poison, *[Record(LIFECYCLE, 0, 9, T0, k, v) for k, v in GOOD[LIFECYCLE]]], guard=guard
+        )
         assert [refusal.code for _, refusal in refused] == ["poison"]
         assert len(rows) == 1
         return
@@ -198,21 +201,21 @@ def test_what_ended_the_process_twice_is_passed_over(topic: str, tmp_path: Path)
 
 
 async def test_a_policy_that_takes_for_ever_leaves_the_one_before_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    stuck, parse = asyncio.Event(), app.store.config_follower.parse_policy
+    stuck, parse = asyncio.Event(), vars(app.store.config_follower)["parse_policy"]
 
     async def to_thread(function: Any, text: str) -> Any:
         return await stuck.wait() if "stuck" in text else function(text)
 
     monkeypatch.setattr(app.store.config_follower, "COMPILED_S", 0.01)
-    monkeypatch.setattr(app.store.config_follower.asyncio, "to_thread", to_thread)
+    monkeypatch.setattr("app.store.config_follower.asyncio.to_thread", to_thread)
     changes: list[Catalog] = []
     config = ConfigFollower({}, changes.append)
     for version, text in ((1, POLICY), (2, "stuck"), (3, "category: [")):
         value = encode_config(PolicyVersion(version=version, text=text, at="2026-03-04T12:00:00Z"))
-        config._follower.hand_over(Record(value, b"policy", version, topic=CONFIG))
+        config._follower.hand_over(Record(CONFIG, 0, version, T0, b"policy", value))
         await config._follower.settle()
     assert config.catalog.policy_version == 1
-    assert parse is app.store.config_follower.parse_policy
+    assert parse is vars(app.store.config_follower)["parse_policy"]
 
 
 # --- what is read otherwise ---------------------------------------------------------------------------------------
@@ -221,7 +224,7 @@ async def test_a_policy_that_takes_for_ever_leaves_the_one_before_in_force(monke
 @given(st.lists(_records(LIFECYCLE), max_size=4))
 def test_no_event_keeps_others_from_being_rows(records: list[Record]) -> None:
     [(key, value)] = GOOD[LIFECYCLE]
-    rows, refused, empty = read_rows([*records, Record(value, key)])
+    rows, refused, empty = read_rows([*records, Record(LIFECYCLE, 0, 0, T0, key, value)])
     assert len(rows) + len(refused) + empty == len(records) + 1
     assert rows[-1][0] == msgspec.json.decode(value)["event_id"]
     assert "internal" not in {refusal.code for _, refusal in refused}
@@ -239,7 +242,7 @@ def test_whatever_lies_among_dead_letters_is_shown_or_passed_over(record: Record
 
 def _someone() -> ErasedUsers:
     users = ErasedUsers()
-    users.take(Record(GOOD[ERASURES][0][1], USER + HASH))
+    users.take(Record(ERASURES, 0, 0, T0, USER + HASH, GOOD[ERASURES][0][1]))
     return users
 
 
@@ -283,7 +286,7 @@ def a_sink(table: Table, letters: Letters) -> LifecycleSink:
 
 
 def a_batch(number: int) -> Any:
-    records = [Record(encode_lifecycle(event("accepted", event_id=f"e{n}")), b"u", n) for n in range(number)]
+    records = [recorded(encode_lifecycle(event("accepted", event_id=f"e{n}")), offset=n) for n in range(number)]
     unreadable = Unreadable(LIFECYCLE, 0, number, number + 1, "a batch that is broken")
     return {TopicPartition(LIFECYCLE, 0): [*records, unreadable]}
 
@@ -308,4 +311,5 @@ async def test_an_outage_is_no_fault_of_any_event(error: Exception, is_there: bo
     table, letters = Table(["e3"], error, is_there=is_there), Letters()
     with pytest.raises(DatabaseError):
         await a_sink(table, letters)._settle(a_batch(10))
-    assert table.rows == letters.codes == []
+    assert table.rows == []
+    assert letters.codes == []
