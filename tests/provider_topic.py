@@ -1,26 +1,21 @@
 """``tocsin_providers`` in memory: what is published there is taken at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import Outgoing
 from schemas.topics import PROVIDERS
+from tests.records import Record
 
 SECRET = b"the installation's own secret of 32 bytes"
 NOW = 1_780_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]] = ()
-    offset: int = 0
-    timestamp: int = NOW
-    topic: str = PROVIDERS
-    partition: int = 0
+def record(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = (), offset: int = 0
+) -> Record:
+    return Record(PROVIDERS, 0, offset, NOW, key, value, headers)
 
 
 class ProviderTopic:
@@ -32,8 +27,8 @@ class ProviderTopic:
 
     def follow(self, clock: Callable[[], int] = lambda: NOW, secret: bytes = SECRET, **told: Any) -> ProvidersFollower:
         follower = _Follower({}, secret, clock, **told)
-        for record in self.records:
-            follower.take(record)
+        for each in self.records:
+            follower.take(each)
         follower._started = True
         follower.live()
         self.followers.append(follower)
@@ -53,11 +48,11 @@ class ProviderTopic:
         positions = []
         for each in records:
             assert each.topic == PROVIDERS
-            record = Record(each.key, each.value, each.headers, len(self.records))
-            self.records.append(record)
-            positions.append((0, record.offset))
+            taken = record(each.key, each.value, each.headers, len(self.records))
+            self.records.append(taken)
+            positions.append((0, taken.offset))
             for follower in self.followers:
-                follower.take(record)
+                follower.take(taken)
         return positions
 
 

@@ -1,5 +1,6 @@
 """Providers that are paused by hand: what they would carry is held, another takes over, and nothing is lost."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,8 +11,8 @@ from agents.sender.machine import SenderMachine
 from app.domain.trail import words
 from schemas.instants import rfc3339
 from schemas.providers import ProviderPause
-from schemas.sends import Withdraw
-from schemas.words import ENDS, Provider
+from schemas.sends import Send, Withdraw
+from schemas.words import ENDS, Priority, Provider
 from tests.agents.dispatching import FewSlots, called, with_slots
 from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import HOUR, MINUTE, NOON, Stage, a_catalog, a_send
@@ -36,11 +37,11 @@ def email(order: tuple[Any, ...] = ("ses", "sendgrid"), slots: Any = None) -> St
     return stage
 
 
-def a_mail(number: int = 1, **changes: Any):
+def a_mail(number: int = 1, **changes: Any) -> Send:
     return a_send(number, channel="email", **changes)
 
 
-def test_what_a_paused_provider_would_carry_is_held_once_and_goes_out_when_it_is_resumed():
+def test_what_a_paused_provider_would_carry_is_held_once_and_sent_on_resume() -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send())
@@ -48,8 +49,8 @@ def test_what_a_paused_provider_would_carry_is_held_once_and_goes_out_when_it_is
 
     assert stage.story() == [HELD]
     assert stage.calls == []
-    [held] = stage.events
-    assert held.detail["until"] == rfc3339(a_send().expires_at)
+    assert len(stage.events) == 1
+    assert stage.detail()["until"] == rfc3339(a_send().expires_at)
 
     pause(stage)
     stage.wait(PAUSED_DRAIN_MS)
@@ -61,17 +62,17 @@ def test_what_a_paused_provider_would_carry_is_held_once_and_goes_out_when_it_is
     assert stage.rows_of("schedule") == stage.rows_of("pauses") == stage.rows_of("backlog") == {}
 
 
-def test_the_hold_says_who_is_paused_and_why():
+def test_the_hold_says_who_is_paused_and_why() -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send())
 
-    [entry] = stage.events[0].detail["trail"]
+    [entry] = stage.detail(0)["trail"]
     assert words(entry).startswith(f"twilio is paused by hand ({WHY})")
 
 
 @pytest.mark.parametrize("priority", ["critical", "high", "normal", "low"])
-def test_every_priority_obeys(priority):
+def test_every_priority_obeys(priority: Priority) -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send(priority=priority))
@@ -80,7 +81,7 @@ def test_every_priority_obeys(priority):
     assert stage.story() == [HELD]
 
 
-def test_what_is_held_still_expires():
+def test_what_is_held_still_expires() -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send(expires_at=NOON + HOUR))
@@ -90,17 +91,17 @@ def test_what_is_held_still_expires():
     assert stage.rows_of("schedule") == stage.rows_of("pauses") == stage.rows_of("backlog") == {}
 
 
-def test_low_ones_are_shed_as_if_they_were_still_queued():
+def test_low_ones_are_shed_as_if_they_were_still_queued() -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send(priority="low"))
     stage.wait(6 * HOUR + MINUTE)
 
     assert stage.story() == [HELD, ("suppressed", "shed")]
-    assert stage.events[0].detail["until"] == rfc3339(NOON + 6 * HOUR)
+    assert stage.detail(0)["until"] == rfc3339(NOON + 6 * HOUR)
 
 
-def test_a_call_under_way_ends_and_its_answer_counts():
+def test_a_call_under_way_ends_and_its_answer_counts() -> None:
     stage = sms()
     stage.take(a_send())
     pause(stage, "twilio")
@@ -109,7 +110,7 @@ def test_a_call_under_way_ends_and_its_answer_counts():
     assert stage.story() == [("sending", None), ("sent", None)]
 
 
-def test_a_retry_that_comes_due_while_it_is_paused_is_held_and_keeps_its_attempts():
+def test_a_retry_that_comes_due_while_it_is_paused_is_held_and_keeps_its_attempts() -> None:
     stage = sms()
     stage.take(a_send())
     stage.answer("retry")
@@ -122,7 +123,7 @@ def test_a_retry_that_comes_due_while_it_is_paused_is_held_and_keeps_its_attempt
     assert stage.events[-1].attempt == 2
 
 
-def test_the_next_in_order_takes_over_and_the_first_is_used_again_when_it_is_resumed():
+def test_the_next_in_order_takes_over_and_the_first_is_used_again_when_it_is_resumed() -> None:
     stage = email()
     pause(stage, "ses")
     stage.take(a_mail(1))
@@ -135,7 +136,7 @@ def test_the_next_in_order_takes_over_and_the_first_is_used_again_when_it_is_res
     assert HELD not in stage.story(1)
 
 
-def test_a_failed_call_goes_on_past_what_is_paused_without_a_moment_of_haste():
+def test_a_failed_call_goes_on_past_what_is_paused_without_a_moment_of_haste() -> None:
     stage = email(("ses", "sendgrid"))
     pause(stage, "sendgrid")
     stage.take(a_mail())
@@ -147,7 +148,7 @@ def test_a_failed_call_goes_on_past_what_is_paused_without_a_moment_of_haste():
     assert [call.provider for call in stage.calls] == ["ses"]
 
 
-def test_of_several_paused_ones_the_one_that_is_resumed_takes_what_is_held():
+def test_of_several_paused_ones_the_one_that_is_resumed_takes_what_is_held() -> None:
     stage = email()
     pause(stage, "ses", "sendgrid")
     stage.take(a_mail())
@@ -160,7 +161,7 @@ def test_of_several_paused_ones_the_one_that_is_resumed_takes_what_is_held():
     assert [call.provider for call in stage.calls] == ["sendgrid"]
 
 
-def test_a_resting_second_one_holds_as_an_outage_does():
+def test_a_resting_second_one_holds_as_an_outage_does() -> None:
     stage = email(slots=FewSlots(ses=1, sendgrid=None))
     pause(stage, "ses")
     stage.take(a_mail())
@@ -172,7 +173,7 @@ def test_a_resting_second_one_holds_as_an_outage_does():
     assert [call.provider for call in stage.calls] == ["ses"]
 
 
-def test_on_push_only_the_platforms_own_provider_holds():
+def test_on_push_only_the_platforms_own_provider_holds() -> None:
     stage = push()
     stage.command("device.add", device_id="d2", platform="android", token="android-1")
     pause(stage, "fcm")
@@ -183,7 +184,7 @@ def test_on_push_only_the_platforms_own_provider_holds():
     assert stage.story(2) == [HELD]
 
 
-def test_what_waited_for_a_slot_or_in_line_is_held_too():
+def test_what_waited_for_a_slot_or_in_line_is_held_too() -> None:
     slots = FewSlots(twilio=1)
     stage = with_slots(slots)
     for number, user in enumerate(("u1", "u1", "u2", "u3"), 1):
@@ -198,7 +199,7 @@ def test_what_waited_for_a_slot_or_in_line_is_held_too():
     assert stage.calls == []
 
 
-def test_on_resume_slots_are_filled_in_the_order_of_acceptance_and_never_beyond_them():
+def test_on_resume_slots_are_filled_in_the_order_of_acceptance_and_never_beyond_them() -> None:
     slots = FewSlots(twilio=0)
     stage = with_slots(slots)
     pause(stage, "twilio")
@@ -218,7 +219,7 @@ def test_on_resume_slots_are_filled_in_the_order_of_acceptance_and_never_beyond_
     assert all(stage.story(number).count(HELD) == 1 for number in (1, 2, 3, 4))
 
 
-def test_a_long_pause_writes_no_more_than_a_short_one():
+def test_a_long_pause_writes_no_more_than_a_short_one() -> None:
     stage = sms()
     pause(stage, "twilio")
     for number in range(1, 21):
@@ -228,7 +229,7 @@ def test_a_long_pause_writes_no_more_than_a_short_one():
     assert len(stage.events) == 20
 
 
-def test_a_pause_outlives_the_process_and_so_does_what_it_holds():
+def test_a_pause_outlives_the_process_and_so_does_what_it_holds() -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send())
@@ -254,7 +255,7 @@ ENDING = {
 
 
 @pytest.mark.parametrize("ending", ENDING.values(), ids=ENDING)
-def test_whatever_ends_a_held_send_ends_it_once_and_leaves_nothing_behind(ending):
+def test_whatever_ends_a_held_send_ends_it_once_and_leaves_nothing_behind(ending: Callable[[Stage], None]) -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send(collapse_key="k"))
@@ -269,7 +270,7 @@ def test_whatever_ends_a_held_send_ends_it_once_and_leaves_nothing_behind(ending
     assert stage.rows_of("schedule") == stage.rows_of("pauses") == stage.rows_of("backlog") == {}
 
 
-def test_what_was_held_in_the_night_waits_for_the_morning_first():
+def test_what_was_held_in_the_night_waits_for_the_morning_first() -> None:
     stage = sms()
     pause(stage, "twilio")
     stage.take(a_send())
@@ -285,7 +286,7 @@ def test_what_was_held_in_the_night_waits_for_the_morning_first():
     assert stage.rows_of("pauses") == {}
 
 
-def test_what_is_in_doubt_is_asked_after_and_only_its_resending_waits():
+def test_what_is_in_doubt_is_asked_after_and_only_its_resending_waits() -> None:
     stage = sms()
     stage.take(a_send(category="security", event_type="login.otp"))
     stage.answer("in_doubt", doubt="timeout")
@@ -305,7 +306,7 @@ def test_what_is_in_doubt_is_asked_after_and_only_its_resending_waits():
     assert [(call.purpose, call.provider) for call in stage.calls] == [("send", "twilio")]
 
 
-def test_a_claim_whose_look_is_no_longer_fresh_is_held():
+def test_a_claim_whose_look_is_no_longer_fresh_is_held() -> None:
     stage = sms()
     stage.take(a_send())
     pause(stage, "twilio")
@@ -317,7 +318,7 @@ def test_a_claim_whose_look_is_no_longer_fresh_is_held():
     assert stage.story()[2:] == [("sending", None)]
 
 
-def test_what_waits_for_a_paused_provider_counts_as_waiting_for_it():
+def test_what_waits_for_a_paused_provider_counts_as_waiting_for_it() -> None:
     stage = sms()
     pause(stage, "twilio")
     for number in (1, 2):
@@ -326,7 +327,7 @@ def test_what_waits_for_a_paused_provider_counts_as_waiting_for_it():
     assert stage.machine.read("backlog", "", {}, stage.state, stage.now) == {"twilio": 2}
 
 
-def test_an_unknown_provider_in_the_pauses_changes_nothing():
+def test_an_unknown_provider_in_the_pauses_changes_nothing() -> None:
     """Of a later version, or of another channel."""
     stage = sms()
     pause(stage, "fcm")

@@ -12,14 +12,15 @@ from app.domain import announcing
 from app.store.announced import publish_signed
 from app.store.provider_states import ProvidersFollower
 from schemas.providers import ProviderPause, SeenProvider, WorkerReport, encode_provider_record
-from tests.provider_topic import NOW, SECRET, ProviderTopic, Record
+from tests.provider_topic import NOW, SECRET, ProviderTopic, record
+from tests.records import Record
 
 OTHER = b"another installation's secret of 32 bytes"
 
 
 def signed(said: ProviderPause | WorkerReport, *, secret: bytes = SECRET, offset: int = 0) -> Record:
     value = encode_provider_record(said)
-    return Record(said.key, value, [(announcing.HEADER, announcing.signed(secret, said.key, value, said.at))], offset)
+    return record(said.key, value, [(announcing.HEADER, announcing.signed(secret, said.key, value, said.at))], offset)
 
 
 def paused(at: int = NOW, *, to: bool = True, why: str | None = "maintenance") -> ProviderPause:
@@ -44,8 +45,8 @@ class Following:
         self.take(*records)
 
     def take(self, *records: Record) -> None:
-        for record in records:
-            self.states.take(record)
+        for each in records:
+            self.states.take(each)
 
     @property
     def state(self) -> str | None:
@@ -57,7 +58,7 @@ FORGERIES = {
     "unsigned": replace(signed(paused(NOW + 1, to=False)), headers=()),
     "with another secret": signed(paused(NOW + 1, to=False), secret=OTHER),
     "under another's signature": replace(signed(paused()), value=encode_provider_record(paused(to=False))),
-    "without a value": Record(paused().key, None),
+    "without a value": record(paused().key, None),
     "without a value, signed as a pause was": replace(signed(paused()), value=None),
     "of another provider": replace(signed(paused(NOW + 1, to=False)), key=b"pause:apns"),
     "of no known kind": replace(signed(paused(NOW + 1, to=False)), key=b"fcm"),
@@ -100,7 +101,7 @@ def test_a_pause_counts_however_old_it_is_and_a_report_for_15_seconds() -> None:
 
 def test_a_worker_that_ends_is_gone_at_once() -> None:
     key = report().key
-    leaving = Record(key, None, [(announcing.HEADER, announcing.signed(SECRET, key, None, NOW + 1))], 1)
+    leaving = record(key, None, [(announcing.HEADER, announcing.signed(SECRET, key, None, NOW + 1))], 1)
     following = Following(signed(report("open")), leaving)
 
     assert following.states.views() == []
@@ -146,7 +147,7 @@ async def test_what_a_worker_announces_is_what_a_gateway_shows() -> None:
     states = topic.follow()
     for instance, state, waiting in (("1", "closed", 3), ("2", "open", 4)):
         said = report(state, instance=instance, waiting=waiting, in_flight=1, rate=5.0)
-        await publish_signed(topic, "tocsin_providers", said.key, encode_provider_record(said), SECRET, said.at)  # type: ignore[arg-type]
+        await publish_signed(topic, "tocsin_providers", said.key, encode_provider_record(said), SECRET, said.at)
 
     [view] = states.views()
     assert (view.state, view.waiting, view.in_flight, view.rate) == ("open", 7, 2, 10.0)
@@ -157,7 +158,7 @@ async def test_what_a_worker_announces_is_what_a_gateway_shows() -> None:
 
 @given(st.binary(max_size=200) | st.none(), st.binary(max_size=50) | st.none(), st.binary(max_size=200) | st.none())
 def test_any_bytes_may_lie_there(header: bytes | None, key: bytes | None, value: bytes | None) -> None:
-    following = Following(Record(key, value, [(announcing.HEADER, header)]))
+    following = Following(record(key, value, [(announcing.HEADER, header)]))
 
     assert following.refused == ["untrusted"]
 
@@ -166,7 +167,7 @@ def test_any_bytes_may_lie_there(header: bytes | None, key: bytes | None, value:
 def test_what_is_signed_and_not_understood_changes_nothing(value: bytes, key: bytes) -> None:
     """Of another version."""
     signature = announcing.signed(SECRET, key, value, NOW + 1)
-    following = Following(signed(paused()), Record(key, value, [(announcing.HEADER, signature)], 1))
+    following = Following(signed(paused()), record(key, value, [(announcing.HEADER, signature)], 1))
 
     assert (following.state, following.refused) == ("paused", ["unreadable"])
 
@@ -192,7 +193,7 @@ def test_no_field_can_be_changed(said: ProviderPause, other: ProviderPause, name
 
 
 @given(st.lists(st.tuples(_PAUSES, st.booleans()), max_size=12))
-def test_whatever_is_written_the_latest_signed_record_of_a_provider_counts_wherever_reading_begins(
+def test_the_latest_signed_record_of_a_provider_counts_wherever_reading_begins(
     written: list[tuple[ProviderPause, bool]],
 ) -> None:
     records = [signed(said, secret=SECRET if ours else OTHER, offset=n) for n, (said, ours) in enumerate(written)]

@@ -21,7 +21,8 @@ from app.streaming.store import PartitionStore, block_cache
 from schemas.batches import Batch, Drawn, due_mark, read_batch
 from schemas.instants import rfc3339
 from schemas.topics import COMMANDS, EVENTS
-from tests.agents.harness import HOUR, NOON, PROVIDERS, SECRET, Record, catalog, template
+from tests.agents.harness import HOUR, NOON, PROVIDERS, SECRET, catalog, template
+from tests.records import Record
 
 CATALOG = catalog()
 

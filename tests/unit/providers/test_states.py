@@ -41,7 +41,7 @@ class World:
         return seen.state, seen.why, seen.since
 
 
-def test_a_provider_is_closed_then_open_then_recovering_then_closed_again_each_since_its_moment() -> None:
+def test_a_provider_is_closed_open_recovering_and_closed_each_since_its_moment() -> None:
     world = World()
     assert world.seen() == ("closed", None, 1_000_000)
     world.now = 1010.0
@@ -127,7 +127,7 @@ def test_pausing_and_resuming_twice_is_once() -> None:
     assert world.gate.room == 5
 
 
-async def test_who_waits_for_a_slot_is_refused_when_the_provider_is_paused_and_who_has_one_keeps_it() -> None:
+async def test_who_waits_for_a_slot_is_refused_on_a_pause_and_who_has_one_keeps_it() -> None:
     world = World()
     gate = Gate("twilio", concurrency=1, clock=lambda: world.now)
     async with gate.slot(1.0) as first:
