@@ -35,13 +35,14 @@ class Step(Struct, frozen=True, array_like=True, gc=False):
 class Batch(Struct, frozen=True, array_like=True, gc=False):
     """``after``: the offset of the journal's latest record before it. ``steps``: the last one is the checkpoint's; what
     came to nothing before it stands first. ``catalog``: ``Catalog.mark``. ``outputs``, ``digest``: of what it
-    produced."""
+    produced. ``code``: ``app.revision.code_mark`` of who decided."""
 
     after: int
     steps: list[Step]
     catalog: bytes
     outputs: int
     digest: bytes
+    code: bytes = b""
 
 
 encode_batch = msgspec.msgpack.Encoder().encode

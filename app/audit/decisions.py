@@ -23,6 +23,7 @@ from app.domain.bounds import Bounds
 from app.domain.catalog import Catalog, default_catalog
 from app.domain.out import Out, Produce
 from app.kafka.consumers import LogConsumer
+from app.revision import code_mark
 from app.simulate.erased import ErasuresFollower
 from app.store.config_follower import ConfigFollower
 from app.streaming.process import Processor
@@ -30,10 +31,10 @@ from app.streaming.store import PartitionStore
 from schemas.batches import DUE_MARK_BYTES, Batch, Drawn, digest_of_outputs, due_mark, read_batch
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
-from schemas.lifecycle import read_lifecycle
+from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 from schemas.topics import BATCHES, CONFIG, LIFECYCLE, SEND_TOPICS
 
-#: Statuses that nobody but the router writes.
+#: Statuses of sends that nobody but the router writes.
 _ROUTERS = frozenset(("accepted", "repeated", "scheduled", "queued", "aggregated"))
 _SENDS = tuple(name for lanes in SEND_TOPICS.values() for name in lanes)
 #: Tables: what was decided again, by a hash of it; and which of it lies in its topic.
@@ -106,6 +107,14 @@ async def catalogs(client_options: Mapping[str, Any], bounds: Bounds) -> dict[by
                 catalog = await follower.apply(record)
                 found[catalog.mark] = catalog
     return found
+
+
+def is_routers(event: LifecycleEvent) -> bool:
+    """Whether nobody but the router writes such an event. The channels' roles write of their sends alone, and only the
+    inbox what came back."""
+    if event.send_id is None or event.status in _ROUTERS:
+        return True
+    return event.status in CAME_BACK and event.channel != "in_app"
 
 
 class _NotAgain(Exception):
@@ -219,6 +228,8 @@ class _Again:
                     await self._decide(record.offset, batch)
 
     async def _decide(self, offset: int, batch: Batch) -> None:
+        if batch.code != code_mark():
+            raise _NotAgain("partitions from a batch on that another version of Tocsin decided")
         catalog = self._catalogs.get(batch.catalog)
         if catalog is None:
             raise _NotAgain("partitions from a batch on whose policy or templates are no longer kept")
@@ -300,7 +311,7 @@ class _Again:
         if record.topic != LIFECYCLE:
             return True
         try:
-            return read_lifecycle(record.value or b"").status in _ROUTERS
+            return is_routers(read_lifecycle(record.value or b""))
         except Invalid:
             return True
 

@@ -15,6 +15,8 @@ from schemas.words import CAME_BACK, ENDS
 
 #: Where a wait says how long it lasts.
 _STATED = {"held": ("until", "due"), "scheduled": ("due", "until"), "retrying": ("retry_at",)}
+#: What a send's own role writes of it, as long as it hasn't ended.
+_BEFORE_END = frozenset(("sending", "in_doubt", "retrying", "held"))
 #: Waits that end with what else happens: a free place under a cap, a provider's recovery.
 _UNTIMED = frozenset(("rate_cap", "provider_outage"))
 
@@ -111,12 +113,20 @@ def _judge(name: str, events: Sequence[Told], now_ms: int, open_ms: int, result:
         result.problems.append((ends[-1].offset, f"{name}: {len(ends)} ends ({words})"))
     elif ends:
         result.ended += 1
+        _judge_after_end(name, events, ends[0], result)
     elif latest.until_ms or latest.reason in _UNTIMED:
         _judge_wait(name, latest, now_ms, open_ms, result)
     elif latest.at_ms + open_ms >= now_ms:
         result.under_way += 1
     else:
         result.problems.append((latest.offset, f"{name}: {latest.status}, then neither an end nor a stated wait"))
+
+
+def _judge_after_end(name: str, events: Sequence[Told], end: Told, result: Balance) -> None:
+    """A send's role writes nothing of it behind its end. (Of a channel without a send, another step may.)"""
+    late = [event for event in events if event.status in _BEFORE_END and event.offset > end.offset]
+    if late and end.send_id is not None:
+        result.problems.append((late[0].offset, f"{name}: {late[0].status} after it was {end.status}"))
 
 
 def _judge_wait(name: str, latest: Told, now_ms: int, open_ms: int, result: Balance) -> None:

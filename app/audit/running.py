@@ -74,7 +74,10 @@ async def audit(asked: Audit, begin: Begin) -> list[Finding]:
 async def _made(check: Check, making: Awaitable[Finding | None]) -> Finding | None:
     """What a check found, or why it can't be made."""
     try:
-        return await making
+        try:
+            return await making
+        except ExceptionGroup as several:  # of partitions that were worked on at the same time
+            raise several.exceptions[0] from None
     except (KafkaError, LookupError, QueryRefused, Unavailable, OSError, TimeoutError) as error:
         if isinstance(error, (KeyError, IndexError)):
             raise  # a bug; a topic that is missing is a LookupError

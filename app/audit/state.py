@@ -8,10 +8,11 @@ sends a digest of the next rows behind a key; only where it differs, each row's 
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -27,7 +28,11 @@ from schemas.topics import changelog_topic, journal_topic
 
 log = structlog.get_logger(__name__)
 
-_CACHE_MB = 16
+Item = TypeVar("Item")
+
+#: So many partitions are rebuilt at the same time, each with a RocksDB and a client of its own.
+_AT_ONCE = 4
+_CACHE_MB = 8
 #: A view may go with its owner, or with a compaction: then it is begun anew, so often.
 _TRIES = 3
 #: After each part the owner is left alone for as long as it took, and no longer than this.
@@ -93,16 +98,32 @@ async def check_state(
     """``folder``: takes one partition's tables at a time. Raises KafkaError."""
     check = _Check(client_options, owners, terms, folder)
     done, of = 0, len(terms.tables) * terms.partitions
-    for role in terms.tables:
-        for partition in range(terms.partitions):
-            progress(done, of)
-            await check.compare(role, partition)
-            done += 1
-    progress(of, of)
+
+    async def compare(place: tuple[str, int]) -> None:
+        nonlocal done
+        await check.compare(*place)
+        done += 1
+        progress(done, of)
+
+    progress(done, of)
+    await a_few_at_once(compare, product(terms.tables, range(terms.partitions)))
     finding = check.finding
     if not finding.covered["partitions"]:
         finding.failed = "no worker answers: start the roles, or see `tocsin doctor`"
     return finding
+
+
+async def a_few_at_once(do: Callable[[Item], Awaitable[None]], items: Iterable[Item]) -> None:
+    """Most of the time is spent waiting for the broker and for owners. The first error ends all."""
+    left = iter(items)
+
+    async def go_on() -> None:
+        for item in left:
+            await do(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_AT_ONCE):
+            group.create_task(go_on())
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from app.audit.decisions import StoredState
-from app.audit.state import ReadsOwners, ViewGone, begin_view, end_view, rebuild
+from app.audit.state import ReadsOwners, ViewGone, a_few_at_once, begin_view, end_view, rebuild
 from app.private import write_private
 from app.store.owner_client import OwnerUnavailableError
 from app.streaming.store import PartitionStore, StoreBroken, block_cache, set_aside_abandoned
@@ -23,7 +23,7 @@ from app.streaming.store import PartitionStore, StoreBroken, block_cache, set_as
 log = structlog.get_logger(__name__)
 
 ROLE = "router"
-_CACHE_MB = 16
+_CACHE_MB = 8
 _ABOUT = "about.json"
 _ROWS = "rows"
 
@@ -63,23 +63,25 @@ class StoredStates:
 
         Raises KafkaError.
         """
-        for partition in partitions:
-            self.remove(partition)
-            try:
-                view = await begin_view(owners, ROLE, partition)
-                await end_view(owners, ROLE, partition, view)
-            except (ViewGone, OwnerUnavailableError) as error:
-                log.warning("a partition's state isn't stored", partition=partition, reason=str(error))
-                continue
-            if view.journal is None:
-                continue
-            store = PartitionStore(self._place(partition) / _ROWS, block_cache(_CACHE_MB))
-            try:
-                await rebuild(client_options, ROLE, partition, view, store)
-                store.flush()
-            finally:
-                store.close()
-            write_private(self._place(partition) / _ABOUT, msgspec.json.encode(_About(view.journal[0], view.at)))
+        await a_few_at_once(lambda partition: self._store(client_options, owners, partition), partitions)
+
+    async def _store(self, client_options: Mapping[str, Any], owners: ReadsOwners, partition: int) -> None:
+        self.remove(partition)
+        try:
+            view = await begin_view(owners, ROLE, partition)
+            await end_view(owners, ROLE, partition, view)
+        except (ViewGone, OwnerUnavailableError) as error:
+            log.warning("a partition's state isn't stored", partition=partition, reason=str(error))
+            return
+        if view.journal is None:
+            return
+        store = PartitionStore(self._place(partition) / _ROWS, block_cache(_CACHE_MB))
+        try:
+            await rebuild(client_options, ROLE, partition, view, store)
+            store.flush()
+        finally:
+            store.close()
+        write_private(self._place(partition) / _ABOUT, msgspec.json.encode(_About(view.journal[0], view.at)))
 
     @contextmanager
     def opened(self) -> Iterator[list[StoredState]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from app.domain.out import Produce
+from app.revision import code_mark
 from schemas.batches import Batch, Drawn, Step, digest_of_outputs, encode_batch
 from schemas.topics import BATCHES
 
@@ -28,5 +29,5 @@ class BatchRecorder:
         if self._catalog_mark is None or not self._steps:
             return outputs
         steps, self._steps = self._steps, []
-        batch = Batch(after, steps, self._catalog_mark(), len(outputs), digest_of_outputs(outputs))
+        batch = Batch(after, steps, self._catalog_mark(), len(outputs), digest_of_outputs(outputs), code_mark())
         return [*outputs, Produce(BATCHES, None, encode_batch(batch))]

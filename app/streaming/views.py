@@ -69,7 +69,8 @@ class TableViews:
         for name in list(self._open):
             self._close(name)
         for future in self._wanted:
-            future.cancel()
+            if not future.done():
+                future.set_result(None)
 
     def _begin(self, now: int) -> dict[str, Any] | None:
         if len(self._open) >= _MOST_VIEWS:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agents.router.machine import RouterMachine
 from app.audit.decisions import DecisionTerms, StoredState, _Again, _NotAgain
@@ -159,6 +160,12 @@ async def test_batches_with_records_of_whom_is_erased_are_left_out_and_counted(l
 async def test_under_a_catalog_that_is_no_longer_kept_nothing_is_decided(live: Live, tmp_path: Path) -> None:
     with pytest.raises(_NotAgain, match="policy or templates"):
         await again(live, tmp_path, known=catalog(version=2))
+
+
+async def test_what_another_version_decided_is_not_decided_again(live: Live, tmp_path: Path) -> None:
+    live.batches[1] = replace(live.batches[1], code=b"another")
+    with pytest.raises(_NotAgain, match="another version"):
+        await again(live, tmp_path)
 
 
 def test_what_is_in_force_has_one_mark() -> None:
