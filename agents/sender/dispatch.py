@@ -5,7 +5,7 @@ provider has a slot and a token. Until then it waits in the table, in order, and
 (docs/decisions/0011-dispatch-when-the-call-begins.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -87,11 +87,6 @@ def providers_for(context: SenderContext, reach: Reach) -> tuple[Provider, ...]:
     return candidates(choice.order if choice else (), frozenset(context.channel_config.timeouts_ms), reach.platform)
 
 
-def callable_of(context: SenderContext, able: Sequence[Provider]) -> tuple[Provider, ...]:
-    """Those of them that aren't paused."""
-    return tuple(provider for provider in able if provider not in context.paused)
-
-
 def call_of(
     context: SenderContext,
     delivery: Delivery,
@@ -148,7 +143,7 @@ def _look(context: SenderContext, delivery: Delivery, known: Known) -> Look:
 
 def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
     able = providers_for(context, reach)
-    tries, called = delivery.open.tries, callable_of(context, able)
+    tries, called = delivery.open.tries, [provider for provider in able if provider not in context.paused]
     while (provider := provider_for(tries, called)) is not None:
         if _may_be_shed(delivery) and context.channel_config.shedding.take(provider):
             give_up(context, delivery, Over("suppressed", "shed"))
@@ -172,7 +167,7 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
             _wait_for_slot(context, delivery, tries, provider)
             return
         rule = context.catalog.policy.retries[context.channel_config.channel]
-        again = after(refusal, tries, rule, called, delivery.send.send_id, context.now)
+        again = after(refusal, tries, rule, able, delivery.send.send_id, context.now, context.paused)
         assert isinstance(again, Again)
         if again.outage:
             try_again(context, delivery, again, refusal)

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from agents.sender.calls import Call, Result
 from agents.sender.context import Delivery, SenderContext, delivery_of
-from agents.sender.dispatch import call_of, callable_of, compose_for, give_up, proceed, providers_for, try_again
+from agents.sender.dispatch import call_of, compose_for, give_up, proceed, providers_for, try_again
 from agents.sender.doubts import How
 from agents.shared.lifecycle import report
 from agents.shared.recipients import known_of
@@ -59,7 +59,7 @@ def _take(context: SenderContext, delivery: Delivery, call: Call, outcome: Outco
     if delivery.open.proven is not None and outcome.kind != "ok":
         outcome = Outcome("ok", provider_message_id=delivery.open.proven or None)
     policy = context.catalog.policy
-    able = callable_of(context, providers_for(context, Reach(call.to.value, platform=call.to.platform)))
+    able = providers_for(context, Reach(call.to.value, platform=call.to.platform))
     following = after(
         outcome,
         delivery.open.tries,
@@ -67,6 +67,7 @@ def _take(context: SenderContext, delivery: Delivery, call: Call, outcome: Outco
         able,
         delivery.send.send_id,
         context.now,
+        context.paused,
     )
     match following:
         case Doubt(reason):

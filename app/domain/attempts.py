@@ -3,7 +3,7 @@
 See docs/policy.md#attempts-and-providers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
@@ -90,10 +90,18 @@ def provider_for(tries: Tries, able: Sequence[Provider]) -> Provider | None:
     return able[0] if able and not tries.doubted else None
 
 
-def after(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider], send_id: str, now: int) -> Next:
+def after(
+    outcome: Outcome,
+    tries: Tries,
+    rule: Retries,
+    able: Sequence[Provider],
+    send_id: str,
+    now: int,
+    paused: Container[Provider] = (),
+) -> Next:
     """What to do after the answer to a call of ``tries.provider``.
 
-    ``able``: see ``candidates``. ``now``: Unix ms.
+    ``able``: see ``candidates``. ``paused``: those of them that aren't called now. ``now``: Unix ms.
     """
     counted = tries if outcome.kind in ("throttle", "config") else replace(tries, used=tries.used + 1)
     match outcome.kind:
@@ -111,7 +119,7 @@ def after(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider
         case "retry" if counted.used >= rule.attempts:
             return spent(counted)
         case _:
-            return _again(outcome, counted, rule, able, send_id, now)
+            return _again(outcome, counted, rule, able, send_id, now, paused)
 
 
 def spent(tries: Tries) -> End:
@@ -126,9 +134,17 @@ def backoff_ms(rule: Retries, waits: int, send_id: str) -> int:
     return longest // 2 + round(longest / 2 * share)
 
 
-def _again(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provider], send_id: str, now: int) -> Again:
+def _again(
+    outcome: Outcome,
+    tries: Tries,
+    rule: Retries,
+    able: Sequence[Provider],
+    send_id: str,
+    now: int,
+    paused: Container[Provider],
+) -> Again:
     outage = outcome.code == CIRCUIT_OPEN
-    following = _following(tries, able) if outage or outcome.kind != "throttle" else None
+    following = _following(tries, able, paused) if outage or outcome.kind != "throttle" else None
     if following is not None:
         return Again(now, replace(tries, provider=following), outcome.code, outage=False)
     wait_ms = max(outcome.retry_after_ms or 0, backoff_ms(rule, tries.waits, send_id))
@@ -137,12 +153,12 @@ def _again(outcome: Outcome, tries: Tries, rule: Retries, able: Sequence[Provide
     return Again(now + wait_ms, replace(tries, waits=tries.waits + 1, provider=first), outcome.code, outage)
 
 
-def _following(tries: Tries, able: Sequence[Provider]) -> Provider | None:
-    """The next provider in order; None after the last, or where only the same one may be called."""
+def _following(tries: Tries, able: Sequence[Provider], paused: Container[Provider]) -> Provider | None:
+    """The next provider in order that is called; None after the last, or where only the same one may be called."""
     if tries.doubted or tries.provider not in able:
         return None
     rest = able[able.index(tries.provider) + 1 :]
-    return rest[0] if rest else None
+    return next((provider for provider in rest if provider not in paused), None)
 
 
 # --- in doubt ----------------------------------------------------------------------------------------------------

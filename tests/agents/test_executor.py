@@ -262,6 +262,43 @@ async def test_no_more_is_claimed_than_a_rate_has_tokens_for() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_nothing_waits_for_a_probes_slot_and_records_are_read_meanwhile() -> None:
+    client, seconds = Gatekeeper(), [0.0]
+    executor, gate = performing(client, monotonic=lambda: seconds[0])
+    gate.breaker._open("outage", 0.0)
+    seconds[0] = 2.0
+    assert executor.take("apns", (b"probe", 1), urgent=False) is None
+    refusal = executor.take("apns", (b"a", 1), urgent=True)
+    probe = asyncio.create_task(executor.perform(a_call("probe")))
+    await client.has_begun(1)
+    seconds[0] = 10.0  # it hangs
+    other = executor.take("apns", (b"b", 1), urgent=False)
+
+    assert [each.code for each in (refusal, other) if each is not None] == [CIRCUIT_OPEN, CIRCUIT_OPEN]
+    assert executor.room(Urgency.NORMAL) > 0
+    client.answer("probe", Outcome("retry"))
+    await probe
+
+
+async def test_nothing_is_claimed_of_a_paused_provider_and_records_are_read() -> None:
+    client = Gatekeeper()
+    executor, gate = performing(client, concurrency=2)
+    assert taken(executor, 2, urgent=True) == 2
+    calls = [asyncio.create_task(executor.perform(a_call(str(n), str(n)))) for n in range(2)]
+    await client.has_begun(2)
+    gate.pause()
+    late = await executor.perform(a_call("late"))
+
+    assert taken(executor, 5, urgent=True, first=2) == 0
+    assert late.outcome is not None
+    assert late.outcome.code == CIRCUIT_OPEN
+    assert executor.room(Urgency.NORMAL) > 0
+    for n in range(2):
+        client.answer(str(n))
+    assert [(await call).outcome for call in calls] == [Outcome("ok")] * 2
+    assert client.begun == ["0", "1"]
+
+
 async def test_claims_are_bounded_by_a_providers_slots_and_some_are_kept_for_critical_ones() -> None:
     executor, _ = performing(Gatekeeper(), limit=100, reserved=2, concurrency=10)
 

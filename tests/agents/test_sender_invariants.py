@@ -11,6 +11,7 @@ from agents.sender.calls import Call, Result
 from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
 from app.domain.outcome import CIRCUIT_OPEN, Outcome
+from schemas.providers import ProviderPause
 from schemas.sends import Withdraw
 from schemas.words import ENDS
 from tests.agents.stage import DAY, HOUR, MINUTE, Stage, a_catalog, a_send
@@ -52,6 +53,7 @@ steps = st.lists(
         st.tuples(
             st.just("erase"),
         ),
+        st.tuples(st.just("pause"), st.sets(st.sampled_from(("twilio", "vonage")))),
     ),
     max_size=30,
 )
@@ -91,6 +93,8 @@ class Play:
         self.provider = Provider(honest)
         self.lost: list[Call] = []
         self.took: set[int] = set()
+        #: The calls that were under way when providers were paused last.
+        self.begun: list[Call] = []
 
     def step(self, step: Step) -> None:
         match step:
@@ -127,7 +131,16 @@ class Play:
                     self.stage.give_up_one()
             case ("erase",):
                 self.stage.command("user.erase")
+            case ("pause", providers):
+                self.pause(*providers)
         self.check()
+
+    def pause(self, *providers: Any) -> None:
+        self.begun = [*self.stage.calls]
+        now = self.stage.now
+        self.stage.machine.pauses = {
+            name: ProviderPause(provider=name, paused=True, at=now, since=now, why="maintenance") for name in providers
+        }
 
     def wait_until(self, end: int) -> None:
         """Time passes; no call outlasts its time limit."""
@@ -143,7 +156,11 @@ class Play:
         self.stage.now = max(self.stage.now, end)
 
     def check(self) -> None:
-        """At every moment: one call at a time for a send, none for one that has ended."""
+        """At every moment: one call at a time for a send, none for one that has ended, and none that was begun to a
+        provider while it was paused."""
+        for call in self.stage.calls:
+            is_new = all(call is not before for before in self.begun)
+            assert call.purpose == "ask" or call.provider not in self.stage.machine.pauses or not is_new
         under_way = Counter(call.key for call in self.stage.calls if call.purpose == "send")
         assert all(count == 1 for count in under_way.values())
         for key in under_way:
@@ -153,6 +170,7 @@ class Play:
 
     def finish(self) -> None:
         """Everything is answered, and what waits is waited for."""
+        self.pause()
         for _ in range(200):
             while self.stage.calls:
                 self.step(("answer", "ok", True))

@@ -1,6 +1,7 @@
 """Providers that are paused by hand: what they would carry is held, another takes over, and nothing is lost."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -334,3 +335,25 @@ def test_an_unknown_provider_in_the_pauses_changes_nothing() -> None:
     stage.take(a_send())
 
     assert called(stage) == [1]
+
+
+@pytest.mark.parametrize("states", [*product(("works", "paused", "rests"), repeat=3)], ids=" ".join)
+def test_the_first_in_order_that_is_not_paused_nor_resting_is_called(states: tuple[str, ...]) -> None:
+    order: tuple[Provider, ...] = ("vonage", "twilio", "sns")
+    by_name = dict(zip(order, states, strict=True))
+    slots = FewSlots(**{name: None if state == "rests" else 1 for name, state in by_name.items()})
+    catalog = a_catalog(providers={"sms": {"order": list(order)}})
+    stage = Stage(SenderMachine(catalog, ChannelConfig("sms", dict.fromkeys(order, 15_000), slots=slots)))
+    stage.command("profile.set", phone=PHONE, phone_verified=True, timezone="Europe/London")
+    pause(stage, *(name for name, state in by_name.items() if state == "paused"))
+    stage.take(a_send())
+    able = [name for name in order if by_name[name] == "works"]
+
+    assert [call.provider for call in stage.calls] == able[:1]
+    assert stage.story() == ([("sending", None)] if able else [HELD])
+
+    slots.free = dict.fromkeys(order, 1)
+    pause(stage)
+    if not stage.calls:
+        stage.wait_for_call()
+        assert [call.provider for call in stage.calls] == [order[0]]
