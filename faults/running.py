@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from app.demo.balance import balance
 from app.store.announcement import announced_url
+from faults.auditing import audited
 from faults.checker import judge
 from faults.load import Load
 from faults.observing import Observer
@@ -77,7 +78,9 @@ async def run_experiment(
         record.finish(_terms(experiment, seed, system))
     say("is judged")
     verdicts = [each.as_json() for each in await asyncio.to_thread(judge, folder)]
-    result.invariants = verdicts + [_as_json(finding) for finding in scene.findings]
+    result.invariants = (
+        verdicts + [_as_json(finding) for finding in scene.findings] + [await audited(system, observer.dead)]
+    )
     result.load = {
         "notifications": len({(line["notification_id"], line["user_id"]) for line in record.accepted}),
         "acknowledged": len(record.accepted),

@@ -3,7 +3,7 @@
 One record on ``tocsin_batches`` for each checkpoint, in the partition that it is of; about 100 bytes, nothing of users.
 """
 
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any
 
 import msgspec
@@ -67,5 +67,5 @@ DUE_MARK_BYTES = 4
 
 
 def digest_of_outputs(outputs: Any) -> bytes:
-    """``outputs``: what is to be produced, in order."""
-    return blake2b(_encode_outputs(outputs), digest_size=8).digest()
+    """``outputs``: what is to be produced, in order. (With the CPU's help SHA-256 takes half as long as BLAKE2.)"""
+    return sha256(_encode_outputs(outputs)).digest()[:8]
