@@ -7,7 +7,7 @@ characters at most.
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -109,6 +109,20 @@ def shortened(letter: DeadLetter) -> DeadLetter:
     )
 
 
+class Contents(NamedTuple):
+    """What a record held. In header names, bytes that aren't UTF-8 are as ``surrogateescape`` has them."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+def contents_of(letter: DeadLetter) -> Contents:
+    """What the letter's record held, as far as the letter has it."""
+    headers = [(_name_of(name), _bytes(value)) for name, value in letter.headers]
+    return Contents(_bytes(letter.key), _bytes(letter.value), headers)
+
+
 def dead_key(letter: DeadLetter) -> bytes | None:
     """The key under which a letter lies: that of its record, as far as the letter has it."""
     return _bytes(letter.key)
@@ -143,6 +157,13 @@ def _name(name: str) -> str:
         if not name.startswith(_BASE64):
             return name
     return _BASE64 + b64encode(_raw(name)).decode()
+
+
+def _name_of(written: str) -> str:
+    """A header's name as it was read, of how the letter has it."""
+    if not written.startswith(_BASE64):
+        return written
+    return b64decode(written.removeprefix(_BASE64)).decode(errors="surrogateescape")
 
 
 def _clipped(text: str, most: int) -> str:

@@ -30,6 +30,8 @@ REPLAY_OUTCOMES = "tocsin_replay_outcomes"
 AUDIT_LOG = "tocsin_audit_log"
 #: What the router drew in each batch, so that an audit can decide it again (ours, too).
 BATCHES = "tocsin_batches"
+#: Which dead letters were put back (schemas/redriven.py; ours, too).
+REDRIVEN = "tocsin_redriven"
 
 #: Where each worker says which partitions it owns and on which operations port it answers (ours, compacted).
 OWNERS = "tocsin_owners"
@@ -68,13 +70,14 @@ KEPT_DAYS: dict[str, int] = {
     REPLAY_OUTCOMES: 90,
     AUDIT_LOG: 400,
     BATCHES: 7,
+    REDRIVEN: 30,
 }
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
-SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, AUDIT_LOG))
+SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, AUDIT_LOG, REDRIVEN))
 
 #: Those that hold nothing of users: no erasure concerns them.
-WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES))
+WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES, REDRIVEN))
 
 
 def changelog_topic(role: str, table: str) -> str:

@@ -17,12 +17,12 @@ from agents.router.stop import Stop, erased, over, stop_of
 from agents.shared.placement import check_key
 from agents.shared.subscriptions import position_of
 from app.domain.ids import keyed_notification_id, positioned_notification_id
-from app.domain.policy import EventRule
+from app.domain.origin import as_produced
 from app.domain.rendering import choose_variant
+from app.domain.requested import created_at_ms, expires_ms, template_of
 from app.ports import LogRecord
 from schemas.cloudevents import read_event
-from schemas.decode import Invalid
-from schemas.instants import parse_ms, rfc3339
+from schemas.instants import rfc3339
 from schemas.requests import Request, content_hash
 from schemas.topics import EVENTS_BULK, LANE_OF_EVENT_TOPIC
 from schemas.words import CHANNELS, Channel
@@ -35,14 +35,15 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
     """Takes one record of an event topic. Raises Invalid with the field."""
     assert record.value is not None
     schemes = context.catalog.bounds.link_schemes
-    request, raw = read_event(record.value, record.headers, record.timestamp, schemes, record.key)
+    origin = origin_of(context, record)
+    headers = record.headers if origin is None else as_produced(record.headers)
+    request, raw = read_event(record.value, headers, record.timestamp, schemes, record.key)
     user_id = request.user_id
     record_key = check_key(record, user_id)
     lane = LANE_OF_EVENT_TOPIC[record.topic]
     if context.state.known.profile(user_id) is None and moved(context, record, record_key):
         context.out.tally("requests", lane, "moved")
         return  # (whoever has a profile here belongs here)
-    origin = origin_of(context, record)
     notification_id = _notification_id(request, record, origin)
     key = notification_key(user_id, notification_id)
     position = origin or position_of(record)
@@ -212,11 +213,9 @@ def _facts(context: RouterContext, request: Request, record: LogRecord, notifica
     policy = context.policy
     rule = policy.rule_of(request.event_type)
     source = request.source or ""
-    template_id = None if request.content is not None else request.template_id or rule.template
-    if template_id is None and request.content is None:
-        raise Invalid("give template_id or content: the policy has no template for the event type", "template_id")
+    template_id = template_of(request, rule)
     template = context.catalog.template(template_id) if template_id is not None else None
-    created_ms = record.timestamp if request.created_at is None else parse_ms(request.created_at)
+    created_ms = created_at_ms(request, record.timestamp)
     return Facts(
         notification_id=notification_id,
         user_id=request.user_id,
@@ -235,13 +234,5 @@ def _facts(context: RouterContext, request: Request, record: LogRecord, notifica
         created_ms=created_ms,
         accepted_ms=context.now,
         recorded_ms=record.timestamp,
-        expires_ms=_expires_ms(request, rule, created_ms, record.timestamp),
+        expires_ms=expires_ms(request, rule, created_ms, record.timestamp),
     )
-
-
-def _expires_ms(request: Request, rule: EventRule, created_ms: int, recorded_ms: int) -> int:
-    """A ``send_at`` that was past when it was asked for means now, also for what counts from it."""
-    if request.expires_at is not None:
-        return parse_ms(request.expires_at)
-    begins_ms = created_ms if request.send_at is None else max(parse_ms(request.send_at), recorded_ms)
-    return begins_ms + rule.expires_after_ms

@@ -29,6 +29,7 @@ from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
+from app.store.redriver import Redriver
 from schemas.decode import Invalid, Reader
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Deps:
     history: History
     queries: Queries
     dead: DeadLetters
+    redriver: Redriver
     audit_log: AuditLog
     providers: ProvidersFollower
     pausing: PauseWriter

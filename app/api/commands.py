@@ -106,14 +106,14 @@ async def command_user(call: Call, kind: str, fields: Mapping[str, Any]) -> int:
 async def publish_checked(call: Call, command: AnyCommand) -> int:
     """As ``publish_command``. Raises Problem for a command that the router would refuse."""
     try:
-        _check(command, call.deps.config.catalog.bounds)
+        check_said(command, call.deps.config.catalog.bounds)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     return await publish_command(call, command)
 
 
-def _check(command: AnyCommand, bounds: Bounds) -> None:
-    """What a command says of a user, tried as the router will apply it."""
+def check_said(command: AnyCommand, bounds: Bounds) -> None:
+    """What a command says of a user, tried as the router will apply it. Raises Invalid."""
     match command:
         case ProfileSet():
             with_profile(NOBODY, command)

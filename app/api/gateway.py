@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,6 +37,8 @@ from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
+from app.store.redriven import RedrivenLetters
+from app.store.redriver import Redriver
 from app.store.topics import retentions, segment_of
 from app.streaming.poison import FOLLOWING, PoisonGuard
 from schemas.topics import COMMANDS, WITHOUT_USERS
@@ -44,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 #: Calls that are being answered when the gateway is told to stop get so long.
 _GRACE_S = 10.0
+_MS = timedelta(milliseconds=1)
 _SESSION_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
@@ -145,6 +149,12 @@ async def opened(
         erased, following = follow_erased(options, guard)
         stack.push_async_callback(following.close)
         await following.start()
+        redriven = RedrivenLetters(options, publisher)
+        stack.push_async_callback(redriven.close)
+        await redriven.start()
+        dead = DeadLetters(options, erased)
+        kept = retentions(settings.kafka)
+        kept_ms = {topic: limit // _MS for topic, limit in kept.items()}
         history = History(settings)
         stack.push_async_callback(history.close)
         queries = Queries(settings)
@@ -159,15 +169,14 @@ async def opened(
             owner=OwnerClient(reader, owners, partitions),
             history=history,
             queries=queries,
-            dead=DeadLetters(options, erased),
+            dead=dead,
+            redriver=Redriver(dead, publisher, redriven, erased, secret, kept_ms, unix_ms),
             audit_log=AuditLog(publisher, options, unix_ms),
             providers=providers,
             pausing=PauseWriter(publisher, providers, secret, unix_ms),
             erased=erased,
             retentions={
-                topic: kept + segment_of(kept)
-                for topic, kept in retentions(settings.kafka).items()
-                if topic not in WITHOUT_USERS
+                topic: limit + segment_of(limit) for topic, limit in kept.items() if topic not in WITHOUT_USERS
             },
             partitions=partitions,
             clock=unix_ms,

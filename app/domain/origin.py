@@ -7,6 +7,10 @@ from app.domain.signatures import is_signature, signature_of
 #: The header that says it, as ``topic:partition:offset:signature``.
 ORIGIN = "tocsin-origin"
 
+#: In a record that was redriven: the id of the letter that was first (app/domain/redrive.py). It counts only beside an
+#: origin that is true, which signs it.
+FIRST_LETTER = "tocsin-first-letter"
+
 #: Tells this use of the installation's secret from others.
 _USE = b"tocsin record origin 1"
 _LONGEST = 400
@@ -31,6 +35,11 @@ def origin_of(secret: bytes, key: bytes | None, value: bytes | None, headers: He
         return None
     expected = _signature(secret, written, key, value, without_origin(headers))
     return written if is_signature(expected, signature) else None
+
+
+def as_produced(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The headers that a record with a true origin had at its first place."""
+    return [header for header in headers if header[0] not in (ORIGIN, FIRST_LETTER)]
 
 
 def without_origin(headers: Headers) -> list[tuple[str, bytes | None]]:

@@ -47,6 +47,7 @@ GATEWAY = Access(
         topics.DEAD,
         topics.REPLAY_OUTCOMES,
         topics.AUDIT_LOG,
+        topics.REDRIVEN,
     ),
     writes=(
         *SERVICES.writes,
@@ -55,6 +56,7 @@ GATEWAY = Access(
         topics.VERIFICATIONS,
         topics.REPLAY_REQUESTS,
         topics.AUDIT_LOG,
+        topics.REDRIVEN,
     ),
 )
 

@@ -25,6 +25,8 @@ _LONGEST_TARGET = 7_000
 _TRANSPORT = ("method", "url", "headers", "cookies", "params", "data", "json", "files")
 #: Said by the caller, or by the connection.
 _OURS = ("authorization", "host", "connection", "content-length", "transfer-encoding")
+#: Parameters of paths whose values there are.
+_NAMED = ("device_id", "letter_id", "notification_id", "mark", "provider")
 
 
 @cache
@@ -42,9 +44,7 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
     operation = operations()[name]
     made = [operation.as_strategy(mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
     rightful = _rightful(operation)
-    values = {
-        parameter: gateway.path_values(parameter) for parameter in ("device_id", "notification_id", "mark", "provider")
-    }
+    values = {parameter: gateway.path_values(parameter) for parameter in _NAMED}
     kind = name.split("/")[2]
     values["id"] = {"users": ("ann",), "notifications": (gateway.known_id(),), "templates": ("welcome",)}.get(
         kind, ("x",)

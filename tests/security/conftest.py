@@ -145,6 +145,7 @@ async def opened(
         history=cast(Any, nobody),
         queries=cast(Any, None),
         dead=cast(Any, None),
+        redriver=cast(Any, None),
         audit_log=cast(Any, EnteredLog()),
         providers=cast(Any, None),
         pausing=cast(Any, None),

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,12 +35,12 @@ from app.defaults import default_policy_text
 from app.domain.catalog import default_catalog
 from app.store.clickhouse import _position
 from app.store.config_follower import ConfigFollower
-from app.store.dead_letters import _ends_in
 from app.store.erased import ErasedUsers
 from app.store.owner_client import OwnerRefusedError
 from app.virtual import VirtualPartition
 from schemas import topics
 from schemas.config import Template, TemplateVersion
+from schemas.dead import DeadLetter, dead_letter
 from schemas.decode import Invalid
 from tables.rows import MemoryRows
 from tests.agents.harness import NOON, PROVIDERS
@@ -47,10 +48,22 @@ from tests.auditing import EnteredLog
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
+from tests.redriving import MemoryDead, redriver_of
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 KEY = "all." + "k" * 43
 NEW_ID = "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e"
+
+A_REQUEST = b'{"user_id": "ada", "event_type": "a.b", "content": {"title": "t", "body": "b"}}'
+#: A request that a bug refused.
+A_LETTER = dead_letter(
+    Record(topics.EVENTS, 0, 7, NOON, b"ada", A_REQUEST),
+    "internal",
+    "internal error: KeyError",
+    None,
+    "router",
+    NOON,
+)
 
 
 class Log:
@@ -67,6 +80,7 @@ class Log:
         self._offset = 0
         self.refused: list[Invalid] = []
         self.audit = EnteredLog()
+        self.letters: list[DeadLetter] = [A_LETTER]
         self.published: list[str] = []
         self.written: list[Template | str] = []
 
@@ -83,8 +97,8 @@ class Log:
                         self.refused.append(invalid)
         return 0, self._offset
 
-    async def publish_many(self, records: Sequence[Any]) -> None:
-        await self.publish_each(records)
+    async def publish_many(self, records: Sequence[Any]) -> list[tuple[int, int]]:
+        return await self.publish_each(records)
 
     async def publish_each(self, records: Sequence[Any]) -> list[tuple[int, int]]:
         return [await self.publish(record.topic, record.key, record.value) for record in records]
@@ -146,11 +160,6 @@ class Past:
     async def query(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("the query's route is left out here")
 
-    async def newest(self, limit: int, cursor: str | None = None) -> Any:
-        _ends_in(cursor)
-        assert 1 <= limit <= 500
-        return [], None
-
 
 def new_id() -> str:
     return NEW_ID
@@ -179,6 +188,7 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         source="shop",
         scopes=("send", "read", "admin"),
     )
+    dead = MemoryDead(lambda: log.letters)
     deps: Any = Deps(
         erased=ErasedUsers(),
         retentions={},
@@ -190,7 +200,8 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         owner=log,  # type: ignore[arg-type]
         history=past,  # type: ignore[arg-type]
         queries=past,  # type: ignore[arg-type]
-        dead=past,  # type: ignore[arg-type]
+        dead=dead,  # type: ignore[arg-type]
+        redriver=redriver_of(dead, log, b"s" * 32, lambda: NOON),
         audit_log=log.audit,  # type: ignore[arg-type]
         providers=providers,
         pausing=topic.writer(providers),
@@ -232,6 +243,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/templates/{id}/rollback": {"version": 1},
     "/v1/providers/{provider}/pause": {"why": "an outage"},
     "/v1/providers/{provider}/resume": {"why": "it is over"},
+    "/v1/dead/redrive": {
+        "ids": ["0-0"],
+        "dry_run": False,
+        "edited": {"key": b64encode(b"ada").decode(), "value": b64encode(A_REQUEST).decode(), "headers": []},
+    },
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
     "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},
 }
@@ -245,7 +261,8 @@ def credentials(route: Any) -> dict[str, str]:
 
 def path_of(route: Any, **given: str) -> str:
     path: str = route.path
-    known = {"id": "ada" if "/users/" in path else "otp" if "/templates/" in path else NEW_ID, "device_id": "d"}
+    known = {"id": "ada" if "/users/" in path else "otp" if "/templates/" in path else NEW_ID}
+    known |= {"device_id": "d", "letter_id": "0-0"}
     for name, value in {**known, "notification_id": NEW_ID, "mark": "read", "provider": "fcm", **given}.items():
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     return path
