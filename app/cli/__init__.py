@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("app.cli.audit", "audit", "Prove that nothing was lost, changed or made up; say what isn't covered."),
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),
     "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
+    "dead": ("app.cli.dead", "app", "List, show and put back records that couldn't be taken."),
     "audit-log": ("app.cli.audit_log", "audit_log", "Show who changed what, when, and from where."),
     "doctor": ("app.cli.doctor", "doctor", "Check everything that Tocsin needs, and say what to do."),
 }
