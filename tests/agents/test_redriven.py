@@ -19,9 +19,10 @@ from schemas.dead import Contents, dead_letter
 from schemas.instants import rfc3339
 from schemas.lifecycle import read_lifecycle
 from schemas.requests import MAX_RECORD_BYTES
-from tests.agents.harness import HOUR, NOON, SECRET, Record
+from tests.agents.harness import HOUR, NOON, SECRET
 from tests.fuzz.corpus import CLOUD_EVENT, COMMANDS, REQUESTS, accepting, command, introduced
 from tests.fuzz.machines import PARTITIONS, Machines
+from tests.records import Record
 
 DAY = 24 * HOUR
 HOME = partition_of(b"ann", PARTITIONS)

@@ -10,10 +10,11 @@ from app.api.redriving import would_become
 from schemas import topics
 from schemas.dead import dead_letter
 from schemas.instants import rfc3339
-from tests.agents.harness import HOUR, NOON, Record
+from tests.agents.harness import HOUR, NOON
 from tests.agents.test_redriven import HOME, KINDS, Kind, original, put_back, words, world
 from tests.fuzz.corpus import command, seeds
 from tests.fuzz.machines import PARTITIONS
+from tests.records import Record
 from tests.unit.api.test_hostile_calls import A_LETTER, A_REQUEST, KEY, gateway
 
 CONTENT = {"title": "t", "body": "b"}

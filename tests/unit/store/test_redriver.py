@@ -15,7 +15,8 @@ from app.store.publisher import Outgoing, PublishError
 from app.store.redriver import Redriver, Result
 from schemas import topics
 from schemas.dead import DeadLetter, dead_letter
-from tests.agents.harness import HOUR, NOON, SECRET, Record
+from tests.agents.harness import HOUR, NOON, SECRET
+from tests.records import Record
 from tests.redriving import DAY, MemoryDead, MemoryRedriven, redriver_of
 
 ALL = Wanted(from_ms=0)
