@@ -15,6 +15,10 @@ from schemas.topics import COMMANDS, EVENT_TOPICS, RECEIPTS
 #: What services write. What Tocsin's roles write to each other follows from it, and isn't put back by itself.
 REDRIVABLE: frozenset[str] = frozenset((*EVENT_TOPICS, COMMANDS, RECEIPTS))
 
+#: For so long after a record roles know a further copy of its place, whatever is set for its topic: requests as long as
+#: their notifications (``tables/routed.py``), commands as long as they are remembered (``tables/applied.py``).
+KNOWN_MS: dict[str, int] = {**dict.fromkeys(EVENT_TOPICS, 14 * 86_400_000), COMMANDS: 30 * 86_400_000}
+
 #: A record that its topic is about to delete may be gone before it is read.
 _READ_WITHIN_MS = 5 * 60_000
 _LETTER_ID = re.compile(r"[0-9]{1,9}-[0-9]{1,18}")
@@ -67,6 +71,8 @@ def why_not(letter: DeadLetter, kept_ms: int | None, now_ms: int) -> str | None:
     written_ms = counted_ms(letter.timestamp, parse_ms(letter.at))
     if written_ms + kept_ms - _READ_WITHIN_MS <= now_ms:
         return f"the record is older than {letter.topic} keeps records ({_words(kept_ms)})"
+    if (known_ms := KNOWN_MS.get(letter.topic)) is not None and written_ms + known_ms <= now_ms:
+        return f"the record is older than {_words(known_ms)}: a copy of it might no longer be known as one"
     if any(not _is_text(name) for name, _ in contents_of(letter).headers):
         return "a header's name isn't UTF-8, and can't be written: put it back without that header (--edit)"
     return None

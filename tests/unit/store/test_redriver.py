@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.origin import FIRST_LETTER, origin_of
+from app.domain.redrive import KNOWN_MS, why_not
 from app.store import redriver as module
 from app.store.dead_letters import TooMany, Wanted
 from app.store.publisher import Outgoing, PublishError
 from app.store.redriver import Redriver, Result
 from schemas import topics
 from schemas.dead import DeadLetter, dead_letter
+from tables.applied import REMEMBERED_MS
+from tables.routed import RECEIPTS_MS
 from tests.agents.harness import HOUR, NOON, SECRET
 from tests.records import Record
 from tests.redriving import DAY, MemoryDead, MemoryRedriven, redriver_of
@@ -178,6 +181,19 @@ async def test_what_its_topic_still_keeps_goes_back(topic: str) -> None:
     result = await made([a_letter(topic=topic, recorded=NOON - kept + HOUR)], kafka).redrive(ALL, "ops")
 
     assert result.redriven == 1
+
+
+def test_roles_know_a_copy_for_as_long_as_one_may_go_back() -> None:
+    assert {KNOWN_MS[topic] for topic in topics.EVENT_TOPICS} == {RECEIPTS_MS}
+    assert KNOWN_MS[topics.COMMANDS] == REMEMBERED_MS
+
+
+@pytest.mark.parametrize("topic", KNOWN_MS)
+def test_what_roles_might_take_for_new_is_refused_however_long_its_topic_is_kept(topic: str) -> None:
+    old = a_letter(topic=topic, recorded=NOON - KNOWN_MS[topic])
+
+    assert "no longer be known" in (why_not(old, 400 * DAY, NOON) or "")
+    assert why_not(a_letter(topic=topic, recorded=NOON - KNOWN_MS[topic] + 1), 400 * DAY, NOON) is None
 
 
 async def test_a_letter_that_is_not_there_is_refused() -> None:
