@@ -11,11 +11,13 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from app.config import Settings
 from app.store.clickhouse import EMBEDDED, connect
+from app.store.config_follower import ConfigFollower
 from app.store.erased import follow_erased
 from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
 from app.store.migrations import migrate
 from app.store.publisher import KafkaPublisher
 from app.store.redacting import Redactor
+from app.store.targets import TargetWriter
 from app.streaming.poison import FOLLOWING, PoisonGuard
 
 
@@ -66,6 +68,12 @@ async def run_analytics(
             hides=users.hides,
             guard=guard,
         )
+        targets = TargetWriter(connected)
+        config = ConfigFollower(settings.kafka.client_options(), targets.take_over, settings.bounds)
+        closing.push_async_callback(config.close)
+        await config.start()
+        targets.take_over(config.catalog)
+        closing.push_async_callback(_cancelled, asyncio.create_task(targets.run()))
         redacting = asyncio.create_task(redactor.run(stop))
         closing.push_async_callback(_cancelled, redacting)
         await sink.run(stop, ready)

@@ -177,7 +177,7 @@ async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         registry = process_registry()
         ready = await _operations(stack, "analytics", settings, registry)
-        if not await _log_is_ready(settings, (LIFECYCLE, DEAD, ERASURES), stop):
+        if not await _log_is_ready(settings, (LIFECYCLE, DEAD, ERASURES, CONFIG), stop):
             return
         await run_analytics(settings, stop, ready, registry)
 

@@ -19,7 +19,7 @@ def query(
 ) -> None:
     """Ask ClickHouse, embedded or a server, while the system runs.
 
-    Views: notifications, delivery_hourly, latency_hourly, engagement, decisions; all events: lifecycle.
+    Views: notifications, delivery_hourly, latency_hourly, slo_hourly, engagement, decisions; all events: lifecycle.
 
     Example: `tocsin query "SELECT channel, status, count() FROM notifications GROUP BY ALL"`
     """

@@ -61,7 +61,7 @@ GATEWAY = Access(
 )
 
 ANALYTICS = Access(
-    reads=(topics.LIFECYCLE, topics.ERASURES),
+    reads=(topics.LIFECYCLE, topics.ERASURES, topics.CONFIG),
     writes=(topics.DEAD, topics.ERASURES),
     groups=("tocsin_analytics",),
 )

@@ -269,6 +269,19 @@ CASES = [
         {_campaign("sent"): "10x400", _campaign("unsubscribed"): "0+1x4 4x390"},
         "90m",
     ),
+    Case(
+        "CampaignOptOuts",
+        "4 % do, of a campaign that was sent while it was watched",
+        {_campaign("sent"): "0+10x100 1000x300", _campaign("unsubscribed"): "0+1x40 40x360"},
+        "90m",
+    ),
+    Case(
+        "CampaignOptOuts",
+        "6 % do, before the first scrape",
+        {_campaign("sent"): "1000x400", _campaign("unsubscribed"): "_x20 60x380"},
+        "90m",
+        [_SPRING],
+    ),
     Case("CampaignOptOuts", "nobody does", {_campaign("sent"): "1000x400"}, "90m"),
     Case(
         "CampaignOptOuts",
@@ -288,6 +301,12 @@ CASES = [
         {_slo("true"): "0+80x200 16000+100x60", _slo("false"): "0+20x200 4000x60"},
         "1h",
     ),
+    Case(
+        "ServiceLevelBurnsFast",
+        "half miss for a quarter of the hour",
+        {_slo("true"): "0+100x180 18000+50x60", _slo("false"): "0x180 0+50x60"},
+        "1h",
+    ),
     Case("ServiceLevelBurnsFast", "two of two miss", {_slo("true"): "0x240", _slo("false"): "0x200 2x40"}, "55m"),
     Case("ServiceLevelBurnsFast", "nothing is sent", {_slo("true"): "50x240", _slo("false"): "50x240"}, "1h"),
     Case(
@@ -304,6 +323,12 @@ CASES = [
         [_ORDERS],
     ),
     Case("ServiceLevelBurnsSlowly", "5 % miss", {_slo("true"): "0+95x1440", _slo("false"): "0+5x1440"}, "6h"),
+    Case(
+        "ServiceLevelBurnsSlowly",
+        "a quarter miss for a fifth of the time",
+        {_slo("true"): "0+100x1152 115200+75x288", _slo("false"): "0x1152 0+25x288"},
+        "6h",
+    ),
     Case(
         "ServiceLevelBurnsSlowly",
         "it is over for an hour",

@@ -5,6 +5,10 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver import AsyncClient
 
+from app.domain.catalog import Catalog
+from app.domain.policy import parse_policy
+from app.store.targets import write_targets
+from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent
 from schemas.words import RANK, Status
 from tests.unit.store.conftest import T0, event, store
@@ -17,6 +21,7 @@ VIEWS = {
     "latency_hourly": "hour channel provider priority p50_ms p90_ms p99_ms delivered_p50_ms delivered_p99_ms count",
     "engagement": "campaign_id template_id template_version variant channel sent delivered opened clicked bounced "
     "complained unsubscribed",
+    "slo_hourly": "hour category priority total within target_ms",
     "decisions": "hour category event_type channel reason cap count",
 }
 
@@ -54,7 +59,7 @@ async def test_an_event_written_twice_counts_once_in_every_view(client: AsyncCli
     events = [
         event("accepted", category="orders"),
         send("held", 1, reason="rate_cap", detail={"cap": "push-hour"}),
-        send("queued", 2),
+        send("queued", 2, priority="high"),
         send("sending", 3, provider="ses", attempt=1),
         send("sent", 40, provider="ses", attempt=1),
         send("delivered", 100, provider="ses"),
@@ -199,4 +204,66 @@ async def test_deliveries_and_decisions_are_counted_by_hour(client: AsyncClient)
         (10, "push", "suppressed", 2),
         (11, "push", "held", 1),
         (11, "push", "queued", 1),
+    ]
+
+
+#: In minutes after accepted: when it was queued, until when quiet hours held it then, when it ended; whether in time.
+MEASURED = [
+    (0, None, 4, "sent", True),
+    (0, None, 6, "sent", False),
+    (120, None, 124, "sent", True),
+    (120, None, 126, "sent", False),
+    (0, 60, 64, "sent", True),
+    (0, 60, 66, "sent", False),
+    (0, None, 1, "failed", False),
+    (0, None, 1, "unknown", False),
+    (0, None, 1, "expired", False),
+]
+
+
+@pytest.mark.parametrize(("queued", "held", "ended", "status", "within"), MEASURED)
+async def test_a_send_is_in_time_from_when_it_was_queued_or_the_night_was_over(
+    client: AsyncClient, queued: int, held: int | None, ended: int, status: Status, within: bool
+) -> None:
+    minute = 60_000
+    own = {"category": "orders", "priority": "normal"}
+    until = {"until": rfc3339(T0 + (held or 0) * minute)}
+    events = [
+        event("accepted", **own),
+        send("queued", queued * minute, **own),
+        *([send("held", 1, reason="quiet_hours", detail=until, **own)] if held is not None else []),
+        send("held", queued * minute + 1, reason="provider_outage", detail={"until": rfc3339(T0)}, **own),
+        send(status, ended * minute, provider="ses", **own),
+    ]
+    await store(client, *events, *events)
+
+    assert await select(client, "SELECT total, within, target_ms FROM notify.slo_hourly") == [(1, int(within), 300_000)]
+
+
+async def test_what_a_user_stopped_what_has_no_target_and_what_is_open_is_not_measured(client: AsyncClient) -> None:
+    own = {"category": "orders", "priority": "normal"}
+    await store(client, send("queued", **own), send("suppressed", 9, reason="opted_out", **own))
+    await store(client, send("queued", send_id="open", **own))
+    low = {"category": "orders", "priority": "low", "send_id": "low"}
+    await store(client, send("queued", **low), send("sent", 9, **low))
+
+    assert await select(client, "SELECT * FROM notify.slo_hourly") == []
+
+
+async def test_the_target_is_that_of_the_policy_at_the_end(client: AsyncClient) -> None:
+    def catalog(version: int, target: str) -> Catalog:
+        category = {"channels": ["email"]} | ({"target": target} if target else {})
+        return Catalog(parse_policy({"categories": {"orders": category}}), version, {})
+
+    for version, target in ((3, "1s"), (5, ""), (7, "2h")):
+        await write_targets(client, catalog(version, target))
+        await write_targets(client, catalog(version, target))
+    for version in (2, 3, 4, 5, 8):
+        own = {"send_id": f"s{version}", "category": "orders", "priority": "low", "policy_version": version}
+        await store(client, send("queued", **own), send("sent", 1500, **own))
+
+    # (of before it was told any the priority counts, which has none here; and so has version 5)
+    assert await select(client, "SELECT target_ms, total, within FROM notify.slo_hourly") == [
+        (1_000, 2, 0),
+        (7_200_000, 1, 1),
     ]
