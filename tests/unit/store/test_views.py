@@ -226,7 +226,7 @@ async def test_a_send_is_in_time_from_when_it_was_queued_or_the_night_was_over(
     client: AsyncClient, queued: int, held: int | None, ended: int, status: Status, within: bool
 ) -> None:
     minute = 60_000
-    own = {"category": "orders", "priority": "normal"}
+    own: dict[str, Any] = {"category": "orders", "priority": "normal"}
     until = {"until": rfc3339(T0 + (held or 0) * minute)}
     events = [
         event("accepted", **own),
@@ -241,10 +241,10 @@ async def test_a_send_is_in_time_from_when_it_was_queued_or_the_night_was_over(
 
 
 async def test_what_a_user_stopped_what_has_no_target_and_what_is_open_is_not_measured(client: AsyncClient) -> None:
-    own = {"category": "orders", "priority": "normal"}
+    own: dict[str, Any] = {"category": "orders", "priority": "normal"}
     await store(client, send("queued", **own), send("suppressed", 9, reason="opted_out", **own))
     await store(client, send("queued", send_id="open", **own))
-    low = {"category": "orders", "priority": "low", "send_id": "low"}
+    low: dict[str, Any] = {"category": "orders", "priority": "low", "send_id": "low"}
     await store(client, send("queued", **low), send("sent", 9, **low))
 
     assert await select(client, "SELECT * FROM notify.slo_hourly") == []
@@ -259,7 +259,12 @@ async def test_the_target_is_that_of_the_policy_at_the_end(client: AsyncClient) 
         await write_targets(client, catalog(version, target))
         await write_targets(client, catalog(version, target))
     for version in (2, 3, 4, 5, 8):
-        own = {"send_id": f"s{version}", "category": "orders", "priority": "low", "policy_version": version}
+        own: dict[str, Any] = {
+            "send_id": f"s{version}",
+            "category": "orders",
+            "priority": "low",
+            "policy_version": version,
+        }
         await store(client, send("queued", **own), send("sent", 1500, **own))
 
     # (of before it was told any the priority counts, which has none here; and so has version 5)
