@@ -77,11 +77,14 @@ class Lanes:
 
 
 class Erased:
-    def __init__(self, *users: str) -> None:
+    """``spoken``: the command that says so."""
+
+    def __init__(self, *users: str, spoken: Record | None = None) -> None:
         self.users = {user.encode() for user in users}
+        self._spoken = spoken
 
     def hides(self, record: Record) -> bool:
-        return record.key in self.users
+        return record.key in self.users and record is not self._spoken
 
     def __contains__(self, user_id: object) -> bool:
         return str(user_id).encode() in self.users
@@ -155,6 +158,21 @@ async def test_batches_with_records_of_whom_is_erased_are_left_out_and_counted(l
     assert found.differences == []
     assert found.not_covered["batches with records of users who were erased since"] == 2
     assert found.covered["batches"] == 1
+
+
+async def test_what_an_erasure_ends_needs_what_is_left_out(live: Live, tmp_path: Path) -> None:
+    """What waited of the user isn't there, as what asked for it isn't used: the erasure's own batch differs by that."""
+    later = rfc3339(NOON + 10 * HOUR)
+    live.say(EVENTS, "bob", NOON + 2 * HOUR, event_type="mail.sent", idempotency_key="4", send_at=later)
+    live.draw(NOON + 2 * HOUR)
+    live.say(COMMANDS, "bob", NOON + 2 * HOUR, type="user.erase", id="erase bob", at=rfc3339(NOON + 2 * HOUR))
+    live.draw(NOON + 2 * HOUR + 1)
+    live.say(EVENTS, "ann", NOON + 2 * HOUR, event_type="mail.sent", idempotency_key="5")
+    live.draw(NOON + 2 * HOUR + 2)
+    found = await again(live, tmp_path, Erased("bob", spoken=live.log[COMMANDS][-1]))
+
+    assert found.differences == []
+    assert found.covered["batches"] == 2
 
 
 async def test_under_a_catalog_that_is_no_longer_kept_nothing_is_decided(live: Live, tmp_path: Path) -> None:
