@@ -47,8 +47,7 @@ def _of_channel(events: Sequence[Event]) -> ChannelExplanation:
     shown = _shown(events)
     told = [detail for event in events if (detail := event["detail"] or {}).get("trail") and not _is_outage(event)]
     trail = [explained(entry, told[-1].get("used_by") or ()) for entry in told[-1]["trail"]] if told else []
-    if _is_outage(shown) or shown["status"] == "expired":  # it was decided before, and waits for its provider, or did
-        trail += [explained(entry) for entry in _outage(events)]
+    trail += [explained(entry) for entry in _outage(events)]  # it was decided before, and waits for its provider
     return ChannelExplanation(
         outcome=shown["status"],
         reason=shown["reason"],
@@ -62,9 +61,14 @@ def _is_outage(event: Event) -> bool:
 
 
 def _outage(events: Sequence[Event]) -> Sequence[Any]:
-    """What the latest wait for a provider says."""
-    told = [(event["detail"] or {}).get("trail") or () for event in events if _is_outage(event)]
-    return told[-1] if told else ()
+    """What the wait for a provider says, of any send of the channel that waits for one, or has expired meanwhile."""
+    waits: dict[str | None, Sequence[Any]] = {}
+    for event in events:
+        if _is_outage(event):
+            waits[event["send_id"]] = (event["detail"] or {}).get("trail") or ()
+        elif event["status"] != "expired":
+            waits.pop(event["send_id"], None)
+    return next((trail for trail in waits.values() if trail), ())
 
 
 def _shown(events: Sequence[Event]) -> Event:

@@ -85,6 +85,18 @@ def test_a_pause_is_told_beside_what_was_decided_while_it_matters(
         assert "fcm is paused by hand (ticket 4711)" in explained.summary
 
 
+def test_a_pause_is_told_while_one_of_several_devices_waits_though_another_has_got_it() -> None:
+    held = event("held", reason="provider_outage", send_id="a", detail={"until": None, "trail": [PAUSED]})
+    others = [event("queued", send_id="b"), event("sent", send_id="b")]
+
+    def rules(*later: dict[str, Any]) -> list[str]:
+        channels = explain([ACCEPTED, event("queued", send_id="a"), *others, held, *others, *later]).channels
+        return [entry["rule"] for entry in channels["push"].trail]
+
+    assert rules() == rules(event("expired", send_id="a")) == ["provider"]
+    assert rules(event("sending", send_id="a")) == []
+
+
 def test_each_channel_has_its_sentence() -> None:
     assert summary(event("sent"), event("suppressed", "sms", reason="no_address")) == (
         "Sent by push. Not sent by sms: no address."
