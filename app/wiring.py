@@ -18,7 +18,19 @@ from app.domain.catalog import Catalog
 from app.domain.outcome import OUTCOME_KINDS
 from app.private import narrow
 from app.watchdog import END_WITHIN_S, Watchdog
-from schemas.topics import BATCHES, COMMANDS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS, PROVIDERS, journal_topic
+from schemas.topics import (
+    BATCHES,
+    COMMANDS,
+    CONFIG,
+    DEAD,
+    ERASURES,
+    LIFECYCLE,
+    OWNERS,
+    PROVIDERS,
+    REPLAY_OUTCOMES,
+    REPLAYS,
+    journal_topic,
+)
 from schemas.words import CHANNELS, Channel, Provider
 
 if TYPE_CHECKING:
@@ -150,7 +162,8 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
     from app.api.refusals import ENDINGS, Counting
-    from app.metrics import AnnouncementMetrics, HttpMetrics, RefusalMetrics, process_registry
+    from app.metrics import AnnouncementMetrics, HttpMetrics, RefusalMetrics, ReplayMetrics, process_registry
+    from app.replay.receipt import OUTCOMES
     from app.store.announced import REFUSALS
 
     async with AsyncExitStack() as stack:
@@ -158,7 +171,8 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
         announcements = AnnouncementMetrics(registry, REFUSALS)
         refusals = RefusalMetrics(registry, ENDINGS)
         ready = await _operations(stack, "gateway", settings, registry)
-        if not await _log_is_ready(settings, (COMMANDS, CONFIG, ERASURES, OWNERS, PROVIDERS), stop):
+        needed = (COMMANDS, CONFIG, ERASURES, OWNERS, PROVIDERS, REPLAYS, REPLAY_OUTCOMES)
+        if not await _log_is_ready(settings, needed, stop):
             return
         await serve(
             settings,
@@ -167,6 +181,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
             environ,
             announcements.refused,
             Counting(refusals.refused, refusals.ended, HttpMetrics(registry).answered),
+            ReplayMetrics(registry, OUTCOMES).count,
         )
 
 

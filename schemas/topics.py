@@ -25,6 +25,8 @@ VERIFICATIONS = "tocsin_verifications"
 #: Candidates of a replay, from the job that runs it to their routers, and what these make of each (ours, too).
 REPLAY_REQUESTS = "tocsin_replay_requests"
 REPLAY_OUTCOMES = "tocsin_replay_outcomes"
+#: The replays that there are, and how far each is (ours, compacted).
+REPLAYS = "tocsin_replays"
 
 #: Who changed what (schemas/audit_log.py; ours, too).
 AUDIT_LOG = "tocsin_audit_log"
@@ -74,7 +76,7 @@ KEPT_DAYS: dict[str, int] = {
 }
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
-SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, AUDIT_LOG, REDRIVEN))
+SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, AUDIT_LOG, REDRIVEN))
 
 #: Those that hold nothing of users: no erasure concerns them.
 WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES, REDRIVEN))

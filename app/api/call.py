@@ -18,6 +18,7 @@ from app.api.problems import Problem, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
+from app.replay.service import Replays
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
@@ -66,6 +67,7 @@ class Deps:
     audit_log: AuditLog
     providers: ProvidersFollower
     pausing: PauseWriter
+    replays: Replays
     erased: ErasedUsers
     #: How long each topic is kept, the time that its last segment covers included.
     retentions: Mapping[str, timedelta]

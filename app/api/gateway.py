@@ -25,6 +25,7 @@ from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
+from app.replay.service import Replays
 from app.store.announced import Refusal
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
@@ -42,6 +43,7 @@ from app.store.redriver import Redriver
 from app.store.topics import retentions, segment_of
 from app.streaming.poison import FOLLOWING, PoisonGuard
 from schemas.topics import COMMANDS, WITHOUT_USERS
+from schemas.words import Provider
 
 log = structlog.get_logger(__name__)
 
@@ -62,16 +64,18 @@ async def run_gateway(
     environ: Mapping[str, str] | None = None,
     on_refused: Callable[[Refusal], None] = lambda _: None,
     counting: Counting = UNCOUNTED,
+    on_outcome: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serves until ``stop`` is set. ``ready`` is called once, with the address, when the first call can be answered.
     ``environ``: where the settings came from, whose file is followed for its API keys. ``on_refused`` is called for
-    each announcement of a worker that doesn't count. ``counting``: of what the door refuses.
+    each announcement of a worker that doesn't count. ``counting``: of what the door refuses. ``on_outcome``: called
+    with each outcome of a replay's candidate.
 
     Raises KafkaError when no broker can be reached, LookupError where topics are missing, OSError where the port is
     taken, NoSecret, BadCertificate.
     """
     async with AsyncExitStack() as stack:
-        deps = await stack.enter_async_context(opened(settings, on_refused, counting))
+        deps = await stack.enter_async_context(opened(settings, on_refused, counting, on_outcome))
         runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -124,9 +128,14 @@ def _key_follower(environ: Mapping[str, str], settings: Settings, deps: Deps) ->
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, on_refused: Callable[[Refusal], None] = lambda _: None, counting: Counting = UNCOUNTED
+    settings: Settings,
+    on_refused: Callable[[Refusal], None] = lambda _: None,
+    counting: Counting = UNCOUNTED,
+    on_outcome: Callable[[str], None] = lambda _: None,
+    rests: Callable[[Provider], bool] | None = None,
 ) -> AsyncIterator[Deps]:
-    """What the API reaches the world with, from the settings; closed at the end."""
+    """What the API reaches the world with, from the settings; closed at the end. ``rests``: whether candidates of a
+    provider wait, in place of what its workers and operators say."""
     options = settings.kafka.client_options()
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=_SESSION_TIMEOUT))
@@ -160,6 +169,12 @@ async def opened(
         queries = Queries(settings)
         stack.push_async_callback(queries.close)
         partitions = await publisher.partitions(COMMANDS)
+        is_open = rests or (lambda provider: not providers.is_available(provider))
+        replays = Replays(
+            settings, publisher, config, erased, unix_ms, partitions, is_open, providers.is_idle, on_outcome, guard
+        )
+        stack.push_async_callback(replays.close)
+        await replays.start()
         yield Deps(
             callers=callers(settings.auth, session),
             publisher=publisher,
@@ -174,6 +189,7 @@ async def opened(
             audit_log=AuditLog(publisher, options, unix_ms),
             providers=providers,
             pausing=PauseWriter(publisher, providers, secret, unix_ms),
+            replays=replays,
             erased=erased,
             retentions={
                 topic: limit + segment_of(limit) for topic, limit in kept.items() if topic not in WITHOUT_USERS

@@ -24,6 +24,7 @@ from app.api import (
     profile,
     providers,
     query,
+    replays,
     templates,
     verification,
 )
@@ -59,6 +60,7 @@ RESOURCES = (
     dead,
     audit_log,
     providers,
+    replays,
 )
 
 

@@ -57,6 +57,10 @@ class ErasedUsers:
         erased = self._users.get(user_hash(user_id)) if self._users else None
         return erased is not None and (erased.until is None or at_ms < erased.until)
 
+    def known(self) -> list[tuple[bytes, int | None]]:
+        """The hash of everybody who was erased, and when they began anew."""
+        return [(hashed, erased.until) for hashed, erased in self._users.items()]
+
     def until(self, user_id: str) -> int | None:
         """When the user began anew, if they did."""
         erased = self._users.get(user_hash(user_id))

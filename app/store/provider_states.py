@@ -68,6 +68,11 @@ class ProviderStates:
         view = next((view for view in self.views() if view.provider == provider), None)
         return view is None or view.available
 
+    def is_idle(self, provider: Provider) -> bool:
+        """Whether its breaker is open and nothing waits for it: then nobody learns that it works again."""
+        view = next((view for view in self.views() if view.provider == provider), None)
+        return view is not None and view.state == "open" and not view.pause and not view.waiting and not view.in_flight
+
     def latest(self, provider: Provider) -> ProviderPause | None:
         """The record that counts: of a pause, or of its end."""
         taken = self._taken.get(provider)

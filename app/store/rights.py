@@ -37,7 +37,8 @@ class Right(NamedTuple):
 #: What services may do: to ask for notifications, and to say what they know of users and of sends.
 SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS))
 
-#: The gateway does for its callers what services do, keeps policy and templates, and looks for letters and owners.
+#: The gateway does for its callers what services do, keeps policy and templates, looks for letters and owners, and runs
+#: replays: of what happened to sends, and of the sends themselves.
 GATEWAY = Access(
     reads=(
         topics.CONFIG,
@@ -45,19 +46,25 @@ GATEWAY = Access(
         topics.PROVIDERS,
         topics.ERASURES,
         topics.DEAD,
-        topics.REPLAY_OUTCOMES,
         topics.AUDIT_LOG,
         topics.REDRIVEN,
+        topics.REPLAYS,
+        topics.REPLAY_REQUESTS,
+        topics.REPLAY_OUTCOMES,
+        topics.LIFECYCLE,
+        *(name for channel, lanes in topics.SEND_TOPICS.items() if channel != "in_app" for name in lanes),
     ),
     writes=(
         *SERVICES.writes,
         topics.CONFIG,
         topics.PROVIDERS,
         topics.VERIFICATIONS,
+        topics.REPLAYS,
         topics.REPLAY_REQUESTS,
         topics.AUDIT_LOG,
         topics.REDRIVEN,
     ),
+    groups=("tocsin_replays",),
 )
 
 ANALYTICS = Access(

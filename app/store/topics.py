@@ -89,13 +89,13 @@ def _journal(steps: ErasureSteps) -> dict[str, str]:
 
 
 def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STEPS) -> tuple[Topic, ...]:
-    """The public topics and those of our own: the owners', the providers', the erasures', the audit log, and for each
-    role its tables' and its journal. ``steps``: of ``data.erase_within``."""
+    """The public topics and those of our own: the owners', the providers', the erasures', the replays', the audit
+    log, and for each role its tables' and its journal. ``steps``: of ``data.erase_within``."""
     configs = {name: _kept_for(kept) for name, kept in retentions(kafka).items()}
     for role, tables in internal.items():
         configs |= {topics.changelog_topic(role, table): _changelog(steps) for table in tables}
         configs[topics.journal_topic(role)] = _journal(steps)
-    compacted = (topics.CONFIG, topics.OWNERS, topics.PROVIDERS, topics.ERASURES)
+    compacted = (topics.CONFIG, topics.OWNERS, topics.PROVIDERS, topics.ERASURES, topics.REPLAYS)
     configs |= {name: _compacted(steps) for name in compacted}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(

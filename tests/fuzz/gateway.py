@@ -58,6 +58,7 @@ from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 from tests.provider_topic import ProviderTopic
 from tests.redriving import MemoryDead, MemoryRedriven, redriver_of
+from tests.replays import LocalReplays
 
 _SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 _INSTALLATION = b"the installation's own secret of 32 bytes or more"
@@ -313,6 +314,7 @@ class _Gateway:
             audit_log=EnteredLog(),  # type: ignore[arg-type]
             providers=_Through(lambda: self.world.providers),  # type: ignore[arg-type]
             pausing=_Through(lambda: self.world.pausing),  # type: ignore[arg-type]
+            replays=LocalReplays(lambda: self.world.machines.now),
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,

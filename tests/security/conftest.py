@@ -149,6 +149,7 @@ async def opened(
         audit_log=cast(Any, EnteredLog()),
         providers=cast(Any, None),
         pausing=cast(Any, None),
+        replays=cast(Any, None),
         erased=ErasedUsers(),
         retentions={},
         partitions=4,

@@ -49,6 +49,7 @@ from tests.hostile import REFUSED, TAKEN, texts
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
 from tests.redriving import MemoryDead, redriver_of
+from tests.replays import LocalReplays
 
 SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 KEY = "all." + "k" * 43
@@ -205,6 +206,7 @@ async def gateway() -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
         audit_log=log.audit,  # type: ignore[arg-type]
         providers=providers,
         pausing=topic.writer(providers),
+        replays=LocalReplays(lambda: NOON).add(NEW_ID),
         partitions=1,
         clock=lambda: NOON,
         new_id=new_id,
@@ -247,6 +249,21 @@ BODIES: dict[str, dict[str, Any]] = {
         "ids": ["0-0"],
         "dry_run": False,
         "edited": {"key": b64encode(b"ada").decode(), "value": b64encode(A_REQUEST).decode(), "headers": []},
+    },
+    "/v1/replays": {
+        "channel": "push",
+        "from": "2026-03-04T11:00:00Z",
+        "to": "2026-03-04T11:30:00Z",
+        "provider": ["fcm"],
+        "status": ["failed"],
+        "reason": ["permanent"],
+        "category": ["orders"],
+        "campaign": ["spring"],
+        "event_type": ["a.b"],
+        "as_decided": False,
+        "rate": "5/s",
+        "expires_after": "6h",
+        "dry_run": True,
     },
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
     "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.config import Kafka
+from app.replay.service import GROUP as REPLAYING
 from app.store.lifecycle_sink import GROUP
 from app.store.rights import CLI, PRODUCER, Right, acl_command, rights
 from app.store.topics import declare
@@ -56,6 +57,7 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.AUDIT_LOG, {"tocsin-gateway", CLI}),
         (topics.BATCHES, {"tocsin-router"}),
         (topics.REDRIVEN, {"tocsin-gateway"}),
+        (topics.REPLAYS, {"tocsin-gateway"}),
         *((topic, {"tocsin-router"}) for lanes in topics.SEND_TOPICS.values() for topic in lanes),
         *((topic, {PRODUCER, "tocsin-gateway", "tocsin-router"}) for topic in sorted(OTHERS_WRITE)),
     ],
@@ -85,6 +87,7 @@ def test_every_role_may_read_and_write_what_its_machine_declares_and_join_its_gr
         assert of(principal, "Write") == set(access.writes)
         assert of(principal, "Read", "group") == {f"tocsin_{role}"}
     assert of("tocsin-analytics", "Read", "group") == {GROUP}
+    assert of("tocsin-gateway", "Read", "group") == {REPLAYING}
 
 
 def test_only_the_commands_change_topics_and_all_they_write_is_the_audit_log() -> None:
@@ -115,6 +118,8 @@ PRODUCING = {
     "app/api/commands.py": "tocsin-gateway",
     "app/api/app_reports.py": "tocsin-gateway",
     "app/api/verification.py": "tocsin-gateway",
+    "app/replay/jobs.py": "tocsin-gateway",
+    "app/replay/running.py": "tocsin-gateway",
     "app/store/config_writer.py": "tocsin-gateway",
     "app/store/audit_log.py": "tocsin-gateway",
     "app/store/redriven.py": "tocsin-gateway",
@@ -131,6 +136,9 @@ READING = (
         "app/audit",
         "app/kafka",
         "app/metrics",
+        "app/replay/ledger.py",
+        "app/replay/reading.py",
+        "app/replay/service.py",
         "app/simulate",
         "app/streaming",
         "app/testing",
