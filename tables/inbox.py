@@ -190,15 +190,18 @@ class Inbox:
             count = _with(count, item, -1)
         self.counts.put(user_id.encode(), count)
 
-    def sweep(self, user_id: str, now: int) -> list[tuple[int, Item]]:
-        """Removes what was kept long enough, and returns it."""
+    def sweep(self, user_id: str, now: int, most: int) -> list[tuple[int, Item]]:
+        """Removes ``most`` items that were kept long enough, the oldest first, and returns them. Where there are more
+        the next sweep is due at once."""
         items = self.all(user_id)
-        over = [(number, item) for number, item in items if item.arrived_at + KEPT_MS <= now]
+        over = [(number, item) for number, item in items if item.arrived_at + KEPT_MS <= now][-most:]
         if over:
             self.remove(user_id, over)
-        left = [item.arrived_at + KEPT_MS for _, item in items if item.arrived_at + KEPT_MS > now]
+        removed = {number for number, _ in over}
+        left = [item.arrived_at + KEPT_MS for number, item in items if number not in removed]
         if items:
-            self.counts.put(user_id.encode(), replace(self.count(user_id), sweep_at=min(left, default=None)))
+            next_at = max(now, min(left)) if left else None
+            self.counts.put(user_id.encode(), replace(self.count(user_id), sweep_at=next_at))
         return over
 
     def erase(self, user_id: str) -> None:

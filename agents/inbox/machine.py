@@ -31,6 +31,8 @@ from tables.inbox import COUNTS, INBOX, Inbox, Item
 from tables.knowledge import KNOWLEDGE_TABLES
 from tables.schedule import SCHEDULE, Due
 
+#: So many items leave the inbox in one go: each may have something to report of every pending mark.
+AT_ONCE = 100
 _NO_DATA = msgspec.Raw(b"{}")
 
 
@@ -78,7 +80,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
     def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
         state.knowledge.rekey()
         if due.kind == "sweep":
-            report_left(due.user_id, state.inbox.sweep(due.user_id, now), state.inbox, out)
+            report_left(due.user_id, state.inbox.sweep(due.user_id, now, AT_ONCE), state.inbox, out)
             _schedule_sweep(due.user_id, None, state)
         elif due.kind == "slice":
             go_on_marking(due.user_id, state, out, now)
@@ -167,7 +169,8 @@ def _put(send: Send, message: Message, state: InboxState, out: Out, now: int) ->
 
 
 def _replace_older(send: Send, inbox: Inbox) -> list[tuple[int, Item]]:
-    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself. Returns them."""
+    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself. Returns them. Of
+    very many, which only marking all as unread makes, the oldest are left to the next one."""
     if send.collapse_key is None and send.replay_id is None:
         return []
     older = [
@@ -176,8 +179,9 @@ def _replace_older(send: Send, inbox: Inbox) -> list[tuple[int, Item]]:
         if item.notification_id == send.notification_id
         or (item.unread and item.collapse_key is not None and item.collapse_key == send.collapse_key)
     ]
-    inbox.remove(send.user_id, older)
-    return older
+    replaced = older[:AT_ONCE]
+    inbox.remove(send.user_id, replaced)
+    return replaced
 
 
 def _schedule_sweep(user_id: str, before: int | None, state: InboxState) -> None:

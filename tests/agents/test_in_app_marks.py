@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tables.inbox
-from agents.inbox.machine import InAppMachine
+from agents.inbox.machine import AT_ONCE, InAppMachine
 from agents.shared import slices
 from app.domain.ids import event_id
 from app.domain.out import Out
@@ -373,3 +373,54 @@ def test_a_full_inbox_of_large_items_is_marked_by_one_command_without_a_letter(m
     assert weighed.largest < slices.BYTES + len(body.encode()) + 500 * slices.ROWS < OUTCOME_BYTES
     assert done >= min(many * len(body.encode()) // slices.BYTES, many - 1)
     assert weighed.count() == {"unread": 0, "unseen": 0}
+
+
+def _largest(number: int, **changes: Any) -> Send:
+    """A send whose events are as long as they can be."""
+    wide = "\U0001f600"
+    named = {"user_id": "u1", "source": wide * 100, "campaign_id": wide * 100, "category": wide * 100}
+    named |= {"event_type": "e" * 100, "variant": wide * 100, "collapse_key": None, "locale": "en"}
+    given = {"channel": "in_app", "content": Content(title="t", body="b"), "template_id": None}
+    return a_send(number, **(named | given | changes))
+
+
+def _marked_all(weighed: Weighed, *marks: Mark) -> None:
+    for number, mark in enumerate(marks):
+        message = {"type": "inbox.mark", "id": f"{number}" + "c" * 250, "at": rfc3339(NOON), "user_id": "u1"}
+        weighed.take(COMMANDS, msgspec.json.encode({**message, "all": True, "as": mark}))
+
+
+def test_a_full_inbox_whose_time_is_over_leaves_in_slices_though_every_mark_of_all_is_pending() -> None:
+    weighed, many = Weighed(), MOST_ITEMS + 99
+    for number in range(many):
+        weighed.take(send_topic("in_app", "normal"), encode_send(_largest(number)))
+    _marked_all(weighed, "seen", "unread", "read", "archived")
+    weighed.largest = 0
+    weighed.stage.now += KEPT_MS + 1
+    # What the marks' own slices would have done by then falls due behind the sweep.
+    sweeps = 0
+    while due := weighed.processor.due(weighed.stage.now, 50):
+        key, row = next((one for one in due if one[1].kind == "sweep"), due[0])
+        weighed._do(lambda out, key=key, row=row: weighed.processor.wake(key, row, out, weighed.stage.now))
+        sweeps += row.kind == "sweep"
+
+    assert sweeps == -(-many // AT_ONCE)
+    assert weighed.largest < OUTCOME_BYTES / 4
+    assert weighed.statuses["read"] == weighed.statuses["seen"] == weighed.statuses["opened"] == many
+    assert weighed.count() == {"unread": 0, "unseen": 0}
+    assert not weighed.stage.rows_of("inbox")
+
+
+def test_a_newer_item_replaces_very_many_of_its_collapse_key_in_bounded_work() -> None:
+    weighed, many = Weighed(), 3 * AT_ONCE
+    for number in range(many):
+        weighed.take(send_topic("in_app", "normal"), encode_send(_largest(number, collapse_key="k")))
+        _marked_all(weighed, "read")
+        while weighed.wake():
+            pass
+    _marked_all(weighed, "unread", "seen", "archived", "unread", "read", "unread")
+    weighed.largest = 0
+    for number in range(many, many + 4):
+        weighed.take(send_topic("in_app", "normal"), encode_send(_largest(number, collapse_key="k")))
+
+    assert weighed.largest < OUTCOME_BYTES / 4
