@@ -14,7 +14,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from app.api.callers import Caller, Callers, Service
 from app.api.code_limits import Codes
 from app.api.limits import Limits
-from app.api.problems import Problem, problem_of
+from app.api.problems import Problem, check_coding, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
@@ -111,7 +111,8 @@ class Call:
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body; raises Problem 413 before more than ``limit`` bytes are held, 429 where there is no room for
-        it, 408 where nothing comes any more."""
+        it, 408 where nothing comes any more, 415 for a coding that isn't undone here."""
+        check_coding(self.request.headers.getall("Content-Encoding", []))
         too_large = Problem(413, f"the body is larger than {limit} bytes", "body")
         if (self.request.content_length or 0) > limit:
             raise too_large

@@ -12,6 +12,7 @@ import structlog
 
 from app.api.problems import Problem
 from app.api.rates import Rate, Rates, Standing
+from app.api.refusals import Limit
 from app.config import Verify
 from app.domain.addresses import parsed_hash
 from schemas.verifications import VerifiedChannel
@@ -36,18 +37,19 @@ class CodeLimits:
         """One more code. Raises Problem: 429 with when to come back, 422 for a number that gets none."""
         if channel == "sms":
             self._check_country(address)
-        _allow(self._users.take(user_id, _hourly(self._settings.per_user)), "this user has asked for too many codes")
+        standing = self._users.take(user_id, _hourly(self._settings.per_user))
+        _allow(standing, "this user has asked for too many codes", "codes_of_user")
         standing = self._addresses.take(parsed_hash(channel, address).hex(), _hourly(self._settings.per_address))
-        _allow(standing, "too many codes were asked for to this address")
+        _allow(standing, "too many codes were asked for to this address", "codes_to_address")
         if channel == "sms":
             self._count_country(address)
 
     def _check_country(self, number: str) -> None:
         allowed = self._settings.countries
         if allowed and not number.startswith(allowed):
-            raise Problem(422, "no codes are sent to numbers of this country", "channel")
+            raise Problem(422, "no codes are sent to numbers of this country", "channel", limit="code_country")
         if phonenumbers.number_type(phonenumbers.parse(number)) in _COSTLY:
-            raise Problem(422, "no codes are sent to premium-rate numbers", "channel")
+            raise Problem(422, "no codes are sent to premium-rate numbers", "channel", limit="code_premium_rate")
 
     def _count_country(self, number: str) -> None:
         limits = self._settings.country_limits
@@ -56,7 +58,7 @@ class CodeLimits:
         standing = self._countries.take(country, _hourly(limits[prefix] if prefix else self._settings.per_country))
         if not standing.allowed:
             log.warning("refusing codes to a country: its limit is reached", country=country, limit=standing.limit)
-        _allow(standing, "too many codes were asked for to numbers of this country")
+        _allow(standing, "too many codes were asked for to numbers of this country", "codes_to_country")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def _hourly(count: int) -> Rate:
     return Rate(count / _HOUR_S, count)
 
 
-def _allow(standing: Standing, detail: str) -> None:
+def _allow(standing: Standing, detail: str, limit: Limit) -> None:
     if not standing.allowed:
-        raise Problem(429, f"{detail} lately", "channel", headers={"Retry-After": str(standing.retry_after_s)})
+        again = {"Retry-After": str(standing.retry_after_s)}
+        raise Problem(429, f"{detail} lately", "channel", headers=again, limit=limit)

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.limits import address_of
-from app.api.problems import Problem
+from app.api.problems import Problem, bad_coding
 from app.api.refusals import UNCOUNTED, Counting, Ended
 from app.serving import BareResponse
 
@@ -205,7 +205,7 @@ def _problem_of(status: int, error: BaseException | None) -> Problem:
             return Problem(414, f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
         return Problem(431, f"a header is longer than {MAX_HEADER_BYTES} bytes")
     if isinstance(error, ContentEncodingError):
-        return Problem(415, "the body's coding isn't known here: send gzip, deflate, or no coding", "Content-Encoding")
+        return bad_coding()
     if status == 400 and "Too many headers" in str(error):
         return Problem(431, "there are too many headers")
     return Problem(status, "this is no HTTP request" if status == 400 else "the gateway failed; it has been logged")

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details, with the field that is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -74,6 +74,23 @@ def problem_of(invalid: Invalid) -> Problem:
     return Problem(
         413 if isinstance(invalid, TooLarge) else 422 if decoded else 400, invalid.reason, invalid.field or "body"
     )
+
+
+#: What the server undoes of a body before anybody reads it.
+CODINGS = frozenset(("gzip", "deflate"))
+
+
+def check_coding(given: Sequence[str]) -> None:
+    """Raises Problem 415 for a body that nobody undoes the coding of. ``given``: the values of Content-Encoding."""
+    codings = [coding.strip().lower() for value in given for coding in value.split(",")]
+    named = [coding for coding in codings if coding not in ("", "identity")]
+    if len(named) > 1 or not CODINGS.issuperset(named):
+        raise bad_coding()
+
+
+def bad_coding() -> Problem:
+    detail = "the body's coding isn't known here: send gzip, deflate, or no coding"
+    return Problem(415, detail, "Content-Encoding", {"Accept-Encoding": "gzip, deflate"})
 
 
 def unknown(what: str, field: str | None = None) -> Problem:

@@ -5,7 +5,25 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 #: Why an answer is a problem, where its status alone doesn't say it.
-Limit = Literal["key_rate", "user_rate", "address_rate", "unknown_sends", "unknown_cancels", "share", "room"]
+Limit = Literal[
+    "key_rate",
+    "user_rate",
+    "address_rate",
+    "unknown_sends",
+    "unknown_cancels",
+    "share",
+    "room",
+    # Of codes that verify an address: none is sent, or the one that was given doesn't count.
+    "codes_of_user",
+    "codes_to_address",
+    "codes_to_country",
+    "code_country",
+    "code_premium_rate",
+    "code_suppressed",
+    "code_no_provider",
+    "code_wrong",
+    "code_void",
+]
 #: Why a connection was ended.
 Ended = Literal["limit", "address_limit", "header", "blocked", "closing"]
 

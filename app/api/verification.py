@@ -79,26 +79,27 @@ async def _send(call: Call, channel: VerifiedChannel, seen: dict[str, Any]) -> w
         case "limited":
             raise _limited(call, answered["number"])
         case "suppression_list":
-            raise Problem(422, "nothing is sent to this address: a message bounced, or somebody objected", "channel")
+            detail = "nothing is sent to this address: a message bounced, or somebody objected"
+            raise Problem(422, detail, "channel", limit="code_suppressed")
         case "no_provider":
-            raise Problem(422, "no provider is set up for this channel", "channel")
+            raise Problem(422, "no provider is set up for this channel", "channel", limit="code_no_provider")
         case _:
             raise later("the address has changed meanwhile: try again")
 
 
 async def _check(call: Call, channel: VerifiedChannel, code: str, seen: dict[str, Any]) -> web.Response:
     if not is_code(code):
-        raise Problem(422, "is not a code of six digits", "code")
+        raise Problem(422, "is not a code of six digits", "code", limit="code_wrong")
     if not seen["pending"]:
         raise _void()
     user_id, name = user_of(call), call.deps.new_id()
     proof = proof_of(call.deps.codes.secret, user_id, channel, code, name)
     asked = CodeCheck(id=name, user_id=user_id, channel=channel, proof=proof)
     answered = await _ask(call, asked, lambda seen: seen["verified"] or seen["outcome"] in ("wrong", "void"))
-    if answered["outcome"] == "wrong" and answered["number"]:
-        raise Problem(422, f"is wrong; {answered['number']} tries are left", "code", more={"left": answered["number"]})
     if answered["outcome"] == "wrong":
-        raise Problem(422, "is wrong, and no tries are left: ask for a new code", "code", more={"left": 0})
+        left = answered["number"]
+        detail = f"is wrong; {left} tries are left" if left else "is wrong, and no tries are left: ask for a new code"
+        raise Problem(422, detail, "code", more={"left": left}, limit="code_wrong")
     if answered["outcome"] == "void":
         raise _void()
     return no_content()
@@ -129,11 +130,14 @@ async def _seen(call: Call, channel: VerifiedChannel, name: str = "") -> dict[st
 
 def _limited(call: Call, next_ms: int) -> Problem:
     seconds = max(1, -(-(next_ms - call.deps.clock()) // 1000))
-    return Problem(429, "this user has asked for too many codes lately", "channel", {"Retry-After": str(seconds)})
+    again = {"Retry-After": str(seconds)}
+    detail = "this user has asked for too many codes lately"
+    return Problem(429, detail, "channel", again, limit="codes_of_user")
 
 
 def _void() -> Problem:
-    return Problem(422, "no code can be checked now: it is too late, or the address has changed; ask for one", "code")
+    detail = "no code can be checked now: it is too late, or the address has changed; ask for one"
+    return Problem(422, detail, "code", limit="code_void")
 
 
 ROUTES = (

@@ -183,11 +183,30 @@ async def test_bytes_that_are_no_good_request_get_a_problem_and_leave_no_trace(
     no_trace(caplog, logged)
 
 
-async def test_a_coding_that_cannot_be_read_is_named(open_door: Opening) -> None:
+UNKNOWN_CODINGS = [
+    *(b"br", b"zstd", b"snappy", b"compress", b"x-gzip", b"gzip, gzip", b"gzip, br", b"deflate,gzip", b"aes128gcm"),
+    *(b"utf-8", b"*", b"gzip;q=1", b"\xff"),
+]
+
+
+@pytest.mark.parametrize("coding", UNKNOWN_CODINGS, ids=repr)
+async def test_a_coding_that_cannot_be_read_is_named_and_never_ignored(open_door: Opening, coding: bytes) -> None:
     async with open_door(api_key(SHOP), limits=LIMITS) as door:
-        [(status, _, body)] = await answers(door, post(*with_length(b"br", BODY), body=BODY))
+        [(status, _, body)] = await answers(door, post(*with_length(coding, BODY), body=BODY))
 
     assert (status, json.loads(body)["field"]) == (415, "Content-Encoding")
+
+
+async def test_two_headers_of_a_coding_are_two_codings(open_door: Opening) -> None:
+    twice = post(b"Content-Encoding: gzip", *with_length(b"gzip", PACKED), body=PACKED)
+    async with open_door(api_key(SHOP), limits=LIMITS) as door:
+        assert [status for status, _, _ in await answers(door, twice)] == [415]
+
+
+@pytest.mark.parametrize("coding", [b"", b"identity", b"IDENTITY", b" identity ,"])
+async def test_no_coding_may_be_named(open_door: Opening, coding: bytes) -> None:
+    async with open_door(api_key(SHOP), limits=LIMITS) as door:
+        assert [status for status, _, _ in await answers(door, post(*with_length(coding, BODY), body=BODY))] == [202]
 
 
 GOOD = [
