@@ -2,7 +2,8 @@
 
 Health and metrics are open, for they hold nothing of users. Reads of state are answered to Tocsin's own processes
 only: to requests that are signed with the installation's secret (``app/domain/signed_reads.py``) and that name one of
-this port's own hosts, which no web page can do by a name of its own.
+this port's own hosts, which no web page can do by a name of its own. Slow and silent connections are ended as at the
+gateway (``app/api/connections.py``).
 """
 
 import asyncio
@@ -16,18 +17,23 @@ from pathlib import Path
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, generate_latest
 
+from app.api.connections import Connection, ConnectionLimits, Connections, connection_factory
+from app.api.problems import Problem
 from app.config import Operations
 from app.domain import signed_reads
 from app.metrics import Readiness
 from app.ports import NotOwned, StateReads
-from app.serving import add_security_headers, listen
+from app.serving import add_security_headers
 from schemas.decode import Invalid
 
 log = structlog.get_logger(__name__)
 
 _READ_WITHIN_S = 4.0
+#: Whoever has signed a read doesn't count. Others are probes and whoever gathers metrics.
+LIMITS = ConnectionLimits(unknown=200, unknown_per_address=50)
 _HERE = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
@@ -51,7 +57,9 @@ class OperationsServer:
         problem: Callable[[], str | None],
         registry: CollectorRegistry,
         state: ServedState | None = None,
+        limits: ConnectionLimits = LIMITS,
     ) -> None:
+        self.connections = Connections(limits)
         self._role = role
         self._problem = problem
         self._registry = registry
@@ -60,11 +68,12 @@ class OperationsServer:
         self._hosts: frozenset[str] = frozenset()
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
+        self._sweeping: asyncio.Task[None] | None = None
         self.url = ""
 
     async def start(self, operations: Operations, folder: Path) -> None:
         """Listens, and leaves its address in ``folder/operations.json``. Raises BadCertificate, OSError."""
-        app = web.Application()
+        app = web.Application(middlewares=[_problems])
         app.on_response_prepare.append(add_security_headers)
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
@@ -74,7 +83,11 @@ class OperationsServer:
         tls = operations.server_tls()
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        self._server = await listen(self._runner, host=operations.host, port=operations.port, ssl=tls)
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            connection_factory(self._runner.server, self.connections), operations.host, operations.port, ssl=tls
+        )
+        self._sweeping = asyncio.create_task(self.connections.keep_swept())
         bound = self._server.sockets[0].getsockname()[1]
         scheme = "http" if tls is None else "https"
         self._hosts = frozenset(
@@ -87,6 +100,8 @@ class OperationsServer:
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -113,9 +128,19 @@ class OperationsServer:
             log.warning("a read of state was refused", reason=refusal, peer=request.remote)
             asked = {"WWW-Authenticate": signed_reads.SCHEME}
             return web.json_response({"detail": refusal}, status=401, headers=asked)
+        if isinstance(request.protocol, Connection):
+            request.protocol.trust()
         status, body = await _answer(state.reads, request.match_info["view"], dict(request.query))
         proof = {signed_reads.PROOF: signed_reads.proof(state.secret, given, status, body)}
         return web.Response(body=body, status=status, content_type="application/json", headers=proof)
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:  # no such path or method
+        return Problem(error.status, error.reason).response()
 
 
 async def _answer(reads: StateReads, view: str, params: dict[str, str]) -> tuple[int, bytes]:

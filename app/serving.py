@@ -27,10 +27,10 @@ class BareResponse(web.Response):
     """An answer that doesn't go through an application, and so not through its signals; the connection closes."""
 
     async def _prepare_headers(self) -> None:
+        self.force_close()  # before the headers, so that they say so
         await super()._prepare_headers()
         self.headers.popall("Server", None)
         self.headers.update(SECURITY_HEADERS)
-        self.force_close()
 
 
 class _Connection(web.RequestHandler):
