@@ -2,6 +2,7 @@
 each send."""
 
 import asyncio
+import json
 import re
 import socket
 import time
@@ -65,10 +66,23 @@ _HEADER_NAME = re.compile(r"[!-9;-~]{1,126}")
 _HEADER_VALUE = re.compile(r"[ -~]{1,870}")
 
 
+class _Answer(Answer):
+    """Of SES' JSON only members that are texts: on whatever else may stand there botocore raises any kind of error."""
+
+    async def read(self) -> bytes:
+        body = await super().read()
+        try:
+            said = json.loads(body)
+        except (ValueError, RecursionError):
+            said = None
+        members = said if isinstance(said, dict) else {}
+        return json.dumps({name: text for name, text in members.items() if isinstance(text, str)}).encode()
+
+
 class _Session(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore is not followed by mypy here
     async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
-        session._response_class = Answer
+        session._response_class = _Answer
         return session
 
 

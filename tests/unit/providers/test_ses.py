@@ -196,3 +196,27 @@ async def test_missing_credentials_are_config(
 
     assert await send(client) == Outcome("config", code="NoCredentialsError")
     await client.close()
+
+
+ODD = [b"null", b"[]", b"[1]", b"5", b'"x"', b"true", b"{}", b'{"MessageId": null}', b'{"MessageId": 5}']
+ODD += [
+    b'{"MessageId": {"a": 1}}',
+    b'{"MessageId": [""]}',
+    b'{"MessageId": ""}',
+    b"",
+    b"\xff",
+    b"<html>",
+    b"[" * 20_000,
+]
+
+
+@pytest.mark.parametrize("body", ODD, ids=lambda body: repr(body[:30]))
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+async def test_an_answer_that_ses_would_never_give_is_no_surprise(
+    ses: Ses, http: HttpServer, body: bytes, status: int
+) -> None:
+    http.script = lambda _: Answer(status, body)
+    outcome = await send(ses)
+
+    assert outcome.kind == ("in_doubt" if status == 200 else outcome.kind)
+    assert outcome.kind != "ok"
