@@ -490,6 +490,13 @@ def ask(asked: Asked) -> Answered:
     return gateway.runner.run(gateway.ask(asked))
 
 
+def ask_all(asking: Asking) -> list[Answered]:
+    """Requests that build on each other."""
+    gateway = _gateway()
+    gateway.world = _World()
+    return [gateway.runner.run(gateway.ask(asked)) for asked in asking.requests]
+
+
 async def _play(gateway: _Gateway, asking: Asking) -> None:
     gateway.world = _World()
     for asked in asking.requests:
