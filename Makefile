@@ -1,7 +1,7 @@
 # Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo bench faults test fuzz mutants lint format lock clean
+.PHONY: help setup run demo bench faults test shuffled fuzz mutants lint format lock clean
 
 # A worker starts with half the work when Python may keep its bytecode: in .venv, whatever the environment says elsewhere.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,6 +42,9 @@ faults: setup ## Break the system in every way, with three seeds (SHORT=1: once,
 
 test: setup lint ## Check and test everything
 	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+shuffled: setup ## The tests in random order in 4 processes, beside a load on every core (SEED=n; ONLY='tests/unit …')
+	@exec $(BIN)/python tests/shuffled.py $(if $(SEED),--seed $(SEED)) $(ONLY)
 
 fuzz: setup ## Feed mutated records and requests to every topic and route (MINUTES=10; ONLY=name; SEED=n; SYSTEM=1: a whole system)
 	@exec $(BIN)/python -m tests.fuzz $(if $(SYSTEM),system,run $(if $(ONLY),--only '$(ONLY)')) \
