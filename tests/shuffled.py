@@ -4,6 +4,7 @@ luck, on its neighbours or on the machine's leisure fails here. The seed is prin
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the order; else another each time")
     parser.add_argument("paths", nargs="*", default=["tests/unit", "tests/agents"], help="what to run")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # (the load ends with this process)
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
     asked = command(seed, given.paths)
     print(f"seed {seed}: make shuffled SEED={seed} ONLY='{' '.join(given.paths)}'", flush=True)

@@ -331,6 +331,9 @@ class Weighed:
             self._do(partial(self.processor.wake, key, row, now=self.stage.now))
         return bool(due)
 
+    def wake_one(self, key: bytes, row: Any) -> None:
+        self._do(lambda out: self.processor.wake(key, row, out, self.stage.now))
+
     def count(self) -> Any:
         state = self.stage.machine.open(self.stage.rows, 0)
         return self.stage.machine.read("inbox_count", "u1", {}, state, self.stage.now)
@@ -378,7 +381,7 @@ def test_a_full_inbox_of_large_items_is_marked_by_one_command_without_a_letter(m
 def _largest(number: int, **changes: Any) -> Send:
     """A send whose events are as long as they can be."""
     wide = "\U0001f600"
-    named = {"user_id": "u1", "source": wide * 100, "campaign_id": wide * 100, "category": wide * 100}
+    named: dict[str, Any] = {"user_id": "u1", "source": wide * 100, "campaign_id": wide * 100, "category": wide * 100}
     named |= {"event_type": "e" * 100, "variant": wide * 100, "collapse_key": None, "locale": "en"}
     given = {"channel": "in_app", "content": Content(title="t", body="b"), "template_id": None}
     return a_send(number, **(named | given | changes))
@@ -400,9 +403,9 @@ def test_a_full_inbox_whose_time_is_over_leaves_in_slices_though_every_mark_of_a
     # What the marks' own slices would have done by then falls due behind the sweep.
     sweeps = 0
     while due := weighed.processor.due(weighed.stage.now, 50):
-        key, row = next((one for one in due if one[1].kind == "sweep"), due[0])
-        weighed._do(lambda out, key=key, row=row: weighed.processor.wake(key, row, out, weighed.stage.now))
-        sweeps += row.kind == "sweep"
+        sweep = next((one for one in due if one[1].kind == "sweep"), due[0])
+        weighed.wake_one(*sweep)
+        sweeps += sweep[1].kind == "sweep"
 
     assert sweeps == -(-many // AT_ONCE)
     assert weighed.largest < OUTCOME_BYTES / 4

@@ -90,10 +90,8 @@ def good(name: str) -> Sequence[Asking]:
     method, _, path = name.partition(" ")
     kind, made_here = path.split("/")[2], [str(UUID(int=number, version=4)) for number in range(5)]
     ids = {"users": ["ann"], "notifications": [gateway.known_id()], "templates": ["note", "welcome"]}
-    targets = [
-        re.sub(r"\{(\w+)\}", lambda found, its=its: its if found[1] == "id" else gateway.path_values(found[1])[0], path)
-        for its in (ids.get(kind, made_here) if "{id}" in path else [""])
-    ]
+    named = ids.get(kind, made_here) if "{id}" in path else [""]
+    targets = [_with_parameters(path, its) for its in named]
     if name in _QUERIES:
         targets = [f"{target}?{_QUERIES[name]}" for target in targets]
     caller, before = _rightful(operations()[name]), _BEFORE.get(name, ())
@@ -106,6 +104,13 @@ def good(name: str) -> Sequence[Asking]:
         for target in targets
         for body in bodies
     ]
+
+
+def _with_parameters(path: str, its_id: str) -> str:
+    def value(found: re.Match[str]) -> str:
+        return its_id if found[1] == "id" else gateway.path_values(found[1])[0]
+
+    return re.sub(r"\{(\w+)\}", value, path)
 
 
 def _rightful(operation: Any) -> str:
