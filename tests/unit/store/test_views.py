@@ -16,7 +16,7 @@ from tests.unit.store.conftest import T0, event, store
 HOUR = 3_600_000
 VIEWS = {
     "notifications": "notification_id user_id channel send_id status reason provider event_type category priority "
-    "source campaign_id accepted_at ended_at delivered_at opened_at clicked_at",
+    "source campaign_id accepted_at ended_at delivered_at opened_at clicked_at replay_id",
     "delivery_hourly": "hour channel provider category event_type source campaign_id status reason count",
     "latency_hourly": "hour channel provider priority p50_ms p90_ms p99_ms delivered_p50_ms delivered_p99_ms count",
     "engagement": "campaign_id template_id template_version variant channel sent delivered opened clicked bounced "
@@ -153,6 +153,28 @@ async def test_a_replayed_send_stands_beside_the_end_that_it_repairs(client: Asy
     ]
 
     assert await shown(client, *events) == [("push", "again", "queued"), ("push", None, "suppressed")]
+
+
+async def test_a_replayed_send_counts_from_its_own_acceptance(client: AsyncClient) -> None:
+    again = {"send_id": "again", "replay_id": "r"}
+    await store(client, event("accepted"), send("queued", 1), send("failed", 20, reason="retries_exhausted"))
+    await store(client, send("accepted", HOUR, **again), send("queued", HOUR, **again))
+    await store(client, send("sent", HOUR + 30, provider="ses", priority="normal", **again))
+    rows = await client.query("SELECT send_id, status, replay_id, accepted_at FROM notify.notifications")
+
+    assert sorted((*row[:3], int(row[3].timestamp() * 1000) - T0) for row in rows.result_rows) == [
+        ("again", "sent", "r", HOUR),
+        ("s", "failed", None, 0),
+    ]
+    assert await select(client, "SELECT p99_ms, count FROM notify.latency_hourly") == [(30, 1)]
+    assert await select(client, "SELECT sent FROM notify.engagement ORDER BY sent") == [(1,)]
+
+
+async def test_a_replayed_send_that_was_only_suppressed_is_a_row_of_its_own(client: AsyncClient) -> None:
+    again = {"send_id": "again", "replay_id": "r"}
+    events = [event("accepted"), send("failed", 20), send("accepted", 30, **again), send("suppressed", 30, **again)]
+
+    assert await shown(client, *events) == [("email", "again", "suppressed"), ("email", "s", "failed")]
 
 
 async def test_a_click_implies_an_open_and_an_open_a_delivery(client: AsyncClient) -> None:
