@@ -1,4 +1,5 @@
-"""The balance: every recipient accepted once, every channel that was begun ended once or waiting with a stated time.
+"""The balance: every recipient accepted once, every channel that was begun ended once or waiting with a stated time, and
+every send of a replay the same.
 
 Reads what anyone can read, the lifecycle events, and shares nothing with the code that writes them.
 """
@@ -59,7 +60,8 @@ def digests_of(events: Iterable[Event]) -> Counter[Recipient]:
 
 
 def _judge(recipient: Recipient, events: list[Event], result: Balance) -> None:
-    accepted = sum(event["status"] == "accepted" for event in events)
+    _judge_replays(recipient, events, result)
+    accepted = sum(event["status"] == "accepted" and not event.get("replay_id") for event in events)
     if accepted != 1:
         where = result.open if accepted == 0 else result.problems
         where.append(f"{recipient}: accepted {accepted} times")
@@ -75,6 +77,18 @@ def _judge(recipient: Recipient, events: list[Event], result: Balance) -> None:
         _judge_one(f"{recipient} {channel} {send_id or ''}", channel, its, result)
     if not sends:
         _judge_one(f"{recipient}", "-", [e for e in events if e["status"] not in ("accepted", "repeated")], result)
+
+
+def _judge_replays(recipient: Recipient, events: list[Event], result: Balance) -> None:
+    """A replayed send is accepted by itself. (Its end is asked for as every send's is.)"""
+    accepted = Counter[str]()
+    for event in events:
+        if event.get("replay_id"):
+            accepted[event["send_id"]] += event["status"] == "accepted"
+    for send_id, times in accepted.items():
+        if times != 1:
+            where = result.problems if times else result.open
+            where.append(f"{recipient} {send_id}: accepted {times} times by a replay")
 
 
 def _judge_one(name: str, channel: str, events: list[Event], result: Balance) -> None:

@@ -88,6 +88,7 @@ def latencies(events: Iterable[Event], accepted: Iterable[Mapping[str, Any]]) ->
     """Milliseconds from accepted to the provider's own acceptance (the inbox: to sent), by channel, sorted.
 
     What had to wait (for its time, a hold, a retry, the step before it) isn't in it: its time says nothing of speed.
+    Nor is what a replay sent, at its own pace.
     """
     begun: dict[tuple[str, str], int] = {}
     waited: set[str] = set()
@@ -96,6 +97,8 @@ def latencies(events: Iterable[Event], accepted: Iterable[Mapping[str, Any]]) ->
     inbox: dict[str, int] = {}
     for event in events:
         recipient = (event["notification_id"], event["user_id"])
+        if event.get("replay_id"):
+            continue
         if event["status"] == "accepted":
             begun[recipient] = parse_ms(event["occurred_at"])
         elif event["status"] == "scheduled":

@@ -190,6 +190,8 @@ def _read_event(said: Mapping[str, Any], order: int) -> Event:
         until_ms=None if stated is None else unix_ms(stated),
         error=detail.get("error"),
         into=detail.get("into"),
+        replay_id=said.get("replay_id"),
+        device_id=detail.get("device_id"),
     )
 
 

@@ -176,6 +176,9 @@ class Event:
     #: A provider's code.
     error: str | None
     into: str | None
+    #: Of a replay's send.
+    replay_id: str | None = None
+    device_id: str | None = None
 
     @property
     def recipient(self) -> Recipient:

@@ -14,6 +14,7 @@ INVARIANTS: tuple[Callable[[Facts], Verdict], ...] = (
     arriving.phantom,
     obeying.wrong,
     telling.balance,
+    arriving.replayed,
     obeying.late,
     obeying.early,
     obeying.order,

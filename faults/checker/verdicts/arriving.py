@@ -150,6 +150,23 @@ def doubled_doubts(facts: Facts) -> Verdict:
     return verdict("D-DUP", means, broken, allowed, value=value, listed=tuple(listed))
 
 
+def replayed(facts: Facts) -> Verdict:
+    """An operator may ask for what ended as unknown, which may have arrived; what was made since then may not have."""
+    broken = []
+    for recipient, events in facts.by_recipient.items():
+        if not any(event.replay_id is not None for event in events):
+            continue
+        made: dict[tuple[str | None, str | None], dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
+        for event in events:
+            if event.send_id is not None:
+                made[event.channel, event.device_id if event.channel == "push" else None][event.send_id].append(event)
+        for (channel, _), sends in made.items():
+            arrived = [send_id for send_id, its in sends.items() if any(event.status == "sent" for event in its)]
+            if len(arrived) > 1 and any(event.replay_id is not None for each in arrived for event in sends[each]):
+                broken.append(f"{_name(recipient)}, {channel}: sent as {' and as '.join(sorted(arrived))}")
+    return verdict("REPLAY", "sends that a replay made though the channel had got them out", broken)
+
+
 def phantom(facts: Facts) -> Verdict:
     broken = [
         f"{each.provider} accepted {each.send_id} for {each.notification_id}: no such send" for each in facts.strays

@@ -32,7 +32,7 @@ def late(facts: Facts) -> Verdict:
     broken = []
     for call, event in _calls(facts):
         start = _started_ms(facts, call)
-        expires = expiry.get(event.recipient)
+        expires = expiry.get(event.recipient) if event.replay_id is None else None  # (a replay may give new time)
         if expires is not None and start > expires:
             broken.append(f"{event}: {call.provider} was called at {call.at_ms}, expired at {expires}")
         elif facts.knowledge.is_quiet(event, start - HEARD_MS, call.at_ms):
@@ -103,6 +103,7 @@ def order(facts: Facts) -> Verdict:
     accepted: dict[tuple[str, str], int] = {}
     holds: dict[tuple[str, str | None, int | None], list[tuple[int, int, Event]]] = defaultdict(list)
     for recipient, events in facts.by_recipient.items():
+        events = [event for event in events if event.replay_id is None]
         accepted[recipient] = next((event.order for event in events if event.status == "accepted"), 0)
         held = {event.channel: event for event in events if event.status == "held" and event.reason == "quiet_hours"}
         for event in events:

@@ -16,11 +16,15 @@ def balance(facts: Facts) -> Verdict:
     made = {recipient for recipient in facts.by_recipient if recipient[0] in facts.gathered}
     for recipient in sorted(facts.expected | made):
         events = facts.by_recipient.get(recipient, [])
-        accepted = sum(event.status == "accepted" for event in events)
+        accepted = sum(event.status == "accepted" and event.replay_id is None for event in events)
         if accepted > 1 or (accepted == 0 and recipient not in acknowledged):
             broken.append(f"{recipient[0]} of {recipient[1]}: accepted {accepted} times")
         if recipient not in acknowledged:
             broken += unended(facts, recipient)
+        for send_id in sorted({event.send_id or "" for event in events if event.replay_id is not None}):
+            accepted = sum(event.status == "accepted" and event.send_id == send_id for event in events)
+            if accepted != 1:
+                broken.append(f"{recipient[0]} of {recipient[1]}: {send_id} accepted {accepted} times by a replay")
         groups = facts.groups(recipient)
         for (channel, _), group in groups.items():
             ends = [event for event in group if event.status in ENDS]

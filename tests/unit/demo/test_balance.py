@@ -56,6 +56,28 @@ def test_a_sound_history_is_in_balance() -> None:
     }
 
 
+def a_replay(*ends: str, accepted: int = 1) -> list[dict[str, Any]]:
+    again = {"channel": "push", "send_id": "again", "replay_id": "r"}
+    return [event(status, **again) for status in (*["accepted"] * accepted, "queued", "sending", *ends)]
+
+
+def test_a_replayed_send_is_balanced_by_itself() -> None:
+    kept = balance([WHO], [*sound(), *a_replay("sent")])
+
+    assert kept.holds
+    assert kept.outcomes["push", "sent", ""] == 2
+
+
+@pytest.mark.parametrize("replayed", [a_replay("sent", accepted=2), a_replay("sent", "failed")])
+def test_a_replayed_send_that_is_accepted_or_ends_twice_is_found(replayed: list[dict[str, Any]]) -> None:
+    assert balance([WHO], [*sound(), *replayed]).problems
+
+
+@pytest.mark.parametrize("replayed", [a_replay(), a_replay("sent", accepted=0)])
+def test_a_replayed_send_that_has_not_ended_or_was_not_accepted_is_open(replayed: list[dict[str, Any]]) -> None:
+    assert balance([WHO], [*sound(), *replayed]).open
+
+
 def test_an_event_that_is_written_twice_counts_once() -> None:
     events = sound()
 

@@ -183,6 +183,26 @@ def accepted_twice(world: World) -> None:
     world.events.append(first | {"event_id": "another"})
 
 
+def a_replayed_send_accepted_twice(world: World) -> None:
+    world.events.append(world.only("accepted", replay_id="r1") | {"event_id": "another"})
+
+
+def a_replayed_send_never_accepted(world: World) -> None:
+    drop(world, status="accepted", replay_id="r2")
+
+
+def replayed_though_it_was_sent(world: World) -> None:
+    name = name_of(world, "plain")
+    send = world.send(START + HOUR, name, "ann", "email", replay_id="r1")
+    world.tell(START + HOUR, name, "ann", "accepted", send_id=send, channel="email", replay_id="r1")
+
+
+def replayed_by_two(world: World) -> None:
+    name = name_of(world, "outage")
+    send = world.send(START + 3 * HOUR, name, "ann", "sms", replay_id="r3")
+    world.tell(START + 3 * HOUR, name, "ann", "accepted", send_id=send, channel="sms", replay_id="r3")
+
+
 def ended_twice(world: World) -> None:
     end = world.only("sent", channel="in_app")
     world.events.append(end | {"event_id": "another"})
@@ -348,7 +368,10 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         an_end_for_all_beside_one,
         a_digest_that_never_came,
         one_in_the_log_that_nobody_heard_of_is_dropped,
+        a_replayed_send_accepted_twice,
+        a_replayed_send_never_accepted,
     ),
+    "REPLAY": (replayed_though_it_was_sent, replayed_by_two),
     "LATE": (a_call_after_the_expiry, a_call_in_quiet_hours),
     "EARLY": (a_call_before_its_schedule, a_retry_before_its_time, a_hold_that_ends_early),
     "ORDER": (holds_let_go_out_of_order,),

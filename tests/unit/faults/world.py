@@ -97,6 +97,7 @@ class World:
             "priority": "normal",
             "source": "shop",
             "campaign_id": None,
+            "replay_id": None,
             "occurred_at": rfc3339(at),
             "detail": None,
             **fields,
@@ -210,6 +211,7 @@ def a_good_run() -> World:
     _waiting(world)
     _gathered(world)
     _refused(world)
+    _replayed(world)
     for at, offset in ((START + HOUR, 3), (START + 2 * HOUR, 2), (world.quiesced, len(world.requests))):
         line = {"at_ms": at, "group": "tocsin_router", "topic": "notify_events", "partition": 0, "offset": offset}
         world.offsets.append(line | ({"rewound": True} if offset == 2 else {}))
@@ -310,6 +312,22 @@ def _gathered(world: World) -> None:
         world.tell(at + MINUTE, name, "ann", "aggregated", channel="email", detail={"into": digest})
     world.tell(at + MINUTE, digest, "ann", "accepted", source="tocsin")
     world.send(at + MINUTE + 10, digest, "ann", "email", source="tocsin")
+
+
+def _replayed(world: World) -> None:
+    """A text expires during an outage, and is sent again by the second of two replays, with new time."""
+    at = START + 55_000
+    name = world.ask(at, "ann", "outage")
+    world.asked[-1]["expires_at_ms"] = at + MINUTE
+    world.tell(at + 10, name, "ann", "accepted")
+    where = {"send_id": str(uuid.uuid4()), "channel": "sms"}
+    world.tell(at + 10, name, "ann", "queued", **where)
+    world.tell(at + MINUTE, name, "ann", "expired", **where)
+    again = {"send_id": str(uuid.uuid4()), "channel": "sms", "replay_id": "r1"}
+    world.tell(at + HOUR, name, "ann", "accepted", **again)
+    world.tell(at + HOUR, name, "ann", "suppressed", reason="rate_cap", **again)
+    send = world.send(at + 2 * HOUR, name, "ann", "sms", replay_id="r2")
+    world.tell(at + 2 * HOUR - 1, name, "ann", "accepted", send_id=send, channel="sms", replay_id="r2")
 
 
 def _refused(world: World) -> None:
