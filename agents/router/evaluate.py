@@ -38,7 +38,7 @@ def begin(notification: NotificationRecord, channel: Channel, step: int = 0, *, 
 
 def evaluate_again(notification: NotificationRecord, index: int) -> bool:
     """A part whose wait ended: from "erased" on, with what is known now. False: the whole of it is over."""
-    notification.trail = []
+    notification.trail = notification.begins_trail()
     notification.use_what_is_in_force()
     stop = stop_of(notification) or arrived(notification)
     if stop is not None:

@@ -354,6 +354,12 @@ class NotificationRecord:
             policy_version=self.decided_by,
         )
 
+    def begins_trail(self) -> list[Entry]:
+        """What a trail has before any rule was asked: that it is a replay's."""
+        if self.replay is None:
+            return []
+        return [("replay", True, self.facts.replay_id, "as_decided" if self.replay.as_decided else "again")]
+
     def note_outcome(self, status: Status, reason: str | None) -> None:
         """Of a replay's: what its receipt is to say."""
         if self.replay is not None:

@@ -121,8 +121,7 @@ def _begin(notification: NotificationRecord, request: ReplayRequest, others: Seq
     notification.add()
     for other in others:
         other.replayed = other.replayed or bool(other.parts)
-    how = "as_decided" if request.as_decided else "again"
-    notification.trail = [("replay", True, request.replay_id, how)]
+    notification.trail = notification.begins_trail()
     notification.emit("accepted")
     _, reason, by = _outlook(notification, request.newer)
     send = request.send

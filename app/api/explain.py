@@ -99,11 +99,11 @@ def _sentence(channel: str, explanation: ChannelExplanation, events: Sequence[Ev
     match explanation.outcome:
         case "sent":
             came_back = f" ({', '.join(explanation.receipts)})" if explanation.receipts else ""
-            return f"Sent{by}{came_back}{_waited(events)}{_step(explanation)}."
+            return f"Sent{by}{came_back}{_waited(events)}{_step(explanation)}{_again(shown)}."
         case "scheduled" | "held":
             return f"Waiting to be sent{by}{because}."
         case "queued" | "sending" | "in_doubt" | "retrying":
-            return f"On its way{by}{because}{_waited(events)}{_step(explanation)}."
+            return f"On its way{by}{because}{_waited(events)}{_step(explanation)}{_again(shown)}."
         case "aggregated":
             return f"Collected into a digest{by}{because}."
         case "unknown":
@@ -162,6 +162,11 @@ def _step(explanation: ChannelExplanation) -> str:
     """Which step of a fallback chain it was, and why that began."""
     steps = [entry["words"] for entry in explanation.trail if entry["rule"] == "fallback"]
     return f", as {steps[-1]}" if steps else ""
+
+
+def _again(shown: Event) -> str:
+    """Which replay sent it."""
+    return f", again, by replay {shown['replay_id']}" if shown.get("replay_id") else ""
 
 
 def _never_begun(events: Sequence[Event], begun: Container[str]) -> list[str]:

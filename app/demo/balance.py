@@ -1,5 +1,5 @@
-"""The balance: every recipient accepted once, every channel that was begun ended once or waiting with a stated time, and
-every send of a replay the same.
+"""The balance: every recipient accepted once, every channel that was begun ended once or waiting with a stated time;
+and every send of a replay the same.
 
 Reads what anyone can read, the lifecycle events, and shares nothing with the code that writes them.
 """

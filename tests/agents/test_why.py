@@ -7,7 +7,8 @@ import pytest
 from app.api.explain import explain
 from app.domain.trail import lasting, moment, words
 from schemas.instants import parse_ms
-from tests.agents.harness import HOUR, MINUTE, POLICY, Harness
+from schemas.sends import Send
+from tests.agents.harness import HOUR, MINUTE, POLICY, REPLAY, Harness, catalog
 from tests.agents.test_router_digest import SOCIAL
 from tests.agents.test_router_fallback import CHAINED, ESCALATING
 from tests.agents.test_router_rules import QUIET
@@ -211,3 +212,51 @@ def test_an_entry_of_another_version_is_shown_as_it_is() -> None:
     assert words(["weather", False, "rain"]) == "weather False rain"
     assert words(["cap", False, "day", 3, 3]) == "cap day is used up: 3 of 3"
     assert words(["expired", True, "soon"]) == "expired True soon"
+
+
+# --- replays
+
+QUIET_MAIL = "{start: '22:00', end: '08:00', channels: [email]}"
+
+
+def failed() -> tuple[Harness, Send]:
+    router = router_of()
+    router.request(event_type="mail.sent")
+    (send,) = router.sends
+    router.events.append(_told(router.events[-1], send.send_id, None, "failed", "retries_exhausted"))
+    router.settled(send, "failed", reason="retries_exhausted")
+    return router, send
+
+
+def _told(like: dict[str, Any], send_id: str, replay_id: str | None, status: str, reason: str | None) -> dict[str, Any]:
+    """An event of a sender's."""
+    return {**like, "send_id": send_id, "replay_id": replay_id, "status": status, "reason": reason, "detail": None}
+
+
+@pytest.mark.parametrize(
+    ("as_decided", "said"),
+    [(False, "decided by what is known now"), (True, "as decided then")],
+)
+def test_what_a_replay_sent_says_so(as_decided: bool, said: str) -> None:
+    router, send = failed()
+    router.replay(send, as_decided=as_decided)
+    again = router.sends[-1]
+    router.events.append(_told(router.events[-1], again.send_id, REPLAY, "sent", None))
+    explanation = explain(router.events)
+
+    assert explanation.summary == f"Sent by email, again, by replay {REPLAY}."
+    [entry] = [entry for entry in explanation.channels["email"].trail if entry["rule"] == "replay"]
+    assert entry["words"] == f"sent again by replay {REPLAY}, {said}"
+
+
+def test_what_a_replay_has_wait_says_so_when_it_goes_on() -> None:
+    router, send = failed()
+    hours = {"enabled": True, "start": "12:00", "end": "14:00"}
+    router.machine.catalog = catalog(POLICY.replace("defaults:\n", f"defaults:\n  quiet_hours: {QUIET_MAIL}\n"))
+    router.command("preferences.set", preferences={"quiet_hours": hours})
+    router.replay(send)
+    router.after(3 * HOUR)
+    explanation = explain(router.events)
+
+    assert explanation.summary == f"On its way by email, after waiting for quiet hours, again, by replay {REPLAY}."
+    assert explanation.channels["email"].trail[0]["rule"] == "replay"
