@@ -53,6 +53,9 @@ def take_replay_request(context: RouterContext, record: LogRecord) -> None:
     key = replay_key(send.user_id, send.notification_id, request.replay_id, send.channel, send.device_id)
     rows = rows_of(context, send.user_id, send.notification_id, cause)
     before = next((row for row in rows if row.key == key), None)
+    if before is not None and before.replay is not None and before.replay.candidate != send.send_id:
+        _answer(context, request, "replayed_before")  # by this replay: what it made is no candidate of its own
+        return
     if before is not None and not request.dry_run:
         before.answer()
         return

@@ -250,6 +250,19 @@ def test_a_replayed_send_that_failed_is_the_next_replays_candidate() -> None:
     assert router.sends[0].first_accepted_at == send.accepted_at
 
 
+def test_what_a_replay_made_is_no_candidate_of_the_same_replay() -> None:
+    router, send = failed()
+    router.replay(send)
+    (again,) = router.sends
+    router.settled(again, "failed", reason="retries_exhausted")
+    router.forget()
+
+    assert asked(router, again) == ("replayed_before", None)
+    assert said(router.replay(again)) == [("replayed_before", None)]
+    assert [answer["send_id"] for answer in router.outcomes] == [again.send_id, again.send_id]
+    assert router.events == router.sends == []
+
+
 def test_on_push_each_device_is_by_itself() -> None:
     router = Harness()
     router.known()

@@ -69,6 +69,8 @@ class Checker:
         yield from self._bugs()
         yield from self._accepted()
         yield from self._balance()
+        yield from self._replays()
+        yield from self._outcomes()
         yield from self._order()
         yield from self._doubles()
         yield from self._phantoms()
@@ -134,7 +136,7 @@ class Checker:
                 keyed[user].add(said["idempotency_key"])
             else:
                 keyless[user] += 1
-        told = [e for e in self._events if e["source"] != "tocsin"]
+        told = [e for e in self._events if e["source"] != "tocsin" and e["replay_id"] is None]
         accepted = Counter((e["notification_id"], e["user_id"]) for e in told if e["status"] == "accepted")
         repeated = Counter((e["notification_id"], e["user_id"]) for e in told if e["status"] == "repeated")
         for one, times in wanted.items():
@@ -176,6 +178,58 @@ class Checker:
                 ]
                 if len(ends) != wanted:
                     yield f"BALANCE: {one} {channel} {send_id or ''} has ended {len(ends)} times: {ends}"
+
+    def _replays(self) -> Iterator[str]:
+        """A send of a replay is accepted once; and of a notification that was replayed, at most one send on each
+        channel, on push to each device, was sent. What ended as unknown may be sent again: so it was asked for."""
+        made: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+        accepted = Counter(e["send_id"] for e in self._events if e["status"] == "accepted")
+        for send_id, events in self._of_send.items():
+            event = events[0]
+            device = self._sends[send_id].get("device_id") if send_id in self._sends else None
+            made[event["notification_id"], event["user_id"], event["channel"], device].add(send_id)
+            if event["replay_id"] is not None and accepted[send_id] != 1:
+                yield f"REPLAYED: {send_id} was accepted {accepted[send_id]} times by a replay"
+        for where, sends in made.items():
+            if all(self._of_send[send_id][0]["replay_id"] is None for send_id in sends):
+                continue
+            sent = [each for each in sends if any(e["status"] == "sent" for e in self._of_send[each])]
+            taken = [each for each in sends if self._is_taken(each) and self._end_of(each) != "unknown"]
+            if len(sent) > 1 or len(taken) > 1:
+                yield f"REPLAYED: {where} was sent as {sent} and taken as {taken}"
+
+    def _is_taken(self, send_id: str) -> bool:
+        return any(made.accepted is not None for made in self._made.get(send_id, ()))
+
+    def _end_of(self, send_id: str) -> str | None:
+        return next((e["status"] for e in self._of_send[send_id] if e["status"] in _ENDS), None)
+
+    def _outcomes(self) -> Iterator[str]:
+        """Every candidate of a replay has an outcome, which in the end is what became of its send."""
+        asked, last = dict[tuple[str, str], int](), dict[tuple[str, str], Mapping[str, Any]]()
+        for record in self._history.broker.of("tocsin_replay_requests"):
+            said = json.loads(record.value or b"")
+            if not said.get("dry_run"):
+                asked[said["replay_id"], said["send"]["send_id"]] = record.offset
+        for record in self._history.broker.of("tocsin_replay_outcomes"):
+            said = json.loads(record.value or b"")
+            if not said.get("dry_run"):
+                last[said["replay_id"], said["send_id"]] = said
+        for candidate in asked.keys() ^ last.keys():
+            yield f"OUTCOME: {candidate} was {'asked for' if candidate in asked else 'answered'} only"
+        begun = {said["new_send_id"] for said in last.values() if said.get("new_send_id")}
+        told = {e["send_id"] for e in self._events if e["replay_id"] is not None and e["status"] == "accepted"}
+        if begun != told:
+            yield f"OUTCOME: reported as begun {sorted(begun - told)}, not reported {sorted(told - begun)}"
+        for candidate, said in last.items():
+            end = self._end_of(said.get("new_send_id") or "")
+            if end is None:
+                if said["outcome"] in ("waiting", "sent", "failed", "unknown"):
+                    yield f"OUTCOME: {candidate} is {said['outcome']}, and nothing of it has ended"
+            elif said["outcome"] != end and end != "suppressed":
+                yield f"OUTCOME: {candidate} is {said['outcome']}, its send has ended {end}"
+            elif end == "suppressed" and said["outcome"] not in ("suppressed", "opted_out", "erased"):
+                yield f"OUTCOME: {candidate} is {said['outcome']}, its send was suppressed"
 
     def _order(self) -> Iterator[str]:
         """A status that is shown never moves back, except into or out of a hold."""

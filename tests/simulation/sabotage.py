@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from aiokafka import TopicPartition
 
@@ -14,7 +15,7 @@ from app.streaming.journal import ENTRY, JournalPosition, decode_entry
 from app.streaming.producer import Span
 from app.streaming.restore import PendingEntry
 from app.streaming.runtime import Runtime
-from schemas.topics import COMMANDS
+from schemas.topics import COMMANDS, REPLAY_REQUESTS
 from tests.simulation.broker import Record
 from tests.simulation.clients import LogRestorer, Reader
 from tests.simulation.process import Process, Sabotage
@@ -236,6 +237,17 @@ class _Deaf(_Around):
             self._inner.handle(record, state, out, now)
 
 
+class _Unguarded(_Around):
+    """Begins whatever a replay asks for."""
+
+    def handle(self, record: Any, state: Any, out: Out, now: int) -> None:
+        if record.topic != REPLAY_REQUESTS:
+            self._inner.handle(record, state, out, now)
+            return
+        with patch("agents.router.replay_guard.refusal", lambda *made, **known: None):
+            self._inner.handle(record, state, out, now)
+
+
 def _sending(parts: Runtime) -> bool:
     return parts.executor is not None
 
@@ -278,6 +290,7 @@ BROKEN: Mapping[str, Sabotage] = {
     "what is durable is counted twice": lambda parts, _: replace(
         parts, on_durable=lambda counted: parts.on_durable([*counted, *counted])
     ),
+    "a replay asks nobody what was made before": lambda parts, _: replace(parts, machine=_Unguarded(parts.machine)),
     "a sender passes preferences over": lambda parts, _: (
         _replaced(parts, machine=_Deaf(parts.machine)) if _sending(parts) else parts
     ),

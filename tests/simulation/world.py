@@ -25,6 +25,7 @@ from tests.simulation.broker import Broker
 from tests.simulation.clients import Group
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.process import CALLS_AT_ONCE, Process, Sabotage
+from tests.simulation.replays import Operators
 from tests.simulation.roles import Role
 from tests.simulation.upstream import Upstream
 from tests.simulation.vendors import Vendor
@@ -73,6 +74,8 @@ _PROVIDERS: Mapping[Channel, Mapping[Provider, bool]] = {
 _SENDING: tuple[Channel, ...] = ("push", "email", "sms")
 
 _MOST_ROUNDS = 300
+#: In so many rounds of peace, operators replay what trouble left.
+_REPLAYS = 3
 _USERS = ("ann", "bob", "cid")
 
 
@@ -137,6 +140,7 @@ class World:
         ]
         users = _USERS[: chance.randint(1, len(_USERS))]
         self._upstream = Upstream(users, self._partitions, self._broker, vendors, chance, self.wall, self._tell)
+        self._operators = Operators(self._broker, Random(f"replays of {seed}"), self.wall, self._tell)
         self.history = History(seed, self._broker, vendors, [role.group for role in self._roles])
 
     def wall(self) -> int:
@@ -176,6 +180,7 @@ class World:
         while self._loop.time() < ends:
             await asyncio.sleep(self._chance.random() * 0.4)
             self._upstream.something()
+            self._operators.something()
             if self._chance.random() > calm:
                 self._chance.choice(self._roles).befall(self._zombies)
             if self._chance.random() < 0.05:
@@ -188,8 +193,10 @@ class World:
             role.heal()
         for vendor in self.history.vendors:
             vendor.trouble = False
-        for _ in range(_MOST_ROUNDS):
+        for number in range(_MOST_ROUNDS):
             await self._rest()
+            if number < _REPLAYS and self._operators.replay():
+                await self._rest()
             due = min((first for role in self._roles if (first := self._first_due(role)) is not None), default=None)
             if due is None:
                 return
