@@ -260,7 +260,7 @@ def test_what_a_replay_made_is_no_candidate_of_the_same_replay() -> None:
     assert asked(router, again) == ("replayed_before", None)
     assert said(router.replay(again)) == [("replayed_before", None)]
     assert [answer["send_id"] for answer in router.outcomes] == [again.send_id, again.send_id]
-    assert router.events == router.sends == []
+    assert (router.events, router.sends) == ([], [])
 
 
 def test_on_push_each_device_is_by_itself() -> None:
@@ -722,4 +722,4 @@ def test_a_request_that_is_wrong_changes_nothing(change: dict[str, Any], field: 
     router.feed(topics.REPLAY_REQUESTS, b"ann", json.dumps(value).encode())
 
     assert [invalid.field for invalid in router.dead] == [field]
-    assert router.events == router.outcomes == []
+    assert (router.events, router.outcomes) == ([], [])
