@@ -35,6 +35,7 @@ from app.api.room import Room
 from app.api.server import create_app, routes
 from app.config.sections import ApiKey, Jwt, Operations, Verify
 from app.domain.bounds import DEFAULT_BOUNDS
+from app.domain.origin import ORIGIN
 from app.operations import OperationsServer, ServedState
 from app.ports import NotOwned
 from app.store.clickhouse import _position
@@ -353,8 +354,15 @@ class _Gateway:
             await self.world.config._settle()
             self.world.machines.use(self.world.config.catalog)
             return 0, self.world._config_ends
+        redriven = any(name == ORIGIN for name, _ in record.headers)  # as bad as it came
         lies = self.world.machines.feed(
-            record.topic, record.key, record.value, partition=record.partition, made_by="gateway"
+            record.topic,
+            record.key,
+            record.value,
+            partition=record.partition,
+            timestamp=record.timestamp_ms,
+            headers=record.headers,
+            made_by=None if redriven else "gateway",
         )
         for produced in self.world.machines.produced:
             if produced.topic == ERASURES:
