@@ -36,6 +36,8 @@ _SYSTEM_TABLES = frozenset(("system.columns", "system.one"))
 _QUOTED_NAME = re.compile(r"'(?:[^'\\]|\\.)*'|(`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\")", re.DOTALL)
 _ODD_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029]")
 
+#: As ClickHouse names it: with the database, or as the query did.
+_FIRST_TABLE = re.compile(rf"(?:\b{DATABASE}\.|identifier ['`‘])lifecycle\b")
 _LINE = re.compile(r"(?P<indent> *)(?P<kind>[A-Za-z:]+)(?: (?P<rest>.*))?")
 _NODES = frozenset(
     (
@@ -105,7 +107,7 @@ def as_parameter(text: str) -> str:
 
 def is_not_there_yet(error: str) -> bool:
     """Whether ClickHouse's error means that the analytics role hasn't made the database, or its first table, yet."""
-    return "UNKNOWN_DATABASE" in error or ("UNKNOWN_TABLE" in error and f"{DATABASE}.lifecycle" in error)
+    return "UNKNOWN_DATABASE" in error or ("UNKNOWN_TABLE" in error and _FIRST_TABLE.search(error) is not None)
 
 
 def refusal(error: str, sql: str) -> QueryRefused:

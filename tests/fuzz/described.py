@@ -68,16 +68,23 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
 
 #: What an operation needs beside the real bodies and ids: its query, and what is asked before.
 _QUERIES = {"GET /v1/notifications/{id}/why": "user_id=ann", "GET /v1/query": "sql=SELECT%201"}
+_AS_JSON = (("Content-Type", b"application/json"),)
+
+
+def _posted(path: str, body: Any) -> Asked:
+    return Asked("ops", "POST", path, _AS_JSON, json.dumps(body).encode())
+
+
+_REPLAY = _posted("/v1/replays", gateway.bodies()["POST", "/v1/replays"][0])
 _BEFORE = {
     "GET /v1/erasures/{id}": (Asked("ops", "DELETE", "/v1/users/ann"),),
-    "DELETE /v1/templates/{id}": (
-        Asked(
-            "ops",
-            "POST",
-            "/v1/templates",
-            (("Content-Type", b"application/json"),),
-            json.dumps(gateway.bodies()["POST", "/v1/templates"][0]).encode(),
-        ),
+    "DELETE /v1/templates/{id}": (_posted("/v1/templates", gateway.bodies()["POST", "/v1/templates"][0]),),
+    "GET /v1/replays/{id}": (_REPLAY,),
+    "GET /v1/replays/{id}/candidates": (_REPLAY,),
+    "POST /v1/replays/{id}/stop": (_REPLAY,),
+    "POST /v1/replays/{id}/resume": (
+        _REPLAY,
+        *(Asked("ops", "POST", f"/v1/replays/{UUID(int=number, version=4)}/stop") for number in range(1, 3)),
     ),
 }
 #: Which operations no call here is answered as asked for, each with why.
@@ -98,9 +105,8 @@ def good(name: str) -> Sequence[Asking]:
     bodies = gateway.bodies().get((method, path))
     if bodies is None:
         return [Asking((*before, Asked(caller, method, target))) for target in targets]
-    as_json = (("Content-Type", b"application/json"),)
     return [
-        Asking((*before, Asked(caller, method, target, as_json, json.dumps(body).encode())))
+        Asking((*before, Asked(caller, method, target, _AS_JSON, json.dumps(body).encode())))
         for target in targets
         for body in bodies
     ]

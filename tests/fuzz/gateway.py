@@ -154,6 +154,7 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("PUT", "/v1/templates/{id}"): [{"channels": template["channels"]}],
         ("POST", "/v1/templates/{id}/preview"): [shown, {**shown, "channels": template["channels"], "items": [shown]}],
         ("POST", "/v1/templates/{id}/rollback"): [{"version": 1}],
+        ("POST", "/v1/replays"): [{"channel": "push", "from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
         ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
         ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
         ("POST", "/v1/dead/redrive"): [

@@ -6,8 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from clickhouse_connect.driver import AsyncClient
 
+from app.store.reading import is_not_there_yet
 from tests.unit.store.conftest import event, store
 
 
@@ -55,3 +57,20 @@ async def test_without_the_analytics_role_it_says_what_to_start(tmp_path: Path) 
 
     assert status == 1
     assert "start `tocsin dev` or `tocsin worker analytics`" in errors
+
+
+_UNKNOWN = "Code: 60. DB::Exception: Unknown table expression identifier "
+
+
+@pytest.mark.parametrize(
+    ("error", "is_not_there"),
+    [
+        ("Code: 81. DB::Exception: Database notify does not exist. (UNKNOWN_DATABASE)", True),
+        ("Code: 60. DB::Exception: Table notify.lifecycle does not exist. (UNKNOWN_TABLE)", True),
+        (_UNKNOWN + "'lifecycle' in scope SELECT 1. (UNKNOWN_TABLE)", True),
+        (_UNKNOWN + "'sends' in scope SELECT 'lifecycle'. (UNKNOWN_TABLE)", False),
+        (_UNKNOWN + "'lifecycles' in scope SELECT 1. (UNKNOWN_TABLE)", False),
+    ],
+)
+def test_the_first_table_may_have_yet_to_be_made(error: str, *, is_not_there: bool) -> None:
+    assert is_not_there_yet(error) == is_not_there
