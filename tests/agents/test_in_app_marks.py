@@ -393,7 +393,7 @@ def _marked_all(weighed: Weighed, *marks: Mark) -> None:
         weighed.take(COMMANDS, msgspec.json.encode({**message, "all": True, "as": mark}))
 
 
-def test_a_full_inbox_whose_time_is_over_leaves_in_slices_though_every_mark_of_all_is_pending() -> None:
+def test_a_full_inbox_expires_in_slices_though_every_mark_of_all_is_pending() -> None:
     weighed, many = Weighed(), MOST_ITEMS + 99
     for number in range(many):
         weighed.take(send_topic("in_app", "normal"), encode_send(_largest(number)))

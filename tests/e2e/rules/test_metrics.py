@@ -42,7 +42,7 @@ async def test_each_role_says_that_it_is_ready(world: World, role: str) -> None:
     assert value(await metrics_of(world, role), "ready", role=role) == 1
 
 
-async def test_what_becomes_of_a_notification_is_counted_by_each_role_that_has_a_part_in_it(world: World) -> None:
+async def test_each_role_counts_what_becomes_of_a_notification_in_its_hands(world: World) -> None:
     ann = await world.person()
     campaign = f"spring-{ann.user_id}"
     before = {role: await metrics_of(world, role) for role in ("router", "email", "gateway")}

@@ -85,7 +85,7 @@ def test_a_pause_is_told_beside_what_was_decided_while_it_matters(
         assert "fcm is paused by hand (ticket 4711)" in explained.summary
 
 
-def test_a_pause_is_told_while_one_of_several_devices_waits_though_another_has_got_it() -> None:
+def test_a_pause_is_shown_while_one_of_several_devices_waits_for_it() -> None:
     held = event("held", reason="provider_outage", send_id="a", detail={"until": None, "trail": [PAUSED]})
     others = [event("queued", send_id="b"), event("sent", send_id="b")]
 

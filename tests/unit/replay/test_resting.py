@@ -48,7 +48,7 @@ def sending(resting: set[str], idle: set[str]) -> _Sending:
     return _Sending(world, job)
 
 
-async def test_a_candidate_is_of_the_provider_of_its_last_attempt_else_of_who_could_have_carried_it() -> None:
+async def test_a_candidates_provider_is_that_of_its_last_attempt_else_the_first_able() -> None:
     job = sending({"fcm"}, set())
 
     assert job._rests(request("a"))

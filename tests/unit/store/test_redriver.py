@@ -134,7 +134,7 @@ async def test_what_was_put_back_is_not_put_back_again() -> None:
 
 
 @pytest.mark.parametrize("dies", ["before", "between"])
-async def test_killed_in_the_middle_and_run_again_all_of_it_goes_back_and_each_place_is_known(
+async def test_killed_midway_and_run_again_all_goes_back_and_each_place_is_known(
     dies: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PIECE", 3)
