@@ -8,7 +8,7 @@ from agents.router.commands import take_command
 from agents.router.context import RouterContext
 from agents.router.find_send import whose
 from agents.router.receipts import take_receipt
-from agents.router.replays import take_replay_request
+from agents.router.replays import answer_refused, take_replay_request
 from agents.router.requests import take_request
 from agents.router.retire_devices import MoveLog
 from agents.router.send_results import note_end, take_result
@@ -114,11 +114,14 @@ class RouterMachine(Machine[RouterState, Due, Never]):
         return is_over
 
     def end_refused(self, record: LogRecord, state: RouterState, out: Out, now: int, reason: FailedReason) -> None:
-        """Of what the router reads only a result names a send that is queued: its end is noted, and nothing more."""
+        """Of what the router reads a result names a send that is queued: its end is noted, and nothing more. A replay's
+        request is answered."""
+        context = self._at(state, out, now)
         if record.topic == topics.RESULTS:
-            context = self._at(state, out, now)
             note_end(context, timed(record, now))
-            context.flush()
+        elif record.topic == topics.REPLAY_REQUESTS:
+            answer_refused(context, record, reason)
+        context.flush()
 
     def settle(self, result: Never, state: RouterState, out: Out, now: int) -> None:
         raise AssertionError("the router makes no calls")

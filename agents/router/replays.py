@@ -22,7 +22,7 @@ from agents.shared.subscriptions import position_of
 from app.domain.ids import send_id
 from app.domain.replay import outcome_of
 from app.domain.routing import Verdict
-from app.ports import LogRecord
+from app.ports import FailedReason, LogRecord
 from schemas.decode import Invalid
 from schemas.instants import FIRST_MS, LAST_MS
 from schemas.replays import NotBegun, ReplayOutcome, ReplayRequest, Would, encode_replay_outcome, read_replay_request
@@ -72,6 +72,17 @@ def take_replay_request(context: RouterContext, record: LogRecord) -> None:
         _answer(context, request, *_outlook(_made_again(context, key, request, original, cause), request.newer)[:2])
     else:
         _begin(_made_again(context, key, request, original, cause), request, others)
+
+
+def answer_refused(context: RouterContext, record: LogRecord, reason: FailedReason) -> None:
+    """A request that became a dead letter is answered all the same: its job would ask for ever. One that names no
+    candidate, or isn't in its place, was never asked by a job."""
+    try:
+        request = read_replay_request(record.value or b"")
+        check_place(record, request.user_id, context.partitions)
+    except Invalid:
+        return
+    _answer(context, request, "suppressed", reason)
 
 
 def cancel_what_arrived(notification: NotificationRecord) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from app.domain.out import Out
 from schemas import topics
 from schemas.instants import rfc3339
 from schemas.replays import ReplayRequest, encode_replay_request
 from schemas.sends import Item, Send
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, REPLAY, Harness, catalog, template
+from tests.records import Record
 
 ANOTHER = "99999999-2222-4333-8444-555555555555"
 
@@ -723,3 +725,27 @@ def test_a_request_that_is_wrong_changes_nothing(change: dict[str, Any], field: 
 
     assert [invalid.field for invalid in router.dead] == [field]
     assert (router.events, router.outcomes) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "answered"),
+    [
+        (b"ann", {}, True),
+        (b"ann", {"send": {"step": -1}}, True),
+        (b"bob", {}, False),
+        (b"ann", {"replay_id": "x"}, False),
+    ],
+)
+def test_a_request_that_becomes_a_dead_letter_is_answered(key: bytes, value: dict[str, Any], answered: bool) -> None:
+    router, send = failed()
+    request = json.loads(encode_replay_request(ReplayRequest(replay_id=REPLAY, user_id="ann", send=send)))
+    for name, changed in value.items():
+        request[name] = {**request[name], **changed} if isinstance(changed, dict) else changed
+    partition = int(send.send_id[-4:], 16)
+    record = Record(topics.REPLAY_REQUESTS, partition, key=key, value=json.dumps(request).encode())
+    state, out = router.machine.open(router.rows[partition], partition), Out()
+    router.machine.end_refused(record, state, out, router.now, "permanent")
+
+    outcomes = [json.loads(each.value or b"") for each in out.records]
+    assert said(outcomes) == ([("suppressed", "permanent")] if answered else [])
+    assert {each.topic for each in out.records} <= {topics.REPLAY_OUTCOMES}
