@@ -56,7 +56,7 @@ async def test_differences_are_shown_by_rule_and_as_json(command: Command) -> No
     assert json.loads(as_json.output)["changes"] == [
         {"rule": "caps.user-day", "key": "limit", "rule_is": "changed", "old": 50, "new": 60}
     ]
-    assert same.output.startswith("Nothing would change")
+    assert same.output.splitlines()[-1].startswith("Nothing would change")
 
 
 @pytest.mark.usefixtures("policy_changes")
@@ -64,7 +64,8 @@ async def test_apply_returns_when_the_router_has_taken_it_over(command: Command,
     applied = await command("apply", written(default_policy_text().replace("limit: 50", "limit: 70")))
     document = (await gateway.key("ops")("GET", "/v1/policy")).document
 
-    assert (applied.exit_code, applied.output) == (0, f"Version {document['version']} is in force.\n")
+    assert applied.exit_code == 0
+    assert applied.output.splitlines()[-1] == f"Version {document['version']} is in force."  # (the gateway logs, too)
     assert document["in_force"]
 
 

@@ -95,12 +95,12 @@ async def routers(settings: Settings, producer: KafkaPublisher) -> AsyncIterator
 
 async def expired(producer: KafkaPublisher, count: int, category: str, **said: Any) -> list[Send]:
     """So many sends that expired a moment ago, accepted one after the other by many users."""
-    now = now_ms()
+    now, people = now_ms(), uuid4()
     sends = [
         Send(
             send_id=str(uuid4()),
             notification_id=str(uuid4()),
-            user_id=f"user-{n}",
+            user_id=f"{people}-{n}",  # (others share the broker, and erase theirs)
             channel="push",
             device_id="phone",
             event_type="order.shipped",
