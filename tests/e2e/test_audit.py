@@ -158,6 +158,8 @@ async def test_what_was_drawn_is_decided_the_same_again(
 
 async def test_a_send_that_nobody_decided_is_found(world: World, people: list[Person], load: None) -> None:
     await audit(world, "--only", "decisions")
+    stored = time.monotonic()
+    await world.until(lambda: time.monotonic() > stored + 3)  # (close to the stored state, none is surely of a batch)
     name = await world.ask(people[6], "order.shipped", channels=["in_app"])
     end = await world.end_of(name, "in_app")
     queued = next(event for event in world.told(name, "in_app") if event["status"] == "queued")
