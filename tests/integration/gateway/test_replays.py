@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +13,18 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from app.api.gateway import opened
-from app.config import Settings
+from app.config import Kafka, Settings
+from app.dev.broker import Broker
+from app.store import topics as declared_topics
 from app.store.publisher import KafkaPublisher, Outgoing
+from app.wiring import internal_tables
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent, encode_lifecycle
 from schemas.replays import ReplayOutcome, ReplayRequest, encode_replay_outcome, read_replay_request
 from schemas.sends import Send, encode_send
 from schemas.topics import LIFECYCLE, REPLAY_OUTCOMES, REPLAY_REQUESTS, send_topic
-from tests.conftest import eventually
-from tests.integration.gateway.conftest import Caller, Reply, served
+from tests.conftest import broker_options, eventually
+from tests.integration.gateway.conftest import PARTITIONS, Caller, Reply, served
 
 _LIMIT_S = 120.0
 
@@ -72,6 +75,21 @@ class Routers:
         )
 
 
+@pytest.fixture(scope="module")
+def environ(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """With a broker apart: the package's may have real routers, which know none of these candidates and say so."""
+    broker = Broker(broker_options(tmp_path_factory.mktemp("replays-kafka")))
+    with asyncio.Runner() as runner:
+        runner.run(broker.start())
+        runner.run(declared_topics.apply(Kafka(bootstrap=broker.bootstrap, partitions=PARTITIONS), internal_tables()))
+        yield {
+            **environ,
+            "TOCSIN_KAFKA__BOOTSTRAP": broker.bootstrap,
+            "TOCSIN_DATA__DIR": str(tmp_path_factory.mktemp("replays-data")),
+        }
+        runner.run(broker.stop())
+
+
 @pytest.fixture
 async def routers(settings: Settings, producer: KafkaPublisher) -> AsyncIterator[Routers]:
     playing = Routers(producer)
@@ -95,12 +113,12 @@ async def routers(settings: Settings, producer: KafkaPublisher) -> AsyncIterator
 
 async def expired(producer: KafkaPublisher, count: int, category: str, **said: Any) -> list[Send]:
     """So many sends that expired a moment ago, accepted one after the other by many users."""
-    now, people = now_ms(), uuid4()
+    now = now_ms()
     sends = [
         Send(
             send_id=str(uuid4()),
             notification_id=str(uuid4()),
-            user_id=f"{people}-{n}",  # (others share the broker, and erase theirs)
+            user_id=f"user-{n}",
             channel="push",
             device_id="phone",
             event_type="order.shipped",
