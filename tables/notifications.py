@@ -137,6 +137,8 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     replayed: bool = False
     #: Something came back of it, and of no send in particular.
     came_back: bool = False
+    #: Its campaign's holdout (``app.domain.holdout``); None: the campaign has none of its own.
+    holdout: int | None = None
 
     @property
     def is_forgotten(self) -> bool:

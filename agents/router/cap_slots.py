@@ -4,14 +4,17 @@ from msgspec.structs import replace
 
 from agents.router.context import RouterContext
 from app.domain.caps import give_back, take
+from app.domain.preferences import Preferences, own_cap_name, own_caps
 from schemas.words import Channel
 from tables.schedule import Due
 from tables.windows import NO_WINDOWS, windows_of
 
 
-def take_cap_slots(context: RouterContext, user_id: str, own_id: bytes, category: str, channel: Channel) -> None:
-    """In every cap that counts a send of the category on the channel."""
-    caps = context.policy.caps_of(category, channel)
+def take_cap_slots(
+    context: RouterContext, user_id: str, own_id: bytes, category: str, channel: Channel, preferences: Preferences
+) -> None:
+    """In every cap that counts a send of the category on the channel, the user's own limit among them."""
+    caps = (*own_caps(preferences, channel), *context.policy.caps_of(category, channel))
     if not caps:
         return
     windows, key, now = context.state.windows, user_id.encode(), context.now
@@ -44,6 +47,9 @@ def release_cap_slots(
             places[cap.name] = left
             if row.waiting.get(cap.name):
                 wake_queue_now(context, user_id, cap.name)
+    own = own_cap_name(channel)
+    if own in places and channel not in kept_by:
+        places[own] = give_back(places[own], own_id)
     if places != before:
         context.state.windows.put(key, windows_of(places, row.waiting, row.until_ms))
 

@@ -29,6 +29,7 @@ def queue(notification: NotificationRecord, index: int, verdict: Verdict) -> Non
         notification.own_id,
         notification.rule.category.name,
         part.channel,
+        notification.recipient.preferences,
     )
     sends = tuple([_queue_one(notification, part, target, verdict) for target in verdict.targets])
     notification.parts[index] = replace(part, sends=sends)

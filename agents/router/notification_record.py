@@ -140,6 +140,7 @@ class NotificationRecord:
             self.replay,
             self.replayed,
             self.came_back,
+            row.holdout,
         )
         if self.replay is not None:
             self._report_outcome(self.replay)
@@ -198,6 +199,11 @@ class NotificationRecord:
     def content(self) -> bytes:
         """The hash of what the request says."""
         return self._row.content
+
+    @property
+    def holdout(self) -> int | None:
+        """Its campaign's holdout; None: the campaign has none of its own."""
+        return self._row.holdout
 
     @property
     def order(self) -> bytes:

@@ -16,6 +16,7 @@ from agents.router.replays import cancel_replays
 from agents.router.stop import Stop, erased, over, stop_of
 from agents.shared.placement import check_key
 from agents.shared.subscriptions import position_of
+from app.domain.holdout import group_of, holdout_of, is_held_out, percent
 from app.domain.ids import keyed_notification_id, positioned_notification_id
 from app.domain.origin import as_produced
 from app.domain.rendering import choose_variant
@@ -71,6 +72,7 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
         reported_until={} if before is None else before.with_reported(before.position),
         after_erasure=context.state.known.forgetting(user_id),
         replayed=before is not None and before.replayed,
+        holdout=holdout_of(context.secret, facts.source, facts.campaign_id, headers) if headers else None,
     )
     context.out.tally("requests", lane, "accepted")
     _accept(NotificationRecord.new(context, key, row, position, request), origin)
@@ -110,8 +112,28 @@ def _judge(notification: NotificationRecord, stop: Stop | None) -> None:
     if stop is not None:
         status, reason = stop
         notification.emit(status, None, reason)
-    elif not waits_for_its_time(notification):
+    elif waits_for_its_time(notification):
+        return
+    elif _is_held_out(notification):
+        notification.emit("suppressed", None, "holdout")
+    else:
         _begin_channels(notification)
+
+
+def _is_held_out(notification: NotificationRecord) -> bool:
+    """Whether the user is of those who get nothing of its campaign (else category). The campaign's own share, if it
+    has one, stands in for its category's."""
+    facts, category = notification.facts, notification.rule.category
+    share = category.holdout if notification.holdout is None else notification.holdout
+    if not share:
+        return False
+    if facts.priority == "critical":
+        notification.trail.append(("holdout", True, "critical"))
+        return False
+    group = group_of(category.name, facts.source, facts.campaign_id)
+    held_out = is_held_out(facts.user_id, group, share)
+    notification.trail.append(("holdout", not held_out, percent(share), group[0], group[-1]))
+    return held_out
 
 
 def _begin_channels(notification: NotificationRecord) -> None:

@@ -12,7 +12,14 @@ from app.domain.addresses import earlier_hash, parsed_hash
 from app.domain.caps import Over, judge_caps
 from app.domain.digest import DigestRule, key_of
 from app.domain.policy import EventRule, Policy
-from app.domain.preferences import Preferences, dnd_active, evaluate_consent, evaluate_preference, hours_in_force
+from app.domain.preferences import (
+    Preferences,
+    dnd_active,
+    evaluate_consent,
+    evaluate_preference,
+    hours_in_force,
+    own_caps,
+)
 from app.domain.quiet_hours import hold_until, spread_offset_ms
 from app.domain.trail import Entry
 from schemas.words import Channel, Platform, Priority, Provider
@@ -134,7 +141,8 @@ def evaluate_channel(
     undigested: bool,
     now: int,
 ) -> Verdict:
-    """DND → preference and consent → suppression list → address → provider → digest → cap → quiet hours → queued.
+    """DND → preference and consent → suppression list → address → provider → digest → cap (the user's own limit first)
+    → quiet hours → queued.
 
     ``undigested``: what comes out of a digest isn't digested again. ``windows``, ``waiting``: as ``judge_caps``.
     """
@@ -152,7 +160,8 @@ def evaluate_channel(
         return Verdict("fail", trail, "no_provider")
     if not undigested and (verdict := _gathered(channel, subject, critical, trail)) is not None:
         return verdict
-    if (verdict := _capped(channel, subject, policy, windows, waiting, undigested, critical, now, trail)) is not None:
+    verdict = _capped(channel, subject, recipient, policy, windows, waiting, undigested, critical, now, trail)
+    if verdict is not None:
         return verdict
     ends = _quiet_until(channel, recipient, policy, critical, now, trail)
     if ends is not None:
@@ -250,6 +259,7 @@ def _gathered(channel: Channel, subject: Subject, critical: bool, trail: list[En
 def _capped(
     channel: Channel,
     subject: Subject,
+    recipient: Recipient,
     policy: Policy,
     windows: Mapping[str, bytes],
     waiting: Mapping[str, Sequence[bytes]],
@@ -258,7 +268,9 @@ def _capped(
     now: int,
     trail: list[Entry],
 ) -> Verdict | None:
-    caps = policy.caps_of(subject.rule.category.name, channel)
+    """By the user's own limit, then by the policy's caps."""
+    own = own_caps(recipient.preferences, channel)
+    caps = (*own, *policy.caps_of(subject.rule.category.name, channel))
     if critical or not caps:
         trail.append(_CAP_CRITICAL if critical else _NO_CAP)
         return None
@@ -267,7 +279,8 @@ def _capped(
         return None
     over = judge_caps(caps, windows, waiting, subject.own_id, now)
     if over is None:
-        trail.append(policy.room_entry(subject.rule.category.name, channel))
+        room = policy.room_entry(subject.rule.category.name, channel)
+        trail.append(("cap", True, "room", own[0].name, *room[3:]) if own else room)
         return None
     cap = over.cap
     asked = (cap.name, len(over.used_by), cap.limit, cap.window_ms, over.free_at_ms)

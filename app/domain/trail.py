@@ -74,15 +74,20 @@ def _cap(
     name: str, used: int, limit: int, window_ms: int | None = None, free_at_ms: int | None = None, *used_by: str
 ) -> str:
     """``push-hour, 10 in 1 h, used by …, …; the next slot is free at 14:05 UTC on 4 March 2026``."""
+    named = f"the user's own limit for {name[5:]}" if name.startswith("user:") else f"cap {name}"
     if window_ms is None or free_at_ms is None:
-        return f"cap {name} is used up: {used} of {limit}"
+        return f"{named} is used up: {used} of {limit}"
     more = f" and {len(used_by) - _NAMED} more" if len(used_by) > _NAMED else ""
     by = f"used by {', '.join(used_by[:_NAMED])}{more}" if used_by else f"used up: {used} of {limit}"
-    return f"cap {name}, {limit} in {lasting(window_ms)}, {by}; the next slot is free at {moment(free_at_ms)}"
+    return f"{named}, {limit} in {lasting(window_ms)}, {by}; the next slot is free at {moment(free_at_ms)}"
 
 
 def _room(why: str = "room", *names: str) -> str:
     return _CAP[why] + (f" in {', '.join(names)}" if names else "")
+
+
+def _holdout(share: str, of: str, name: str) -> str:
+    return f"holdout: {share} of the {of} {name}'s recipients get nothing"
 
 
 def _quiet(zone: str, ms: int, start: int | None = None, end: int | None = None) -> str:
@@ -125,6 +130,10 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("expired", False): lambda ms: f"expired at {moment(ms)}",
     ("scheduled", True): lambda: "due now",
     ("scheduled", "wait"): lambda ms: f"scheduled for {moment(ms)}",
+    ("holdout", True): lambda share, of="", name="": (
+        "critical: holdouts don't apply" if share == "critical" else f"not in the {_holdout(share, of, name)}"
+    ),
+    ("holdout", False): lambda share, of, name: f"in the {_holdout(share, of, name)}",
     ("template", False): lambda name: f"template {name} doesn't exist",
     ("channels", True): lambda by, *names: f"{', '.join(names)}, named by the {by}",
     ("channels", False): lambda by: f"no channel is left of those that the {by} names",

@@ -70,9 +70,16 @@ class Roles:
         for role in self._all:
             role.machine.catalog = catalog
 
-    def produce(self, topic: str, key: bytes | None, value: bytes | None, now: int) -> None:
+    def produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        now: int,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """Takes a record, and all that follows from it at once. Raises Invalid where it is refused."""
-        self._append(topic, key, value, now)
+        self._append(topic, key, value, now, headers)
         self._run(now)
 
     def next_due(self) -> int | None:
@@ -105,10 +112,17 @@ class Roles:
         [(_, item)] = self._in_app.state.inbox.newest(user_id, 1)
         return Message(title=item.title, body=item.body, url=item.url, image=item.image)
 
-    def _append(self, topic: str, key: bytes | None, value: bytes | None, now: int) -> None:
+    def _append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        now: int,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         offset = self._offsets.get(topic, 0)
         self._offsets[topic] = offset + 1
-        self._waiting.append(Record(topic, offset, now, key, value))
+        self._waiting.append(Record(topic, offset, now, key, value, headers))
 
     def _run(self, now: int) -> None:
         while self._waiting:

@@ -11,10 +11,11 @@ import msgspec
 
 from agents.sender.calls import Call
 from app.api.explain import Explanation, explain
+from app.domain.holdout import HOLDOUT, share_of, signed_holdout
 from app.ports import Message
 from app.testing.catalog import PolicySource, Templates, catalog_of
 from app.testing.providers import EVERY_PROVIDER, Accepting, Answer
-from app.testing.roles import Roles
+from app.testing.roles import SECRET, Roles
 from schemas.instants import from_ms, parse_ms, rfc3339, to_ms
 from schemas.lifecycle import LifecycleEvent
 from schemas.topics import COMMANDS, EVENT_TOPIC_OF_LANE, RECEIPTS
@@ -152,11 +153,13 @@ class World:
         data: Mapping[str, Any] | None = None,
         at: Time | None = None,
         lane: Lane = "normal",
+        holdout: str | None = None,
         **fields: Any,
     ) -> str:
         """Asks for a notification, at ``at`` (the clock moves there first) or now; returns its id.
 
-        ``fields``: any others of a request (``channels``, ``priority``, ``content``, ``send_at``, ``collapse_key`` …).
+        ``holdout``: that of the campaign which ``campaign_id`` names, such as ``"5%"``. ``fields``: any others of a
+        request (``channels``, ``priority``, ``content``, ``send_at``, ``collapse_key`` …).
         Raises Invalid, with the field, for what Tocsin refuses.
         """
         if at is not None:
@@ -165,7 +168,7 @@ class World:
         if data is not None:
             said["data"] = data
         before = len(self._events)
-        self._produce(EVENT_TOPIC_OF_LANE[lane], user_id, said)
+        self._produce(EVENT_TOPIC_OF_LANE[lane], user_id, said, _campaign_headers(said, holdout))
         return self._events[before].notification
 
     def receipt(self, sent: Sent, status: str, **fields: Any) -> None:
@@ -259,9 +262,15 @@ class World:
 
     # --- inside ---
 
-    def _produce(self, topic: str, user_id: str | None, said: Mapping[str, Any]) -> None:
+    def _produce(
+        self,
+        topic: str,
+        user_id: str | None,
+        said: Mapping[str, Any],
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         key = None if user_id is None else user_id.encode()
-        self._roles.produce(topic, key, msgspec.json.encode(said), self._now)
+        self._roles.produce(topic, key, msgspec.json.encode(said), self._now, headers)
 
     def _name(self, kind: str) -> str:
         self._ids += 1
@@ -290,6 +299,16 @@ class World:
                 message=shown,
             )
         )
+
+
+def _campaign_headers(said: Mapping[str, Any], holdout: str | None) -> list[tuple[str, bytes]]:
+    """What the gateway adds to the requests of a campaign with a holdout."""
+    if holdout is None:
+        return []
+    if said.get("campaign_id") is None:
+        raise ValueError("a holdout is a campaign's: give campaign_id too")
+    share = share_of(holdout)
+    return [(HOLDOUT, signed_holdout(SECRET, said.get("source") or "", said["campaign_id"], share))]
 
 
 def _ms(time: Time) -> int:

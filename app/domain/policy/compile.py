@@ -6,6 +6,7 @@ from typing import Any, get_args
 from app.domain.caps import Cap
 from app.domain.digest import DigestRule, Rhythm
 from app.domain.fallback import Chain
+from app.domain.holdout import share_of
 from app.domain.policy import delivery
 from app.domain.policy.checks import LONGEST_SPREAD_HOURS, UNITS_MS, Checks
 from app.domain.policy.document import Document, plain_document, read_document
@@ -104,6 +105,8 @@ class _Compiler:
             in_doubt=delivery.in_doubt_of(self._root, self._checks, categories),
             shed=delivery.shed_of(self._root, self._checks),
             shed_backlog=delivery.shed_backlog_of(self._root, self._checks, providers),
+            takeover_ms=delivery.takeover_of(self._root, self._checks),
+            stale_after_ms=delivery.stale_after_of(self._root, self._checks),
             dedup_keys_ms=self._checks.duration(("defaults", "dedup", "keys"), dedup.get("keys", "7d")),
             dedup_content_ms=self._checks.duration_or_0(("defaults", "dedup", "content"), dedup.get("content", "10m")),
             expires_after_ms=expires,
@@ -170,6 +173,8 @@ class _Compiler:
             target_ms=self._checks.duration(("categories", name, "target"), entry["target"])
             if "target" in entry
             else None,
+            holdout=share_of(entry.get("holdout", "0%")),
+            failover=delivery.failover_of(("categories", name, "failover"), entry.get("failover", {}), self._checks),
         )
 
     def _digest(self, path: Path, name: str, entry: dict[str, Any]) -> DigestRule:

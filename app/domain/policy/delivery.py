@@ -1,10 +1,12 @@
-"""The sections of a policy that say how what is queued is sent: providers, retries, in_doubt, shed."""
+"""The sections of a policy that say how what is queued is sent: providers, retries, failover, in_doubt, shed; and which
+devices are kept."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.domain.policy.checks import UNITS_MS, Checks
-from app.domain.policy.model import InDoubt, ProviderChoice, Rate, Retries
+from app.domain.policy.model import Failover, InDoubt, ProviderChoice, Rate, Retries
+from app.domain.policy.problems import Path
 from schemas.words import CHANNELS, Channel, Priority, Provider
 
 _PROVIDERS: dict[Channel, tuple[Provider, ...]] = {
@@ -47,6 +49,32 @@ def retries_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, Retries
         if retries[channel].cap_ms < retries[channel].base_ms:
             checks.problem(path, "has a cap below its base", "raise cap, or lower base")
     return retries
+
+
+def takeover_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, int]:
+    """By channel, in milliseconds."""
+    entries = root.get("failover", {})
+    return {
+        channel: checks.duration_or_0(("failover", channel, "after"), entry["after"])
+        for channel, entry in entries.items()
+        if "after" in entry
+    }
+
+
+def failover_of(path: Path, entries: Mapping[Channel, Mapping[str, Any]], checks: Checks) -> dict[Channel, Failover]:
+    """A category's, by channel."""
+    return {
+        channel: Failover(
+            checks.duration_or_0((*path, channel, "after"), entry["after"]) if "after" in entry else None,
+            checks.duration((*path, channel, "no_receipt"), entry["no_receipt"]) if "no_receipt" in entry else None,
+        )
+        for channel, entry in entries.items()
+    }
+
+
+def stale_after_of(root: Mapping[str, Any], checks: Checks) -> int | None:
+    text = root.get("devices", {}).get("stale_after")
+    return None if text is None else checks.duration(("devices", "stale_after"), text)
 
 
 def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Collection[str]) -> InDoubt:

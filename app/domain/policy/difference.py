@@ -7,7 +7,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from app.domain.digest import DigestRule
 from app.domain.fallback import Chain
-from app.domain.policy.model import Category, EventRule, Policy, ProviderChoice, Rate
+from app.domain.holdout import percent
+from app.domain.policy.model import Category, EventRule, Failover, Policy, ProviderChoice, Rate
 from app.domain.quiet_hours import DAYS, EVERY_DAY, Hours
 from schemas.words import CHANNELS
 
@@ -94,6 +95,8 @@ def _rules(policy: Policy) -> dict[str, Said]:
             f"retries.{channel}": {"attempts": r.attempts, "base": _time(r.base_ms), "cap": _time(r.cap_ms)}
             for channel, r in policy.retries.items()
         },
+        "failover": {f"{channel}.after": _time(ms) for channel, ms in policy.takeover_ms.items()},
+        "devices": {"stale_after": None if policy.stale_after_ms is None else _time(policy.stale_after_ms)},
         "in_doubt": {
             "settle": _time(policy.in_doubt.settle_ms),
             "default": policy.in_doubt.default,
@@ -136,7 +139,14 @@ def _category(category: Category) -> Said:
         "unsubscribe": category.unsubscribe,
         "digest": None if category.digest is None else category.digest.name,
         "target": None if category.target_ms is None else _time(category.target_ms),
+        "holdout": percent(category.holdout),
+        "failover": {channel: _failover(rule) for channel, rule in sorted(category.failover.items())},
     }
+
+
+def _failover(rule: Failover) -> Said:
+    said = {"after": rule.after_ms, "no_receipt": rule.no_receipt_ms}
+    return {key: _time(ms) for key, ms in said.items() if ms is not None}
 
 
 def _digest(rule: DigestRule) -> Said:

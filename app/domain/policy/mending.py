@@ -56,6 +56,8 @@ _SECTIONS = frozenset(
         "event_types",
         "providers",
         "retries",
+        "failover",
+        "devices",
         "in_doubt",
         "shed",
     ]

@@ -20,6 +20,17 @@ TARGETS_MS: Mapping[Priority, int | None] = {"critical": 10_000, "high": 60_000,
 
 
 @dataclass(frozen=True, slots=True)
+class Failover:
+    """When another provider of a channel takes over a category's sends; None: not said.
+
+    ``after_ms``: how long a circuit has to be open. ``no_receipt_ms``: how long nothing may have come back of a send.
+    """
+
+    after_ms: int | None = None
+    no_receipt_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Category:
     """What a user can opt out of."""
 
@@ -37,10 +48,16 @@ class Category:
     digest: DigestRule | None = None
     #: In which time a send should be out; None: as its priority has it.
     target_ms: int | None = None
+    #: The part of its recipients who get nothing, see ``app.domain.holdout``.
+    holdout: int = 0
+    failover: Mapping[Channel, Failover] = field(default_factory=dict)
 
     def target_of(self, priority: Priority) -> int | None:
         """In how many milliseconds a send of this priority should be out; None: there is no target."""
         return TARGETS_MS[priority] if self.target_ms is None else self.target_ms
+
+
+_NO_FAILOVER = Failover()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +143,10 @@ class Policy:
     verified: Mapping[Channel, bool]
     #: Who may ask for critical; None: everyone.
     critical_sources: frozenset[str] | None
+    #: By channel: how long a provider's circuit has to be open before the next one takes over what isn't critical.
+    takeover_ms: Mapping[Channel, int]
+    #: Devices that were neither added nor renewed for so long are retired; None: never.
+    stale_after_ms: int | None
     #: Of the codes that verify addresses (``VERIFY``); but for the template, no policy has a say in it.
     verification: EventRule
     _beginnings: dict[int, dict[str, EventRule]] = field(default_factory=dict, compare=False, repr=False)
@@ -191,6 +212,19 @@ class Policy:
         longer has, only the priority counts."""
         known = self.categories.get(category)
         return TARGETS_MS[priority] if known is None else known.target_of(priority)
+
+    def takes_over_after_ms(self, category: str, channel: Channel) -> int:
+        """How long a circuit has to be open before the next provider takes over what isn't critical; 0: at once."""
+        own = self._failover(category, channel).after_ms
+        return self.takeover_ms.get(channel, 0) if own is None else own
+
+    def no_receipt_ms(self, category: str, channel: Channel) -> int | None:
+        """How long nothing may come back of a send before the next provider makes it once more; None: for ever."""
+        return self._failover(category, channel).no_receipt_ms
+
+    def _failover(self, category: str, channel: Channel) -> Failover:
+        known = self.categories.get(category)
+        return _NO_FAILOVER if known is None else known.failover.get(channel, _NO_FAILOVER)
 
     @property
     def templates(self) -> frozenset[str]:

@@ -5,7 +5,16 @@ from typing import Any, TypeVar
 
 from app.domain.digest import Rhythm
 from app.domain.policy import Policy
-from app.domain.preferences.rules import Dnd, OwnHours, Preferences, Refused, Switches, check_digest_choice
+from app.domain.preferences.rules import (
+    PERIODS_MS,
+    Dnd,
+    Limit,
+    OwnHours,
+    Preferences,
+    Refused,
+    Switches,
+    check_digest_choice,
+)
 from app.domain.quiet_hours import DAYS, EVERY_DAY, days_mask, minutes_of
 from schemas.decode import Invalid
 from schemas.instants import instant_ms
@@ -15,6 +24,8 @@ Value = TypeVar("Value")
 
 #: Entries in one member: a document is read for every event of its user.
 MAX_ENTRIES = 500
+#: Of an own limit: the places are kept in a row that is read for every event of its user.
+MAX_LIMIT = 1_000
 
 
 def parse_preferences(document: Any, policy: Policy | None = None) -> Preferences:
@@ -28,6 +39,7 @@ def parse_preferences(document: Any, policy: Policy | None = None) -> Preference
         quiet_hours=_quiet_hours(members["quiet_hours"]) if members.get("quiet_hours") else None,
         dnd=_dnd(members["dnd"]) if members.get("dnd") else None,
         digest=_digest(members),
+        limits=_limits(members),
     )
     if policy is not None:
         check_digest_choice(preferences, policy)
@@ -139,3 +151,24 @@ def _rhythm(value: Any, field: str) -> Rhythm:
     if "on" in choice and (choice["every"] != "week" or choice["on"] not in DAYS):
         raise Invalid(f"is for every: week, one of {', '.join(DAYS)}", f"{field}.on")
     return Rhythm.of(choice)
+
+
+def _limits(members: Mapping[str, Any]) -> dict[Channel, Limit]:
+    limits = _members(members.get("limits", {}), "limits", CHANNELS)
+    return {channel: _limit(value, f"limits.{channel}") for channel, value in limits.items()}  # type: ignore[misc]
+
+
+def _limit(value: Any, field: str) -> Limit:
+    limit = _members(value, field)
+    for name in ("max", "per"):
+        if name not in limit:
+            raise Invalid("is required", f"{field}.{name}")
+    most, per = limit["max"], limit["per"]
+    if not isinstance(most, int) or isinstance(most, bool):
+        raise Invalid("is not a whole number", f"{field}.max")
+    if not 1 <= most <= MAX_LIMIT:
+        remedy = "; to get none, turn the channel off" if most < 1 else ""
+        raise Invalid(f"is not between 1 and {MAX_LIMIT:,}{remedy}", f"{field}.max")
+    if per not in tuple(PERIODS_MS):
+        raise Invalid(f"is not {', '.join(PERIODS_MS)}", f"{field}.per")
+    return Limit(most, per)

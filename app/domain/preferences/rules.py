@@ -5,10 +5,11 @@ See docs/policy.md#preference-and-consent and docs/policy.md#do-not-disturb.
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from app.domain.caps import Cap
 from app.domain.digest import DigestRule, Rhythm
 from app.domain.policy import Category, EventRule, Policy
 from app.domain.quiet_hours import EVERY_DAY, Hours
@@ -16,6 +17,8 @@ from schemas.decode import Invalid
 from schemas.words import Channel
 
 Switches = dict[str, dict[Channel, bool]]
+
+PERIODS_MS = {"hour": 3_600_000, "day": 86_400_000, "week": 7 * 86_400_000}
 
 
 class Refused(Invalid):
@@ -38,6 +41,17 @@ class OwnHours(Struct, frozen=True, array_like=True, gc=False):
     days: int = EVERY_DAY
 
 
+class Limit(Struct, frozen=True, array_like=True, gc=False):
+    """At most ``most`` messages of a channel in a sliding hour, day or week."""
+
+    most: int
+    per: Literal["hour", "day", "week"]
+
+    def cap_of(self, channel: Channel) -> Cap:
+        """The limit as a cap, whose name no cap of a policy can have."""
+        return _own_cap(channel, self.most, PERIODS_MS[self.per])
+
+
 class Preferences(Struct, frozen=True, omit_defaults=True, gc=False):
     channels: dict[Channel, bool] = {}
     categories: Switches = {}
@@ -47,6 +61,7 @@ class Preferences(Struct, frozen=True, omit_defaults=True, gc=False):
     dnd: Dnd | None = None
     #: By category.
     digest: dict[str, Rhythm] = {}
+    limits: dict[Channel, Limit] = {}
 
 
 NO_PREFERENCES = Preferences()
@@ -136,6 +151,21 @@ def unsubscribed(document: Mapping[str, Any], category: str, channel: Channel, p
 
 def dnd_active(dnd: Dnd | None, now_ms: int) -> bool:
     return dnd is not None and dnd.enabled and (dnd.until_ms is None or now_ms < dnd.until_ms)
+
+
+def own_caps(preferences: Preferences, channel: Channel) -> tuple[Cap, ...]:
+    """The user's own limit of the channel, if they set one."""
+    limit = preferences.limits.get(channel) if preferences.limits else None
+    return () if limit is None else (limit.cap_of(channel),)
+
+
+def own_cap_name(channel: Channel) -> str:
+    return f"user:{channel}"
+
+
+@lru_cache(maxsize=4096)
+def _own_cap(channel: Channel, most: int, window_ms: int) -> Cap:
+    return Cap(own_cap_name(channel), most, window_ms, channel=channel)
 
 
 def hours_in_force(preferences: Preferences, policy: Policy) -> Hours | None:

@@ -29,7 +29,8 @@ categories:
   security:  {opt_out: never, critical: true, channels: [push, sms, email], verified: {sms: false}}
   orders:    {channels: [push, email, in_app]}
   social:    {channels: [push, in_app], default: {email: false}, digest: social_daily}
-  marketing: {channels: [email, push], consent: [sms], unsubscribe: one_click}
+  marketing: {channels: [email, push], consent: [sms], unsubscribe: one_click, holdout: 2.5%, target: 1h,
+              failover: {sms: {no_receipt: 60s}, email: {after: 0}}}
   other:     {channels: [in_app]}
 caps:
   - {name: user-day, limit: 50, window: 24h}
@@ -52,6 +53,8 @@ providers:
 retries: {push: {attempts: 5, base: 1s, cap: 60s}, email: {attempts: 6, base: 5s, cap: 15m}}
 in_doubt: {settle: 5m, security: resend, default: give_up}
 shed: {low: 6h}
+failover: {email: {after: 30s}}
+devices: {stale_after: 270d}
 """
 
 
@@ -79,6 +82,11 @@ MISSHAPEN = {
     "duration_as_number": ("defaults:\n  expires_after: 48", 2, "defaults.expires_after"),
     "opt_out_of_another_word": ("categories:\n  a: {opt_out: sometimes}", 2, "categories.a.opt_out"),
     "yes_is_no_boolean": ("categories:\n  a: {critical: yes}", 2, "categories.a.critical"),
+    "holdout_without_percent": ("categories:\n  a: {holdout: 5}", 2, "categories.a.holdout"),
+    "holdout_above_all": ("categories:\n  a: {holdout: 101%}", 2, "categories.a.holdout"),
+    "failover_of_push": ("categories:\n  a: {failover: {push: {after: 1m}}}", 2, "categories.a.failover.push"),
+    "failover_of_another_word": ("failover: {sms: {no_receipt: 1m}}", 1, "failover.sms.no_receipt"),
+    "devices_of_another_word": ("devices: {stale: 1d}", 1, "devices.stale"),
     "critical_shed": ("shed: {critical: 1h}", 1, "shed.critical"),
     "cap_without_limit": ("caps:\n  - {name: a, window: 1h}", 2, "caps[0]"),
     "cap_of_nothing": ("caps:\n  - {name: a, window: 1h, limit: 0}", 2, "caps[0].limit"),
@@ -132,6 +140,13 @@ REFUSED = {
     "cap_without_window": ("caps:\n  - {name: a, limit: 1, window: 0}", 2, "caps[0].window"),
     "dedup_of_no_time": ("defaults: {dedup: {keys: 0s}}", 1, "defaults.dedup.keys"),
     "more_min_than_max_items": ("digests:\n  a: {window: 1h, template: t, min_items: 5, max_items: 4}", 2, None),
+    "target_of_no_time": ("categories:\n  a: {target: 0}", 2, "categories.a.target"),
+    "no_receipt_at_once": (
+        "categories:\n  a: {failover: {sms: {no_receipt: 0}}}",
+        2,
+        "categories.a.failover.sms.no_receipt",
+    ),
+    "devices_stale_at_once": ("devices: {stale_after: 0}", 1, "devices.stale_after"),
     "retries_cap_below_base": ("retries: {push: {base: 2m, cap: 1m}}", 1, "retries.push"),
     "own_digest_named_as_a_digest": (
         "digests: {a: {window: 1m, template: t}}\nevent_types:\n  a: {digest: {window: 1m, template: t}}",
@@ -375,6 +390,12 @@ def test_every_key_that_a_policy_may_have_is_understood() -> None:
     assert (policy.quiet_hours.start, policy.quiet_hours.end, policy.quiet_hours.spread_ms) == (1320, 480, 60_000)
     assert policy.categories["marketing"].unsubscribe == "one_click"
     assert policy.in_doubt.then("security") == "resend"
+    assert policy.categories["marketing"].holdout == 250
+    assert policy.no_receipt_ms("marketing", "sms") == 60_000
+    assert policy.no_receipt_ms("orders", "sms") is None
+    taken_over = [policy.takes_over_after_ms(name, "email") for name in ("marketing", "orders", "gone")]
+    assert taken_over == [0, 30_000, 30_000]
+    assert policy.stale_after_ms == 270 * 86_400_000
 
 
 def test_the_schema_is_a_schema() -> None:

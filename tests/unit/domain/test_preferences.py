@@ -224,6 +224,18 @@ def test_a_digest_choice_for_a_category_without_a_rule_is_refused(category: str)
 
 INVALID: list[tuple[Any, str | None]] = [
     ([], None),
+    ({"limits": []}, "limits"),
+    ({"limits": {"fax": {"max": 1, "per": "day"}}}, "limits.fax"),
+    ({"limits": {"push": 5}}, "limits.push"),
+    ({"limits": {"push": {"per": "day"}}}, "limits.push.max"),
+    ({"limits": {"push": {"max": 5}}}, "limits.push.per"),
+    ({"limits": {"push": {"max": 0, "per": "day"}}}, "limits.push.max"),
+    ({"limits": {"push": {"max": 1001, "per": "day"}}}, "limits.push.max"),
+    ({"limits": {"push": {"max": 1.5, "per": "day"}}}, "limits.push.max"),
+    ({"limits": {"push": {"max": True, "per": "day"}}}, "limits.push.max"),
+    ({"limits": {"push": {"max": "5", "per": "day"}}}, "limits.push.max"),
+    ({"limits": {"push": {"max": 5, "per": "month"}}}, "limits.push.per"),
+    ({"limits": {"push": {"max": 5, "per": ["day"]}}}, "limits.push.per"),
     ({"channels": []}, "channels"),
     ({"channels": {"fax": True}}, "channels.fax"),
     ({"channels": {"push": "no"}}, "channels.push"),
