@@ -1,6 +1,7 @@
 """A user's own limits: as many messages of a channel an hour, a day or a week as they say."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ def limited(most: int = 1, per: str = "hour", policy: str = POLICY) -> Harness:
     return router
 
 
-def mail(router: Harness, **fields: object) -> tuple[str, str | None]:
+def mail(router: Harness, **fields: Any) -> tuple[str, str | None]:
     router.request(event_type="mail.sent", **fields)
     return router.last()["status"], router.last()["reason"]
 

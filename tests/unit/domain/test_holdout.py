@@ -70,18 +70,17 @@ def test_a_campaigns_share_is_read_from_its_header_and_from_no_other() -> None:
     assert holdout_of(SECRET, "shop", "spring", [(HOLDOUT, signed)]) == 500
     digits, _, signature = signed.partition(b":")
     assert digits == b"500"
-    for source, campaign, headers in [
+    others: list[tuple[str, str | None, list[tuple[str, bytes | None]]]] = [
         ("app", "spring", [(HOLDOUT, signed)]),
         ("shop", "summer", [(HOLDOUT, signed)]),
         ("shop", None, [(HOLDOUT, signed)]),
         ("shop", "spring", [(HOLDOUT, b"10000:" + signature)]),
-        ("shop", "spring", [(HOLDOUT, b"0500:" + signature)]),
         ("shop", "spring", [(HOLDOUT, signed), (HOLDOUT, signed)]),
         ("shop", "spring", [(HOLDOUT, None)]),
         ("shop", "spring", [(HOLDOUT, b"\xff:\xff")]),
         ("shop", "spring", [("other", signed)]),
         ("shop", "spring", []),
-    ]:
-        found = holdout_of(SECRET, source, campaign, headers)
-        assert found is None or (found == 500 and headers[0][1] == b"0500:" + signature)
+    ]
+    for source, campaign, headers in others:
+        assert holdout_of(SECRET, source, campaign, headers) is None
     assert holdout_of(b"another secret", "shop", "spring", [(HOLDOUT, signed)]) is None
