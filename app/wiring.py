@@ -162,7 +162,16 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
     from app.api.refusals import ENDINGS, Counting
-    from app.metrics import AnnouncementMetrics, HttpMetrics, RefusalMetrics, ReplayMetrics, process_registry
+    from app.api.webhooks import CALLERS
+    from app.api.webhooks import OUTCOMES as REPORTED
+    from app.metrics import (
+        AnnouncementMetrics,
+        HttpMetrics,
+        RefusalMetrics,
+        ReplayMetrics,
+        WebhookMetrics,
+        process_registry,
+    )
     from app.replay.receipt import OUTCOMES
     from app.store.announced import REFUSALS
 
@@ -180,7 +189,12 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
             lambda url: ready(),
             environ,
             announcements.refused,
-            Counting(refusals.refused, refusals.ended, HttpMetrics(registry).answered),
+            Counting(
+                refusals.refused,
+                refusals.ended,
+                HttpMetrics(registry).answered,
+                WebhookMetrics(registry, CALLERS, REPORTED).reported,
+            ),
             ReplayMetrics(registry, OUTCOMES).count,
         )
 

@@ -404,5 +404,6 @@ def _mail_headers(context: SenderContext, send: Send) -> Mapping[str, str]:
 def _callback_url(context: SenderContext, send: Send, provider: Provider, attempt: int) -> str | None:
     if context.channel_config.public_url is None:
         return None
-    named = urlencode({"send_id": send.send_id, "user_id": send.user_id, "attempt": attempt})
+    # In the order of the alphabet: Twilio sorts the parameters, and signs what it was given (twilio/twilio-php#790).
+    named = urlencode({"attempt": attempt, "notification_id": send.notification_id, "send_id": send.send_id})
     return f"{context.channel_config.public_url.rstrip('/')}/v1/webhooks/{provider}?{named}"

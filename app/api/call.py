@@ -31,6 +31,7 @@ from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
 from app.store.redriver import Redriver
+from app.webhooks.doors import NOT_SET_UP, Webhooks
 from schemas.decode import Invalid, Reader
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class Deps:
     codes: Codes
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
+    webhooks: Webhooks = NOT_SET_UP
 
 
 @dataclass(frozen=True, slots=True)

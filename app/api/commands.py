@@ -50,15 +50,23 @@ async def command_all(call: Call, kind: str, fields: Mapping[str, Any]) -> None:
     """
     key = _idempotency_key(call)
     command = command_of(call, kind, None, fields, _id_for_all(call, key, kind, fields))
-    value = msgspec.json.encode(command)
+    missing = await publish_to_all(call, msgspec.json.encode(command))
+    if not missing:
+        return
+    raise _not_everywhere(key, missing, call.deps.partitions)
+
+
+async def publish_to_all(call: Call, value: bytes) -> Sequence[int]:
+    """Publishes a command without a user to every partition, again until each has it; returns those that haven't
+    acknowledged it even so."""
     missing = list(range(call.deps.partitions))
     for _ in range(_ATTEMPTS):
         records = [Outgoing(COMMANDS, None, value, partition) for partition in missing]
         positions = await call.deps.publisher.publish_each(records)
         missing = [partition for partition, at in zip(missing, positions, strict=True) if at is None]
         if not missing:
-            return
-    raise _not_everywhere(key, missing, call.deps.partitions)
+            break
+    return missing
 
 
 def _idempotency_key(call: Call) -> str:

@@ -42,6 +42,8 @@ from app.store.redriven import RedrivenLetters
 from app.store.redriver import Redriver
 from app.store.topics import retentions, segment_of
 from app.streaming.poison import FOLLOWING, PoisonGuard
+from app.webhooks.certificates import Certificates
+from app.webhooks.doors import Webhooks, webhooks_of
 from schemas.topics import COMMANDS, WITHOUT_USERS
 from schemas.words import Provider
 
@@ -201,7 +203,14 @@ async def opened(
             codes=Codes(secret, CodeLimits(settings.verify, time.monotonic)),
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
+            webhooks=_webhooks(settings, session),
         )
+
+
+def _webhooks(settings: Settings, session: aiohttp.ClientSession) -> Webhooks:
+    ses = settings.providers.ses
+    certificates = Certificates(session, ses.ca_file, unix_ms) if ses is not None else None
+    return webhooks_of(settings.providers, certificates, settings.gateway.public_url)
 
 
 def callers(auth: Auth, session: aiohttp.ClientSession) -> Callers:

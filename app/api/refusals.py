@@ -64,11 +64,13 @@ def _ignore(*_: object) -> None:
 @dataclass(frozen=True, slots=True)
 class Counting:
     """``refused``: an answer that is a problem, by status and reason. ``ended``: a connection, by why. ``answered``:
-    every request, by its route's path, method, status and seconds."""
+    every request, by its route's path, method, status and seconds. ``reported``: an event of a provider's webhook, by
+    provider and what became of it."""
 
     refused: Callable[[int, str], None] = _ignore
     ended: Callable[[Ended], None] = _ignore
     answered: Callable[[str, str, int, float], None] = _ignore
+    reported: Callable[[str, str], None] = _ignore
 
 
 #: Counts nothing.

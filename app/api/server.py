@@ -27,6 +27,7 @@ from app.api import (
     replays,
     templates,
     verification,
+    webhooks,
 )
 from app.api.call import AUDITED, STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, authorize
@@ -61,6 +62,7 @@ RESOURCES = (
     audit_log,
     providers,
     replays,
+    webhooks,
 )
 
 

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from app.config.values import PerSecond, Port, SafeUrl, Seconds, Section, Sender
+from app.config.values import EcdsaKey, PerSecond, Port, SafeUrl, Seconds, Section, Sender
 from schemas.words import Provider
 
 
@@ -61,7 +61,7 @@ class SendGrid(ProviderSettings):
 
     base_url: SafeUrl = "https://api.sendgrid.com"
     api_key: SecretStr
-    webhook_public_key: str | None = None
+    webhook_public_key: EcdsaKey | None = None
     from_: Sender = Field(alias="from")
 
 

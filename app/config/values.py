@@ -1,5 +1,6 @@
 """The kinds of value that settings hold, and how each is read."""
 
+import base64
 import ipaddress
 import re
 import unicodedata
@@ -10,6 +11,9 @@ from email.utils import formataddr
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.domain.addresses import parse_email
@@ -78,9 +82,30 @@ def sender(text: str) -> str:
     return f"{Header(name, 'utf-8').encode(linesep='', maxlinelen=_ENCODED_WORD)} <{address}>"
 
 
+def ecdsa_public_key(written: str) -> EllipticCurvePublicKey:
+    """A verification key as SendGrid shows it (the base64 of its DER) or as PEM. Raises ValueError."""
+    try:
+        if "BEGIN" in written:
+            key = load_pem_public_key(written.encode())
+        else:
+            key = load_der_public_key(base64.b64decode(written.encode(), validate=True))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError("is no public key: paste the verification key as the vendor shows it") from error
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise ValueError("is no ECDSA key")
+    return key
+
+
+def _ecdsa_key_text(written: str) -> str:
+    ecdsa_public_key(written.strip())
+    return written.strip()
+
+
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 PerSecond = Annotated[float, BeforeValidator(per_second), Field(gt=0)]
 SafeUrl = Annotated[str, AfterValidator(_safe_url)]
+#: An ECDSA public key, as base64 or PEM.
+EcdsaKey = Annotated[str, AfterValidator(_ecdsa_key_text)]
 #: Whom mail comes from.
 Sender = Annotated[str, AfterValidator(sender)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -1,6 +1,6 @@
 """The names of every metric, and the registry of a process. Nothing is registered on import."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -82,6 +82,19 @@ class RefusalMetrics:
 
     def ended(self, why: str) -> None:
         self._ended.labels(why).inc()
+
+
+class WebhookMetrics:
+    """What providers report by webhook. ``outcomes``: what may become of an event, for each of the providers."""
+
+    def __init__(self, registry: CollectorRegistry, providers: Iterable[str], outcomes: Sequence[str]) -> None:
+        self._events = Counts(
+            registry, "tocsin_webhook_events", "Events by webhook, and what became of them", ("provider", "outcome")
+        )
+        self._events.show((provider, outcome) for provider in providers for outcome in outcomes)
+
+    def reported(self, provider: str, outcome: str) -> None:
+        self._events.inc((provider, outcome))
 
 
 class StreamingMetrics:

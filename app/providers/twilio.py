@@ -195,7 +195,7 @@ def callback_url(handle: Handle) -> str:
     """Where Twilio reports to, naming the send. Wiring supplies it; without one the name still travels, to nowhere."""
     if handle.callback_url:
         return handle.callback_url
-    names = {"send_id": handle.send_id, "notification_id": handle.notification_id}
+    names = {"notification_id": handle.notification_id, "send_id": handle.send_id}
     return f"https://callbacks.invalid/v1/webhooks/twilio?{urlencode(names)}"
 
 

@@ -65,7 +65,8 @@ def test_the_call_carries_the_message_the_address_and_the_name_of_the_send() -> 
     assert call.handle.send_id == a_send().send_id
     assert len(call.handle.collapse_id) == 64
     assert call.handle.callback_url is not None
-    assert call.handle.callback_url.startswith(f"https://n.example/v1/webhooks/twilio?send_id={a_send().send_id}&")
+    named = f"attempt=1&notification_id={a_send().notification_id}&send_id={a_send().send_id}"
+    assert call.handle.callback_url == f"https://n.example/v1/webhooks/twilio?{named}"
 
 
 def test_without_a_collapse_key_the_send_id_is_the_collapse_id() -> None:

@@ -67,6 +67,7 @@ def _gateway() -> CollectorRegistry:
     refusals.refused(400, "malformed")
     metrics.HttpMetrics(registry).answered("/v1/policy", "GET", 200, 0.1)
     metrics.ReplayMetrics(registry, ["sent"])
+    metrics.WebhookMetrics(registry, ["ses"], ["receipt"])
     return registry
 
 
