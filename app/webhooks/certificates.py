@@ -2,8 +2,9 @@
 
 import asyncio
 import ssl
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import aiohttp
 import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.utils import CryptographyDeprecationWarning
 
 from app.webhooks.chain import issuer_url, read_certificates, verified_key
 from app.webhooks.events import NotGenuine
@@ -121,5 +123,17 @@ class Certificates:
 
     def _trusted(self) -> Sequence[x509.Certificate]:
         if not self._roots:
-            self._roots = x509.load_pem_x509_certificates(Path(self._ca_file or certifi.where()).read_bytes())
+            tls = ssl.create_default_context(cafile=self._ca_file or certifi.where())
+            self._roots = tuple(_readable(tls.get_ca_certs(binary_form=True)))
         return self._roots
+
+
+def _readable(authorities: Sequence[bytes]) -> Iterator[x509.Certificate]:
+    """Without those of old authorities that break the rules of today."""
+    for der in authorities:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", CryptographyDeprecationWarning)
+                yield x509.load_der_x509_certificate(der)
+        except (ValueError, CryptographyDeprecationWarning):
+            continue

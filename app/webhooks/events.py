@@ -7,6 +7,8 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+import msgspec
+
 from schemas.decode import Invalid, Reader
 from schemas.receipts import ReceiptStatus
 
@@ -20,7 +22,8 @@ _MAX_EVENT_ID = 2_000
 _UUID_FIRST = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f-])", re.IGNORECASE)
 
 read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
-read_list: Reader[list[Any]] = Reader(list[Any])
+#: As they came: each is read by itself, so that a bad one harms no other.
+read_list: Reader[list[msgspec.Raw]] = Reader(list[msgspec.Raw], own=True)
 
 
 class NotGenuine(Exception):

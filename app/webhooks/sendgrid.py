@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,9 +23,11 @@ from app.webhooks.events import (
     Report,
     event_id,
     read_list,
+    read_object,
     send_id_in,
     text,
 )
+from schemas.decode import Invalid
 from schemas.receipts import ReceiptStatus
 
 SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
@@ -69,10 +72,14 @@ def verify(posted: Posted, key: ec.EllipticCurvePublicKey, now_ms: int) -> None:
 
 def events_of(body: bytes) -> Sequence[Event]:
     """Raises Invalid where the body is no list."""
-    return [_event(said) for said in read_list(body)]
+    return [_event(raw) for raw in read_list(body)]
 
 
-def _event(said: Any) -> Event:
+def _event(raw: msgspec.Raw) -> Event:
+    try:
+        said = read_object(raw)
+    except Invalid:
+        return UNREADABLE
     kind = text(said, "event")
     if kind is None:
         return UNREADABLE
@@ -89,7 +96,7 @@ def _event(said: Any) -> Event:
         reason=reason,
         at_ms=_at_ms(said),
         provider_message_id=message_id,
-        is_machine=isinstance(said, dict) and said.get("sg_machine_open") is True,
+        is_machine=said.get("sg_machine_open") is True,
     )
 
 

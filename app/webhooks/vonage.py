@@ -27,11 +27,12 @@ from app.webhooks.events import (
     event_id,
     form,
     member,
-    object_of,
+    read_object,
     send_id_in,
     text,
 )
 from app.webhooks.keywords import opt_out_of
+from schemas.decode import Invalid, Malformed
 from schemas.instants import parse_ms, to_ms
 from schemas.receipts import ReceiptStatus
 
@@ -59,12 +60,15 @@ _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def verified(posted: Posted, secret: str, api_key: str, now_ms: int) -> Mapping[str, Any]:
-    """The request's fields. Raises NotGenuine."""
+    """The request's fields. Raises NotGenuine; Invalid for an object that Vonage signed, and nobody can take."""
     authorization = posted.headers.get("Authorization")
     if authorization is not None:
         _verify_token(authorization, posted.body, secret, api_key, now_ms)
         return _fields(posted)
-    fields = _fields(posted)
+    try:
+        fields = _fields(posted)
+    except Invalid as invalid:
+        raise NotGenuine("there is no signature, and the body can't be read") from invalid
     _verify_fields(fields, secret, now_ms)
     return fields
 
@@ -96,12 +100,13 @@ def events_of(said: Mapping[str, Any]) -> Sequence[Event]:
 
 
 def _fields(posted: Posted) -> dict[str, Any]:
+    """Raises Invalid."""
     if posted.headers.get("Content-Type", "").partition(";")[0].strip().lower() == _IS_JSON:
-        return object_of(posted.body)
+        return read_object(posted.body)
     try:
         return dict(form(posted.body))
     except ValueError as error:
-        raise NotGenuine("the body is no form") from error
+        raise Malformed("is no form", "body") from error
 
 
 def _verify_token(authorization: str, body: bytes, secret: str, api_key: str, now_ms: int) -> None:

@@ -157,6 +157,11 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("POST", "/v1/replays"): [{"channel": "push", "from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
         ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
         ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
+        # Signatures aren't guessed: what is signed is fuzzed in tests/unit/api/test_webhooks.py.
+        ("POST", "/v1/webhooks/ses"): [{"Type": "Notification", "Message": "{}", "Signature": "AA=="}],
+        ("POST", "/v1/webhooks/sendgrid"): [[{"event": "delivered"}]],
+        ("POST", "/v1/webhooks/twilio"): [{"MessageSid": "SM1"}],
+        ("POST", "/v1/webhooks/vonage"): [{"message_uuid": "u", "status": "delivered", "sig": "0" * 64}],
         ("POST", "/v1/dead/redrive"): [
             {"ids": ["0-0", "0-1", "7-7"]},
             {"topic": EVENTS, "dry_run": True},
