@@ -7,7 +7,7 @@ from app.webhooks.events import OptOut
 
 #: With nothing but letters, in lower case.
 STOP = frozenset(
-    ("stop", "stopall", "unsubscribe", "end", "quit", "cancel", "revoke", "optout", "stopp", "arret", "alto", "baja")
+    ("stop", "stopall", "unsubscribe", "end", "quit", "cancel", "revoke", "optout", "arret", "alto", "baja")
 )
 START = frozenset(("start", "unstop", "yes", "optin", "subscribe", "resubscribe"))
 
