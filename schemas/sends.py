@@ -66,6 +66,10 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     first_accepted_at: int | None = None
     #: The template's version that its calls render; None: the one in force at the first.
     renders: int | None = None
+    #: Only providers behind it in the policy's order carry it: it made a send of which nothing came back.
+    after: Provider | None = None
+    #: The first of the sends that this one makes once more.
+    of: str | None = None
 
 
 class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):

@@ -64,11 +64,25 @@ class Sent(Struct, frozen=True, array_like=True, gc=False):
     in_doubt: bool = False
 
 
+#: The step of a send that is made once more is that of the first, and so many more each time.
+_FURTHER = 100
+
+
+def further_step(step: int) -> int:
+    """The step that makes the step's send once more."""
+    return step + _FURTHER
+
+
+def chain_step(step: int) -> int:
+    """The step of a fallback chain that it is, or makes once more."""
+    return step % _FURTHER
+
+
 class Part(Struct, frozen=True, array_like=True, gc=False):
     """One channel that was begun: it waits (``wait`` is why), has sends, or ended without one (neither)."""
 
     channel: Channel
-    #: The step of a fallback chain, from 0.
+    #: The step of a fallback chain, from 0; see ``further_step``.
     step: int = 0
     wait: str = ""
     #: When the wait is over (Unix ms), and its row in schedule.
@@ -79,6 +93,12 @@ class Part(Struct, frozen=True, array_like=True, gc=False):
     sends: tuple[Sent, ...] = ()
     #: It came out of a digest.
     undigested: bool = False
+    #: Its send may be made once more by another provider, as far as is known; since it was accepted, the row in
+    #: schedule by which that happens unless something comes back.
+    awaits: bool = False
+    awaits_until: bytes = b""
+    #: Of a step that makes a send once more: the first of them.
+    of: str = ""
 
 
 class Chained(Struct, frozen=True, array_like=True, gc=False):
@@ -198,7 +218,7 @@ def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> b
     if scheduled:
         return True
     for part in parts:  # (asked of every request: a generator would cost more than the question)
-        if part.wait:
+        if part.wait or part.awaits:
             return True
     return chain is not None and not chain.state.over and chain.state.step + 1 < len(chain.state.steps)
 

@@ -12,6 +12,7 @@ Kind = Literal[
     "judge",
     "digest",
     "step",
+    "receipt",
     "place",
     "retry",
     "deadline",

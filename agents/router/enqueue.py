@@ -7,13 +7,15 @@ from msgspec.json import decode
 from msgspec.structs import replace
 
 from agents.router.cap_slots import take_cap_slots
+from agents.router.context import RouterContext
 from agents.router.notification_record import NotificationRecord
+from app.domain.attempts import behind
 from app.domain.codes import mark_of
 from app.domain.ids import send_id
 from app.domain.routing import Target, Verdict
 from schemas.sends import Item, Send, Withdraw, encode_send
 from schemas.topics import SEND_TOPICS
-from schemas.words import Channel
+from schemas.words import Channel, Provider
 from tables.notifications import Facts, Part, Sent
 from tables.routed import RECEIPTS_MS, Routed, routed_key
 
@@ -32,7 +34,22 @@ def queue(notification: NotificationRecord, index: int, verdict: Verdict) -> Non
         notification.recipient.preferences,
     )
     sends = tuple([_queue_one(notification, part, target, verdict) for target in verdict.targets])
-    notification.parts[index] = replace(part, sends=sends)
+    notification.parts[index] = replace(part, sends=sends, awaits=_may_follow(notification, part.channel, verdict))
+
+
+def next_provider(context: RouterContext, channel: Channel, after: Provider) -> Provider | None:
+    """Who stands behind ``after`` in the policy's order and has settings."""
+    configured = context.providers.get(channel, frozenset())
+    order = behind(context.policy.providers[channel].order, after)
+    return next((provider for provider in order if provider in configured), None)
+
+
+def _may_follow(notification: NotificationRecord, channel: Channel, verdict: Verdict) -> bool:
+    """Whether the send may be made once more by another provider, if nothing comes back of it."""
+    context = notification.context
+    if notification.replay is not None or context.policy.no_receipt_ms(notification.facts.category, channel) is None:
+        return False
+    return any(target.provider and next_provider(context, channel, target.provider) for target in verdict.targets)
 
 
 def withdraw(
@@ -66,9 +83,11 @@ def _queue_one(notification: NotificationRecord, part: Part, target: Target, ver
         context.state.partition,
         facts.replay_id,
     )
-    device = {"device_id": target.device_id} if target.device_id is not None else {}
+    named = {"device_id": target.device_id} if target.device_id is not None else {}
+    if part.of:
+        named["of"] = part.of
     if not target.provider:
-        notification.emit("failed", part.channel, "no_provider", send_id=name, trail=verdict.trail, **device)
+        notification.emit("failed", part.channel, "no_provider", send_id=name, trail=verdict.trail, **named)
         if context.policy.target_ms(facts.category, facts.priority) is not None:
             context.out.tally("slo", facts.category, facts.priority, "false")
         return Sent(name, target.device_id, target.address, "failed")
@@ -78,7 +97,7 @@ def _queue_one(notification: NotificationRecord, part: Part, target: Target, ver
         routed_key(name),
         Routed(facts.user_id, notification.key, part.channel, max(facts.expires_ms, context.now) + RECEIPTS_MS),
     )
-    notification.emit("queued", part.channel, send_id=name, trail=verdict.trail, **device)
+    notification.emit("queued", part.channel, send_id=name, trail=verdict.trail, **named)
     return Sent(name, target.device_id, target.address)
 
 
@@ -115,6 +134,8 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         waited_until=notification.context.now if notification.context.now != facts.accepted_ms else None,
         verifies=_mark(notification, part.channel) if notification.verifies else None,
         provider=target.provider,
+        after=target.after,
+        of=part.of or None,
         first_accepted_at=None if replay is None else int.from_bytes(replay.order[:8], "big"),
         renders=None if replay is None else replay.renders,
     )

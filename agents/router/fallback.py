@@ -3,10 +3,10 @@
 from agents.router.enqueue import withdraw
 from agents.router.evaluate import begin
 from agents.router.notification_record import NotificationRecord
-from agents.router.stop import stop_chain, stop_of
+from agents.router.stop import stop_awaiting, stop_chain, stop_of
 from app.domain.fallback import Chain, ChainState, Move, reached, send_failed, step_failed, timed_out, waits
 from schemas.words import Channel, Status
-from tables.notifications import Chained
+from tables.notifications import Chained, chain_step
 
 
 def begin_chain(notification: NotificationRecord, chain: Chain) -> None:
@@ -51,7 +51,9 @@ def _follow(notification: NotificationRecord, move: Move, why: str) -> None:
     """``why``: what happened to the step before, see ``app.domain.trail``."""
     _set(notification, move.state)
     for index, part in enumerate(notification.parts):
-        if part.step in move.cancel and _in_chain(notification, part.channel, part.step):
+        step = chain_step(part.step)
+        if step in move.cancel and _in_chain(notification, part.channel, step):
+            stop_awaiting(notification, index)
             if part.wait:
                 notification.end_part(index, "cancelled")
             else:
@@ -103,7 +105,7 @@ def _is_of_chain(notification: NotificationRecord, send_id: str) -> bool:
     return any(
         sent.send_id == send_id
         for part in notification.parts
-        if _in_chain(notification, part.channel, part.step)
+        if _in_chain(notification, part.channel, chain_step(part.step))
         for sent in part.sends
     )
 

@@ -7,6 +7,7 @@ from agents.router.context import RouterContext
 from agents.router.fallback import send_ended
 from agents.router.find_send import find, note, suppress
 from agents.router.lifecycle import emit_event
+from agents.router.no_receipt import receipt_came
 from agents.router.notification_record import NotificationRecord
 from agents.router.repartition import moved_to
 from agents.router.replays import cancel_what_arrived
@@ -74,8 +75,10 @@ def _came_back(
     if sent is None or index is None or at is None:
         send_ended(notification, "", status)  # of no send in particular: it reached the user
         notification.came_back = notification.came_back or receipt.channel is None
+        receipt_came(notification, receipt.channel)
         cancel_what_arrived(notification)
         return
+    receipt_came(notification, notification.parts[index].channel)
     reported_now = sum(REPORTED[reported] for reported in {*implied, status})
     note(notification, index, at, replace(sent, reported=sent.reported | reported_now))
     if status == "complained" or (status == "bounced" and reason == "hard"):

@@ -7,6 +7,7 @@ from agents.router.cap_slots import release_cap_slots
 from agents.router.context import RouterContext
 from agents.router.fallback import send_ended
 from agents.router.find_send import find, note, suppress
+from agents.router.no_receipt import await_receipt
 from agents.router.notification_record import NotificationRecord
 from agents.shared.placement import check_place
 from app.ports import LogRecord
@@ -75,6 +76,7 @@ def _note_end(notification: NotificationRecord, index: int, at: int, result: Sen
         sent, end=result.status, template_version=result.template_version, variant=result.variant, in_doubt=False
     )
     note(notification, index, at, ended)
+    await_receipt(notification, index, result)
     notification.note_outcome(result.status, result.reason)
     if result.status in _UNSENT:
         rows = [notification, *notification.siblings()] if notification.has_siblings else [notification]

@@ -15,10 +15,11 @@ from agents.router.close_digest import (
 from agents.router.context import RouterContext
 from agents.router.evaluate import evaluate_again
 from agents.router.fallback import part_judged, wait_over
+from agents.router.no_receipt import receipt_overdue
 from agents.router.normalize_tokens import normalize_tokens
 from agents.router.notification_record import NotificationRecord, rows_of
 from agents.router.requests import evaluate_request
-from agents.router.stop import called_off, end_waits, stop_chain
+from agents.router.stop import called_off, end_waits, stop_awaiting, stop_chain
 from agents.shared.slices import Share, Walk
 from app.ports import FailedReason
 from tables.notifications import notification_key
@@ -63,7 +64,9 @@ def wake(context: RouterContext, due_key: bytes, due: Due) -> None:
     notification = NotificationRecord.load(context, due.subject[_ORDER_BYTES:], cause)
     if notification is None:
         return
-    if due.kind == "step":
+    if due.kind == "receipt":
+        receipt_overdue(notification, due.detail)
+    elif due.kind == "step":
         _end_step(notification, int(due.detail))
     elif due.detail:
         _end_hold(notification, int(due.detail))
@@ -85,6 +88,10 @@ def give_up(context: RouterContext, due_key: bytes, due: Due, reason: FailedReas
             notification = NotificationRecord.load(context, due.subject[_ORDER_BYTES:], cause)
             if notification is not None:
                 _give_up_waits(notification, due, reason)
+        case "receipt":
+            notification = NotificationRecord.load(context, due.subject[_ORDER_BYTES:], cause)
+            if notification is not None:
+                stop_awaiting(notification, int(due.detail.partition(" ")[0]))
         case _:
             return False
     return True

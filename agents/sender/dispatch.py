@@ -16,7 +16,7 @@ from agents.sender.calls import FRESH_MS, Call, Purpose
 from agents.sender.context import Delivery, SenderContext
 from agents.shared.compose import compose, template_of, with_code
 from agents.shared.recipients import known_of, user_shown
-from app.domain.attempts import Again, Tries, after, candidates, provider_for
+from app.domain.attempts import Again, Tries, after, behind, candidates, provider_for
 from app.domain.codes import code_of
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
@@ -82,9 +82,12 @@ def hold(context: SenderContext, delivery: Delivery, held: Hold) -> None:
     context.rest(delivery, "held", replace(delivery.open, until=held.until), None)
 
 
-def providers_for(context: SenderContext, reach: Reach) -> tuple[Provider, ...]:
+def providers_for(context: SenderContext, send: Send, reach: Reach) -> tuple[Provider, ...]:
     choice = context.catalog.policy.providers.get(context.channel_config.channel)
-    return candidates(choice.order if choice else (), frozenset(context.channel_config.timeouts_ms), reach.platform)
+    order = choice.order if choice else ()
+    if send.after is not None:
+        order = behind(order, send.after)
+    return candidates(order, frozenset(context.channel_config.timeouts_ms), reach.platform)
 
 
 def call_of(
@@ -142,7 +145,7 @@ def _look(context: SenderContext, delivery: Delivery, known: Known) -> Look:
 
 
 def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
-    able = providers_for(context, reach)
+    able = providers_for(context, delivery.send, reach)
     tries, called = delivery.open.tries, [provider for provider in able if provider not in context.paused]
     while (provider := provider_for(tries, called)) is not None:
         if _may_be_shed(delivery) and context.channel_config.shedding.take(provider):

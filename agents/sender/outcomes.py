@@ -59,7 +59,7 @@ def _take(context: SenderContext, delivery: Delivery, call: Call, outcome: Outco
     if delivery.open.proven is not None and outcome.kind != "ok":
         outcome = Outcome("ok", provider_message_id=delivery.open.proven or None)
     policy = context.catalog.policy
-    able = providers_for(context, Reach(call.to.value, platform=call.to.platform))
+    able = providers_for(context, delivery.send, Reach(call.to.value, platform=call.to.platform))
     following = after(
         outcome,
         delivery.open.tries,

@@ -34,6 +34,8 @@ def emit(
     message = dict(detail or {})
     if send.device_id is not None:
         message["device_id"] = send.device_id
+    if send.of is not None:
+        message["of"] = send.of
     event = LifecycleEvent(
         event_id=event_id(send.send_id, status, attempt, cause),
         notification_id=send.notification_id,

@@ -83,6 +83,11 @@ def candidates(
     return tuple(p for p in order if p in configured and (platform is None or _PLATFORM.get(p) == platform))
 
 
+def behind(order: Sequence[Provider], provider: Provider) -> tuple[Provider, ...]:
+    """Those that come after it in the order; of one that isn't there (any more), all."""
+    return tuple(order[order.index(provider) + 1 :] if provider in order else order)
+
+
 def provider_for(tries: Tries, able: Sequence[Provider]) -> Provider | None:
     """Whom to call now. A send in doubt stays where it was: nobody else can tell that it is the same message."""
     if tries.provider in able:

@@ -92,6 +92,8 @@ class Target(Struct, frozen=True, gc=False):
     device_id: str | None
     address: bytes
     provider: Provider | None
+    #: Only those behind it in the policy's order carry it: it made a send of which nothing came back.
+    after: Provider | None = None
 
 
 class Verdict(Struct, gc=False):

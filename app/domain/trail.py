@@ -138,6 +138,9 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("channels", True): lambda by, *names: f"{', '.join(names)}, named by the {by}",
     ("channels", False): lambda by: f"no channel is left of those that the {by} names",
     ("fallback", True): _fallback,
+    ("no_receipt", True): lambda provider, ms: (
+        f"sent once more by the next provider: nothing came back of the send by {provider} within {lasting(ms)}"
+    ),
     ("dnd", True): lambda why="off": _DND[why],
     ("dnd", False): lambda until=None: "do not disturb is on" + (f" until {moment(until)}" if until else ""),
     ("preference", True): lambda by: f"the user allows it ({by})",

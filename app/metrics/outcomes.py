@@ -82,6 +82,12 @@ class Outcomes:
                 ("category", "priority", "within"),
                 siblings=lambda labels: [(*labels[:2], "true"), (*labels[:2], "false")],
             ),
+            "no_receipt": Counts(
+                registry,
+                "tocsin_no_receipt_sends",
+                "Sends that were made once more, as nothing had come back; by their next provider",
+                ("channel", "provider"),
+            ),
             "digests": Counts(registry, "tocsin_digests", "Digests that were closed, and how", ("rule", "how")),
         }
 

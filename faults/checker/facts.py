@@ -192,6 +192,7 @@ def _read_event(said: Mapping[str, Any], order: int) -> Event:
         into=detail.get("into"),
         replay_id=said.get("replay_id"),
         device_id=detail.get("device_id"),
+        of=detail.get("of"),
     )
 
 

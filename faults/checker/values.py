@@ -179,6 +179,8 @@ class Event:
     #: Of a replay's send.
     replay_id: str | None = None
     device_id: str | None = None
+    #: Of a send that is made once more: the first of them.
+    of: str | None = None
 
     @property
     def recipient(self) -> Recipient:

@@ -7,7 +7,7 @@ from typing import Any
 
 from faults.checker.facts import Facts
 from faults.checker.values import Event, Recipient, Verdict, verdict
-from faults.checker.words import ENDS, STATED, UNTIMED, WAITS
+from faults.checker.words import CAME_BACK, ENDS, STATED, UNTIMED, WAITS
 
 #: A timer that fell due is served within this, once all is quiet.
 OVERDUE_MS = 15_000
@@ -65,7 +65,57 @@ def dup(facts: Facts) -> Verdict:
         if send_id not in doubted and len(taken) > 1
     ]
     extra = sum(len(taken) - 1 for send_id, taken in facts.taken.items() if send_id not in doubted)
-    return verdict("DUP", "copies that a provider accepted of sends that were never in doubt", broken, value=extra)
+    listed: list[Mapping[str, Any]] = []
+    unasked: list[str] = []
+    for recipient, events in facts.by_recipient.items():
+        once_more, wrong = _made_once_more(facts, recipient, events)
+        listed += once_more
+        unasked += wrong
+    means = "copies that a provider accepted of sends that were never in doubt, or that no rule asked for"
+    return verdict("DUP", means, unasked + broken, value=extra, otherwise=len(unasked), listed=tuple(listed))
+
+
+def _made_once_more(
+    facts: Facts, recipient: Recipient, events: list[Event]
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """A recipient's sends that a further provider made, as nothing had come back; and those that no rule asked for."""
+    queued = {event.send_id: event for event in events if event.status == "queued" and event.replay_id is None}
+    listed: list[Mapping[str, Any]] = []
+    broken: list[str] = []
+    for send_id, event in queued.items():
+        if event.channel == "push" or send_id is None:
+            continue
+        same = [each for each in queued.values() if each.channel == event.channel and each.order < event.order]
+        earlier = [each for each in same if _was_sent(facts, each)]
+        if event.of is not None:
+            listed.append({"send_id": send_id, "of": event.of, "user_id": event.user_id, "channel": event.channel})
+            broken += [f"{event}: {why}" for why in _not_asked_for(facts, event, earlier)]
+        elif earlier and _was_sent(facts, event) and sum(each.status == "accepted" for each in events) == 1:
+            broken.append(f"{_name(recipient)}: sent by {event.channel} twice, and no rule asked for that")
+    return listed, broken
+
+
+def _not_asked_for(facts: Facts, event: Event, earlier: list[Event]) -> Iterator[str]:
+    categories = facts.run.terms.policy.get("categories") or {}
+    failover = ((categories.get(event.category) or {}).get("failover") or {}).get(event.channel) or {}
+    if "no_receipt" not in failover:
+        yield "made once more, though the policy doesn't ask for it"
+    if event.of not in {each.send_id for each in earlier}:
+        yield "made once more of what was never sent"
+    for each in earlier:
+        came = [one for one in facts.by_send.get(each.send_id or "", ()) if one.status in CAME_BACK]
+        if any(one.order < event.order for one in came):
+            yield f"made once more, though something had come back of {each.send_id}"
+        if _provider_of(facts, each) == _provider_of(facts, event) is not None:
+            yield "made once more by the same provider"
+
+
+def _provider_of(facts: Facts, event: Event) -> str | None:
+    return next((each.provider for each in facts.by_send.get(event.send_id or "", ()) if each.status == "sent"), None)
+
+
+def _was_sent(facts: Facts, event: Event) -> bool:
+    return any(each.status == "sent" for each in facts.by_send.get(event.send_id or "", ()))
 
 
 def doubts(facts: Facts) -> Verdict:

@@ -39,6 +39,14 @@ def test_the_members_of_d_are_listed_with_what_they_came_to(tmp_path: Path) -> N
     }
 
 
+def test_what_was_made_once_more_is_listed(tmp_path: Path) -> None:
+    world = a_good_run()
+    first, further = texts_of(world)
+    [listed] = next(each for each in world.judge(tmp_path) if each.name == "DUP").listed
+
+    assert (listed["of"], listed["send_id"], listed["channel"]) == (first, further, "sms")
+
+
 # --- one violation each
 
 
@@ -88,6 +96,38 @@ def a_poison_without_a_dead_letter(world: World) -> None:
 
 def a_second_acceptance(world: World) -> None:
     world.taken.append(world.taken[0] | {"seq": 99, "at_ms": world.taken[0]["at_ms"] + 10})
+
+
+def texts_of(world: World) -> list[str]:
+    """The sends that were made one after the other, as nothing had come back."""
+    name = name_of(world, "once-more")
+    return [e["send_id"] for e in world.events if (e["notification_id"], e["status"]) == (name, "queued")]
+
+
+def a_second_send_that_no_rule_asked_for(world: World) -> None:
+    for event in world.events:
+        if event["send_id"] == texts_of(world)[1]:
+            event["detail"] = None
+
+
+def one_made_once_more_that_the_policy_does_not_ask_for(world: World) -> None:
+    for event in world.events:
+        if event["send_id"] in texts_of(world):
+            event["category"] = "orders"
+
+
+def one_made_once_more_though_it_was_delivered(world: World) -> None:
+    first, further = texts_of(world)
+    at = next(n for n, e in enumerate(world.events) if e["send_id"] == further)
+    name = name_of(world, "once-more")
+    event = world.tell(START + 2 * MINUTE + 5_000, name, "ann", "delivered", send_id=first, channel="sms")
+    world.events.insert(at, world.events.pop(world.events.index(event)))
+
+
+def one_made_once_more_by_the_same_provider(world: World) -> None:
+    for event in world.events:
+        if event["send_id"] == texts_of(world)[1]:
+            event["provider"] = "twilio"
 
 
 def more_in_doubt_than_faults_explain(world: World) -> None:
@@ -347,7 +387,13 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         a_good_request_among_the_dead,
         a_poison_without_a_dead_letter,
     ),
-    "DUP": (a_second_acceptance,),
+    "DUP": (
+        a_second_acceptance,
+        a_second_send_that_no_rule_asked_for,
+        one_made_once_more_that_the_policy_does_not_ask_for,
+        one_made_once_more_though_it_was_delivered,
+        one_made_once_more_by_the_same_provider,
+    ),
     "D": (more_in_doubt_than_faults_explain, a_blind_second_call),
     "D-DUP": (a_resend_that_the_rule_forbids,),
     "PHANTOM": (a_message_that_nobody_planned, a_notification_that_nobody_asked_for, a_digest_of_nothing),

@@ -19,7 +19,12 @@ KEYED = uuid.UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a10")
 START = int(datetime(2027, 1, 15, 22, 0, tzinfo=UTC).timestamp() * 1000)
 MINUTE, HOUR = 60_000, 3_600_000
 POLICY = {
-    "categories": {"security": {"opt_out": "never"}, "orders": {}, "social": {}},
+    "categories": {
+        "security": {"opt_out": "never"},
+        "orders": {},
+        "social": {},
+        "codes": {"failover": {"sms": {"no_receipt": "60s"}}},
+    },
     "defaults": {"quiet_hours": {"channels": ["push", "sms"]}},
     "in_doubt": {"default": "give_up", "account": "resend"},
 }
@@ -212,11 +217,22 @@ def a_good_run() -> World:
     _gathered(world)
     _refused(world)
     _replayed(world)
+    _once_more(world)
     for at, offset in ((START + HOUR, 3), (START + 2 * HOUR, 2), (world.quiesced, len(world.requests))):
         line = {"at_ms": at, "group": "tocsin_router", "topic": "notify_events", "partition": 0, "offset": offset}
         world.offsets.append(line | ({"rewound": True} if offset == 2 else {}))
     world.again.append(dict(world.events[3]))
     return world
+
+
+def _once_more(world: World) -> None:
+    """Nothing came back of a text, so the next provider made it once more."""
+    at = START + 2 * MINUTE
+    name = world.ask(at, "ann", "once-more")
+    world.tell(at + 10, name, "ann", "accepted", category="codes")
+    first = world.send(at + 20, name, "ann", "sms", category="codes", provider="twilio")
+    again = at + MINUTE + 400
+    world.send(again, name, "ann", "sms", category="codes", provider="vonage", detail={"of": first})
 
 
 def _introduce(world: World) -> None:

@@ -43,7 +43,9 @@ def _worker() -> CollectorRegistry:
     metrics.Readiness(registry, "router", lambda: None)
     streaming = metrics.StreamingMetrics(registry, "router", [EVENTS])
     streaming.durable(_EVENTS)
-    streaming.durable([("slo", "orders", "high", "true"), ("digests", "social", "single")])
+    streaming.durable(
+        [("slo", "orders", "high", "true"), ("digests", "social", "single"), ("no_receipt", "sms", "vonage")]
+    )
     shedding = metrics.SheddingMetrics(registry, "push")
     shedding.backlog("fcm", 1)
     metrics.DoubtMetrics(registry, ["fcm"], ["found"], lambda: 0).show("fcm", 0, None)
