@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import structlog
 
 from agents.sender.calls import FRESH_MS, Call, Result
-from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, OutcomeKind, bounded
+from app.domain.outcome import AT_CAPACITY, Outcome, OutcomeKind, bounded
 from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
 from app.providers.wire import has_left, stays
@@ -85,9 +85,9 @@ class GatedExecutor(CallExecutor[Call, Result]):
 
     def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
         """See ``agents.sender.context.Slots``."""
-        wait_ms = self._clients[provider].gate.open_for_ms()
-        if wait_ms is not None:
-            return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=wait_ms)
+        gate = self._clients[provider].gate
+        if gate.is_shut:
+            return gate.refusal()
         self._let_go()
         self._release(claim)
         if self._room(provider, urgent=urgent) <= 0:
@@ -108,7 +108,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
         gate = self._clients[provider].gate
         if gate.breaker.cause is None:
             return Outcome("throttle", code=AT_CAPACITY)
-        return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=gate.wait_ms())
+        return gate.refusal()
 
     def _room(self, provider: Provider, *, urgent: bool) -> int:
         gate, kept = self._clients[provider].gate, self._kept_by[provider]

@@ -3,7 +3,7 @@
 Each user's in the order of acceptance: first those that are held or wait for a retry, then each line of those that wait
 for an earlier call of the same user (on push: device). The head of a line that waits for a slot of its provider has a
 second row, among all that wait for that provider; so has what is held until its provider, which an operator paused, is
-resumed. Those in doubt have two rows of their own: by user, as they may be
+resumed, and what its provider's open circuit holds. Those in doubt have two rows of their own: by user, as they may be
 each other's evidence, and by provider, the oldest first, as they are counted.
 """
 
@@ -30,6 +30,8 @@ _DOUBTS = b"\2"
 _DOUBTS_BY_AGE = b"\3"
 #: Begins the rows of those that are held until their provider is resumed.
 _BY_PAUSED_PROVIDER = b"\4"
+#: Begins the rows of those that are held by the open circuit of their provider.
+_BY_OPEN_CIRCUIT = b"\5"
 #: Follows a user's prefix in the rows of a line; in the others a time of acceptance does, whose first byte is 0.
 _IN_LINE = b"\1"
 
@@ -66,6 +68,26 @@ def slot_key(provider: str, urgent: bool, bulk: bool, accepted_at: int, offset: 
 def resumption_key(provider: str, urgent: bool, bulk: bool, accepted_at: int, offset: int, send_key: bytes) -> bytes:
     """Among those that are held until the provider is resumed, in the order of ``slot_key``."""
     return _resumptions(provider) + bytes((not urgent, bulk)) + _place(accepted_at, offset, send_key)
+
+
+def recovery_key(provider: str, urgent: bool, bulk: bool, accepted_at: int, offset: int, send_key: bytes) -> bytes:
+    """Among those that the provider's open circuit holds: the urgent first, of which the newest is of most use; bulk
+    last."""
+    place = _newest_first(accepted_at) + send_key if urgent else _place(accepted_at, offset, send_key)
+    return _recoveries(provider) + bytes((not urgent, bulk)) + place
+
+
+def is_held(key: bytes) -> bool:
+    """Whether it is the row of one that a pause or an open circuit holds."""
+    return key[:1] in (_BY_PAUSED_PROVIDER, _BY_OPEN_CIRCUIT)
+
+
+def _newest_first(accepted_at: int) -> bytes:
+    return (2**64 - 1 - accepted_at).to_bytes(8, "big")
+
+
+def _recoveries(provider: str) -> bytes:
+    return _BY_OPEN_CIRCUIT + provider.encode() + b"\0"
 
 
 def _resumptions(provider: str) -> bytes:
@@ -125,8 +147,13 @@ class Pauses(Table[Pause]):
         return self._first_of(line)
 
     def first_for(self, provider: str) -> bytes | None:
-        """The key of what is to have the provider's next slot: what waits for one, then what a pause held."""
-        return self._first_of(_slots(provider)) or self._first_of(_resumptions(provider))
+        """The key of what is to have the provider's next slot: what waits for one, then what an open circuit held, then
+        what a pause held."""
+        return (
+            self._first_of(_slots(provider))
+            or self._first_of(_recoveries(provider))
+            or self._first_of(_resumptions(provider))
+        )
 
     def _first_of(self, prefix: bytes) -> bytes | None:
         found = self.scan(prefix, prefix[:-1] + b"\1", 1)

@@ -33,6 +33,7 @@ from tables.pauses import (
     line_key,
     line_of,
     pause_key,
+    recovery_key,
     resumption_key,
     send_key_of,
     slot_key,
@@ -140,6 +141,13 @@ class Delivery:
         return self.open.tries.provider if is_parked else None
 
     @property
+    def held_until_recovery(self) -> Provider | None:
+        """The provider whose open circuit holds it, where nothing but that is waited for."""
+        timer, tries = self.open.timer, self.open.tries
+        is_held = self.state == "held" and timer is not None and timer.kind == "retry"
+        return tries.provider if is_held and not tries.doubted else None
+
+    @property
     def line(self) -> bytes:
         """Of the calls that are made one after the other: see ``tables.pauses``."""
         return line_of(self.send.user_id, self.send.device_id, urgent=self.urgent)
@@ -156,6 +164,10 @@ class Delivery:
     def place_until_resumed(self, provider: Provider) -> bytes:
         """Among all that are held until the provider is resumed."""
         return resumption_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+
+    def place_until_recovery(self, provider: Provider) -> bytes:
+        """Among all that the provider's open circuit holds."""
+        return recovery_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def pause_in(self, state: SendState | None) -> bytes | None:
         """Where it lies among the sends of its user that wait or are in doubt, in that state."""
@@ -280,6 +292,9 @@ class SenderContext:
         provider = delivery.held_by
         if provider is not None:
             self.state.pauses.delete(delivery.place_until_resumed(provider))
+        provider = delivery.held_until_recovery
+        if provider is not None:
+            self.state.pauses.delete(delivery.place_until_recovery(provider))
 
     def _count_doubt(self, delivery: Delivery, doubted: OpenSend) -> None:
         """Once, whenever it is first seen: what is in doubt since before doubts were counted is, too."""

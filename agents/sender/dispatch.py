@@ -26,7 +26,7 @@ from schemas.instants import rfc3339
 from schemas.sends import Send
 from schemas.words import Provider
 from tables.attempts import OpenSend, Timer
-from tables.pauses import Pause
+from tables.pauses import Pause, is_held
 from tables.schedule import Due
 
 #: A call may begin ``FRESH_MS`` after its claim and take its provider's time limit; nothing is heard of it later than
@@ -88,6 +88,19 @@ def providers_for(context: SenderContext, send: Send, reach: Reach) -> tuple[Pro
     if send.after is not None:
         order = behind(order, send.after)
     return candidates(order, frozenset(context.channel_config.timeouts_ms), reach.platform)
+
+
+def takes_over_after_ms(context: SenderContext, send: Send) -> int:
+    """How long a circuit has to be open before another provider takes the send over; what is critical doesn't wait."""
+    if send.priority == "critical":
+        return 0
+    return context.catalog.policy.takes_over_after_ms(send.category, send.channel)
+
+
+def waits_for_recovery(context: SenderContext, delivery: Delivery) -> bool:
+    """Whether an open circuit holds it already, and it is tried before its own time, to see whether that is over."""
+    timer = delivery.open.timer
+    return delivery.held_until_recovery is not None and timer is not None and timer.due_ms > context.now
 
 
 def call_of(
@@ -170,8 +183,11 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
             _wait_for_slot(context, delivery, tries, provider)
             return
         rule = context.catalog.policy.retries[context.channel_config.channel]
-        again = after(refusal, tries, rule, able, delivery.send.send_id, context.now, context.paused)
+        takeover_ms = takes_over_after_ms(context, delivery.send)
+        again = after(refusal, tries, rule, able, delivery.send.send_id, context.now, context.paused, takeover_ms)
         assert isinstance(again, Again)
+        if again.outage and waits_for_recovery(context, delivery):
+            return
         if again.outage:
             try_again(context, delivery, again, refusal)
             return
@@ -217,7 +233,12 @@ def try_again(context: SenderContext, delivery: Delivery, again: Again, outcome:
         code = {} if outcome.code is None else {"error": outcome.code}
         context.emit(delivery, "retrying", outcome.code or outcome.kind, detail={"retry_at": rfc3339(again.at), **code})
     timer = Timer("retry", min(again.at, delivery.send.expires_at))
-    context.rest(delivery, "held" if again.outage else "retrying", replace(delivery.open, tries=again.tries), timer)
+    open_send = replace(delivery.open, tries=again.tries)
+    context.rest(delivery, "held" if again.outage else "retrying", open_send, timer)
+    provider = again.tries.provider
+    if again.outage and provider is not None and not again.tries.doubted:
+        context.state.pauses.put(delivery.place_until_recovery(provider), _waiting(delivery))
+        watch_queue(context, provider)
 
 
 # --- waiting for one's turn ---------------------------------------------------------------------------------------
@@ -261,8 +282,9 @@ def _wait_for_resumption(context: SenderContext, delivery: Delivery, tries: Trie
 
 def watch_queue(context: SenderContext, provider: Provider) -> None:
     """Sees to it that those that wait for the provider are looked at again, if there are any."""
-    if context.state.pauses.first_for(provider) is not None:
-        at = context.now + (PAUSED_DRAIN_MS if provider in context.paused else DRAIN_MS)
+    first = context.state.pauses.first_for(provider)
+    if first is not None:
+        at = context.now + (PAUSED_DRAIN_MS if provider in context.paused or is_held(first) else DRAIN_MS)
         watch(context, provider.encode(), Due("drain", "", provider.encode()), at)
 
 

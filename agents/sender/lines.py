@@ -45,7 +45,8 @@ def _dispatch_line(context: SenderContext, line: bytes, user_id: str, left: int)
 
 def drain(context: SenderContext, provider: Provider) -> None:
     """Gives the provider's slots to those that wait for one. Of a paused one, all that waited are held; the first of
-    them is tried again and again: the provider may be resumed, or another one take over."""
+    them is tried again and again: the provider may be resumed, or another one take over. So is the first of those that
+    an open circuit holds: it is the circuit's probe, and the others follow when it closes."""
     pauses = context.state.pauses
     for _ in range(AT_ONCE):
         first = pauses.first_for(provider)
@@ -65,4 +66,6 @@ def drain(context: SenderContext, provider: Provider) -> None:
 def _waits_at(delivery: Delivery, provider: Provider, place: bytes) -> bool:
     if delivery.state == "queued":
         return delivery.place_for(provider) == place
+    if delivery.held_until_recovery == provider:
+        return delivery.place_until_recovery(provider) == place
     return delivery.held_by == provider and delivery.place_until_resumed(provider) == place

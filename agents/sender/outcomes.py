@@ -6,7 +6,15 @@ from msgspec.structs import replace
 
 from agents.sender.calls import Call, Result
 from agents.sender.context import Delivery, SenderContext, delivery_of
-from agents.sender.dispatch import call_of, compose_for, give_up, proceed, providers_for, try_again
+from agents.sender.dispatch import (
+    call_of,
+    compose_for,
+    give_up,
+    proceed,
+    providers_for,
+    takes_over_after_ms,
+    try_again,
+)
 from agents.sender.doubts import How
 from agents.shared.lifecycle import report
 from agents.shared.recipients import known_of
@@ -68,6 +76,7 @@ def _take(context: SenderContext, delivery: Delivery, call: Call, outcome: Outco
         delivery.send.send_id,
         context.now,
         context.paused,
+        takes_over_after_ms(context, delivery.send),
     )
     match following:
         case Doubt(reason):

@@ -103,10 +103,12 @@ def after(
     send_id: str,
     now: int,
     paused: Container[Provider] = (),
+    takeover_ms: int = 0,
 ) -> Next:
     """What to do after the answer to a call of ``tries.provider``.
 
-    ``able``: see ``candidates``. ``paused``: those of them that aren't called now. ``now``: Unix ms.
+    ``able``: see ``candidates``. ``paused``: those of them that aren't called now. ``now``: Unix ms. ``takeover_ms``:
+    how long a circuit has to be open before the next provider takes over.
     """
     counted = tries if outcome.kind in ("throttle", "config") else replace(tries, used=tries.used + 1)
     match outcome.kind:
@@ -124,7 +126,7 @@ def after(
         case "retry" if counted.used >= rule.attempts:
             return spent(counted)
         case _:
-            return _again(outcome, counted, rule, able, send_id, now, paused)
+            return _again(outcome, counted, rule, able, send_id, now, paused, takeover_ms)
 
 
 def spent(tries: Tries) -> End:
@@ -147,12 +149,16 @@ def _again(
     send_id: str,
     now: int,
     paused: Container[Provider],
+    takeover_ms: int,
 ) -> Again:
     outage = outcome.code == CIRCUIT_OPEN
     following = _following(tries, able, paused) if outage or outcome.kind != "throttle" else None
-    if following is not None:
+    left_ms = 0 if outcome.open_for_ms is None else takeover_ms - outcome.open_for_ms
+    if following is not None and left_ms <= 0:
         return Again(now, replace(tries, provider=following), outcome.code, outage=False)
     wait_ms = max(outcome.retry_after_ms or 0, backoff_ms(rule, tries.waits, send_id))
+    if following is not None:
+        wait_ms = min(wait_ms, left_ms)
     stays = tries.doubted or not able or (outcome.kind == "throttle" and not outage)
     first = tries.provider if stays else able[0]
     return Again(now + wait_ms, replace(tries, waits=tries.waits + 1, provider=first), outcome.code, outage)

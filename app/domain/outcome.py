@@ -46,6 +46,8 @@ class Outcome:
     scope: Literal["lane", "address"] = "lane"
     #: Of evidence that doesn't name the send: every message that it could be.
     found: tuple[str, ...] = ()
+    #: Of a refusal by an open circuit: for how long it has been open. None: another reason, or nobody knows.
+    open_for_ms: int | None = None
 
 
 def bounded(outcome: Outcome) -> Outcome:

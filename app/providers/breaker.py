@@ -52,6 +52,10 @@ class Breaker:
         """How long a refused send should stay away: about as long again as the lane has rested."""
         return min(max(now - self._opened_at, SHORTEST_WAIT_S), LONGEST_WAIT_S)
 
+    def open_for_s(self, now: float) -> float | None:
+        """For how long it has been open; None: it isn't."""
+        return None if self.cause is None else now - self._opened_at
+
     def share(self, now: float) -> float:
         """The part of the lane's capacity that may be used, 0 to 1."""
         if self._closed_at is None:

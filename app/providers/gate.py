@@ -132,13 +132,24 @@ class Gate:
         """How many are, or wait for a slot."""
         return self._in_flight + len(self._waiting)
 
-    def open_for_ms(self) -> int | None:
-        """How long it is to be left alone, where not even a probe may begin."""
-        return self.wait_ms() if self.paused or self.breaker.rests(self._clock()) else None
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing may begin, not even a probe."""
+        return self.paused or self.breaker.rests(self._clock())
 
     def wait_ms(self) -> int:
         """How long what is refused should stay away."""
         return round(self.breaker.wait_s(self._clock()) * 1000)
+
+    def refusal(self) -> Outcome:
+        """Of what may not begin while the circuit is open, or the provider is paused."""
+        open_for_s = None if self.paused else self.breaker.open_for_s(self._clock())
+        return Outcome(
+            "throttle",
+            code=CIRCUIT_OPEN,
+            retry_after_ms=self.wait_ms(),
+            open_for_ms=None if open_for_s is None else round(open_for_s * 1000),
+        )
 
     def pause(self) -> None:
         """Until it is resumed nothing begins. Calls under way end, and their outcomes count."""
@@ -205,8 +216,7 @@ class Gate:
             if self._waiting[0].done():  # gave up
                 self._waiting.popleft()
             elif self.paused or self.breaker.rests(now):
-                refusal = Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=self.wait_ms())
-                self._waiting.popleft().set_result(refusal)
+                self._waiting.popleft().set_result(self.refusal())
             elif pause_s := self._pause_s(now):
                 self._admit_in(pause_s)
                 return

@@ -13,15 +13,16 @@ TIMEOUT_MS = 15_000
 
 
 class FewSlots:
-    """So many slots of each provider, given back by hand; None: it rests."""
+    """So many slots of each provider, given back by hand; None: it rests, for as long as ``open_for_ms`` says."""
 
     def __init__(self, **free: int | None) -> None:
         self.free: dict[str, int | None] = dict(free)
+        self.open_for_ms: int | None = None
 
     def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
         free = self.free[provider]
         if free is None:
-            return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000)
+            return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000, open_for_ms=self.open_for_ms)
         if not free:
             return Outcome("throttle", code=AT_CAPACITY)
         self.free[provider] = free - 1

@@ -36,9 +36,9 @@ defaults:
   channels: {sms: {verified: true}}
   quiet_hours: {start: "22:00", end: "08:00", channels: [push, sms]}
 categories:
-  security: {opt_out: never, critical: true, channels: [push, sms]}
+  security: {opt_out: never, critical: true, channels: [push, sms], failover: {sms: {no_receipt: 20s}}}
   orders: {channels: [push, email]}
-  mail: {channels: [email]}
+  mail: {channels: [email], failover: {email: {no_receipt: 15s, after: 0}}}
   social: {channels: [push, in_app], digest: social}
   marketing: {channels: [email, sms]}
   other: {channels: [in_app]}
@@ -59,6 +59,7 @@ retries:
   push: {attempts: 3, base: 1s, cap: 4s}
   email: {attempts: 3, base: 1s, cap: 4s}
   sms: {attempts: 3, base: 1s, cap: 4s}
+failover: {email: {after: 5s}, sms: {after: 3s}}
 in_doubt: {settle: 1m, security: resend, default: give_up}
 """
 _CATALOG = catalog(POLICY)
