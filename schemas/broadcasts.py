@@ -3,7 +3,7 @@
 Hashes are in hex (``app.domain.addresses.address_hash``), times are Unix milliseconds.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,11 +24,13 @@ class TokenTaken(Struct, frozen=True, kw_only=True, gc=False, tag_field="type", 
 
 
 class TokenDead(Struct, frozen=True, kw_only=True, gc=False, tag_field="type", tag="token.dead"):
-    """A provider called a user's device token dead: it goes, unless it was registered since. Keyed by the user."""
+    """A user's device token is dead, as a provider says (``invalid_token``), or nobody has registered it for long
+    (``stale``): it goes, unless it was registered since. Keyed by the user."""
 
     token_hash: Hash
     user_id: UserId
     since: int
+    reason: Literal["invalid_token", "stale"] = "invalid_token"
 
 
 class AddressSuppressed(Struct, frozen=True, kw_only=True, gc=False, tag_field="type", tag="address.suppressed"):

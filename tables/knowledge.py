@@ -83,7 +83,7 @@ class Retired:
     user_id: str
     device_id: str
     token_hash: bytes
-    reason: Literal["invalid_token", "moved", "limit"]
+    reason: Literal["invalid_token", "stale", "moved", "limit"]
     moved_to: str | None = None
 
 
@@ -409,7 +409,7 @@ class Knowledge:
         dropped = self._drop_device(holder.user_id, holder.device_id)
         if dropped is None:
             return _DONE
-        retired = Retired(holder.user_id, dropped.device_id, dropped.token_hash, "invalid_token")
+        retired = Retired(holder.user_id, dropped.device_id, dropped.token_hash, message.reason)
         return Change(retired=(retired,))
 
     def _list_address(self, message: AddressSuppressed) -> Change:

@@ -20,6 +20,7 @@ Kind = Literal[
     "expire",
     "sweep",
     "normalize",
+    "stale",
     "look",
     "dispatch",
     "drain",

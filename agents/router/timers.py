@@ -20,6 +20,7 @@ from agents.router.normalize_tokens import normalize_tokens
 from agents.router.notification_record import NotificationRecord, rows_of
 from agents.router.requests import evaluate_request
 from agents.router.stop import called_off, end_waits, stop_awaiting, stop_chain
+from agents.router.sweep_devices import sweep_devices
 from agents.shared.slices import Share, Walk
 from app.ports import FailedReason
 from tables.notifications import notification_key
@@ -51,6 +52,9 @@ def wake(context: RouterContext, due_key: bytes, due: Due) -> None:
         return
     if due.kind == "normalize":
         normalize_tokens(context, due.subject)
+        return
+    if due.kind == "stale":
+        sweep_devices(context, due.subject)
         return
     if due.kind == "place":
         wake_queue(context, due.user_id, due.detail, cause)

@@ -8,8 +8,9 @@ import structlog
 
 from agents.router.retire_devices import MoveLog
 from app.store.lifecycle_rows import COLUMNS, row_of
+from schemas import topics
 from schemas.lifecycle import encode_lifecycle, read_lifecycle
-from tests.agents.harness import NOON, Harness
+from tests.agents.harness import MINUTE, NOON, POLICY, Harness, catalog
 from tests.agents.test_router_receipts import dead_since
 from tests.records import Record
 
@@ -137,3 +138,68 @@ def test_counting_lines_takes_bounded_memory() -> None:
     for number in range(10_500):
         moves.takes(str(number).encode(), NOON)
     assert len(moves._lines) == 10_000
+
+
+STALE = f"{POLICY}\ndevices: {{stale_after: 270d}}\n"
+
+
+def test_a_device_that_was_not_renewed_for_so_long_is_retired_within_a_day() -> None:
+    router = Harness(policy=STALE)
+    router.known("ann")
+    router.device("bob", "d1")
+    router.after(200 * DAY_MS)
+    router.device("bob", "d1")
+    router.after(70 * DAY_MS - 1)
+    assert retired(router) == []
+    router.after(DAY_MS + MINUTE)
+
+    assert retired(router) == [("ann", "d1", "stale")]
+    router.request("ann", channels=["push"])
+    assert (router.last()["status"], router.last()["reason"]) == ("suppressed", "no_address")
+    router.after(201 * DAY_MS)
+    assert retired(router) == [("ann", "d1", "stale"), ("bob", "d1", "stale")]
+
+
+def test_a_device_that_is_renewed_while_it_is_found_stale_is_kept() -> None:
+    router = Harness(policy=STALE)
+    router.device("ann", "d1")
+    router.after(269 * DAY_MS)
+    router.forget()
+    router.after(2 * DAY_MS)
+    [dead] = [said for said in router.broadcasts if said.get("reason") == "stale"]
+    kept = Harness(policy=STALE)
+    kept.now = router.now
+    kept.device("ann", "d1")
+    kept.feed(topics.BROADCASTS, b"ann", msgspec.json.encode(dead))
+
+    assert retired(kept) == []
+
+
+def test_without_a_rule_nothing_is_swept_and_a_rule_that_goes_ends_it() -> None:
+    router = Harness()
+    router.device("ann", "d1")
+    assert not router.states[0].schedule.scan(b"", None, 10)
+    swept = Harness(policy=STALE)
+    swept.device("ann", "d1")
+    swept.machine.catalog = catalog(POLICY)
+    swept.after(2 * DAY_MS)
+    assert not swept.states[0].schedule.scan(b"", None, 10)
+    swept.after(400 * DAY_MS)
+    assert retired(swept) == []
+
+
+def test_of_very_many_devices_a_part_is_swept_at_a_time_and_all_are() -> None:
+    router = Harness(policy=STALE)
+    for number in range(1_200):
+        router.device(f"user{number}", "d1")
+    router.forget()
+    router.after(270 * DAY_MS)
+    at_once = 0
+    while len(router.retired) < 1_200:
+        before = len(router.broadcasts)
+        due = router._virtual[0].next_due()
+        assert due is not None
+        router.at(due)
+        at_once = max(at_once, len(router.broadcasts) - before)
+    assert at_once <= 220
+    assert len(set(retired(router))) == 1_200
