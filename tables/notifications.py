@@ -93,9 +93,8 @@ class Part(Struct, frozen=True, array_like=True, gc=False):
     sends: tuple[Sent, ...] = ()
     #: It came out of a digest.
     undigested: bool = False
-    #: Its send may be made once more by another provider, as far as is known; since it was accepted, the row in
-    #: schedule by which that happens unless something comes back.
-    awaits: bool = False
+    #: Its send may be made once more by another provider: the row in schedule by which that happens unless something
+    #: comes back, or, as long as no provider has accepted it, by which it is over.
     awaits_until: bytes = b""
     #: Of a step that makes a send once more: the first of them.
     of: str = ""
@@ -218,7 +217,7 @@ def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> b
     if scheduled:
         return True
     for part in parts:  # (asked of every request: a generator would cost more than the question)
-        if part.wait or part.awaits:
+        if part.wait or part.awaits_until:
             return True
     return chain is not None and not chain.state.over and chain.state.step + 1 < len(chain.state.steps)
 

@@ -34,7 +34,21 @@ def queue(notification: NotificationRecord, index: int, verdict: Verdict) -> Non
         notification.recipient.preferences,
     )
     sends = tuple([_queue_one(notification, part, target, verdict) for target in verdict.targets])
-    notification.parts[index] = replace(part, sends=sends, awaits=_may_follow(notification, part.channel, verdict))
+    notification.parts[index] = replace(part, sends=sends)
+    if _may_follow(notification, part.channel, verdict):
+        await_until(notification, index, notification.facts.expires_ms)
+
+
+def await_until(
+    notification: NotificationRecord, index: int, due_ms: int, provider: Provider | Literal[""] = ""
+) -> None:
+    """Has the part's send be made once more then, by whoever stands behind ``provider``; without one it is only seen
+    then that it can't be any more."""
+    part = notification.parts[index]
+    if part.awaits_until:
+        notification.context.state.schedule.delete(part.awaits_until)
+    row = notification.wake_at(due_ms, "receipt", f"{index} {provider}")
+    notification.parts[index] = replace(part, awaits_until=row)
 
 
 def next_provider(context: RouterContext, channel: Channel, after: Provider) -> Provider | None:

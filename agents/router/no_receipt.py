@@ -9,7 +9,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from agents.router.collapse import newer_of
-from agents.router.enqueue import next_provider, queue, withdraw
+from agents.router.enqueue import await_until, next_provider, queue, withdraw
 from agents.router.evaluate import verdict_of
 from agents.router.notification_record import NotificationRecord
 from agents.router.stop import stop_awaiting, stop_of
@@ -26,7 +26,7 @@ def await_receipt(notification: NotificationRecord, index: int, result: SendResu
     """The send has ended: from when it was accepted on, its receipt is awaited. Whatever else became of it, no further
     step follows."""
     part, context = notification.parts[index], notification.context
-    if not part.awaits:
+    if not part.awaits_until:
         return
     wait_ms = context.policy.no_receipt_ms(notification.facts.category, part.channel)
     provider = result.provider if result.status == "sent" else None
@@ -48,15 +48,15 @@ def receipt_came(notification: NotificationRecord, channel: Channel | None) -> N
 
 
 def receipt_overdue(notification: NotificationRecord, detail: str) -> None:
-    """The time is over. ``detail``: of the timer, see ``_wait``."""
+    """The time is over. ``detail``: of the timer, see ``await_until``."""
     number, _, name = detail.partition(" ")
     index, provider = int(number), cast(Provider, name)
     part = notification.parts[index]
-    if not part.awaits:
+    if not part.awaits_until:
         return
     wait_ms = notification.context.policy.no_receipt_ms(notification.facts.category, part.channel)
-    notification.parts[index] = replace(part, awaits=False, awaits_until=b"")
-    if wait_ms is None:
+    stop_awaiting(notification, index)
+    if wait_ms is None or not provider:
         return
     notification.trail = [("no_receipt", True, name, wait_ms)]
     notification.use_what_is_in_force()
@@ -65,7 +65,6 @@ def receipt_overdue(notification: NotificationRecord, detail: str) -> None:
     further = Part(part.channel, further_step(part.step), undigested=True, of=part.of or part.sends[0].send_id)
     verdict = verdict_of(notification, further, True)
     if verdict.act == "hold":
-        notification.parts[index] = replace(part, awaits=True)
         _wait(notification, index, max(verdict.due_ms, notification.context.now + _SHORTEST_WAIT_MS), provider)
     elif verdict.act == "queue":
         _send_further(notification, further, verdict, provider)
@@ -83,9 +82,7 @@ def _send_further(notification: NotificationRecord, further: Part, verdict: Verd
 
 def _wait(notification: NotificationRecord, index: int, due_ms: int, provider: Provider) -> None:
     """Until then, unless it expires before that."""
-    part = notification.parts[index]
-    if due_ms >= notification.facts.expires_ms:
-        notification.parts[index] = replace(part, awaits=False, awaits_until=b"")
-        return
-    row = notification.wake_at(due_ms, "receipt", f"{index} {provider}")
-    notification.parts[index] = replace(part, awaits_until=row)
+    if due_ms < notification.facts.expires_ms:
+        await_until(notification, index, due_ms, provider)
+    else:
+        stop_awaiting(notification, index)

@@ -58,11 +58,9 @@ def end_waits(notification: NotificationRecord, status: Status, reason: str | No
 def stop_awaiting(notification: NotificationRecord, index: int) -> None:
     """Whatever comes back of the part's send, or doesn't: it isn't made once more."""
     part = notification.parts[index]
-    if not part.awaits:
-        return
     if part.awaits_until:
         notification.context.state.schedule.delete(part.awaits_until)
-    notification.parts[index] = replace(part, awaits=False, awaits_until=b"")
+        notification.parts[index] = replace(part, awaits_until=b"")
 
 
 def stop_chain(notification: NotificationRecord) -> None:

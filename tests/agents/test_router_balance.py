@@ -10,10 +10,12 @@ from app.domain.trail import words
 from schemas.instants import rfc3339
 from schemas.lifecycle import DETAIL_KEYS
 from schemas.words import ENDS
-from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness
+from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, PROVIDERS, Harness
 
 EVERYTHING = (
     POLICY.replace("defaults:", 'defaults:\n  quiet_hours: {start: "13:00", end: "15:00", channels: [push, sms]}')
+    .replace("critical: true,", "critical: true, failover: {sms: {no_receipt: 1m}},")
+    .replace("mail: {channels: [email]}", "mail: {channels: [email], holdout: 30%}")
     .replace("categories:", "categories:\n  social: {channels: [push, in_app], digest: social}")
     .replace(
         "event_types:",
@@ -47,6 +49,7 @@ commands = st.one_of(
     st.just(("activity.seen", {"timezone": "Asia/Tokyo"})),
     st.just(("preferences.patch", {"preferences": {"dnd": {"enabled": True}}})),
     st.just(("preferences.set", {"preferences": {"channels": {"email": False}}})),
+    st.just(("preferences.set", {"preferences": {"limits": {"push": {"max": 1, "per": "hour"}}}})),
     st.just(("device.remove", {"device_id": "d1"})),
     st.just(("notification.cancel", {"campaign_id": "c1"})),
     st.just(("profile.set", {"email": "other@example.com"})),
@@ -62,12 +65,14 @@ steps = st.lists(
     max_size=25,
 )
 
+TWO_FOR_TEXTS = {**PROVIDERS, "sms": frozenset(("twilio", "vonage"))}
+
 relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def play(script: list[Any], partitions: int = 2, twice: bool = False) -> Harness:
     """``twice``: every record that comes from outside is read a second time at once."""
-    router = Harness(policy=EVERYTHING, partitions=partitions)
+    router = Harness(policy=EVERYTHING, partitions=partitions, providers=TWO_FOR_TEXTS)
     for user in USERS:
         router.known(user, phone=f"+4420718387{USERS.index(user):02d}")
     for kind, message in script:
@@ -82,7 +87,7 @@ def play(script: list[Any], partitions: int = 2, twice: bool = False) -> Harness
         elif router.sends:
             send = router.sends[message[0] % len(router.sends)]
             if kind == "settle":
-                router.settled(send, message[1])
+                router.settled(send, message[1], provider=send.provider)
             else:
                 router.receipt(send, message[1])
         for record in router.log[before:] if twice else ():

@@ -138,7 +138,7 @@ def test_on_recovery_the_newest_critical_goes_first_and_low_last() -> None:
     ]
     backlog(stage, *order)
     assert stage.calls == []
-    gone = []
+    gone: list[int] = []
     slots.free["twilio"] = 1
     while stage.calls or not gone:
         stage.wait(0 if stage.calls else PAUSED_DRAIN_MS)
