@@ -8,6 +8,8 @@ from pydantic import Field, SecretStr, model_validator
 from app.config.values import EcdsaKey, PerSecond, Port, SafeUrl, Seconds, Section, Sender
 from schemas.words import Provider
 
+_VONAGE, _VONAGE_REPORTS = "https://rest.nexmo.com", "https://api.nexmo.com"
+
 
 class ProviderSettings(Section):
     """What every provider has: a hard limit for a call (seconds), calls at once, calls a second (None: no limit)."""
@@ -37,11 +39,12 @@ class Fcm(ProviderSettings):
 
 
 class WebPush(ProviderSettings):
-    """Browsers: ``subject`` is a mailto: or https: address; ``allow_hosts`` which push services may be called."""
+    """Browsers: ``subject`` is a mailto: or https: address; ``allow_hosts`` which hosts may be called beside the
+    browsers' push services."""
 
-    ca_file: None = None
     vapid_private_key: SecretStr
-    subject: str
+    #: Apple refuses a signature whose subject is neither.
+    subject: str = Field(pattern=r"^(mailto:[!-~]+@[!-~]+|https://[!-~]+)$", max_length=255)
     allow_hosts: tuple[str, ...] = ()
 
 
@@ -82,13 +85,19 @@ class Twilio(ProviderSettings):
 
 
 class Vonage(ProviderSettings):
-    """Vonage's SMS API; ``signature_secret`` verifies its callbacks."""
+    """Vonage's SMS API; ``signature_secret`` verifies its callbacks. ``reports_url`` is where its Reports API is asked;
+    left out: at its own address, or at ``base_url`` where that is another."""
 
-    base_url: SafeUrl = "https://rest.nexmo.com"
+    base_url: SafeUrl = _VONAGE
+    reports_url: SafeUrl | None = None
     api_key: str
     api_secret: SecretStr
     signature_secret: SecretStr | None = None
     from_: str = Field(alias="from")
+
+    @property
+    def reports(self) -> str:
+        return self.reports_url or (_VONAGE_REPORTS if self.base_url == _VONAGE else self.base_url)
 
 
 class Sns(ProviderSettings):

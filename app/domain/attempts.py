@@ -30,6 +30,9 @@ _NEVER_RESENT: frozenset[Provider] = frozenset(("sns",))
 #: How the answer to a call can end a send.
 Ended = Literal["sent", "failed", "unknown"]
 
+#: Why a message can't work, as far as events tell.
+_TOLD = frozenset(("too_large", "no_provider"))
+
 _FIRST_ASK_MS = 5_000
 #: How long to wait for word from the app before a push is sent again: the provider itself can't be asked.
 _WORD_FROM_APP_MS = 10_000
@@ -117,8 +120,7 @@ def after(
         case "drop" | "bad_token" if tries.doubted:
             return End("unknown", None)  # an earlier call may have arrived
         case "drop":
-            too_large = outcome.why == "too_large"
-            return End("failed", "too_large" if too_large else "permanent")
+            return End("failed", outcome.why if outcome.why in _TOLD else "permanent")
         case "bad_token":
             return End("failed", "invalid_token")
         case "in_doubt":

@@ -7,6 +7,10 @@ OutcomeKind = Literal["ok", "retry", "throttle", "drop", "bad_token", "config", 
 OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
 
+#: Why a message can never work: for its size; because the provider knows that the user said stop; because the address
+#: is one that the provider isn't to be called for; or for anything else.
+Why = Literal["too_large", "opted_out", "no_provider", "permanent"]
+
 #: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.
 CIRCUIT_OPEN, AT_CAPACITY = "lane_rests", "lane_full"
 
@@ -38,9 +42,8 @@ class Outcome:
     doubt: Literal["timeout", "connection_lost"] | None = None
     #: For ``bad_token``: since when the provider holds the token invalid, Unix milliseconds.
     invalid_since_ms: int | None = None
-    #: For ``drop``: ``too_large`` where size was the reason, else ``permanent``; ``opted_out`` where the provider
-    #: knows that the user said stop.
-    why: Literal["permanent", "too_large", "opted_out"] | None = None
+    #: For ``drop``.
+    why: Why | None = None
     #: For ``config``: ``lane`` where nothing can be sent until it is put right; ``address`` where it concerns this
     #: destination only (a country that the account may not send to).
     scope: Literal["lane", "address"] = "lane"

@@ -14,8 +14,12 @@ from schemas.words import Channel, Provider
 CLIENTS: dict[Provider, tuple[Channel, str, str]] = {
     "apns": ("push", "app.providers.apns", "Apns"),
     "fcm": ("push", "app.providers.fcm", "Fcm"),
+    "webpush": ("push", "app.providers.webpush", "WebPush"),
     "ses": ("email", "app.providers.ses", "Ses"),
+    "sendgrid": ("email", "app.providers.sendgrid", "SendGrid"),
     "twilio": ("sms", "app.providers.twilio", "Twilio"),
+    "vonage": ("sms", "app.providers.vonage", "Vonage"),
+    "sns": ("sms", "app.providers.sns", "Sns"),
 }
 
 #: The vendors' loggers that show addresses, tokens or contents below WARNING.

@@ -4,7 +4,6 @@ Evidence of a send: its status callback's URL names it, and the list of messages
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -21,6 +20,7 @@ from twilio.rest import Client
 
 from app.config.providers import Twilio as Settings
 from app.domain.outcome import MAX_MESSAGE_ID, Outcome, OutcomeKind
+from app.domain.sms import E164
 from app.ports import Address, Handle, Message
 from app.providers.wire import (
     CONNECT_S,
@@ -30,9 +30,9 @@ from app.providers.wire import (
     kind_of_status,
     leaves,
     lost,
-    not_sent,
     retry_after_ms,
     tls_context,
+    unanswered,
 )
 from schemas.words import Channel, Provider
 
@@ -61,8 +61,6 @@ MAX_BODY = 1600
 VALIDITY_S = (1, 36_000)
 #: Messages looked through when asking after one, and seconds by which Twilio's clock may be behind ours.
 LOOK_THROUGH, CLOCK_SKEW_S = 200, 60
-
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
 
 
 class Throttled(Exception):
@@ -139,7 +137,7 @@ class Twilio:
         """Makes one request: see ``ProviderClient.send``."""
         assert self._client is not None, "start() first"
         body = message.body or ""
-        if not _E164.fullmatch(to.value):  # would else reach other kinds of address, such as whatsapp:+1…
+        if not E164.fullmatch(to.value):  # would else reach other kinds of address, such as whatsapp:+1…
             return Outcome("bad_token", code="not_e164")
         if len(body) > MAX_BODY:
             return dropped(str(TOO_LONG), "too_large")
@@ -208,16 +206,8 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
             return _refused(error.code, error.status if isinstance(error.status, int) else 0)
         case TwilioException():  # an answer that the library can't read, or a page of a list refused
             return lost("connection_lost", "unreadable")
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return not_sent(type(error).__name__)
-        case aiohttp.InvalidURL():
-            return Outcome("config", code="InvalidURL")
-        case TimeoutError():
-            return lost("timeout")
-        case aiohttp.ClientError() | ValueError() | OSError():
-            return lost("connection_lost", type(error).__name__)
         case _:
-            raise error
+            return unanswered(error)
 
 
 def _refused(given: object, status: int) -> Outcome:

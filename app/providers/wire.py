@@ -9,7 +9,7 @@ from typing import Literal
 
 import aiohttp
 
-from app.domain.outcome import LONGEST_WAIT_MS, Outcome, OutcomeKind
+from app.domain.outcome import LONGEST_WAIT_MS, Outcome, OutcomeKind, Why
 
 #: Seconds until a connection (TCP and TLS) must stand.
 CONNECT_S = 3.0
@@ -104,7 +104,22 @@ def lost(doubt: Literal["timeout", "connection_lost"], code: str | None = None) 
     return Outcome("in_doubt", code=code, doubt=doubt)
 
 
-def dropped(code: str, why: Literal["permanent", "too_large", "opted_out"] = "permanent") -> Outcome:
+def unanswered(error: Exception) -> Outcome:
+    """What it means that aiohttp got no whole answer. Raises what is not the network's doing."""
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return not_sent(type(error).__name__)
+        case aiohttp.InvalidURL():
+            return Outcome("config", code="InvalidURL")
+        case TimeoutError():
+            return lost("timeout")
+        case aiohttp.ClientError() | ValueError() | OSError():
+            return lost("connection_lost", type(error).__name__)
+        case _:
+            raise error
+
+
+def dropped(code: str, why: Why = "permanent") -> Outcome:
     """This message can never work."""
     return Outcome("drop", code=code, why=why)
 

@@ -1,11 +1,14 @@
 """What all of AWS shares: the signature of a request (version 4), and shapes checked against a service's model."""
 
+import base64
 import datetime
 import hmac
 import re
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -33,6 +36,12 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "double": (int, float),
     "timestamp": (int, float),
 }
+
+
+def new_keys() -> bytes:
+    """A pair of keys of one account, which all its services take."""
+    access_key = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode()
+    return orjson.dumps({"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30)})
 
 
 class Gate:

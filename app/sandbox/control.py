@@ -14,6 +14,7 @@ from aiohttp import web
 from app.sandbox.exchange import Vendor
 from app.sandbox.faults import Faults, InForce, read_fault
 from app.sandbox.journal import Book, Journal
+from app.sandbox.webpush import WebPush
 from app.serving import add_security_headers
 from schemas.decode import Invalid
 
@@ -30,7 +31,8 @@ _FILTERS = {
 
 
 def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor]) -> web.Application:
-    """Routes: GET / /health /accepted /calls /stats /faults, POST /faults, DELETE /faults[/{id}]."""
+    """Routes: GET / /health /accepted /calls /stats /faults, POST /faults /subscriptions,
+    DELETE /faults[/{id}]."""
     control = _Control(journal, faults, vendors)
     app = web.Application(middlewares=[_problems, _own_pages_only])
     app.on_response_prepare.append(add_security_headers)
@@ -45,6 +47,7 @@ def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor])
             web.post("/faults", control.add_fault),
             web.delete("/faults", control.clear_faults),
             web.delete("/faults/{id}", control.remove_fault),
+            web.post("/subscriptions", control.subscribe),
         ]
     )
     return app
@@ -88,6 +91,12 @@ class _Control:
         if not self._faults.remove(fault_id):
             return _json({"error": f"no fault {fault_id} in force", "field": "id"}, 404)
         return _json({"removed": 1})
+
+    async def subscribe(self, request: web.Request) -> web.Response:
+        """A new browser's subscription, for a device of platform web."""
+        push_service = self._vendors["webpush"]
+        assert isinstance(push_service, WebPush)
+        return _json(push_service.subscription(), 201)
 
     async def _lines(self, request: web.Request, name: str, book: Book[Any]) -> web.Response:
         """``{name: [...], "next_after": seq or null}``, oldest first, or newest first with ``order=newest``."""

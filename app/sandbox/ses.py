@@ -9,7 +9,6 @@ import datetime
 import email
 import email.policy
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from email.utils import parseaddr
@@ -18,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from app.sandbox.aws import Gate, complaints, service_model
+from app.sandbox.aws import Gate, complaints, new_keys, service_model
 from app.sandbox.certificates import keep
 from app.sandbox.exchange import Judged, Moment, Reply, Request, attempt_of, refused
 from app.sandbox.journal import Journal
@@ -76,7 +75,7 @@ class Ses:
     outage = "ServiceUnavailable"
 
     def __init__(self, folder: Path, journal: Journal) -> None:
-        keys = orjson.loads(keep(folder / "aws-keys.json", _new_keys))
+        keys = orjson.loads(keep(folder / "aws-keys.json", new_keys))
         self.env: Mapping[str, str] = keys
         self._gate = Gate(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], "ses", REGION)
         operation = service_model("sesv2").operation_model("SendEmail")
@@ -225,8 +224,3 @@ def _raw_shown(mail: dict[str, Any], mime: bytes) -> Shown:
         tags=_tags(mail),
         headers={name: str(value) for name, value in message.items()},
     )
-
-
-def _new_keys() -> bytes:
-    access_key = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode()
-    return orjson.dumps({"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30)})

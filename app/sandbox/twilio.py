@@ -6,7 +6,6 @@ credentials" (the magic numbers).
 
 import base64
 import hmac
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
 
+from app.domain.sms import E164, segments
 from app.sandbox.certificates import keep
 from app.sandbox.exchange import Judged, Moment, Reply, Request, attempt_of, refused
 from app.sandbox.journal import Journal
@@ -73,7 +73,6 @@ PARAMETERS = frozenset(
     )
 )
 
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
 _JSON = {"content-type": "application/json"}
 
 
@@ -232,9 +231,9 @@ def objection(form: dict[str, str]) -> str | None:
         return "21701" if "MessagingServiceSid" in form else "21603"
     if not body:
         return "21602"
-    if not _E164.fullmatch(to):
+    if not E164.fullmatch(to):
         return "21211"
-    if not _E164.fullmatch(sender):
+    if not E164.fullmatch(sender):
         return "21212"
     if to in _MAGIC_TO:
         return _MAGIC_TO[to]
@@ -246,22 +245,6 @@ def objection(form: dict[str, str]) -> str | None:
     if callback is not None and not (urlsplit(callback).scheme in ("http", "https") and urlsplit(callback).hostname):
         return "21609"
     return None
-
-
-_GSM = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-    "abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_GSM_EXTENDED = frozenset("\f^{}\\[~]|€")
-
-
-def segments(body: str) -> int:
-    """How many SMS a body takes: 160 or 153 septets each in GSM 7, 70 or 67 UTF-16 units in UCS-2."""
-    if all(char in _GSM or char in _GSM_EXTENDED for char in body):
-        size, alone, each = sum(2 if char in _GSM_EXTENDED else 1 for char in body), 160, 153
-    else:
-        size, alone, each = len(body.encode("utf-16-be")) // 2, 70, 67
-    return 1 if size <= alone else -(-size // each)
 
 
 def _new_account() -> bytes:

@@ -12,6 +12,7 @@ from app.domain.outcome import Outcome
 from app.ports import ProviderClient
 from app.providers.registry import CLIENTS, clients_for
 from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of
+from tests.contract.providers.vendors import shown as address_shown
 from tests.contract.sandbox.process import RunningSandbox
 
 #: Far beyond any pause of the machine.
@@ -35,7 +36,7 @@ async def test_what_is_accepted_is_shown_under_its_send_in_every_attempt(
     shown = await sandbox.accepted(send_id=first.send_id)
     assert [one["provider"] for one in shown] == [vendor.name] * 2
     assert [one["provider_message_id"] for one in shown] == [outcome.provider_message_id for outcome in outcomes]
-    assert {one["address"] for one in shown} == {to.value}
+    assert {one["address"] for one in shown} == {address_shown(to)}
     assert {one["body"] for one in shown} == {"Boarding now"}
 
 
@@ -82,7 +83,7 @@ async def test_an_answer_that_drips_counts_as_soon_as_it_is_whole(
     assert (await send(client, vendor)).kind == "ok"
 
 
-@pytest.mark.parametrize("vendor", ["fcm", "ses", "twilio"], indirect=True)
+@pytest.mark.parametrize("vendor", ["fcm", "ses", "twilio", "vonage", "sns"], indirect=True)
 async def test_an_answer_that_drips_for_too_long_is_in_doubt(
     client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
 ) -> None:
@@ -184,10 +185,9 @@ async def test_a_late_answer_within_the_deadline_counts(
     assert (await send(client, vendor)).kind == "ok"
 
 
-async def test_a_refused_connection_was_not_sent(vendor: Vendor, sandbox: RunningSandbox) -> None:
-    port = free_port()
-    elsewhere = port if vendor.address_key == "port" else f"https://127.0.0.1:{port}"
-    client = client_of(vendor.name, sandbox.providers[vendor.name] | {vendor.address_key: elsewhere})
+async def test_a_refused_connection_was_not_sent(vendor: Vendor) -> None:
+    vendor = vendor.at(free_port())
+    client = client_of(vendor.name, vendor.settings)
     await client.start()
 
     assert (await send(client, vendor)).kind == "retry"
@@ -236,7 +236,7 @@ async def test_a_cancelled_send_leaves_its_siblings_alone(
 ) -> None:
     await send(client, vendor)
     to, handle = vendor.new_address(), a_handle()
-    await sandbox.fault(provider=vendor.name, action="hang", address=to.value)
+    await sandbox.fault(provider=vendor.name, action="hang", address=address_shown(to))
     hanging = asyncio.create_task(client.send(MESSAGE, to, handle, LIMIT_S))
     siblings = [asyncio.create_task(send(client, vendor)) for _ in range(5)]
     await sandbox.until_called(send_id=handle.send_id)
@@ -263,7 +263,17 @@ async def test_many_sends_at_once_are_each_one_request(
 
 
 @pytest.mark.parametrize(
-    ("vendor", "code"), [("apns", "Unregistered"), ("fcm", "UNREGISTERED"), ("twilio", "21211")], indirect=["vendor"]
+    ("vendor", "code"),
+    [
+        ("apns", "Unregistered"),
+        ("fcm", "UNREGISTERED"),
+        ("webpush", "404"),
+        ("webpush", "410"),
+        ("twilio", "21211"),
+        ("vonage", "6"),
+        ("vonage", "33"),
+    ],
+    indirect=["vendor"],
 )
 async def test_a_dead_address_is_told(
     client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, code: str
@@ -285,11 +295,13 @@ async def test_apns_tells_since_when_a_token_is_dead(
     assert (await send(client, vendor)).invalid_since_ms == told["faults"][0]["since_ms"]
 
 
-@pytest.mark.parametrize("vendor", ["twilio"], indirect=True)
-async def test_twilio_knows_who_said_stop(client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox) -> None:
-    await sandbox.fault(provider="twilio", action="error", code="21610")
+@pytest.mark.parametrize(("vendor", "code"), [("twilio", "21610"), ("sns", "OptedOut")], indirect=["vendor"])
+async def test_the_provider_knows_who_said_stop(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, code: str
+) -> None:
+    await sandbox.fault(provider=vendor.name, action="error", code=code)
 
-    assert await send(client, vendor) == Outcome("drop", code="21610", why="opted_out")
+    assert await send(client, vendor) == Outcome("drop", code=code, why="opted_out")
 
 
 # --- asking ------------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 import json
 import time
 import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from app.config import Settings
+from app.domain.addresses import parse_subscription
 from app.ports import Address, Handle, Message, ProviderClient
 from app.providers.registry import CLIENTS, clients_for
+from app.sandbox.webpush import subscription
 from schemas.words import Provider
 
 #: Settings in, settings that the provider refuses out.
@@ -26,7 +29,8 @@ class Vendor:
     """One vendor: an address that it takes, its words for refusals, and how to make it refuse our settings."""
 
     name: Provider
-    new_address: Callable[[], Address]
+    #: A new one, for a provider with such settings.
+    address: Callable[[dict[str, Any]], Address]
     throttled: str
     with_wrong_credentials: Spoil
     #: A message that it can't take for its size.
@@ -35,9 +39,42 @@ class Vendor:
     address_key: str
     #: The kind of a 5xx in its own words.
     outage_kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name
+
+    def new_address(self) -> Address:
+        return self.address(self.settings)
+
+    def at(self, port: int) -> "Vendor":
+        """The same at another port of this machine."""
+        elsewhere: dict[str, Any] = {
+            "port": port,
+            "allow_hosts": [f"127.0.0.1:{port}"],
+        }
+        return replace(
+            self,
+            settings=self.settings | {self.address_key: elsewhere.get(self.address_key, f"https://127.0.0.1:{port}")},
+        )
+
+
+def shown(to: Address) -> str:
+    """The address as the sandbox writes it down: of a browser, where it is reached."""
+    return str(json.loads(to.value)["endpoint"]) if to.platform == "web" else to.value
+
+
+def _browser(settings: dict[str, Any]) -> Address:
+    token = parse_subscription(subscription(f"https://{settings['allow_hosts'][0]}"))
+    return Address("push", token, platform="web")
+
+
+def _number(_: dict[str, Any]) -> Address:
+    return Address("sms", f"+1415{uuid.uuid4().int % 10**7:07}")
+
+
+def _mailbox(_: dict[str, Any]) -> Address:
+    return Address("email", f"{uuid.uuid4().hex}@example.org")
 
 
 def _new_key(settings: dict[str, Any], tmp_path: Path, _: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -59,8 +96,13 @@ def _new_aws_secret(settings: dict[str, Any], _: Path, monkeypatch: pytest.Monke
     return settings
 
 
-def _new_auth_token(settings: dict[str, Any], _: Path, __: pytest.MonkeyPatch) -> dict[str, Any]:
-    return settings | {"auth_token": "wrong"}
+def _other(name: str) -> Spoil:
+    return lambda settings, _, __: settings | {name: "wrong"}
+
+
+def _other_vapid_key(settings: dict[str, Any], _: Path, __: pytest.MonkeyPatch) -> dict[str, Any]:
+    number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+    return settings | {"vapid_private_key": urlsafe_b64encode(number.to_bytes(32)).decode()}
 
 
 def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
@@ -82,7 +124,7 @@ MESSAGE = Message(
 VENDORS = (
     Vendor(
         name="apns",
-        new_address=lambda: Address("push", (uuid.uuid4().hex * 2), platform="ios"),
+        address=lambda _: Address("push", (uuid.uuid4().hex * 2), platform="ios"),
         throttled="TooManyRequests",
         with_wrong_credentials=_new_key,
         oversized=Message(title="x", body="x" * 4096),
@@ -91,7 +133,7 @@ VENDORS = (
     ),
     Vendor(
         name="fcm",
-        new_address=lambda: Address("push", (uuid.uuid4().hex * 4), platform="android"),
+        address=lambda _: Address("push", (uuid.uuid4().hex * 4), platform="android"),
         throttled="QUOTA_EXCEEDED",
         with_wrong_credentials=_new_account,
         oversized=Message(title="x", body="x" * 4096),
@@ -99,8 +141,17 @@ VENDORS = (
         outage_kind="retry",
     ),
     Vendor(
+        name="webpush",
+        address=_browser,
+        throttled="429",
+        with_wrong_credentials=_other_vapid_key,
+        oversized=Message(title="x", body="x" * 4096),
+        address_key="allow_hosts",
+        outage_kind="retry",
+    ),
+    Vendor(
         name="ses",
-        new_address=lambda: Address("email", f"{uuid.uuid4().hex}@example.org"),
+        address=_mailbox,
         throttled="TooManyRequestsException",
         with_wrong_credentials=_new_aws_secret,
         oversized=Message(subject="x", text="x" * (40 * 1024 * 1024 + 1)),
@@ -108,12 +159,39 @@ VENDORS = (
         outage_kind="in_doubt",
     ),
     Vendor(
+        name="sendgrid",
+        address=_mailbox,
+        throttled="429",
+        with_wrong_credentials=_other("api_key"),
+        oversized=Message(subject="x", text="x" * (30 * 1024 * 1024 + 1)),
+        address_key="base_url",
+        outage_kind="in_doubt",
+    ),
+    Vendor(
         name="twilio",
-        new_address=lambda: Address("sms", f"+1415{uuid.uuid4().int % 10**7:07}"),
+        address=_number,
         throttled="20429",
-        with_wrong_credentials=_new_auth_token,
+        with_wrong_credentials=_other("auth_token"),
         oversized=Message(body="x" * 1601),
         address_key="base_url",
+        outage_kind="in_doubt",
+    ),
+    Vendor(
+        name="vonage",
+        address=_number,
+        throttled="1",
+        with_wrong_credentials=_other("api_secret"),
+        oversized=Message(body="x" * 1601),
+        address_key="base_url",
+        outage_kind="in_doubt",
+    ),
+    Vendor(
+        name="sns",
+        address=_number,
+        throttled="Throttled",
+        with_wrong_credentials=_new_aws_secret,
+        oversized=Message(body="x" * 1601),
+        address_key="endpoint_url",
         outage_kind="in_doubt",
     ),
 )

@@ -76,7 +76,7 @@ async def test_counts_tell_calls_refusals_and_acceptances(sandbox: RunningSandbo
 async def test_the_page_and_the_health_answer(sandbox: RunningSandbox) -> None:
     assert await sandbox.request("GET", "/health") == (
         200,
-        {"status": "ok", "providers": ["apns", "fcm", "ses", "twilio"]},
+        {"status": "ok", "providers": ["apns", "fcm", "sendgrid", "ses", "sns", "twilio", "vonage", "webpush"]},
     )
     async with aiohttp.ClientSession() as session, session.get(sandbox.control_url) as answer:
         page = await answer.text()
