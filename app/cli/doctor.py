@@ -17,7 +17,6 @@ from app.cli.output import AsJson, print_rows
 from app.cli.settings import environment
 from app.config import ConfigError, NoSecret, Settings, installation_secret, is_loopback
 from app.dev.java import NoJava, find_java
-from app.providers.registry import CLIENTS
 from app.store import topics
 
 _LIMIT_S = 15.0
@@ -130,17 +129,12 @@ async def _clickhouse(settings: Settings) -> Finding:
 
 
 def providers(settings: Settings) -> list[Finding]:
-    """A finding for each provider: without settings it isn't used, without a client it can't be; files that it names
-    must be there."""
+    """A finding for each provider: without settings it isn't used; files that it names must be there."""
     findings = []
     for name in type(settings.providers).model_fields:
         part = getattr(settings.providers, name)
         if part is None:
             findings.append(Finding(f"provider {name}", None, "not used", f"to use it, set providers.{name}"))
-            continue
-        if name not in CLIENTS:
-            remedy = f"remove providers.{name}, or wait for the version that can use it"
-            findings.append(Finding(f"provider {name}", False, "has settings, but this version can't use it", remedy))
             continue
         files = [value for value in part.model_dump().values() if isinstance(value, Path)]
         missing = [str(path) for path in files if not os.access(path, os.R_OK)]

@@ -190,7 +190,7 @@ def read_subscription(token: str) -> Subscription | None:
         urlsplit(endpoint).port  # noqa: B018  (raises where the port is none)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return Subscription(endpoint, p256dh, auth) if isinstance(endpoint, str) and len(auth) == 16 else None
+    return Subscription(endpoint, p256dh, auth) if (len(p256dh), len(auth)) == (65, 16) else None
 
 
 def is_allowed(endpoint: str, allowed: frozenset[str]) -> bool:

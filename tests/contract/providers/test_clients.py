@@ -324,11 +324,28 @@ async def test_twilio_is_asked_what_became_of_a_send_in_doubt(
     assert (answer, bool(shown)) == (expected, found)
 
 
-@pytest.mark.parametrize("vendor", ["twilio"], indirect=True)
+@pytest.mark.parametrize("vendor", ["vonage"], indirect=True)
+@pytest.mark.parametrize(("action", "found"), [("accept_and_hang", True), ("hang", False)])
+async def test_vonage_is_asked_what_became_of_a_send_in_doubt(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, action: str, found: bool
+) -> None:
+    to, handle = vendor.new_address(), a_handle()
+    assert (await client.send(MESSAGE, to, a_handle(), LIMIT_S)).kind == "ok"  # another send of the same text
+    await sandbox.fault(provider="vonage", action=action)
+    assert (await client.send(MESSAGE, to, handle, SHORT_S)).kind == "in_doubt"
+
+    answer = await client.ask(MESSAGE, to, handle, LIMIT_S)
+
+    [*shown] = await sandbox.accepted(send_id=handle.send_id)
+    expected = Outcome("ok", provider_message_id=shown[0]["provider_message_id"]) if shown else None
+    assert (answer, bool(shown)) == (expected, found)
+
+
+@pytest.mark.parametrize("vendor", ["twilio", "vonage"], indirect=True)
 async def test_a_question_that_got_no_answer_is_not_taken_for_absence(
     client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
 ) -> None:
-    await sandbox.fault(provider="twilio", operation="list", action="hang")
+    await sandbox.fault(provider=vendor.name, operation="list", action="hang")
 
     answer = await client.ask(MESSAGE, vendor.new_address(), a_handle(), SHORT_S)
 
@@ -336,7 +353,7 @@ async def test_a_question_that_got_no_answer_is_not_taken_for_absence(
     assert answer.kind == "in_doubt"
 
 
-@pytest.mark.parametrize("vendor", ["apns", "fcm", "ses"], indirect=True)
+@pytest.mark.parametrize("vendor", ["apns", "fcm", "webpush", "ses", "sendgrid", "sns"], indirect=True)
 async def test_providers_that_cannot_be_asked_know_nothing(client: ProviderClient, vendor: Vendor) -> None:
     assert await client.ask(MESSAGE, vendor.new_address(), a_handle(), LIMIT_S) is None
 

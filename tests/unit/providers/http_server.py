@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,16 +49,17 @@ Script = Callable[[Received], Answer | str]
 
 
 class HttpServer:
-    """Counts what it received; ``url`` is plain HTTP on this machine."""
+    """Counts what it received; ``url`` is on this machine, plain HTTP unless it is started with a TLS context."""
 
     def __init__(self) -> None:
         self.script: Script = lambda _: Answer()
         self.received: list[Received] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         self._server.close()

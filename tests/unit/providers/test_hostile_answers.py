@@ -1,7 +1,9 @@
 """Whatever a provider answers, a call comes to one bounded outcome, the worker lives, and the next call is made."""
 
 import json
-from collections.abc import AsyncIterator
+import ssl
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
 from typing import Any, get_args
@@ -11,16 +13,27 @@ import pytest
 from agents.executor import GatedExecutor, unix_ms
 from agents.sender.calls import Call
 from app.config.providers import Fcm as FcmSettings
+from app.config.providers import ProviderSettings
+from app.config.providers import SendGrid as SendGridSettings
 from app.config.providers import Ses as SesSettings
+from app.config.providers import Sns as SnsSettings
 from app.config.providers import Twilio as TwilioSettings
+from app.config.providers import Vonage as VonageSettings
+from app.config.providers import WebPush as WebPushSettings
+from app.domain.addresses import parse_subscription
 from app.domain.outcome import LONGEST_WAIT_MS, MAX_CODE, MAX_MESSAGE_ID, Outcome, OutcomeKind
 from app.ports import Address, ProviderClient
 from app.providers.apns import Apns
 from app.providers.fcm import Fcm
 from app.providers.gate import Gate, GatedClient
+from app.providers.sendgrid import SendGrid
 from app.providers.ses import Ses
+from app.providers.sns import Sns
 from app.providers.twilio import Twilio
+from app.providers.vonage import Vonage
+from app.providers.webpush import WebPush
 from app.providers.wire import MAX_ANSWER
+from app.sandbox.webpush import subscription
 from schemas.words import Provider
 from tests.unit.providers.apns_server import ApnsServer, Request
 from tests.unit.providers.factories import a_handle, a_message
@@ -44,6 +57,13 @@ RAW = (
     b"[1]",
     b'{"error": 5}',
     b'{"error": {"message": 5, "status": [], "details": {"a": 1}}}',
+    b'{"messages": [{"status": "0"}, {"status": {}}, 7]}',
+    b'{"records": [{"client_ref": 1}, null, {"message_id": []}]}',
+    b"<a>" * 20_000,
+    b"<R><MessageId>" + b"x" * 5_000 + b"</MessageId></R>",
+    b"<R><Error><Code>&lt;&#233;</Code><Message>phonenumber</Message></Error></R>",
+    b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><R><Code>&b;</Code></R>',
+    b'<?xml version="1.0" encoding="nonsense"?><R/>',
 )
 #: The members that the clients look at, at any depth.
 NAMES = (
@@ -58,6 +78,10 @@ NAMES = (
     "name",
     "MessageId",
     "messages",
+    "message-id",
+    "records",
+    "client_ref",
+    "message_id",
     "body",
     "__type",
     "Code",
@@ -98,6 +122,9 @@ def an_answer(chance: Random) -> Answer:
     headers: list[tuple[str, str]] = [("Retry-After", chance.choice(WAITS))]
     if chance.random() < 0.3:
         headers.append(("x-amzn-ErrorType", chance.choice(("x" * 5_000, "", "é", "TooManyRequestsException:"))))
+    if chance.random() < 0.3:
+        name = chance.choice(("Location", "X-Message-Id", "X-RateLimit-Reset"))
+        headers.append((name, chance.choice((*WAITS[:3], "x" * 5_000, "", "http://127.0.0.1:1/", "\xe9"))))
     if chance.random() < 0.2:
         headers.append(("Content-Type", chance.choice(("text/plain; charset=nonsense", "\x7f", "application/json; x"))))
     return Answer(chance.choice(STATUSES), a_body(chance), tuple(headers))
@@ -133,6 +160,9 @@ TO: dict[Provider, Address] = {
     "ses": Address("email", "ann@example.org"),
     "twilio": Address("sms", "+14155550123"),
     "apns": Address("push", "ab" * 32, platform="ios"),
+    "sendgrid": Address("email", "ann@example.org"),
+    "vonage": Address("sms", "+14155550123"),
+    "sns": Address("sms", "+14155550123"),
 }
 
 
@@ -149,7 +179,20 @@ class Web:
         return self.says
 
 
-@pytest.fixture(params=["fcm", "ses", "twilio"])
+CLIENTS: dict[Provider, tuple[Callable[[Any], ProviderClient], type[ProviderSettings], str, dict[str, Any]]] = {
+    "fcm": (Fcm, FcmSettings, "base_url", {}),
+    "ses": (Ses, SesSettings, "endpoint_url", {"region": "eu-west-1", "from": "shop@example.com"}),
+    "sendgrid": (SendGrid, SendGridSettings, "base_url", {"api_key": "secret", "from": "shop@example.com"}),
+    "twilio": (
+        *(Twilio, TwilioSettings, "base_url"),
+        {"account_sid": "AC" + "0" * 32, "auth_token": "secret", "from": "+15005550006"},
+    ),
+    "vonage": (Vonage, VonageSettings, "base_url", {"api_key": "k", "api_secret": "secret", "from": "Shop"}),
+    "sns": (Sns, SnsSettings, "endpoint_url", {"region": "eu-west-1"}),
+}
+
+
+@pytest.fixture(params=list(CLIENTS))
 async def client(
     request: pytest.FixtureRequest,
     http: HttpServer,
@@ -158,19 +201,9 @@ async def client(
 ) -> AsyncIterator[ProviderClient]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    made: ProviderClient
-    match request.param:
-        case "fcm":
-            made = Fcm(FcmSettings(base_url=http.url, service_account_file=account_file))
-        case "ses":
-            made = Ses(
-                SesSettings.model_validate(
-                    {"endpoint_url": http.url, "region": "eu-west-1", "from": "shop@example.com"}
-                )
-            )
-        case _:
-            own = {"account_sid": "AC" + "0" * 32, "auth_token": "secret", "from_": "+15005550006"}
-            made = Twilio(TwilioSettings.model_validate({"base_url": http.url, **own}, by_name=True))
+    make, settings, address, given = CLIENTS[request.param]
+    own = {"service_account_file": account_file} if request.param == "fcm" else given
+    made = make(settings.model_validate({address: http.url, **own}))
     await made.start()
     yield made
     await made.close()
@@ -222,3 +255,23 @@ async def test_whatever_apple_answers_is_one_outcome(apns: Apns, server: ApnsSer
     server.script = answer
     for _ in range(ROUNDS):
         assert_bounded((await performer.perform(a_call("apns", TO["apns"]))).outcome)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_a_push_service_answers_is_one_outcome(ca_file: Path, seed: int) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(ca_file, ca_file.with_suffix(".key"))
+    server, chance = HttpServer(), Random(f"webpush {seed}")
+    await server.start(tls)
+    key = {"vapid_private_key": urlsafe_b64encode((7).to_bytes(32)).decode(), "subject": "mailto:ops@example.com"}
+    allowed = {"allow_hosts": ["127.0.0.1"], "ca_file": ca_file}
+    client = WebPush(WebPushSettings.model_validate({**key, **allowed}))
+    await client.start()
+    performer = performing(client)
+    for _ in range(ROUNDS):
+        answer = an_answer(chance)
+        server.script = lambda _, answer=answer: answer  # type: ignore[misc]
+        to = Address("push", parse_subscription(subscription(server.url)), platform="web")
+        assert_bounded((await performer.perform(a_call("webpush", to))).outcome)
+    await client.close()
+    await server.stop()

@@ -1,8 +1,8 @@
-"""Twilio's rules for a new message, its magic numbers, and how many SMS a text takes."""
+"""Twilio's rules for a new message, and its magic numbers."""
 
 import pytest
 
-from app.sandbox.twilio import FROM, objection, segments
+from app.sandbox.twilio import FROM, objection
 
 RIGHT = {"To": "+14155550123", "From": FROM, "Body": "hello", "StatusCallback": "https://tocsin.example/cb?send_id=1"}
 
@@ -41,21 +41,3 @@ def test_a_wrong_message_gets_twilios_code(code: str, changes: dict[str, str]) -
 
 def test_1600_characters_are_just_right() -> None:
     assert objection({**RIGHT, "Body": "x" * 1600}) is None
-
-
-@pytest.mark.parametrize(
-    ("count", "body"),
-    [
-        (1, "x" * 160),
-        (2, "x" * 161),
-        (2, "x" * 306),
-        (3, "x" * 307),
-        (1, "€" * 80),
-        (2, "€" * 81),
-        (1, "ж" * 70),
-        (2, "ж" * 71),
-        (3, "😀" * 68),
-    ],
-)
-def test_a_long_body_takes_several_segments(count: int, body: str) -> None:
-    assert segments(body) == count
