@@ -7,7 +7,7 @@ import pytest
 
 from schemas.instants import parse_ms
 from tests.conftest import eventually
-from tests.e2e.rules.world import LIMIT_S, World
+from tests.e2e.rules.world import HELLO, LIMIT_S, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -123,6 +123,19 @@ async def test_where_nobody_can_be_reached_nothing_is_sent(world: World) -> None
     await world.becomes(name, "sms", "suppressed", "unverified")
     await world.becomes(none, "push", "failed", "no_provider")
     await world.becomes(none, "email", "suppressed", "no_address")
+
+
+async def test_browsers_on_known_push_services_get_what_they_can_decrypt(world: World) -> None:
+    ann = await world.person("web", email=None)
+    subscription = await world.subscription()
+    await world.command("device.add", ann, device_id="laptop", platform="web", subscription=subscription)
+    name = await world.ask(ann, "order.shipped", channels=["push"])
+
+    sent = await world.becomes(name, "push", "sent")
+    await world.becomes(name, "push", "failed", "no_provider")  # the other one's push service isn't known
+    [shown] = await world.shown(name)
+    assert (sent["provider"], shown["provider"], shown["send_id"]) == ("webpush", "webpush", sent["send_id"])
+    assert (shown["body"], shown["address"]) == (HELLO["body"], subscription["endpoint"])
 
 
 async def test_a_cap_suppresses_what_is_over_it_and_says_by_whom_it_is_used(world: World) -> None:

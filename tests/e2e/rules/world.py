@@ -115,6 +115,13 @@ class World:
         partition = int(event["send_id"][-4:], 16)
         await self._producer.send_and_wait(RECEIPTS, json.dumps({**said, **fields}).encode(), partition=partition)
 
+    async def subscription(self) -> dict[str, Any]:
+        """A browser's, on the sandbox's push service."""
+        async with self._session.post(f"{self.system.state.sandbox_url}/subscriptions") as response:
+            assert response.status == 201, await response.text()
+            made: dict[str, Any] = await response.json()
+            return made
+
     async def misbehave(self, provider: str, action: str, address: str, **fields: Any) -> None:
         """The provider does so with the next request to this address."""
         url = f"{self.system.state.sandbox_url}/faults"

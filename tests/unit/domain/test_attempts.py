@@ -47,6 +47,7 @@ def judged(outcome: Outcome, tries: Tries = FIRST, able: tuple[Provider, ...] = 
         (Outcome("drop", why="permanent"), End("failed", "permanent")),
         (Outcome("drop", why="opted_out"), End("failed", "permanent")),
         (Outcome("drop", why="too_large"), End("failed", "too_large")),
+        (Outcome("drop", why="no_provider"), End("failed", "no_provider")),
         (Outcome("bad_token"), End("failed", "invalid_token")),
     ],
 )
