@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agents.sender.context import ChannelConfig
+from agents.sender.context import ChannelConfig, Slots
 from agents.sender.machine import SenderMachine
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from schemas.words import Provider
@@ -29,7 +29,7 @@ class FewSlots:
         return None
 
 
-def with_slots(slots: FewSlots, channel: Any = "sms", providers: tuple[Any, ...] = ("twilio",), **policy: Any) -> Stage:
+def with_slots(slots: Slots, channel: Any = "sms", providers: tuple[Any, ...] = ("twilio",), **policy: Any) -> Stage:
     channel_config = ChannelConfig(channel, dict.fromkeys(providers, TIMEOUT_MS), slots=slots)
     stage = Stage(SenderMachine(a_catalog(**policy), channel_config))
     for user in ("u1", "u2", "u3"):

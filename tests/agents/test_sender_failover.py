@@ -5,17 +5,22 @@ from typing import Any
 
 import pytest
 
+from agents.executor import GatedExecutor
 from agents.sender.dispatch import PAUSED_DRAIN_MS
-from schemas.words import Priority
+from app.domain.outcome import Outcome
+from app.providers.breaker import Breaker
+from app.providers.gate import Gate, GatedClient
+from schemas.words import Priority, Provider
 from tests.agents.dispatching import FewSlots, called, with_slots
 from tests.agents.stage import HOUR, MINUTE, Stage, a_send
+from tests.agents.test_executor import Gatekeeper
 
 TWO: tuple[Any, ...] = ("twilio", "vonage")
 PATIENT: dict[str, Any] = {"failover": {"sms": {"after": "30s"}}}
 HELD = ("held", "provider_outage")
 
 
-def resting(slots: FewSlots, **policy: Any) -> Stage:
+def resting(slots: Any, **policy: Any) -> Stage:
     return with_slots(slots, providers=TWO, **policy)
 
 
@@ -114,6 +119,61 @@ def test_a_further_step_whose_providers_are_gone_fails() -> None:
     stage.take(a_send(1, after="vonage"))
 
     assert stage.story() == [("failed", "no_provider")]
+
+
+# --- with real circuit breakers ---
+
+
+class Breakers:
+    """Two providers behind real gates, on the stage's clock."""
+
+    def __init__(self, probe_every_s: float = 1.0, **policy: Any) -> None:
+        self.gates = {name: self._gate(name, probe_every_s) for name in TWO}
+        clients = {name: GatedClient(Gatekeeper(), gate) for name, gate in self.gates.items()}
+        slots = GatedExecutor(clients, limit=200, reserved=20, monotonic=lambda: self.stage.now / 1000)
+        self.stage = resting(slots, **policy)
+
+    def _gate(self, name: Provider, probe_every_s: float) -> Gate:
+        breaker = Breaker(probe_every_s=probe_every_s)
+        return Gate(name, concurrency=100, breaker=breaker, clock=lambda: self.stage.now / 1000)
+
+    def fail(self, provider: Provider, times: int = 10) -> None:
+        for _ in range(times):
+            self.gates[provider].record(Outcome("retry", code="503"))
+
+
+def test_an_open_breaker_hands_critical_over_at_once_and_the_rest_after_the_policys_time() -> None:
+    world = Breakers(probe_every_s=3600, **PATIENT)
+    stage = world.stage
+    world.fail("twilio")
+    stage.take(a_send(1))
+    stage.take(a_send(2, user_id="u2", priority="critical"))
+    assert [(call.provider, call.urgent) for call in stage.calls] == [("vonage", True)]
+    stage.answer("ok")
+    stage.wait(29_000)
+    assert stage.calls == []
+    stage.wait(2_000)
+    assert [call.provider for call in stage.calls] == ["vonage"]
+
+
+def test_a_breaker_that_closes_lets_the_newest_critical_be_the_probe_and_the_rest_follow() -> None:
+    world = Breakers()
+    stage = world.stage
+    for provider in TWO:
+        world.fail(provider)
+    for number, user in enumerate(("u1", "u2", "u3"), start=1):
+        stage.take(a_send(number, user_id=user, priority="critical"))
+    assert stage.calls == []
+    stage.wait(PAUSED_DRAIN_MS)
+    probes = called(stage)
+    assert probes[0] == 3
+    while stage.calls:
+        world.gates[stage.calls[0].provider].record(Outcome("ok"))
+        stage.answer("ok")
+    stage.wait(2 * PAUSED_DRAIN_MS)
+    stage.answer_all()
+
+    assert [stage.story(number)[-1][0] for number in (1, 2, 3)] == ["sent"] * 3
 
 
 def backlog(stage: Stage, *wanted: tuple[Priority, str]) -> None:
