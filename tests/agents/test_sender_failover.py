@@ -142,7 +142,7 @@ class Breakers:
             self.gates[provider].record(Outcome("retry", code="503"))
 
 
-def test_an_open_breaker_hands_critical_over_at_once_and_the_rest_after_the_policys_time() -> None:
+def test_an_open_breaker_hands_critical_over_at_once_and_the_rest_in_its_time() -> None:
     world = Breakers(probe_every_s=3600, **PATIENT)
     stage = world.stage
     world.fail("twilio")
@@ -156,7 +156,7 @@ def test_an_open_breaker_hands_critical_over_at_once_and_the_rest_after_the_poli
     assert [call.provider for call in stage.calls] == ["vonage"]
 
 
-def test_a_breaker_that_closes_lets_the_newest_critical_be_the_probe_and_the_rest_follow() -> None:
+def test_the_newest_critical_is_the_probe_and_the_rest_follow_when_it_closes() -> None:
     world = Breakers()
     stage = world.stage
     for provider in TWO:
