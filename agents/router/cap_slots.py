@@ -14,7 +14,8 @@ def take_cap_slots(
     context: RouterContext, user_id: str, own_id: bytes, category: str, channel: Channel, preferences: Preferences
 ) -> None:
     """In every cap that counts a send of the category on the channel, the user's own limit among them."""
-    caps = (*own_caps(preferences, channel), *context.policy.caps_of(category, channel))
+    own, caps = own_caps(preferences, channel), context.policy.caps_of(category, channel)
+    caps = (*own, *caps) if own else caps
     if not caps:
         return
     windows, key, now = context.state.windows, user_id.encode(), context.now

@@ -101,6 +101,8 @@ def _emit(
     claimed_at: str | None,
 ) -> None:
     known = {"device_id": sent.device_id if sent is not None else None, "claimed_at": claimed_at}
+    if sent is not None and index is not None:
+        known["of"] = notification.parts[index].of or None
     emit_event(
         notification.context,
         _facts_of(notification, sent),

@@ -165,8 +165,10 @@ def _step(explanation: ChannelExplanation) -> str:
 
 
 def _again(shown: Event) -> str:
-    """Which replay sent it."""
-    return f", again, by replay {shown['replay_id']}" if shown.get("replay_id") else ""
+    """Which replay sent it, or that the next provider did, as nothing had come back."""
+    if shown.get("replay_id"):
+        return f", again, by replay {shown['replay_id']}"
+    return ", once more by the next provider" if shown["send_id"] and (shown["detail"] or {}).get("of") else ""
 
 
 def _never_begun(events: Sequence[Event], begun: Container[str]) -> list[str]:

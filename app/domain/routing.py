@@ -272,7 +272,8 @@ def _capped(
 ) -> Verdict | None:
     """By the user's own limit, then by the policy's caps."""
     own = own_caps(recipient.preferences, channel)
-    caps = (*own, *policy.caps_of(subject.rule.category.name, channel))
+    caps = policy.caps_of(subject.rule.category.name, channel)
+    caps = (*own, *caps) if own else caps
     if critical or not caps:
         trail.append(_CAP_CRITICAL if critical else _NO_CAP)
         return None

@@ -50,7 +50,14 @@ COMMANDS: tuple[dict[str, Any], ...] = (
         },
     },
     {"type": "device.remove", "device_id": "d1"},
-    {"type": "preferences.set", "preferences": {"channels": {"sms": False}, "digest": {"social": {"every": "hour"}}}},
+    {
+        "type": "preferences.set",
+        "preferences": {
+            "channels": {"sms": False},
+            "limits": {"push": {"max": 5, "per": "day"}},
+            "digest": {"social": {"every": "hour"}},
+        },
+    },
     {
         "type": "preferences.patch",
         "preferences": {

@@ -197,3 +197,40 @@ def test_what_is_refused_names_its_field() -> None:
         World(POLICY, templates={"x": {"channels": {"push": {"en": {"title": "t"}}}}})
     with pytest.raises(LookupError, match="bob has no notification nothing"):
         made.why("nothing", "bob")
+
+
+def test_on_no_receipt_the_next_provider_sends_once_more_and_why_says_so() -> None:
+    world = World(
+        """
+categories:
+  codes: {channels: [sms], failover: {sms: {no_receipt: 60s}}}
+event_types:
+  code.sent: {category: codes, template: code}
+"""
+    )
+    world.user("ada")
+    code = world.request("ada", "code.sent")
+    world.advance(seconds=59)
+    assert [sent.provider for sent in world.sent()] == ["twilio"]
+    world.advance(seconds=1)
+    first, further = world.sent()
+    world.receipt(further, "delivered")
+    world.advance(hours=1)
+
+    assert [sent.provider for sent in world.sent()] == ["twilio", "vonage"]
+    assert {(e.detail or {}).get("of") for e in world.events() if e.send_id == further.send_id} >= {first.send_id}
+    why = world.why(code, "ada")
+    assert why.summary == "Sent by sms (delivered), once more by the next provider."
+    [said] = [entry["words"] for entry in why.channels["sms"].trail if entry["rule"] == "no_receipt"]
+    assert said == "sent once more by the next provider: nothing came back of the send by twilio within 60 s"
+
+
+def test_a_users_own_limit_is_explained() -> None:
+    world = World({"categories": {"news": {"channels": ["email"]}}, "event_types": {"news": {"category": "news"}}})
+    world.user("ada", preferences={"limits": {"email": {"max": 1, "per": "day"}}})
+    content = {"title": "News", "body": "of today"}
+    first = world.request("ada", "news", content=content, idempotency_key="1")
+    second = world.request("ada", "news", content=content, idempotency_key="2")
+
+    why = world.why(second, "ada").summary
+    assert why.startswith(f"Not sent by email: the user's own limit for email, 1 in 24 h, used by {first}; ")
