@@ -99,11 +99,11 @@ def _sentence(channel: str, explanation: ChannelExplanation, events: Sequence[Ev
     match explanation.outcome:
         case "sent":
             came_back = f" ({', '.join(explanation.receipts)})" if explanation.receipts else ""
-            return f"Sent{by}{came_back}{_waited(events)}{_step(explanation)}{_again(shown)}."
+            return f"Sent{by}{came_back}{_waited(events)}{_step(explanation)}{_again(shown, events)}."
         case "scheduled" | "held":
             return f"Waiting to be sent{by}{because}."
         case "queued" | "sending" | "in_doubt" | "retrying":
-            return f"On its way{by}{because}{_waited(events)}{_step(explanation)}{_again(shown)}."
+            return f"On its way{by}{because}{_waited(events)}{_step(explanation)}{_again(shown, events)}."
         case "aggregated":
             return f"Collected into a digest{by}{because}."
         case "unknown":
@@ -164,11 +164,12 @@ def _step(explanation: ChannelExplanation) -> str:
     return f", as {steps[-1]}" if steps else ""
 
 
-def _again(shown: Event) -> str:
-    """Which replay sent it, or that the next provider did, as nothing had come back."""
+def _again(shown: Event, events: Sequence[Event]) -> str:
+    """Which replay sent it, or that the next provider did once more, as nothing had come back."""
     if shown.get("replay_id"):
         return f", again, by replay {shown['replay_id']}"
-    return ", once more by the next provider" if shown["send_id"] and (shown["detail"] or {}).get("of") else ""
+    is_once_more = any(event["send_id"] and (event["detail"] or {}).get("of") for event in events)
+    return ", once more by the next provider" if is_once_more else ""
 
 
 def _never_begun(events: Sequence[Event], begun: Container[str]) -> list[str]:
