@@ -4,6 +4,7 @@
 which no record shows.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -152,6 +153,12 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             "max_partition_fetch_bytes": PARTITION_BYTES,
         }
         super().__init__(*topics, **(defaults | options))
+
+    async def stop(self) -> None:
+        """Also one that was only just started: aiokafka cancels its tasks and awaits them, and one that never had a turn
+        can't take that for its end, but cancels who awaits it."""
+        await asyncio.sleep(0)
+        await super().stop()
 
 
 def adopt(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:

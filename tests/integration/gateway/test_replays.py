@@ -209,6 +209,14 @@ async def test_a_dry_run_counts_and_sends_nothing(gateway: Caller, producer: Kaf
         assert (await ops("POST", f"/v1/replays/{replay_id}/{action}")).status == 409
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_replay_without_candidates_is_done_at_once(gateway: Caller, routers: Routers, dry_run: bool) -> None:
+    ops = gateway.key("ops")
+    document = await until(ops, await begin(ops, asked("of-nobody", dry_run=dry_run)), is_done)
+
+    assert document["candidates"] == 0
+
+
 async def test_each_candidate_is_asked_for_once_oldest_first(
     gateway: Caller, producer: KafkaPublisher, routers: Routers
 ) -> None:
