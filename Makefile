@@ -41,7 +41,7 @@ faults: setup ## Break the system in every way, with three seeds (SHORT=1: once,
 	@exec $(BIN)/python -m faults run $(ONLY) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED),$(if $(SHORT),--seed 1))
 
 test: setup lint ## Check and test everything
-	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --durations=25
 
 shuffled: setup ## The tests in random order in 4 processes, beside a load on every core (SEED=n; ONLY='tests/unit …')
 	@exec $(BIN)/python tests/shuffled.py $(if $(SEED),--seed $(SEED)) $(ONLY)

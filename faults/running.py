@@ -51,9 +51,17 @@ class Result:
 
 
 async def run_experiment(
-    experiment: Experiment, system: Faulty, seed: int, folder: Path, *, short: bool, say: Callable[[str], None]
+    experiment: Experiment,
+    system: Faulty,
+    seed: int,
+    folder: Path,
+    *,
+    short: bool,
+    audit: bool,
+    say: Callable[[str], None],
 ) -> Result:
-    """Raises what went wrong with the experiment itself; what the system did wrong is in the result."""
+    """Raises what went wrong with the experiment itself; what the system did wrong is in the result. ``audit``: whether
+    the system is audited in the end, with all that was done to it since it was started."""
     started, shape = time.monotonic(), experiment.shape(short)
     result = Result(experiment.name, seed, "short" if short else "long", revision(), _now())
     random = Random(f"{experiment.name}:{seed}")
@@ -78,9 +86,11 @@ async def run_experiment(
         record.finish(_terms(experiment, seed, system))
     say("is judged")
     verdicts = [each.as_json() for each in await asyncio.to_thread(judge, folder)]
-    result.invariants = (
-        verdicts + [_as_json(finding) for finding in scene.findings] + [await audited(system, observer.dead)]
-    )
+    result.invariants = verdicts + [_as_json(finding) for finding in scene.findings]
+    system.letters += observer.dead
+    if audit:
+        say("is audited")
+        result.invariants.append(await audited(system, system.letters))
     result.load = {
         "notifications": len({(line["notification_id"], line["user_id"]) for line in record.accepted}),
         "acknowledged": len(record.accepted),

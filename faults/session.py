@@ -35,7 +35,7 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         await self.renew()
 
-    async def run(self, experiment: Experiment, seed: int, *, short: bool) -> Result:
+    async def run(self, experiment: Experiment, seed: int, *, short: bool, audit: bool = True) -> Result:
         """Runs one experiment; one that can't be run to its end is told in the result, and gets the system replaced."""
         folder = self._folder / "runs" / f"{experiment.name}-{seed}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -47,7 +47,7 @@ class Session:
         try:
             async with asyncio.timeout(_LIMIT_S):
                 system = await self._started(say)
-                result = await run_experiment(experiment, system, seed, folder, short=short, say=say)
+                result = await run_experiment(experiment, system, seed, folder, short=short, audit=audit, say=say)
             await self._clean(system)
         except Exception as error:
             (folder / "error.txt").parent.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,8 @@ class Faulty:
     def __init__(self, folder: Path, jars: Path) -> None:
         self.folder = folder
         self.record: Record | None = None
+        #: Dead letters of all experiments so far.
+        self.letters: list[Mapping[str, Any]] = []
         self._clock = folder / "clock-off-by"
         self._detour = (free_port(), free_port())
         self._asked_to_end: set[str] = set()

@@ -1,11 +1,23 @@
 """The experiments, one file a family."""
 
-from faults.experiments import attacks, brokers, calm, clocks, disks, hostile, killing, membership, providers, upstream
+from faults.experiments import (
+    attacks,
+    brokers,
+    calm,
+    clocks,
+    disks,
+    hostile,
+    killing,
+    membership,
+    providers,
+    replays,
+    upstream,
+)
 from faults.scene import Experiment
 
 #: By name, in the order in which they are run.
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
-    for family in (calm, upstream, hostile, attacks, providers, killing, membership, brokers, disks, clocks)
+    for family in (calm, upstream, hostile, attacks, providers, replays, killing, membership, brokers, disks, clocks)
     for each in family.EXPERIMENTS
 }
