@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from app.demo.balance import Balance, balance
 from app.demo.effects import effects_of
 from app.demo.flights import events_of, read_airports, read_flights
 from app.demo.gateway import Gateway
+from app.demo.outage import BEGINS_MIN, ENDS_MIN, Outage
 from app.demo.passengers import Passengers
 from app.demo.phones import Phones
 from app.demo.playing import Player
@@ -38,6 +39,7 @@ async def perform(state: State, console: Console, *, speed: float, per_flight: i
     aboard, events = people.board(flights), events_of(flights)
     async with _reaching(state) as (producer, gateway, log, sandbox), staged(gateway, speed):
         player = Player(producer, gateway, f"{time.time_ns() // 1_000_000:x}")
+        outage = Outage(gateway, sandbox)
         for passenger in people.everyone:
             for device in passenger.devices:
                 if device.dead:
@@ -47,25 +49,32 @@ async def perform(state: State, console: Console, *, speed: float, per_flight: i
             await player.introduce(people.everyone, lambda n: progress.advance(bar, n))
             async with _ringing(Phones(producer, sandbox, player.played.boarding)):
                 bar = progress.add_task("flights of 8-9 February 2013", total=len(events))
-                await player.play(events, aboard, speed, lambda n: progress.advance(bar, n))
-                bar = progress.add_task("settling", total=len(player.played.recipients))
-                kept = await _settled(player, log, speed, lambda n: progress.update(bar, completed=n))
+                turns = ((BEGINS_MIN, outage.begin), (ENDS_MIN, outage.end))
+                try:
+                    await player.play(events, aboard, speed, lambda n: progress.advance(bar, n), turns)
+                finally:
+                    await outage.close()
+                await _settled(player, log, speed, progress, "settling")
+                await outage.replay()
+                kept = await _settled(player, log, speed, progress, "replaying")
         await sandbox.read()
         effects = effects_of(log.events)
         verdict = judge(player.played, kept, log.events, sandbox.accepted, log.dead)
         console.print(render(player.played, kept, verdict, latencies(log.events, sandbox.accepted), effects))
+        console.print(outage.render())
         for line in await reasons(gateway, effects.examples):
             console.print(line, highlight=False, soft_wrap=True)
     return verdict
 
 
-async def _settled(player: Player, log: LogWatch, speed: float, told: Callable[[int], None]) -> Balance:
+async def _settled(player: Player, log: LogWatch, speed: float, progress: Progress, name: str) -> Balance:
     """Waits until nothing is on its way any more and nothing new was told for a while; gives up after a long while."""
+    bar = progress.add_task(name, total=len(player.played.recipients))
     calm_s = _LAST_WAIT_MIN * 60 / speed + _MOMENT_S
     seen, seen_at = -1, time.monotonic()
     while True:
         kept = balance(player.played.recipients, log.events)
-        told(max(0, len(player.played.recipients) - len(kept.open)))
+        progress.update(bar, completed=max(0, len(player.played.recipients) - len(kept.open)))
         if len(log.events) != seen:
             seen, seen_at = len(log.events), time.monotonic()
         calm_for_s = time.monotonic() - seen_at

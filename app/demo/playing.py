@@ -31,6 +31,9 @@ _BULK: frozenset[Happening] = frozenset(("offer.rebooking", "survey.flown"))
 _DAWN_MIN, _CALLED_OFF_MIN = 30 * 60, 36 * 60
 _GATES = 40
 
+#: A minute of 2013, and what happens then.
+Turn = tuple[int, Callable[[], Awaitable[None]]]
+
 
 @dataclass(slots=True)
 class Played:
@@ -99,22 +102,26 @@ class Player:
         aboard: Mapping[Flight, Sequence[Passenger]],
         speed: float,
         told: Callable[[int], None],
+        turns: Iterable[Turn] = (),
     ) -> None:
-        """Plays at ``speed`` times real time; returns when everything is acknowledged."""
+        """Plays at ``speed`` times real time; returns when everything is acknowledged. ``turns``: what else happens."""
         clock = Clock(events[0].at_min, speed)
         people = {passenger.user_id: passenger for each in aboard.values() for passenger in each}
-        turns: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+        own: list[Turn] = [
             (_DAWN_MIN, partial(self._wake, people.values())),
             (_CALLED_OFF_MIN, self._call_off_offers),
         ]
+        due = sorted((*own, *turns), key=lambda turn: turn[0])
         for number, event in enumerate(events):
             await clock.until(event.at_min)
-            while turns and event.at_min >= turns[0][0]:
-                await turns.pop(0)[1]()
+            while due and event.at_min >= due[0][0]:
+                await due.pop(0)[1]()
             if number == len(events) // 2:
                 await self._produce_malformed()
             await self._tell(event, _audience(event, aboard[event.flight]), clock, number % _BY_HTTP == 0)
             told(1)
+        for _, turn in due:
+            await turn()
         await self._producer.flush()
         self.played.seconds = clock.elapsed_s
 

@@ -69,9 +69,16 @@ class SandboxWatch:
             stats: Mapping[str, Any] = await response.json()
             return stats
 
-    async def add_fault(self, **fault: Any) -> None:
+    async def add_fault(self, **fault: Any) -> str:
+        """Returns its id."""
         async with self._session.post(f"{self._url}/faults", json=fault) as response:
             response.raise_for_status()
+            return str((await response.json())["fault_id"])
+
+    async def heal(self, fault_id: str) -> None:
+        async with self._session.delete(f"{self._url}/faults/{fault_id}") as response:
+            if response.status != 404:  # one that was used up is gone already
+                response.raise_for_status()
 
     async def _page(self) -> list[dict[str, Any]]:
         query = {"after": str(self._after), "limit": str(_PAGE)}
