@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.callers import Caller, Callers, Service
 from app.api.code_limits import Codes
+from app.api.console.sessions import Sessions
 from app.api.limits import Limits
 from app.api.problems import Problem, check_coding, problem_of
 from app.api.rates import Standing
@@ -77,6 +79,8 @@ class Deps:
     new_id: Callable[[], str]
     limits: Limits
     codes: Codes
+    #: Of the console. Without the installation's secret no other process takes them.
+    sessions: Sessions = field(default_factory=lambda: Sessions.of_this_process(lambda: int(time.time())))
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP
@@ -110,6 +114,10 @@ class Call:
     @property
     def query(self) -> Mapping[str, str]:
         return self.request.query
+
+    @property
+    def has_body(self) -> bool:
+        return self.request.body_exists
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body; raises Problem 413 before more than ``limit`` bytes are held, 429 where there is no room for
@@ -151,7 +159,7 @@ class Call:
 
     async def fields(self) -> dict[str, Any]:
         """The body's object as it stands, for what is checked where it is made a record; no body is no fields."""
-        if not self.request.body_exists:
+        if not self.has_body:
             return {}
         return await self.read(_read_object)
 

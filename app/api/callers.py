@@ -130,6 +130,13 @@ class Callers:
             return await self._user(credential)
         return self._service(key_id if dot else "", credential)
 
+    def known(self, key_id: str) -> tuple[Service, str] | None:
+        """The service of a key that counts now, and the key's SHA-256; None: there is none."""
+        key = self._api_keys.get(key_id)
+        if key is None or (key.expires_at is not None and key.expires_at.timestamp() <= self._clock()):
+            return None
+        return Service(key.id, key.source, frozenset(key.scopes), key.rate, key.critical), key.sha256
+
     def _service(self, key_id: str, credential: str) -> Service:
         key = self._api_keys.get(key_id)
         given = hashlib.sha256(credential.encode(errors="surrogateescape")).hexdigest()

@@ -18,6 +18,7 @@ from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret, SigningKeys
 from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
+from app.api.console.sessions import Sessions
 from app.api.jwks import PublishedKeys
 from app.api.key_follower import KeyFollower
 from app.api.limits import Limits
@@ -201,6 +202,7 @@ async def opened(
             new_id=lambda: str(uuid4()),
             limits=Limits(Room(), settings.gateway.rate, time.monotonic),
             codes=Codes(secret, CodeLimits(settings.verify, time.monotonic)),
+            sessions=Sessions(secret, lambda: int(time.time())),
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
             webhooks=_webhooks(settings, session),

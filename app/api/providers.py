@@ -85,7 +85,7 @@ async def pause(call: Call) -> web.Response:
 
 async def resume(call: Call) -> web.Response:
     providers = _named(call)
-    body = await call.read(_read_resume) if call.request.body_exists else ResumeBody()
+    body = await call.read(_read_resume) if call.has_body else ResumeBody()
     await audited(call, f"{call.path('provider')}{'' if body.why is None else f': {body.why}'}")
     await call.deps.pausing.resume(providers, body.why, call.service.key_id)
     return answer(PauseAnswer(list(providers), paused=False), status=202)

@@ -32,6 +32,7 @@ from app.api import (
 from app.api.call import AUDITED, STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, authorize
 from app.api.connections import Connection
+from app.api.console import site as console
 from app.api.cors import cors
 from app.api.description import describe
 from app.api.limits import Limits
@@ -89,8 +90,10 @@ def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     )
     app.on_response_prepare.append(_add_rate)
     app.on_response_prepare.append(add_security_headers)
-    for route in routes(public_url):
+    served = routes(public_url)
+    for route in served:
         app.router.add_route(route.method, route.path, partial(_serve, deps, route), expect_handler=_expected)
+    console.add_to(app, deps, served, secure=(public_url or "").startswith("https:"))
     return app
 
 

@@ -155,8 +155,8 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         super().__init__(*topics, **(defaults | options))
 
     async def stop(self) -> None:
-        """Also one that was only just started: aiokafka cancels its tasks and awaits them, and one that never had a turn
-        can't take that for its end, but cancels who awaits it."""
+        """Also one that was only just started: aiokafka cancels its tasks and awaits them, and a task that never had a
+        turn doesn't take that for its end, but cancels whoever awaits it."""
         await asyncio.sleep(0)
         await super().stop()
 

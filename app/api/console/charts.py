@@ -1,0 +1,81 @@
+"""Charts as SVG, drawn here: they need no script, and can be read by a screen reader as a table beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+_WIDTH, _HEIGHT = 640, 160
+_LEFT, _BOTTOM, _TOP = 44, 22, 8
+_GRID_LINES = 4
+#: Classes of the style sheet.
+SERIES_CLASSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    x: float
+    y: float
+    width: float
+    height: float
+    css: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Stacked bars. ``grid``: (y, words) of each line; ``ticks``: (x, words) below."""
+
+    width: int
+    height: int
+    left: int
+    bars: Sequence[Bar]
+    grid: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str]]
+    legend: Sequence[tuple[str, str]]
+    title: str
+    is_empty: bool
+
+
+def stacked(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> Chart:
+    """One bar a label, with each series' value on top of those before. All series are as long as ``labels``."""
+    totals = [sum(values[n] for values in series.values()) for n in range(len(labels))]
+    most = nice_above(max(totals, default=0.0))
+    plot_height, plot_width = _HEIGHT - _TOP - _BOTTOM, _WIDTH - _LEFT
+    step = plot_width / max(1, len(labels))
+    css = {name: f"s{n % SERIES_CLASSES}" for n, name in enumerate(series)}
+    bars = []
+    for n, label in enumerate(labels):
+        below = 0.0
+        for name, values in series.items():
+            if values[n]:
+                height = values[n] / most * plot_height
+                below += height
+                y = _HEIGHT - _BOTTOM - below
+                bars.append(
+                    Bar(_LEFT + n * step, y, max(1.0, step * 0.8), height, css[name], f"{label} {name}: {values[n]:g}")
+                )
+    parts = [n / _GRID_LINES for n in range(_GRID_LINES + 1)]
+    lines = [(_HEIGHT - _BOTTOM - part * plot_height, short(part * most)) for part in parts]
+    every = max(1, len(labels) // 6)
+    ticks = [(_LEFT + n * step, label) for n, label in enumerate(labels) if n % every == 0]
+    return Chart(
+        _WIDTH, _HEIGHT, _LEFT, bars, lines, ticks, [(name, css[name]) for name in series], title, not any(totals)
+    )
+
+
+def nice_above(value: float) -> float:
+    """The next of 1, 2, 5 times a power of ten; 4 for what is smaller, so that grid lines are whole."""
+    step = 4.0
+    while step < value:
+        for factor in (1.25, 2.5, 5.0, 10.0):
+            if step * factor >= value:
+                return step * factor
+        step *= 10
+    return step
+
+
+def short(value: float) -> str:
+    """A number in few characters."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:g}"

@@ -1,0 +1,128 @@
+"""Finds a notification, a user, a key, a send or a provider's message, and shows what became of it and why."""
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from app.api.console.pages import Page, View, go_to, quoted, text
+from app.api.problems import Problem
+from app.domain.ids import keyed_notification_id
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MOST_CHARACTERS = 400
+_OF_USER = """
+SELECT notification_id, any(event_type) AS event_type, any(category) AS category, min(accepted_at) AS accepted_at,
+  groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes
+FROM notifications WHERE user_id = {user} GROUP BY notification_id ORDER BY accepted_at DESC LIMIT 50"""
+_BY_SEND = "SELECT DISTINCT notification_id, user_id FROM lifecycle WHERE send_id = {what} LIMIT 1"
+_BY_MESSAGE = "SELECT DISTINCT notification_id, user_id FROM lifecycle WHERE provider_message_id = {what} LIMIT 1"
+_KNOWN = "SELECT count() AS n FROM (SELECT 1 FROM lifecycle WHERE notification_id = {what} LIMIT 1)"
+_RECIPIENTS = """
+SELECT user_id, groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes FROM notifications
+WHERE notification_id = {what} GROUP BY user_id ORDER BY user_id LIMIT 100"""
+_PREVIEWED = ("title", "body", "subject", "text")
+
+
+async def get(page: Page) -> web.StreamResponse:
+    what = page.query("q")
+    if not what:
+        return page.render("find", what="", nothing=False)
+    if len(what) > _MOST_CHARACTERS:
+        raise Problem(400, f"is longer than {_MOST_CHARACTERS} characters", "q")
+    path = await _path_of(page, what)
+    return go_to(path) if path else page.render("find", 404, what=what, nothing=True)
+
+
+async def _path_of(page: Page, what: str) -> str | None:
+    """The page of what was looked for; None: nothing is known of it."""
+    api = page.api
+    if _UUID.fullmatch(what.lower()):
+        if (await api.rows(_KNOWN.format(what=quoted(what.lower()))))[0]["n"]:
+            return f"/notifications/{what.lower()}"
+        if sends := await api.rows(_BY_SEND.format(what=quoted(what.lower()))):
+            return _recipient(sends[0])
+    source, slash, key = what.partition("/")
+    if slash and key:
+        named = keyed_notification_id(source, key)
+        if (await api.rows(_KNOWN.format(what=quoted(named))))[0]["n"]:
+            return f"/notifications/{named}"
+    if messages := await api.rows(_BY_MESSAGE.format(what=quoted(what))):
+        return _recipient(messages[0])
+    if await api.rows(f"SELECT 1 AS n FROM lifecycle WHERE user_id = {quoted(what)} LIMIT 1"):
+        return f"/users/{quote(what, safe='')}"
+    try:
+        profile = await api.get("/v1/users/{id}/profile", id=what)
+    except Problem:
+        return None
+    return f"/users/{quote(what, safe='')}" if profile else None
+
+
+def _recipient(row: dict[str, Any]) -> str:
+    return f"/notifications/{row['notification_id']}?user_id={quote(row['user_id'], safe='')}"
+
+
+async def notification(page: Page) -> web.StreamResponse:
+    name, user = page.path("id"), page.query("user_id")
+    status = await page.api.get("/v1/notifications/{id}", id=name)
+    recipients = await page.api.rows(_RECIPIENTS.format(what=quoted(name)))
+    if not user and len(recipients) == 1:
+        user = recipients[0]["user_id"]
+    why, events = None, []
+    if user:
+        query = {"user_id": user, "limit": 500}
+        events = (await page.api.get("/v1/notifications/{id}/events", query, id=name))["events"]
+        why = await page.api.get("/v1/notifications/{id}/why", {"user_id": user}, id=name)
+    return page.render("notification", id=name, status=status, user=user, recipients=recipients, why=why, events=events)
+
+
+async def cancel(page: Page) -> web.StreamResponse:
+    name = page.path("id")
+    if not page.is_confirmed:
+        will = text("notification.cancel.will", id=name)
+        return page.confirm("notification.cancel", will, f"/notifications/{name}/cancel", f"/notifications/{name}")
+    await page.api.call("DELETE", "/v1/notifications/{id}", id=name)
+    return go_to(f"/notifications/{name}?done=notification.cancelled")
+
+
+async def user(page: Page) -> web.StreamResponse:
+    name = page.path("id")
+    devices = (await page.api.get("/v1/users/{id}/devices", id=name) or {}).get("devices", [])
+    return page.render(
+        "user",
+        id=name,
+        profile=_masked(await _known(page, "/v1/users/{id}/profile", name)),
+        preferences=await _known(page, "/v1/users/{id}/preferences", name),
+        devices=[_masked(each) for each in devices],
+        history=await page.api.rows(_OF_USER.format(user=quoted(name))),
+    )
+
+
+async def _known(page: Page, path: str, user_id: str) -> dict[str, Any]:
+    try:
+        return await page.api.get(path, id=user_id) or {}
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        return {}
+
+
+_HIDDEN = frozenset(("email", "phone", "name", "token", "subscription", "attributes"))
+
+
+def _masked(document: dict[str, Any]) -> dict[str, Any]:
+    """Addresses and names as what they begin with: enough to compare, too little to copy."""
+    return {name: _mask(value) if name in _HIDDEN and value else value for name, value in document.items()}
+
+
+def _mask(value: Any) -> str:
+    return f"{value[:2]}…" if isinstance(value, str) else "…"
+
+
+VIEWS = (
+    View("GET", "/find", get),
+    View("GET", "/notifications/{id}", notification),
+    View("POST", "/notifications/{id}/cancel", cancel),
+    View("GET", "/users/{id}", user),
+)

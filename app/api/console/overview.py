@@ -1,0 +1,92 @@
+"""The first page: the last hour as a whole."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from app.api.console.charts import Chart, stacked
+from app.api.console.pages import Page, View
+from app.api.problems import Problem
+
+_MINUTES = """
+SELECT formatDateTime(minute, '%H:%i') AS label, status, n FROM (
+  SELECT toStartOfMinute(occurred_at) AS minute, status, uniqExact(event_id) AS n FROM lifecycle
+  WHERE occurred_at > now() - INTERVAL 1 HOUR AND status IN ('accepted', 'sent', 'failed', 'expired', 'suppressed')
+  GROUP BY minute, status) ORDER BY minute, status"""
+_CHANNELS = """
+SELECT channel, uniqExactIf(event_id, status = 'sent') AS sent, uniqExactIf(event_id, status = 'failed') AS failed,
+  uniqExactIf(event_id, status = 'expired') AS expired, uniqExactIf(event_id, status = 'suppressed') AS suppressed,
+  uniqExactIf(event_id, status = 'cancelled') AS cancelled
+FROM lifecycle WHERE occurred_at > now() - INTERVAL 1 HOUR AND channel != '' GROUP BY channel ORDER BY channel"""
+_LATENCY = """
+SELECT channel, provider, priority, round(p50_ms) AS p50, round(p99_ms) AS p99, count FROM latency_hourly
+WHERE hour >= toStartOfHour(now() - INTERVAL 1 HOUR) ORDER BY channel, provider, priority"""
+_WAITS = """
+SELECT coalesce(channel, 'all') AS channel, status, coalesce(reason, '') AS reason, count() AS n FROM notifications
+WHERE status IN ('scheduled', 'held', 'queued', 'sending', 'retrying', 'in_doubt')
+  AND accepted_at > now() - INTERVAL 7 DAY
+GROUP BY ALL ORDER BY n DESC LIMIT 20"""
+#: What each number of the channels' table counts.
+COUNTED = """
+SELECT occurred_at, notification_id, user_id, send_id, reason, provider FROM lifecycle FINAL
+WHERE occurred_at > now() - INTERVAL 1 HOUR AND channel = '{channel}' AND status = '{status}'
+ORDER BY occurred_at DESC LIMIT 1000"""
+WAITING = """
+SELECT accepted_at, notification_id, user_id, send_id FROM notifications
+WHERE status = '{status}' AND coalesce(channel, 'all') = '{channel}' AND coalesce(reason, '') = '{reason}'
+  AND accepted_at > now() - INTERVAL 7 DAY ORDER BY accepted_at LIMIT 1000"""
+
+
+async def get(page: Page) -> web.StreamResponse:
+    return page.render("overview", **await _figures(page))
+
+
+async def live(page: Page) -> web.StreamResponse:
+    """What the page renews by itself."""
+    return page.render("overview_live", **await _figures(page))
+
+
+async def _figures(page: Page) -> dict[str, Any]:
+    api = page.api
+    queries = (_MINUTES, _CHANNELS, _LATENCY, _WAITS)
+    found = await asyncio.gather(*(_rows(page, sql) for sql in queries))
+    minutes, channels, latency, waits = found
+    providers = (await api.get("/v1/providers"))["providers"]
+    replays = (await api.get("/v1/replays", {"limit": 5}))["replays"]
+    letters = (await api.get("/v1/dead", {"limit": 5}))["letters"]
+    return {
+        "chart": _chart(minutes),
+        "channels": channels,
+        "latency": latency,
+        "waits": waits,
+        "providers": providers,
+        "replays": replays,
+        "letters": letters,
+        "counted": lambda **values: COUNTED.strip().format(**values),
+        "waiting_sql": lambda **values: WAITING.strip().format(**values),
+    }
+
+
+async def _rows(page: Page, sql: str) -> list[dict[str, Any]]:
+    """Nothing where ClickHouse can't be asked just now: the rest of the page says enough."""
+    try:
+        return await page.api.rows(sql.strip())
+    except Problem as problem:
+        if problem.status == 403:
+            raise
+        return []
+
+
+def _chart(minutes: Sequence[dict[str, Any]]) -> Chart:
+    labels = list(dict.fromkeys(row["label"] for row in minutes))
+    at = {label: n for n, label in enumerate(labels)}
+    series: dict[str, list[float]] = {}
+    for row in minutes:
+        if row["status"] != "accepted":
+            series.setdefault(row["status"], [0.0] * len(labels))[at[row["label"]]] = float(row["n"])
+    return stacked("overview.minutes", labels, series)
+
+
+VIEWS = (View("GET", "", get), View("GET", "/live", live))

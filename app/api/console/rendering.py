@@ -1,0 +1,77 @@
+"""Renders the console's pages: templates of this package, every value escaped, texts from one place."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from app.api.console.texts import TEXTS
+from schemas.instants import parse_ms
+
+#: No inline script or style, nothing from elsewhere, and nobody frames it.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
+
+
+def text(name: str, /, **values: Any) -> str:
+    return TEXTS[name].format(**values)
+
+
+def _time(instant: str | int | None) -> Markup:
+    """An instant (RFC 3339 or Unix ms) that the browser shows in its own zone; without a script it is UTC."""
+    if not instant:
+        return Markup("–")
+    ms = parse_ms(instant) if isinstance(instant, str) else instant
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    shown = at.strftime("%Y-%m-%d %H:%M:%S")
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(at.isoformat(), shown, shown)
+
+
+def _link(path: str, /, **query: Any) -> str:
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+_environment = Environment(
+    loader=PackageLoader("app.api.console"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.globals |= dict[str, Any]({"t": text, "link": _link})
+_environment.filters |= {"time": _time}
+
+
+def page(template: str, status: int = 200, /, **values: Any) -> web.Response:
+    """``template``: without its suffix."""
+    body = _environment.get_template(f"{template}.html").render(values)
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+    return web.Response(text=body, status=status, content_type="text/html", headers=headers)
+
+
+def static_files() -> Mapping[str, Callable[[], web.Response]]:
+    """By name. They are small, and read once."""
+    folder = files(__package__).joinpath("static")
+    found = {}
+    for file in folder.iterdir():
+        suffix = file.name[file.name.rindex(".") :]
+        found[file.name] = (file.read_bytes(), _TYPES[suffix])
+    return {name: _static(body, kind) for name, (body, kind) in found.items()}
+
+
+def _static(body: bytes, kind: str) -> Callable[[], web.Response]:
+    def made() -> web.Response:
+        return web.Response(
+            body=body, content_type=kind, charset="utf-8", headers={"Cache-Control": "public, max-age=3600"}
+        )
+
+    return made

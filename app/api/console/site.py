@@ -1,0 +1,160 @@
+"""The console's routes: signing in and out, and every page for whoever is signed in."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from app.api.call import Deps
+from app.api.callers import Service
+from app.api.console import audit, dead, find, overview, policy, providers, query, replays, templates
+from app.api.console.inner import Api
+from app.api.console.pages import ROOT, Page, View
+from app.api.console.rendering import page, static_files, text
+from app.api.console.sessions import COOKIE, LASTS_S, Session, fingerprint_of
+from app.api.problems import Problem
+from app.api.routes import Route
+
+_PAGES: Final = (overview, find, providers, replays, dead, policy, templates, query, audit)
+#: Of a form: a policy is the largest thing that one holds.
+_MOST_FORM_BYTES = 4 << 20
+_MOST_SIGN_IN_BYTES = 4 << 10
+_MOST_FIELDS = 100
+_FORM_WITHIN_S = 30.0
+_SCOPES = frozenset(("admin", "admin:read"))
+
+
+def add_to(app: web.Application, deps: Deps, routes: Iterable[Route], *, secure: bool) -> None:
+    """``routes``: the API's. ``secure``: the cookie goes over TLS only."""
+    site = _Site(deps, {(route.method, route.path): route for route in routes}, secure)
+    router = app.router
+    router.add_get(f"{ROOT}/sign-in", site.sign_in)
+    router.add_post(f"{ROOT}/sign-in", site.begin)
+    router.add_post(f"{ROOT}/sign-out", site.end)
+    router.add_get(f"{ROOT}/static/{{name}}", site.static)
+    for module in _PAGES:
+        for view in module.VIEWS:
+            router.add_route(view.method, f"{ROOT}{view.path}", site.serving(view))
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    deps: Deps
+    handlers: Mapping[tuple[str, str], Route]
+    secure: bool
+
+    def serving(self, view: View) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def served(request: web.Request) -> web.StreamResponse:
+            found = self._session(request)
+            if found is None:
+                return self._to_sign_in(request)
+            session, service = found
+            self.deps.limits.count_call(service)
+            shown = Page(Api(self.handlers, self.deps, service, request), session, service, request, {})
+            try:
+                if view.method == "POST":
+                    form = await _form(request, _MOST_FORM_BYTES)
+                    _check_form(request, session, form)
+                    shown = Page(shown.api, session, service, request, form)
+                    if "admin" not in service.scopes:
+                        raise Problem(403, text("confirm.reader"))
+                return await view.handler(shown)
+            except Problem as problem:
+                return _refused(shown, problem)
+
+        return served
+
+    async def sign_in(self, request: web.Request) -> web.StreamResponse:
+        over = request.query.get("over") is not None
+        return page("sign_in", problem=text("sign_in.over") if over else None, root=ROOT)
+
+    async def begin(self, request: web.Request) -> web.StreamResponse:
+        """A wrong key counts as any refusal of a caller without good credentials does."""
+        _check_origin(request)
+        form = await _form(request, _MOST_SIGN_IN_BYTES)
+        try:
+            caller = await self.deps.callers.identify(f"Bearer {form.get('key', '').strip()}")
+        except Problem:
+            caller = None
+        if not isinstance(caller, Service) or caller.scopes.isdisjoint(_SCOPES):
+            self.deps.limits.count_refusal(request.remote)
+            return page("sign_in", 403, problem=text("sign_in.wrong"), root=ROOT)
+        known = self.deps.callers.known(caller.key_id)
+        assert known is not None
+        _, cookie = self.deps.sessions.begin(caller.key_id, known[1])
+        response = _to(ROOT)
+        response.set_cookie(
+            COOKIE, cookie, max_age=LASTS_S, path=ROOT, httponly=True, samesite="Strict", secure=self.secure
+        )
+        return response
+
+    async def end(self, request: web.Request) -> web.StreamResponse:
+        _check_origin(request)
+        response = _to(f"{ROOT}/sign-in")
+        response.del_cookie(COOKIE, path=ROOT, httponly=True, samesite="Strict", secure=self.secure)
+        return response
+
+    async def static(self, request: web.Request) -> web.StreamResponse:
+        made = _FILES.get(request.match_info["name"])
+        if made is None:
+            raise Problem(404, text("gone"))
+        response: web.Response = made()
+        return response
+
+    def _session(self, request: web.Request) -> tuple[Session, Service] | None:
+        session = self.deps.sessions.read(request.cookies.get(COOKIE, ""))
+        known = self.deps.callers.known(session.key_id) if session else None
+        if session is None or known is None or session.fingerprint != fingerprint_of(known[1]):
+            return None
+        return None if known[0].scopes.isdisjoint(_SCOPES) else (session, known[0])
+
+    def _to_sign_in(self, request: web.Request) -> web.StreamResponse:
+        had_one = COOKIE in request.cookies
+        response = _to(f"{ROOT}/sign-in?over=1" if had_one else f"{ROOT}/sign-in")
+        if had_one:
+            response.del_cookie(COOKIE, path=ROOT)
+        return response
+
+
+_FILES = static_files()
+
+
+def _to(path: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": path})
+
+
+async def _form(request: web.Request, most: int) -> Mapping[str, str]:
+    """The fields of a form; of a repeated one the last counts. Raises Problem."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise Problem(415, "a form is sent as application/x-www-form-urlencoded")
+    length = request.content_length
+    if length is None or length > most:
+        raise Problem(413, f"the form is larger than {most} bytes, or doesn't say how large it is")
+    try:
+        async with asyncio.timeout(_FORM_WITHIN_S):
+            body = await request.content.readexactly(length)
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"))
+    except TimeoutError:
+        raise Problem(408, f"the form did not come within {_FORM_WITHIN_S:g} s") from None
+    except (ValueError, asyncio.IncompleteReadError, RequestPayloadError) as error:
+        raise Problem(400, "this is no form", headers={"Connection": "close"}) from error
+
+
+def _check_form(request: web.Request, session: Session, form: Mapping[str, str]) -> None:
+    _check_origin(request)
+    if form.get("csrf") != session.csrf:
+        raise Problem(403, "this form isn't one of your session: open the page again")
+
+
+def _check_origin(request: web.Request) -> None:
+    """Browsers say where a form comes from. Raises Problem for another site."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "this form comes from another site")
+
+
+def _refused(shown: Page, problem: Problem) -> web.Response:
+    return shown.render("refused", problem.status, problem=problem)
