@@ -39,5 +39,6 @@ async def called(
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     data = None if body is None else io.BytesIO(body)
     target = URL(url, encoded=True)
-    async with session.request(method, target, data=data, params=query, headers=given) as response:
+    asked = session.request(method, target, data=data, params=query, headers=given, allow_redirects=False)
+    async with asked as response:
         yield response

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 _WIDTH, _HEIGHT = 640, 160
 _LEFT, _BOTTOM, _TOP = 44, 22, 8
 _GRID_LINES = 4
-#: Classes of the style sheet.
-SERIES_CLASSES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Stacked bars. ``grid``: (y, words) of each line; ``ticks``: (x, words) below."""
+    """Stacked bars. A series' class in the style sheet is ``of-`` and its name. ``grid``: (y, words) of each line;
+    ``ticks``: (x, words) below."""
 
     width: int
     height: int
@@ -41,7 +40,7 @@ def stacked(title: str, labels: Sequence[str], series: Mapping[str, Sequence[flo
     most = nice_above(max(totals, default=0.0))
     plot_height, plot_width = _HEIGHT - _TOP - _BOTTOM, _WIDTH - _LEFT
     step = plot_width / max(1, len(labels))
-    css = {name: f"s{n % SERIES_CLASSES}" for n, name in enumerate(series)}
+    css = {name: f"of-{name}" for name in series}
     bars = []
     for n, label in enumerate(labels):
         below = 0.0

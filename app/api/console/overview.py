@@ -10,10 +10,13 @@ from app.api.console.charts import Chart, stacked
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
 
+_MINUTE_MS = 60_000
+#: From the bottom of a bar to its top.
+_DRAWN = ("sent", "suppressed", "expired", "failed")
 _MINUTES = """
 SELECT formatDateTime(minute, '%H:%i') AS label, status, n FROM (
   SELECT toStartOfMinute(occurred_at) AS minute, status, uniqExact(event_id) AS n FROM lifecycle
-  WHERE occurred_at > now() - INTERVAL 1 HOUR AND status IN ('accepted', 'sent', 'failed', 'expired', 'suppressed')
+  WHERE occurred_at > now() - INTERVAL 1 HOUR AND status IN ('sent', 'suppressed', 'expired', 'failed')
   GROUP BY minute, status) ORDER BY minute, status"""
 _CHANNELS = """
 SELECT channel, uniqExactIf(event_id, status = 'sent') AS sent, uniqExactIf(event_id, status = 'failed') AS failed,
@@ -57,7 +60,7 @@ async def _figures(page: Page) -> dict[str, Any]:
     replays = (await api.get("/v1/replays", {"limit": 5}))["replays"]
     letters = (await api.get("/v1/dead", {"limit": 5}))["letters"]
     return {
-        "chart": _chart(minutes),
+        "chart": _chart(minutes, api.deps.clock()),
         "channels": channels,
         "latency": latency,
         "waits": waits,
@@ -79,14 +82,19 @@ async def _rows(page: Page, sql: str) -> list[dict[str, Any]]:
         return []
 
 
-def _chart(minutes: Sequence[dict[str, Any]]) -> Chart:
-    labels = list(dict.fromkeys(row["label"] for row in minutes))
+def _chart(minutes: Sequence[dict[str, Any]], now: int) -> Chart:
+    """One bar for each of the last 60 minutes (UTC). ``now``: Unix ms."""
+    labels = [_label(now // _MINUTE_MS - ago) for ago in range(59, -1, -1)]
     at = {label: n for n, label in enumerate(labels)}
-    series: dict[str, list[float]] = {}
+    series = {status: [0.0] * len(labels) for status in _DRAWN}
     for row in minutes:
-        if row["status"] != "accepted":
-            series.setdefault(row["status"], [0.0] * len(labels))[at[row["label"]]] = float(row["n"])
+        if row["status"] in series and row["label"] in at:
+            series[row["status"]][at[row["label"]]] = float(row["n"])
     return stacked("overview.minutes", labels, series)
+
+
+def _label(minute: int) -> str:
+    return f"{minute // 60 % 24:02}:{minute % 60:02}"
 
 
 VIEWS = (View("GET", "", get), View("GET", "/live", live))

@@ -18,7 +18,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".svg": "image/svg+xml"}
 
 
 def text(name: str, /, **values: Any) -> str:
@@ -26,9 +26,12 @@ def text(name: str, /, **values: Any) -> str:
 
 
 def _time(instant: str | int | None) -> Markup:
-    """An instant (RFC 3339 or Unix ms) that the browser shows in its own zone; without a script it is UTC."""
+    """An instant (RFC 3339, as ClickHouse writes it, or Unix ms) that the browser shows in its own
+    zone; without a script it is UTC."""
     if not instant:
         return Markup("–")
+    if isinstance(instant, str) and " " in instant:
+        instant = f"{instant.replace(' ', 'T')}Z"
     ms = parse_ms(instant) if isinstance(instant, str) else instant
     at = datetime.fromtimestamp(ms / 1000, UTC)
     shown = at.strftime("%Y-%m-%d %H:%M:%S")

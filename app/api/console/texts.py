@@ -58,7 +58,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "find.label": "Look for",
     "find.go": "Find",
     "find.nothing": "Nothing was found for “{what}”. Ids are compared as they stand; events are kept 90 days.",
-    "find.notifications": "Notifications of user {user}",
     "notification": "Notification",
     "notification.recipient": "Recipient",
     "notification.recipients": "Recipients: {count}. Choose one to see why.",
@@ -75,7 +74,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "user.devices": "Devices",
     "user.history": "Latest notifications",
     "user.unknown": "No profile is known.",
-    "user.reveal": "Show addresses (the audit log notes it)",
     "user.no_devices": "No device is registered.",
     # providers
     "providers.lead": "As the workers that call them see them.",
@@ -151,7 +149,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "query.csv": "Download CSV",
     "query.rows": "{count} rows",
     "query.truncated": "There are more rows than the {count} shown.",
-    "query.nothing": "No rows.",
     "query.examples": "To begin with",
     # audit
     "audit.lead": "Who changed what; kept for 400 days.",

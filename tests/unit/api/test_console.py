@@ -1,0 +1,73 @@
+"""The console's parts that need no gateway: sessions, charts, texts."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.console import rendering
+from app.api.console.charts import nice_above, short, stacked
+from app.api.console.sessions import LASTS_S, Sessions, fingerprint_of
+from app.api.console.texts import TEXTS
+
+_PACKAGE = Path(rendering.__file__).parent
+_NAMES = ("nav.", "replays.", "notification.", "providers.", "replay.", "overview.")
+
+
+def test_a_session_is_read_by_whoever_has_the_secret_until_it_is_over() -> None:
+    now = [1_000_000]
+    ours, theirs = Sessions(b"ours", lambda: now[0]), Sessions(b"theirs", lambda: now[0])
+    session, cookie = ours.begin("ops", "ab" * 32)
+
+    assert Sessions(b"ours", lambda: now[0]).read(cookie) == session
+    assert session.fingerprint == fingerprint_of("ab" * 32)
+    assert theirs.read(cookie) is None
+    now[0] += LASTS_S + 1
+    assert ours.read(cookie) is None
+
+
+@given(st.text(max_size=2000))
+def test_whatever_a_cookie_holds_it_is_no_session(cookie: str) -> None:
+    assert Sessions(b"ours", lambda: 1_000_000).read(cookie) is None
+
+
+def test_two_sessions_of_one_key_have_forms_of_their_own() -> None:
+    sessions = Sessions(b"ours", lambda: 1)
+
+    assert sessions.begin("ops", "ab")[0].csrf != sessions.begin("ops", "ab")[0].csrf
+
+
+@given(st.floats(min_value=0, max_value=1e12))
+def test_an_axis_ends_above_its_values_and_not_far_above(value: float) -> None:
+    assert value <= nice_above(value) <= max(4.0, 2.5 * value)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), min_size=1, max_size=60))
+def test_bars_stand_on_each_other_within_the_picture(values: list[tuple[int, int]]) -> None:
+    labels = [str(n) for n in range(len(values))]
+    series = {"sent": [float(a) for a, _ in values], "failed": [float(b) for _, b in values]}
+    chart = stacked("overview.minutes", labels, series)
+
+    assert len(chart.bars) == sum(bool(a) + bool(b) for a, b in values)
+    assert chart.is_empty is not any(map(any, values))
+    assert all(bar.y >= 0 and bar.y + bar.height <= chart.height for bar in chart.bars)
+    for x in {bar.x for bar in chart.bars}:
+        lower, *upper = [bar for bar in chart.bars if bar.x == x]
+        assert all(abs(bar.y + bar.height - lower.y) < 1e-6 for bar in upper)
+
+
+@pytest.mark.parametrize(("value", "words"), [(0, "0"), (950, "950"), (1500, "1.5k"), (2e6, "2M"), (3e9, "3G")])
+def test_large_numbers_are_short(value: float, words: str) -> None:
+    assert short(value) == words
+
+
+def test_every_text_that_a_page_names_is_there_and_every_text_is_used() -> None:
+    sources = [file.read_text() for file in (*_PACKAGE.glob("*.py"), *_PACKAGE.glob("templates/*.html"))]
+    whole = "\n".join(source for source in sources if "TEXTS: Final" not in source)
+    named = set(re.findall(r'\bt\("([a-z_.]+)"[,)]', whole)) | set(re.findall(r'\btext\("([a-z_.]+)"', whole))
+
+    assert named <= TEXTS.keys()
+    unused = {name for name in TEXTS if f'"{name}"' not in whole and f"={name}" not in whole}
+    assert {name for name in unused if not name.startswith("nav.") and not name.endswith(".will")} == set()
