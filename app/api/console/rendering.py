@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup
 
 from app.api.console.texts import TEXTS
@@ -46,7 +46,7 @@ def _link(path: str, /, **query: Any) -> str:
 _environment = Environment(
     loader=PackageLoader("app.api.console"),
     autoescape=True,
-    undefined=StrictUndefined,
+    undefined=ChainableUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
