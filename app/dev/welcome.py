@@ -24,6 +24,7 @@ def welcome(state: State) -> str:
     return "\n".join(
         (
             f"  gateway       {state.gateway_url}  (OpenAPI at /openapi.json)",
+            f"  console       {state.gateway_url}/console  (sign in with the key admin)",
             f"  sandbox       {state.sandbox_url}  (what phones and mailboxes would show)",
             f"  Kafka         {state.kafka_bootstrap}",
             f"  settings      {state.config_file}",
