@@ -1,6 +1,7 @@
 """Who gets into the console, and that nobody makes somebody else's browser act there."""
 
 import re
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -62,7 +63,7 @@ async def test_wrong_keys_are_limited_by_address() -> None:
 @pytest.mark.parametrize("cookie", ["", f"{COOKIE}=forged", f"{COOKIE}={'A' * 3000}"])
 async def test_without_a_session_every_page_leads_to_the_door(path: str, cookie: str) -> None:
     async with opened(*_keys()) as door:
-        headers = {"Cookie": cookie} if cookie else {}
+        headers: dict[str, Any] = {"Cookie": cookie} if cookie else {}
         reply = await door.call("GET", f"/console{path}", **headers)
 
         assert reply.status == 303
@@ -82,7 +83,7 @@ async def test_a_form_of_another_site_or_session_does_nothing(headers: dict[str,
     async with opened(*_keys()) as door:
         cookie = _cookie(await _sign_in(door, _ADMIN))
         body = urlencode({"why": "x", "confirmed": "yes", **form}).encode()
-        given = {"Cookie": cookie, "Content_Type": "application/x-www-form-urlencoded", **headers}
+        given: dict[str, Any] = {"Cookie": cookie, "Content_Type": "application/x-www-form-urlencoded", **headers}
         reply = await door.call("POST", "/console/providers/fcm/pause", body, **given)
 
         assert reply.status == 403
