@@ -20,6 +20,8 @@ from app.private import narrow
 from app.watchdog import END_WITHIN_S, Watchdog
 from schemas.topics import (
     BATCHES,
+    CAMPAIGN_RECIPIENTS,
+    CAMPAIGNS,
     COMMANDS,
     CONFIG,
     DEAD,
@@ -180,7 +182,17 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
         announcements = AnnouncementMetrics(registry, REFUSALS)
         refusals = RefusalMetrics(registry, ENDINGS)
         ready = await _operations(stack, "gateway", settings, registry)
-        needed = (COMMANDS, CONFIG, ERASURES, OWNERS, PROVIDERS, REPLAYS, REPLAY_OUTCOMES)
+        needed = (
+            COMMANDS,
+            CONFIG,
+            ERASURES,
+            OWNERS,
+            PROVIDERS,
+            REPLAYS,
+            REPLAY_OUTCOMES,
+            CAMPAIGNS,
+            CAMPAIGN_RECIPIENTS,
+        )
         if not await _log_is_ready(settings, needed, stop):
             return
         await serve(

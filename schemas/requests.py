@@ -36,7 +36,11 @@ MAX_DATA_BYTES = 64 * 1024
 MAX_CONTENT_BYTES = 256 * 1024
 MAX_AHEAD_MS = 366 * 24 * 3600 * 1000
 
+#: How long after its record a request may be remembered.
+MAX_REMEMBERED_MS = 90 * 24 * 3600 * 1000
+
 Link = Annotated[str, Meta(max_length=MAX_LINK_CHARS)]
+LocalTime = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)")]
 
 _ICON_NAME = re.compile(r"[\w.-]{1,100}")
 
@@ -94,6 +98,10 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     locale: Locale | None = None
     created_at: Instant | None = None
     inbox: InboxOptions | None = None
+    #: ``09:00``: the first such moment of the user's wall clock at or after ``send_at``, else after the record.
+    local_time: LocalTime | None = None
+    #: Of a campaign's request: until when the router knows a repeated one, whatever the policy's ``dedup.keys`` says.
+    remembered_until: Instant | None = None
 
     @property
     def data_json(self) -> bytes:
@@ -178,6 +186,10 @@ def _check_times(request: Request, recorded_ms: int) -> None:
     expires_at = None if request.expires_at is None else instant_ms(request.expires_at, "expires_at")
     if expires_at is not None and send_at is not None and expires_at <= send_at:
         raise Invalid("is not after send_at", "expires_at")
+    if request.remembered_until is not None:
+        until = instant_ms(request.remembered_until, "remembered_until")
+        if until > recorded_ms + MAX_REMEMBERED_MS:
+            raise Invalid("is more than 90 days ahead", "remembered_until")
 
 
 def _number(text: str) -> int | float:

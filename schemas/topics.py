@@ -27,6 +27,9 @@ REPLAY_REQUESTS = "tocsin_replay_requests"
 REPLAY_OUTCOMES = "tocsin_replay_outcomes"
 #: The replays that there are, and how far each is (ours, compacted).
 REPLAYS = "tocsin_replays"
+#: The campaigns that there are, and how far each is; and their recipients (ours, compacted; schemas/campaigns.py).
+CAMPAIGNS = "tocsin_campaigns"
+CAMPAIGN_RECIPIENTS = "tocsin_campaign_recipients"
 
 #: Who changed what (schemas/audit_log.py; ours, too).
 AUDIT_LOG = "tocsin_audit_log"
@@ -76,7 +79,9 @@ KEPT_DAYS: dict[str, int] = {
 }
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
-SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, AUDIT_LOG, REDRIVEN))
+SINGLE: frozenset[str] = frozenset(
+    (CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, CAMPAIGNS, CAMPAIGN_RECIPIENTS, AUDIT_LOG, REDRIVEN)
+)
 
 #: Those that hold nothing of users: no erasure concerns them.
 WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES, REDRIVEN))

@@ -11,6 +11,7 @@ from agents.router.receipts import take_receipt
 from agents.router.replays import answer_refused, take_replay_request
 from agents.router.requests import take_request
 from agents.router.retire_devices import MoveLog
+from agents.router.segments import segment_view
 from agents.router.send_results import note_end, take_result
 from agents.router.timers import give_up, wake
 from agents.router.verify_addresses import take_verification, verification_view
@@ -134,6 +135,8 @@ class RouterMachine(Machine[RouterState, Due, Never]):
             return whose(state, user_id, params)
         if view == "verification":
             return verification_view(state, user_id, params, self.catalog.bounds.codes, now)
+        if view == "segment":
+            return segment_view(state.known, params)
         if answer is None:
             raise LookupError(f"the router has no view {view}")
         return answer(state.known, user_id)

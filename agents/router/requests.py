@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from agents.router.cancel_and_erase import forget, is_kept
@@ -19,11 +20,13 @@ from agents.shared.subscriptions import position_of
 from app.domain.holdout import group_of, holdout_of, is_held_out, percent
 from app.domain.ids import keyed_notification_id, positioned_notification_id
 from app.domain.origin import as_produced
+from app.domain.quiet_hours import minutes_of
 from app.domain.rendering import choose_variant
 from app.domain.requested import created_at_ms, expires_ms, template_of
+from app.domain.zones import next_local_time
 from app.ports import LogRecord
 from schemas.cloudevents import read_event
-from schemas.instants import rfc3339
+from schemas.instants import rfc3339, stored_ms
 from schemas.requests import Request, content_hash
 from schemas.topics import EVENTS_BULK, LANE_OF_EVENT_TOPIC
 from schemas.words import CHANNELS, Channel
@@ -52,10 +55,16 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
     if before is not None and (before.position == position or before.was_reported(position)):
         context.out.tally("requests", lane, "read_again")
         return  # all of it was done
+    if request.local_time is not None:
+        request, raw = _at_local_time(context, request, record.timestamp)
     facts = _facts(context, request, record, notification_id)
     content = content_hash(request, facts.template_id)
     if before is not None:
-        if before.still_waits or record.timestamp - before.facts.recorded_ms < context.policy.dedup_keys_ms:
+        if (
+            before.still_waits
+            or request.remembered_until is not None
+            or record.timestamp - before.facts.recorded_ms < context.policy.dedup_keys_ms
+        ):
             context.out.tally("requests", lane, "repeated")
             _emit_repeated(context, before, facts, content, position, record.timestamp)
             context.state.notifications.put(key, replace(before, reported_until=before.with_reported(position)))
@@ -67,7 +76,7 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
         facts=facts,
         position=position,
         content=content,
-        until_ms=context.now + max(context.policy.dedup_keys_ms, RECEIPTS_MS),
+        until_ms=_remembered_until(context, request),
         request=raw,
         reported_until={} if before is None else before.with_reported(before.position),
         after_erasure=context.state.known.forgetting(user_id),
@@ -76,6 +85,22 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
     )
     context.out.tally("requests", lane, "accepted")
     _accept(NotificationRecord.new(context, key, row, position, request), origin)
+
+
+def _at_local_time(context: RouterContext, request: Request, recorded_ms: int) -> tuple[Request, bytes]:
+    """With the moment in place of the time of day: in the zone that is known now, wherever the user goes until then."""
+    assert request.local_time is not None
+    since_ms = recorded_ms if request.send_at is None else stored_ms(request.send_at)
+    zone = context.state.known.zone(request.user_id, context.policy)
+    due_ms = next_local_time(zone, since_ms, minutes_of(request.local_time))
+    timed = replace(request, send_at=rfc3339(due_ms), local_time=None)
+    return timed, msgspec.json.encode(timed)
+
+
+def _remembered_until(context: RouterContext, request: Request) -> int:
+    """Unix ms. A campaign's recipients are remembered for longer than the policy asks for."""
+    until_ms = context.now + max(context.policy.dedup_keys_ms, RECEIPTS_MS)
+    return until_ms if request.remembered_until is None else max(until_ms, stored_ms(request.remembered_until))
 
 
 def _before(context: RouterContext, key: bytes, position: str) -> Notification | None:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from app.api.problems import Problem, check_coding, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
+from app.campaigns.service import Campaigns
 from app.replay.service import Replays
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
@@ -39,6 +40,8 @@ from schemas.decode import Invalid, Reader
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 1 << 20
+#: What a body is counted as that is taken a piece at a time.
+STREAMED_BYTES = 1 << 20
 #: As they are written without leading zeros; none is larger than ten digits.
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 #: A body may take as long as it likes, but not pause for so long.
@@ -71,6 +74,7 @@ class Deps:
     providers: ProvidersFollower
     pausing: PauseWriter
     replays: Replays
+    campaigns: Campaigns
     erased: ErasedUsers
     #: How long each topic is kept, the time that its last segment covers included.
     retentions: Mapping[str, timedelta]
@@ -138,6 +142,17 @@ class Call:
             close = {"Connection": "close"}
             raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
         return bytes(read)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they come, however many; raises Problem as ``body`` does, but for their number."""
+        check_coding(self.request.headers.getall("Content-Encoding", []))
+        self.hold.take_body(STREAMED_BYTES)
+        try:
+            while chunk := await self._chunk():
+                yield chunk
+        except (RequestPayloadError, ConnectionError) as error:
+            close = {"Connection": "close"}
+            raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
 
     async def _chunk(self) -> bytes:
         """The body's next bytes, none at its end."""

@@ -63,6 +63,7 @@ class Access:
 
 PUBLIC = Access()
 SEND = Access(("send",))
+CAMPAIGN = Access(("campaign",))
 READ = Access(("read", "admin", "admin:read"))
 ADMIN = Access(("admin",))
 #: What an admin may do that changes nothing.

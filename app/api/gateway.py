@@ -25,6 +25,7 @@ from app.api.limits import Limits
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
+from app.campaigns.service import Campaigns
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
 from app.replay.service import Replays
 from app.store.announced import Refusal
@@ -178,13 +179,17 @@ async def opened(
         )
         stack.push_async_callback(replays.close)
         await replays.start()
+        owner = OwnerClient(reader, owners, partitions)
+        campaigns = Campaigns(settings, publisher, config, erased, owner, secret, unix_ms, partitions, guard)
+        stack.push_async_callback(campaigns.close)
+        await campaigns.start()
         yield Deps(
             callers=callers(settings.auth, session),
             publisher=publisher,
             config=config,
             writer=ConfigWriter(publisher, config, unix_ms),
             owners=owners,
-            owner=OwnerClient(reader, owners, partitions),
+            owner=owner,
             history=history,
             queries=queries,
             dead=dead,
@@ -193,6 +198,7 @@ async def opened(
             providers=providers,
             pausing=PauseWriter(publisher, providers, secret, unix_ms),
             replays=replays,
+            campaigns=campaigns,
             erased=erased,
             retentions={
                 topic: limit + segment_of(limit) for topic, limit in kept.items() if topic not in WITHOUT_USERS

@@ -42,7 +42,17 @@ class Taken(msgspec.Struct, frozen=True):
 
 _read_body: Reader[NotificationBody] = Reader(NotificationBody)
 #: What a service can't say over HTTP.
-_NOT_TAKEN = ("user_id", "user_ids", "replay_id", "assigned_id", "notification_id", "source", "idempotency_key")
+_NOT_TAKEN = (
+    "user_id",
+    "user_ids",
+    "replay_id",
+    "assigned_id",
+    "notification_id",
+    "source",
+    "idempotency_key",
+    "local_time",
+    "remembered_until",
+)
 _DESCRIBED = {"data": Annotated[dict[str, Any] | None, Meta(description="At most 64 KiB as compact JSON")]}
 _COPIED = tuple(name for name in Request.__struct_fields__ if name not in _NOT_TAKEN)
 

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from app.api import (
     app_reports,
     audit_log,
+    campaigns,
     consents,
     dead,
     devices,
@@ -64,6 +65,7 @@ RESOURCES = (
     providers,
     replays,
     webhooks,
+    campaigns,
 )
 
 

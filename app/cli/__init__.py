@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "send": ("app.cli.send", "send", "Send a notification through the gateway."),
     "why": ("app.cli.why", "why", "Explain why a recipient got a notification, or didn't."),
     "replay": ("app.cli.replay", "app", "Send again what a channel did not get out, after an outage for instance."),
+    "campaign": ("app.cli.campaign", "app", "Send one message to many; look at it, pause, resume and cancel it."),
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),
     "policy": ("app.cli.policy", "app", "Check a policy, put it in force, show what it would change."),

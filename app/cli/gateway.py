@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
@@ -49,9 +49,10 @@ class GatewayClient:
         query: Mapping[str, str | None] | None = None,
         media: str = "application/json",
     ) -> tuple[int, Any]:
-        """(status, JSON), whatever the status. Raises Refused when the gateway can't be reached."""
+        """(status, JSON), whatever the status. ``body``: also in pieces. Raises Refused when the gateway can't be
+        reached."""
         asked = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        data = body if isinstance(body, bytes | Iterator) or body is None else json.dumps(body).encode()
         request = Request(f"{self._url}{path}{'?' + asked if asked else ''}", data=data, method=method)
         request.add_header("Authorization", f"Bearer {self._api_key}")
         request.add_header("Content-Type", media)

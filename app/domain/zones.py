@@ -10,6 +10,7 @@ DAY_MS = 24 * 60 * MINUTE_MS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 
 
 #: What tzdata may list that is the time of no place: of a machine that isn't set up, of whoever reads it; and copies of
@@ -56,6 +57,17 @@ def first_moment(zone: str, wall: datetime) -> int:
     before = _seconds(wall.replace(tzinfo=rules, fold=0))
     after = _seconds(wall.replace(tzinfo=rules, fold=1))
     return (_end_of_gap(rules, wall, after, before) if after < before else before) * 1000
+
+
+def next_local_time(zone: str, since_ms: int, minute: int) -> int:
+    """Unix milliseconds of the first moment at or after ``since_ms`` at which the wall clock reads that minute of a
+    day, or has just passed it in a gap."""
+    day = local_time(zone, since_ms).replace(hour=0, minute=0, second=0, microsecond=0, fold=0) - _DAY
+    while True:
+        moment = first_moment(zone, day + timedelta(minutes=minute))
+        if moment >= since_ms:
+            return moment
+        day += _DAY
 
 
 def next_minute(zone: str, after_ms: int, minute: int) -> int:

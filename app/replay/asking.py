@@ -6,7 +6,7 @@ from typing import Annotated, Final, TypeVar
 from msgspec import Meta, Struct
 
 from app.domain.policy import duration_ms
-from app.replay.pace import RATE_FORM, parse_rate
+from app.jobs.pace import RATE_FORM, parse_rate
 from schemas.decode import CampaignId, Category, EventType, Invalid, Reader
 from schemas.instants import Instant, instant_ms, rfc3339
 from schemas.replay_jobs import ReplayFilters, ReplayJob

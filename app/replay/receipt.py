@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, get_args
 
 from msgspec import UNSET, Struct, UnsetType
 
-from app.replay.pace import show_rate
+from app.jobs.pace import show_rate
 from schemas.instants import rfc3339
 from schemas.replay_jobs import ReplayFilters, ReplayJob, ReplayState, ReplayWish
 from schemas.replays import Begun, NotBegun, Would

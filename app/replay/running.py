@@ -15,11 +15,12 @@ import structlog
 from aiokafka import TopicPartition
 from msgspec.structs import replace
 
+from app.jobs.pace import Pace
+from app.jobs.reading import ends_of, open_reader
 from app.replay.candidates import AT_ONCE, Candidates
 from app.replay.jobs import Jobs
 from app.replay.ledger import LedgerFollower
-from app.replay.pace import Pace
-from app.replay.reading import counted_requests, decoded, ends_of, open_reader, read_spans, request_spans, spans_since
+from app.replay.reading import counted_requests, decoded, read_spans, request_spans, spans_since
 from app.replay.receipt import Counts
 from app.store.publisher import KafkaPublisher, Outgoing
 from schemas.lifecycle import read_lifecycle

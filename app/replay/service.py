@@ -1,31 +1,27 @@
-"""Replays in a gateway: what its API asks, and the work of the one gateway that runs them.
-
-Which one that is decides Kafka: the gateways are a consumer group on ``tocsin_replays``, whose one partition belongs to
-one of them at a time. Where it is killed another takes over, or the same one when it is back.
-"""
+"""Replays in a gateway: what its API asks, and the work of the one gateway that runs them (``app/jobs/owner.py``)."""
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.config import Settings
 from app.domain.policy import Rate
-from app.kafka.consumers import LogConsumer
+from app.jobs.owner import Owner
+from app.jobs.pace import default_rate
+from app.jobs.reading import open_reader
 from app.ports import Guard
 from app.providers.registry import CLIENTS
 from app.replay.asking import ReplayAsked, job_of
 from app.replay.jobs import Jobs, Known
 from app.replay.ledger import Candidate, Change, Ledger, LedgerFollower
-from app.replay.pace import default_rate
-from app.replay.reading import open_reader
 from app.replay.receipt import Receipt, receipt_of
 from app.replay.running import World, carry_out
 from app.store.config_follower import ConfigFollower
@@ -41,9 +37,6 @@ log = structlog.get_logger(__name__)
 GROUP: Final = "tocsin_replays"
 #: Replays that aren't done, and aren't stopped, at most.
 MOST_ACTIVE = 20
-#: How long a killed owner keeps the partition.
-_SESSION_MS = 6_000
-_POLL_MS = 500
 _BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
 _HOUSEKEEPING_S = 3_600.0
 _CATCH_UP_S = 2.0
@@ -121,7 +114,7 @@ class Replays:
             order=self._order,
             clock=self._clock,
         )
-        self._owner = Owner(world, self._options)
+        self._owner = Owner(self._options, REPLAYS, GROUP, Runner(world).run)
         await self._owner.start()
 
     async def close(self) -> None:
@@ -270,69 +263,13 @@ class Replays:
                     self._on_outcome(change.outcome)
 
 
-class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Carries out replays for as long as the partition is this gateway's."""
+class Runner:
+    """Carries out replays. ``run`` goes on until it is cancelled."""
 
-    def __init__(self, world: World, client_options: Mapping[str, Any]) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._options = client_options
-        self._joining: asyncio.Task[None] | None = None
-        self._working: asyncio.Task[None] | None = None
 
-    @property
-    def owns(self) -> bool:
-        return self._working is not None
-
-    async def start(self) -> None:
-        self._joining = asyncio.create_task(self._join(), name="join the gateways that run replays")
-
-    async def close(self) -> None:
-        if self._joining is not None:
-            self._joining.cancel()
-            await asyncio.gather(self._joining, return_exceptions=True)
-        await self._rest()
-
-    async def _join(self) -> None:
-        while True:
-            try:
-                await self._stay()
-            except KafkaError as error:
-                log.warning("no replay can be run here", error=type(error).__name__)
-            await self._rest()
-            await asyncio.sleep(_BACKOFF_S)
-
-    async def _stay(self) -> None:
-        consumer = LogConsumer(
-            **self._options,
-            group_id=GROUP,
-            auto_offset_reset="latest",
-            session_timeout_ms=_SESSION_MS,
-            heartbeat_interval_ms=_SESSION_MS // 3,
-        )
-        try:
-            await consumer.start()
-            consumer.subscribe([REPLAYS], listener=self)
-            while True:
-                await consumer.getmany(timeout_ms=_POLL_MS)  # what it holds is followed elsewhere
-        finally:
-            await consumer.stop()
-
-    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
-        await self._rest()
-
-    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        await self._rest()
-        if assigned:
-            log.info("this gateway runs replays")
-            self._working = asyncio.create_task(self._work(), name="run replays")
-
-    async def _rest(self) -> None:
-        working, self._working = self._working, None
-        if working is not None:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-
-    async def _work(self) -> None:
+    async def run(self) -> None:
         """Each replay that is to go on has a task of its own: one that waits for a provider holds up no other."""
         jobs, tasks = self._world.jobs, dict[str, asyncio.Task[None]]()
         await asyncio.to_thread(_leave_nothing, self._world.folder)

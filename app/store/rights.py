@@ -38,7 +38,7 @@ class Right(NamedTuple):
 SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS))
 
 #: The gateway does for its callers what services do, keeps policy and templates, looks for letters and owners, and runs
-#: replays: of what happened to sends, and of the sends themselves.
+#: replays (of what happened to sends, and of the sends themselves) and campaigns.
 GATEWAY = Access(
     reads=(
         topics.CONFIG,
@@ -51,6 +51,8 @@ GATEWAY = Access(
         topics.REPLAYS,
         topics.REPLAY_REQUESTS,
         topics.REPLAY_OUTCOMES,
+        topics.CAMPAIGNS,
+        topics.CAMPAIGN_RECIPIENTS,
         topics.LIFECYCLE,
         *(name for channel, lanes in topics.SEND_TOPICS.items() if channel != "in_app" for name in lanes),
     ),
@@ -61,10 +63,13 @@ GATEWAY = Access(
         topics.VERIFICATIONS,
         topics.REPLAYS,
         topics.REPLAY_REQUESTS,
+        topics.CAMPAIGNS,
+        topics.CAMPAIGN_RECIPIENTS,
         topics.AUDIT_LOG,
         topics.REDRIVEN,
     ),
-    groups=("tocsin_replays",),
+    # Of the router it only asks how far it is.
+    groups=("tocsin_replays", "tocsin_campaigns", "tocsin_router"),
 )
 
 ANALYTICS = Access(

@@ -95,7 +95,15 @@ def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STE
     for role, tables in internal.items():
         configs |= {topics.changelog_topic(role, table): _changelog(steps) for table in tables}
         configs[topics.journal_topic(role)] = _journal(steps)
-    compacted = (topics.CONFIG, topics.OWNERS, topics.PROVIDERS, topics.ERASURES, topics.REPLAYS)
+    compacted = (
+        topics.CONFIG,
+        topics.OWNERS,
+        topics.PROVIDERS,
+        topics.ERASURES,
+        topics.REPLAYS,
+        topics.CAMPAIGNS,
+        topics.CAMPAIGN_RECIPIENTS,
+    )
     configs |= {name: _compacted(steps) for name in compacted}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(

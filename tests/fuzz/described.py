@@ -49,9 +49,12 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
     rightful = _rightful(operation)
     values = {parameter: gateway.path_values(parameter) for parameter in _NAMED}
     kind = name.split("/")[2]
-    values["id"] = {"users": ("ann",), "notifications": (gateway.known_id(),), "templates": ("welcome",)}.get(
-        kind, ("x",)
-    )
+    values["id"] = {
+        "users": ("ann",),
+        "notifications": (gateway.known_id(),),
+        "templates": ("welcome",),
+        "campaigns": (gateway.CAMPAIGN,),
+    }.get(kind, ("x",))
 
     @st.composite
     def call(draw: st.DrawFn) -> Asking:
@@ -96,7 +99,12 @@ def good(name: str) -> Sequence[Asking]:
     the operation's."""
     method, _, path = name.partition(" ")
     kind, made_here = path.split("/")[2], [str(UUID(int=number, version=4)) for number in range(5)]
-    ids = {"users": ["ann"], "notifications": [gateway.known_id()], "templates": ["note", "welcome"]}
+    ids = {
+        "users": ["ann"],
+        "notifications": [gateway.known_id()],
+        "templates": ["note", "welcome"],
+        "campaigns": [gateway.CAMPAIGN],
+    }
     named = ids.get(kind, made_here) if "{id}" in path else [""]
     targets = [_with_parameters(path, its) for its in named]
     if name in _QUERIES:

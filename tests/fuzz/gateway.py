@@ -54,6 +54,7 @@ from schemas.topics import CONFIG, ERASURES, EVENTS
 from schemas.words import WAITS, Channel
 from tests.agents.harness import SECRET
 from tests.auditing import EnteredLog
+from tests.campaigns import LocalCampaigns
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
@@ -64,11 +65,13 @@ from tests.replays import LocalReplays
 _SECRET = "a-secret-that-is-long-enough-for-hs256-signatures"
 _INSTALLATION = b"the installation's own secret of 32 bytes or more"
 _KEYS: Mapping[str, tuple[str, str, tuple[Any, ...]]] = {
-    "shop": ("shop." + "s" * 43, "shop", ("send", "read")),
+    "shop": ("shop." + "s" * 43, "shop", ("send", "campaign", "read")),
     "sender": ("sender." + "t" * 43, "sender", ("send",)),
     "reader": ("reader." + "r" * 43, "shop", ("read",)),
     "ops": ("ops." + "o" * 43, "", ("admin",)),
 }
+#: One that there is.
+CAMPAIGN = "spring"
 #: Who may call; the users by their own tokens.
 CALLERS = (*_KEYS, "ann", "bob", "nobody", "garbage")
 _PATIENCE_S = 3.0
@@ -137,6 +140,12 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
             },
         },
     }
+    said = {"event_type": "a.b", "content": {"title": "t", "body": "b"}, "data": {"n": 1}}
+    campaigns = [
+        {**said, "campaign_id": "sale", "user_ids": ["ann", "bob"], "rate": "5/s", "canary": "1%", "holdout": "0.5%"},
+        {**said, "segment": {"attributes": {"plan": "gold"}, "locale": "de", "timezone": "UTC", "has": ["push"]}},
+        {**said, "all": True, "send_at": "2026-03-05T00:00:00Z", "local_time": "09:00", "channels": ["push"]},
+    ]
     shown = {"data": {"x": 1, "orders": [{"n": 1.5}]}, "user": {"name": "Ann", "id": "ann"}, "locale": "de-CH"}
     users = "/v1/users/{id}"
     return {
@@ -154,6 +163,8 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("PUT", "/v1/templates/{id}"): [{"channels": template["channels"]}],
         ("POST", "/v1/templates/{id}/preview"): [shown, {**shown, "channels": template["channels"], "items": [shown]}],
         ("POST", "/v1/templates/{id}/rollback"): [{"version": 1}],
+        ("POST", "/v1/campaigns"): campaigns,
+        ("POST", "/v1/notifications/batch"): campaigns,
         ("POST", "/v1/replays"): [{"channel": "push", "from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
         ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
         ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
@@ -322,6 +333,9 @@ class _Gateway:
             providers=_Through(lambda: self.world.providers),  # type: ignore[arg-type]
             pausing=_Through(lambda: self.world.pausing),  # type: ignore[arg-type]
             replays=LocalReplays(lambda: self.world.machines.now),
+            campaigns=LocalCampaigns(lambda: self.world.machines.now, _Through(lambda: self.world.config)).add(
+                CAMPAIGN, "shop"
+            ),
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,

@@ -150,6 +150,7 @@ async def opened(
         providers=cast(Any, None),
         pausing=cast(Any, None),
         replays=cast(Any, None),
+        campaigns=cast(Any, None),
         erased=ErasedUsers(),
         retentions={},
         partitions=4,

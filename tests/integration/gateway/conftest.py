@@ -29,8 +29,8 @@ from tests.calling import JWT_SECRET, bearer, called, key_hash, user_token
 from tests.conftest import broker_options, eventually
 
 KEYS = {
-    "shop": ("shop." + "s" * 43, "shop", ("send", "read")),
-    "auth": ("auth." + "a" * 43, "auth", ("send", "read")),
+    "shop": ("shop." + "s" * 43, "shop", ("send", "campaign", "read")),
+    "auth": ("auth." + "a" * 43, "auth", ("send", "campaign", "read")),
     "ops": ("ops." + "o" * 43, "", ("admin",)),
 }
 PARTITIONS = 4

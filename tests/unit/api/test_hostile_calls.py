@@ -46,6 +46,7 @@ from schemas.decode import Invalid
 from tables.rows import MemoryRows
 from tests.agents.harness import NOON, PROVIDERS
 from tests.auditing import EnteredLog
+from tests.campaigns import LocalCampaigns
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
@@ -189,7 +190,7 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         id="all",
         sha256=hashlib.sha256(KEY.encode()).hexdigest(),
         source="shop",
-        scopes=("send", "read", "admin"),
+        scopes=("send", "campaign", "read", "admin"),
     )
     dead = MemoryDead(lambda: log.letters)
     deps: Any = Deps(
@@ -209,6 +210,7 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         providers=providers,
         pausing=topic.writer(providers),
         replays=LocalReplays(lambda: NOON).add(NEW_ID),
+        campaigns=LocalCampaigns(lambda: NOON, Config()).add(NEW_ID, "shop"),
         partitions=1,
         clock=lambda: NOON,
         new_id=new_id,
@@ -225,6 +227,22 @@ CLOSED = [route for route in routes(None) if not route.access.public]
 WRITING = [route for route in ROUTES if route.body is not None]
 #: Of the others nothing is read that isn't signed.
 READING = [route for route in WRITING if not route.path.startswith("/v1/webhooks/")]
+
+A_CAMPAIGN: dict[str, Any] = {
+    "campaign_id": "spring",
+    "event_type": "a.b",
+    "content": {"title": "t", "body": "b"},
+    "data": {},
+    "channels": ["push"],
+    "priority": "low",
+    "send_at": "2026-03-05T11:00:00Z",
+    "local_time": "09:00",
+    "expires_at": "2026-03-06T11:00:00Z",
+    "rate": "5/s",
+    "canary": "1%",
+    "holdout": "5%",
+    "user_ids": ["ada"],
+}
 
 #: Good bodies, by path: every field of theirs is written to.
 BODIES: dict[str, dict[str, Any]] = {
@@ -271,6 +289,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "dry_run": True,
     },
     **{f"/v1/webhooks/{provider}": {"a": 1} for provider in ("ses", "sendgrid", "twilio", "vonage")},
+    "/v1/campaigns": A_CAMPAIGN,
+    "/v1/notifications/batch": A_CAMPAIGN,
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
     "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},
 }

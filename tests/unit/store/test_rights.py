@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.campaigns.service import GROUP as CAMPAIGNS_RUN_BY
 from app.config import Kafka
 from app.replay.service import GROUP as REPLAYING
 from app.store.lifecycle_sink import GROUP
@@ -58,6 +59,8 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.BATCHES, {"tocsin-router"}),
         (topics.REDRIVEN, {"tocsin-gateway"}),
         (topics.REPLAYS, {"tocsin-gateway"}),
+        (topics.CAMPAIGNS, {"tocsin-gateway"}),
+        (topics.CAMPAIGN_RECIPIENTS, {"tocsin-gateway"}),
         *((topic, {"tocsin-router"}) for lanes in topics.SEND_TOPICS.values() for topic in lanes),
         *((topic, {PRODUCER, "tocsin-gateway", "tocsin-router"}) for topic in sorted(OTHERS_WRITE)),
     ],
@@ -87,7 +90,7 @@ def test_every_role_may_read_and_write_what_its_machine_declares_and_join_its_gr
         assert of(principal, "Write") == set(access.writes)
         assert of(principal, "Read", "group") == {f"tocsin_{role}"}
     assert of("tocsin-analytics", "Read", "group") == {GROUP}
-    assert of("tocsin-gateway", "Read", "group") == {REPLAYING}
+    assert of("tocsin-gateway", "Read", "group") == {REPLAYING, CAMPAIGNS_RUN_BY, "tocsin_router"}
 
 
 def test_only_the_commands_change_topics_and_all_they_write_is_the_audit_log() -> None:
@@ -120,6 +123,10 @@ PRODUCING = {
     "app/api/verification.py": "tocsin-gateway",
     "app/replay/jobs.py": "tocsin-gateway",
     "app/replay/running.py": "tocsin-gateway",
+    "app/campaigns/jobs.py": "tocsin-gateway",
+    "app/campaigns/recipients.py": "tocsin-gateway",
+    "app/campaigns/running.py": "tocsin-gateway",
+    "app/campaigns/service.py": "tocsin-gateway",
     "app/store/config_writer.py": "tocsin-gateway",
     "app/store/audit_log.py": "tocsin-gateway",
     "app/store/redriven.py": "tocsin-gateway",
@@ -134,6 +141,7 @@ READING = (
     *(
         "app/api/gateway.py",
         "app/audit",
+        "app/campaigns/lane.py",
         "app/kafka",
         "app/metrics",
         "app/replay/ledger.py",

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.policy import Rate
-from app.replay.pace import Pace, default_rate, parse_rate, show_rate
+from app.jobs.pace import Pace, default_rate, parse_rate, show_rate
 
 
 @pytest.mark.parametrize("text", ["200/s", "1/s", "30/m", "7/h", "1/d"])

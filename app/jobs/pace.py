@@ -1,4 +1,4 @@
-"""How fast a replay goes: by default a tenth of what the slowest of its channel's providers takes."""
+"""How fast a job goes; by default a tenth of what the slowest of its channel's providers takes."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 #: Where no provider has a limit.
 _UNLIMITED = (50, 1000)
 _SHARE = 10
-#: What wasn't used is lost: after a pause a replay goes on at its pace, it doesn't catch up.
+#: What wasn't used is lost: after a pause a job goes on at its pace, it doesn't catch up.
 _BURST_MS = 200
 
 
 def parse_rate(text: str) -> tuple[int, int]:
-    """(candidates, in how many milliseconds) of a text of ``RATE_FORM``."""
+    """(how many, in how many milliseconds) of a text of ``RATE_FORM``."""
     count, unit = text.split("/")
     return int(count), _UNITS_MS[unit]
 
