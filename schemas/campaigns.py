@@ -47,7 +47,8 @@ class Segment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 class CampaignJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Times are Unix milliseconds. ``by``: the API key's id. ``rate``: requests in ``per_ms``; 0: no limit. ``canary``
-    and ``holdout``: in hundredths of a percent. ``data``: an object's JSON. ``digests``: by parameter, a hash of what was asked for."""
+    and ``holdout``: in hundredths of a percent. ``data``: an object's JSON. ``digests``: by parameter, a hash of what
+    was asked for."""
 
     notification_id: Uuid
     campaign_id: CampaignId

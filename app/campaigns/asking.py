@@ -215,12 +215,11 @@ def request_of(job: CampaignJob, row: Row, now: int, common: Mapping[str, Any] |
     """One recipient's request, produced ``now``. ``common``: the campaign's data, decoded."""
     since = job.send_at if job.send_at is not None else job.at
     data = merged_data(job, row, common)
-    return Request(
+    request = Request(
         user_id=row.user_id,
         event_type=job.event_type,
         template_id=job.template_id,
         content=job.content,
-        **({} if data is None else {"data": Raw(data.encode())}),
         channels=None if job.channels is None else list(job.channels),
         priority=job.priority,
         notification_id=job.notification_id,
@@ -231,6 +230,7 @@ def request_of(job: CampaignJob, row: Row, now: int, common: Mapping[str, Any] |
         expires_at=None if job.expires_at is None else rfc3339(job.expires_at),
         remembered_until=rfc3339(now + REMEMBERED_MS),
     )
+    return request if data is None else msgspec.structs.replace(request, data=Raw(data.encode()))
 
 
 def merged_data(job: CampaignJob, row: Row, common: Mapping[str, Any] | None = None) -> str | None:

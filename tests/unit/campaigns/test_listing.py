@@ -1,6 +1,7 @@
 """A campaign's recipients: each once, in one order, in whatever order its chunks are read."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ def in_order(listing: Listing, most: int = 3) -> list[tuple[Place, Row]]:
 
 @given(_chunks, st.randoms())
 def test_the_order_is_that_of_the_places_however_chunks_are_read(
-    folder: Path, chunks: list[Chunk], chance: object
+    folder: Path, chunks: list[Chunk], chance: Any
 ) -> None:
     placed = list(enumerate(chunks))
     expected: dict[str, Place] = {}
