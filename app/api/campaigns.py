@@ -33,6 +33,8 @@ MAX_JSON_BYTES = 16 << 20
 _AT_A_TIME = 200
 
 Status = Literal["uploading", "scheduled", "running", "paused", "done", "cancelled"]
+#: As which JSON comes, also where nobody has said so.
+_JSON = ("application/json", "application/octet-stream", "application/x-www-form-urlencoded")
 _UPLOADS: dict[str, Format] = {"application/x-ndjson": "application/x-ndjson", "text/csv": "text/csv"}
 
 
@@ -91,7 +93,7 @@ async def post(call: Call) -> web.Response:
     try:
         if media in _UPLOADS:
             return await _post_rows(call, _UPLOADS[media])
-        if media in ("application/json", "application/octet-stream"):
+        if media in _JSON or media.endswith("+json"):
             return await _post_json(call)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid

@@ -4,6 +4,7 @@ to read the bulk lane, is played here."""
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -305,6 +306,32 @@ async def test_what_an_upload_may_not_say(gateway: Caller) -> None:
         assert (await shop("GET", f"/v1/campaigns/{terms['campaign_id']}")).status == 404
     long = query(data={"a": "b" * 9000})
     assert (await shop("POST", "/v1/campaigns", rows(1), query=long, Content_Type="application/x-ndjson")).status == 414
+
+
+def _blocks(language: str) -> list[str]:
+    page = (Path(__file__).parents[3] / "docs" / "campaigns.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+async def test_the_pages_examples_are_taken_as_it_says(gateway: Caller, lane: Lane) -> None:
+    shop = gateway.key("shop")
+    [command] = [block for block in _blocks("sh") if "user_ids" in block]
+    reply = await shop("POST", "/v1/campaigns", json.loads(command.partition("-d '")[2].rpartition("'")[0]))
+    assert reply.status == 202, reply.document
+    answer, rows, segment, shown_there = _blocks("json")
+    assert reply.document.keys() == json.loads(answer).keys()
+    await until(shop, "spring", status="done")
+    assert json.loads(shown_there).keys() <= (await shown(shop, "spring")).keys()
+    [upload] = _blocks("csv")
+    for body, media in ((rows, "application/x-ndjson"), (upload, "text/csv")):
+        terms = query()
+        reply = await shop("POST", "/v1/campaigns", body.encode(), query=terms, Content_Type=media)
+        assert reply.status == 202, reply.document
+        done = await until(shop, terms["campaign_id"], status="done")
+        assert (done["recipients"], done["refused"]) == (2, 0)
+    asks = asked(segment=json.loads(segment), send_at="2027-03-01T00:00:00Z")
+    assert (await shop("POST", "/v1/campaigns", asks)).document["status"] == "scheduled"
+    assert (await shop("DELETE", f"/v1/campaigns/{asks['campaign_id']}")).status == 202
 
 
 async def test_two_at_once_are_one_campaign(gateway: Caller, lane: Lane) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 import app.store.config_follower
+from app.campaigns.jobs import Jobs
 from app.domain import announcing
 from app.domain.catalog import Catalog
 from app.kafka.records import Unreadable
@@ -27,11 +28,13 @@ from app.store.lifecycle_rows import read_rows
 from app.store.lifecycle_sink import LifecycleSink, SinkMetrics
 from app.store.owners import Owner, OwnersFollower
 from app.streaming.poison import BLOCKED_S, PoisonGuard
+from schemas.campaigns import CampaignState, CampaignWish, Listed, Upload, encode_campaign
 from schemas.config import PolicyVersion, Template, TemplateVersion, encode_config
 from schemas.dead import dead_letter, encode_dead, read_dead
 from schemas.erasures import REDACT, REDACTED, USER, Erased, Redacted, ToRedact, encode_erasure
 from schemas.lifecycle import encode_lifecycle
-from schemas.topics import CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS
+from schemas.topics import CAMPAIGNS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS
+from tests.campaigns import job_at
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.records import Record
 from tests.unit.store.conftest import T0, event, recorded
@@ -41,6 +44,8 @@ POLICY = "defaults: {category: other}\ncategories: {other: {channels: [in_app]}}
 HASH = b"ab" * 16
 OWNER = Owner(role="router", instance="1", partitions=[0, 1], url="http://127.0.0.1:1", policy_version=1, at=T0)
 PARTS: Any = {"push": {"en": {"title": "t", "body": "b"}}}
+
+CAMPAIGN = job_at(T0)
 
 #: A good record of each topic: key, value, and the headers that go with them.
 GOOD: dict[str, list[tuple[bytes, bytes]]] = {
@@ -58,6 +63,16 @@ GOOD: dict[str, list[tuple[bytes, bytes]]] = {
         (USER + HASH, encode_erasure(Erased(erased_at=T0))),
         (REDACT + b"e1", encode_erasure(ToRedact(user_id="ann", partition=0, erased_at=T0))),
         (REDACTED + b"e1", encode_erasure(Redacted(at=T0, by="analytics-1", partition=0))),
+    ],
+    CAMPAIGNS: [
+        (f"{kind}/{CAMPAIGN.notification_id}{part}".encode(), encode_campaign(value))
+        for kind, part, value in (
+            ("job", "/1", CAMPAIGN),
+            ("upload", "/1", Upload(at=T0, open=False)),
+            ("listed", "", Listed(at=T0)),
+            ("wish", "", CampaignWish(act="pause", by="shop", at=T0)),
+            ("state", "", CampaignState(phase="running", at=T0, produced=1)),
+        )
     ],
     LIFECYCLE: [(b"u", encode_lifecycle(event("accepted")))],
     DEAD: [(b"u", encode_dead(dead_letter(Record(key=b"u", value=b"{"), "undecodable", "is bad", None, "router", T0)))],
@@ -106,7 +121,19 @@ def _erased() -> tuple[TopicFollower, Callable[[], Any]]:
     return follower, lambda: (bool(users._users), "e1" in users.to_redact, "e1" in users.redacted)
 
 
-FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased}
+def _campaigns() -> tuple[TopicFollower, Callable[[], Any]]:
+    jobs = Jobs({}, cast(Any, None), lambda: T0)
+    name = CAMPAIGN.notification_id
+
+    def known() -> Any:
+        jobs.newest()
+        found = jobs.get(name)
+        return found is not None and (found.status(T0), len(found.jobs) > 0)
+
+    return jobs._follower, known
+
+
+FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, CAMPAIGNS: _campaigns}
 
 
 def good(topic: str) -> list[Record]:
