@@ -21,10 +21,12 @@ PRAGMA secure_delete = ON;
 CREATE TABLE rows (chunk INTEGER, row INTEGER, user_id TEXT, data TEXT, PRIMARY KEY (chunk, row)) WITHOUT ROWID;
 CREATE TABLE users (hash BLOB PRIMARY KEY, chunk INTEGER, row INTEGER) WITHOUT ROWID;
 CREATE TABLE repeats (hash BLOB, chunk INTEGER, PRIMARY KEY (hash, chunk)) WITHOUT ROWID;
-CREATE TABLE chunks (place INTEGER PRIMARY KEY, key BLOB, offset INTEGER);
+CREATE TABLE chunks (place INTEGER PRIMARY KEY, key BLOB, offset INTEGER, at INTEGER);
 CREATE TABLE refused (hash INTEGER PRIMARY KEY, place INTEGER, number INTEGER, error BLOB);
 CREATE INDEX shown ON refused (place, number) WHERE error IS NOT NULL;
 """
+
+_LATEST_MS = 2**63 - 1
 
 
 class Listing:
@@ -45,12 +47,14 @@ class Listing:
         self._db.close()
         self._file.unlink(missing_ok=True)
 
-    def take(self, offset: int, key: bytes, chunk: Chunk, is_erased: Callable[[str], bool] = lambda _: False) -> None:
-        """The chunk that lies there. ``is_erased``: of such a user no data is kept."""
+    def take(
+        self, offset: int, key: bytes, at: int, chunk: Chunk, is_erased: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        """The chunk that lies there, recorded ``at`` (Unix ms). ``is_erased``: of such a user no data is kept."""
         place = offset if chunk.place is None else chunk.place
         self._db.execute("BEGIN")
         try:
-            self._db.execute("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?)", (place, key, offset))
+            self._db.execute("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)", (place, key, offset, at))
             for number, row in enumerate(chunk.rows):
                 self._take(place, number, row, is_erased)
             for number, refused in enumerate(chunk.refused):
@@ -105,20 +109,26 @@ class Listing:
         """The keys of all of them."""
         return [key for (key,) in self._db.execute("SELECT DISTINCT key FROM chunks")]
 
-    def forget(self, hashes: Iterable[bytes]) -> list[int]:
-        """Takes the data of these users out. Returns the offsets of the chunks that hold some."""
+    def forget(self, erased: Iterable[tuple[bytes, int | None]]) -> list[int]:
+        """Takes the data of these users out, as far as it came before they began anew (Unix ms; None: they haven't).
+        Returns the offsets of the chunks that hold some."""
         places: set[int] = set()
-        for hashed in hashes:
-            found = self._db.execute("SELECT chunk, row FROM users WHERE hash = ?", (hashed,)).fetchone()
-            if found is not None:
+        for hashed, until in erased:
+            before = _LATEST_MS if until is None else until
+            theirs = self._db.execute(
+                "SELECT chunk, row FROM users JOIN chunks ON place = chunk WHERE hash = ? AND at < ?", (hashed, before)
+            )
+            if (found := theirs.fetchone()) is not None:
                 changed = self._db.execute(
                     "UPDATE rows SET data = NULL WHERE chunk = ? AND row = ? AND data IS NOT NULL", found
                 )
                 if changed.rowcount:
                     places.add(found[0])
-            repeated = self._db.execute("SELECT chunk FROM repeats WHERE hash = ?", (hashed,)).fetchall()
+            repeated = self._db.execute(
+                "SELECT chunk FROM repeats JOIN chunks ON place = chunk WHERE hash = ? AND at < ?", (hashed, before)
+            ).fetchall()
             places.update(chunk for (chunk,) in repeated)
-            self._db.execute("DELETE FROM repeats WHERE hash = ?", (hashed,))
+            self._db.executemany("DELETE FROM repeats WHERE hash = ? AND chunk = ?", ((hashed, c) for (c,) in repeated))
         return [
             offset
             for place in sorted(places)

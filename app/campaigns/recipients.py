@@ -1,7 +1,8 @@
 """The recipients of all campaigns that go on, read by the gateway that runs them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,7 +58,7 @@ class Recipients:
         self._lock = asyncio.Lock()
         #: Chunks of campaigns that have ended: their keys.
         self._stale: set[bytes] = set()
-        self._forgotten: set[bytes] = set()
+        self._forgotten: set[tuple[bytes, int | None]] = set()
 
     async def follow(self) -> None:
         """Reads for as long as nobody cancels it. Raises KafkaError."""
@@ -127,7 +128,10 @@ class Recipients:
                 log.warning("recipients can't be read", offset=record.offset, reason=str(invalid))
                 continue
             at: int = record.timestamp
-            self.of(name).take(record.offset, key, chunk, lambda user_id, at=at: self._erased.hides(user_id, at))  # type: ignore[misc]
+            self.of(name).take(record.offset, key, at, chunk, partial(self._is_erased, at))
+
+    def _is_erased(self, at: int, user_id: str) -> bool:
+        return self._erased.hides(user_id, at)
 
     # --- what must go ---
 
@@ -150,13 +154,13 @@ class Recipients:
         await self._forget()
 
     async def _forget(self) -> None:
-        hashes = {hashed for hashed, _ in self._erased.known()}
-        if not (new := hashes - self._forgotten):
+        known = set(self._erased.known())
+        if not (new := known - self._forgotten):
             return
         for name in list(self._listings):
             for offset in await self.ask(name, Listing.forget, new):
                 await self._rewrite(offset)
-        self._forgotten = hashes
+        self._forgotten = known
 
     async def _rewrite(self, offset: int) -> None:
         """The same chunk without the data of whoever was erased since."""
@@ -166,15 +170,17 @@ class Recipients:
             [record] = (await reader.getmany(_PLACE, timeout_ms=5_000, max_records=1)).get(_PLACE) or [None]
         if record is None or record.offset != offset or record.value is None:
             return  # a newer one is there already
-        chunk = without_data(read_chunk(record.value), offset, lambda user: self._erased.hides(user, record.timestamp))
-        value = encode_campaign(chunk)
-        await self._publisher.publish_many([Outgoing(CAMPAIGN_RECIPIENTS, record.key, value, partition=PARTITION)])
+        chunk = without_data(read_chunk(record.value), offset, partial(self._is_erased, record.timestamp))
+        anew = Outgoing(
+            CAMPAIGN_RECIPIENTS, record.key, encode_campaign(chunk), PARTITION, timestamp_ms=record.timestamp
+        )
+        await self._publisher.publish_many([anew])
 
     async def tick(self) -> None:
         await self._publisher.publish_many([Outgoing(CAMPAIGN_RECIPIENTS, TICK, b"{}", partition=PARTITION)])
 
 
-def without_data(chunk: Chunk, offset: int, is_erased: Any) -> Chunk:
+def without_data(chunk: Chunk, offset: int, is_erased: Callable[[str], bool]) -> Chunk:
     """In the place of the one that lies at the offset."""
     rows = tuple(
         replace(row, data=None) if row.data is not None and is_erased(row.user_id) else row for row in chunk.rows

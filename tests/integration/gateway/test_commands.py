@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,3 +161,59 @@ async def test_a_policy_that_can_not_be_is_told_by_line_and_remedy(tocsin: Tocsi
     for ran in (valid, applied):
         assert ran.status == 1
         assert "2: categories.other.channels[0]: " in ran.err
+
+
+async def test_a_campaign_is_sent_from_a_file_and_resumed_after_its_canary(tocsin: Tocsin, tmp_path: Path) -> None:
+    users = tmp_path / "users.csv"
+    users.write_text("user_id,name\n" + "".join(f"c{n},N{n}\n" for n in range(300)) + "bad\n")
+    said = ("--event-type", "note.made", "--title", "a", "--body", "b", "--channel", "in_app", "--campaign", "cli")
+    sent = await tocsin("campaign", "send", str(users), *said, "--canary", "50%")
+    assert (sent.status, sent.out.splitlines()[0]) == (0, "campaign cli: paused"), sent.err
+    assert "line 302: has 1 columns, the header has 2" in sent.err
+    resumed = await tocsin("campaign", "resume", "cli")
+    assert (resumed.status, resumed.out.splitlines()[0]) == (0, "campaign cli: done"), resumed.err
+    assert "300 of 300 recipients produced, 1 rows refused" in resumed.out
+
+    async def is_delivered() -> bool:
+        shown = json.loads((await tocsin("campaign", "show", "cli", "--json")).out)
+        return bool(shown["delivery"].get("in_app", {}).get("sent") == 300)
+
+    await eventually(is_delivered, 60)
+    again = await tocsin("campaign", "send", str(users), *said, "--canary", "50%", "--no-wait")
+    other = await tocsin("campaign", "send", str(users), *said, "--no-wait")
+    paused = await tocsin("campaign", "pause", "cli")
+    assert (again.status, again.out) == (0, "cli: done\n"), again.err
+    assert (other.status, other.err) == (1, "tocsin: canary: differs from the campaign that has this name (409)\n")
+    assert (paused.status, paused.err) == (1, "tocsin: status: the campaign is done (409)\n")
+    assert (await tocsin("campaign", "list", "--json")).out.count('"campaign_id": "cli"') == 1
+
+
+async def test_a_segment_is_found_and_what_waits_of_it_is_cancelled(tocsin: Tocsin, gateway: Caller) -> None:
+    ops, shop = gateway.key("ops"), gateway.key("shop")
+    for number in range(12):
+        body = {"attributes": {"plan": "segment" if number % 2 else "none"}}
+        assert (await ops("PATCH", f"/v1/users/seg{number}/profile", body)).status == 200
+    among = ("--segment", json.dumps({"attributes": {"plan": "segment"}}), "--event-type", "note.made")
+    later = f"{(datetime.now(UTC) + timedelta(hours=12)):%H:%M}"
+    content = ("--title", "a", "--body", "b", "--channel", "in_app", "--local-time", later, "--rate", "12/m")
+    begun = await tocsin("campaign", "send", *among, *content, "--campaign", "seg", "--no-wait", "--json")
+    assert begun.status == 0, begun.err
+    name = json.loads(begun.out)["notification_id"]
+
+    async def has_begun() -> bool:
+        shown = (await shop("GET", "/v1/campaigns/seg")).document
+        return bool(shown["recipients"] == 6 and shown["produced"] >= 1)
+
+    await eventually(has_begun, 60)
+    cancelled = await tocsin("campaign", "cancel", "seg")
+    assert (cancelled.status, cancelled.out) == (0, "cancelled\n"), cancelled.err
+
+    async def has_ended() -> bool:
+        shown = (await shop("GET", "/v1/campaigns/seg")).document
+        reply = await shop("GET", f"/v1/notifications/{name}")
+        ended = reply.status == 200 and reply.document["status"] == "done"
+        return bool(ended and reply.document["recipients"] == shown["produced"] < 6)
+
+    await eventually(has_ended, 60)
+    events = (await shop("GET", f"/v1/notifications/{name}/events")).document["events"]
+    assert {event["status"] for event in events} == {"accepted", "scheduled", "cancelled"}

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def listed(folder: Path, chunks: list[tuple[int, Chunk]]) -> Listing:
     listing = Listing(folder / "sale.db")
     for offset, chunk in chunks:
-        listing.take(offset, f"sale/{offset}".encode(), chunk)
+        listing.take(offset, f"sale/{offset}".encode(), offset, chunk)
     return listing
 
 
@@ -61,7 +61,8 @@ def test_an_erased_users_data_goes_and_their_place_stays(folder: Path, chunks: l
     held = {
         n for n, chunk in enumerate(chunks) for row in chunk.rows if row.user_id == user_id and row.data is not None
     }
-    assert set(listing.forget([user_hash(user_id)])) == held
+    assert listing.forget([(user_hash(user_id), 0)]) == [], "what came since they began anew is theirs"
+    assert set(listing.forget([(user_hash(user_id), None)])) == held
     after = in_order(listing)
     assert [at for at, _ in after] == [at for at, _ in before]
     assert all(row.data is None for _, row in after if row.user_id == user_id)
@@ -70,7 +71,7 @@ def test_an_erased_users_data_goes_and_their_place_stays(folder: Path, chunks: l
         anew = without_data(chunks[number], number, lambda user: user == user_id)
         assert [row.user_id for row in anew.rows] == [row.user_id for row in chunks[number].rows]
         assert all(row.data is None for row in anew.rows if row.user_id == user_id)
-    assert listing.forget([user_hash(user_id)]) == []
+    assert listing.forget([(user_hash(user_id), None)]) == []
     listing.close()
 
 
