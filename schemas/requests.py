@@ -40,7 +40,7 @@ MAX_AHEAD_MS = 366 * 24 * 3600 * 1000
 MAX_REMEMBERED_MS = 90 * 24 * 3600 * 1000
 
 Link = Annotated[str, Meta(max_length=MAX_LINK_CHARS)]
-LocalTime = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)")]
+LocalTime = Annotated[str, Meta(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)")]
 
 _ICON_NAME = re.compile(r"[\w.-]{1,100}")
 
