@@ -166,10 +166,12 @@ class Jobs:
         return known.has_ended and known.state is not None and known.state.at < self._clock() - _KEPT_MS
 
     async def add(self, job: CampaignJob, attempt: str) -> Known:
-        """What counts then: maybe another that was written at the same time."""
+        """What counts then: maybe another that was written at the same time. Raises TimeoutError where one that had
+        the name is only now being forgotten."""
         await self._write(JOB, f"{job.notification_id}/{attempt}", encode_campaign(job))
         known = self.get(job.notification_id)
-        assert known is not None
+        if known is None:
+            raise TimeoutError(f"campaign {job.notification_id} is being forgotten")
         return known
 
     async def wish(self, name: str, wish: CampaignWish) -> None:

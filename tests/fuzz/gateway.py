@@ -246,6 +246,7 @@ class _World:
         self.providers = topic.follow()
         self.pausing = topic.writer(self.providers)
         self.redriven = MemoryRedriven()
+        self.campaigns = LocalCampaigns(lambda: self.machines.now, self.config).add(CAMPAIGN, "shop")
 
     def new_id(self) -> str:
         self._ids += 1
@@ -333,9 +334,7 @@ class _Gateway:
             providers=_Through(lambda: self.world.providers),  # type: ignore[arg-type]
             pausing=_Through(lambda: self.world.pausing),  # type: ignore[arg-type]
             replays=LocalReplays(lambda: self.world.machines.now),
-            campaigns=LocalCampaigns(lambda: self.world.machines.now, _Through(lambda: self.world.config)).add(
-                CAMPAIGN, "shop"
-            ),
+            campaigns=_Through(lambda: self.world.campaigns),  # type: ignore[arg-type]
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,
