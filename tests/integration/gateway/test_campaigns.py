@@ -21,9 +21,12 @@ from aiokafka import AIOKafkaConsumer
 from app.config import Kafka, Settings
 from app.dev import process
 from app.dev.broker import Broker
+from app.domain.erasure import user_hash
 from app.store import topics as declared_topics
+from app.store.publisher import KafkaPublisher
 from app.wiring import internal_tables
-from schemas.topics import COMMANDS, EVENTS_BULK
+from schemas.erasures import USER, Erased, encode_erasure
+from schemas.topics import CAMPAIGN_RECIPIENTS, COMMANDS, ERASURES, EVENTS_BULK
 from tests.conftest import broker_options, eventually
 from tests.integration.gateway.conftest import PARTITIONS, Caller, Reply, served
 
@@ -249,6 +252,32 @@ async def test_a_canary_comes_first_and_waits_to_be_resumed(gateway: Caller, lan
     assert (done["recipients"], done["produced"]) == (1100, 1100)
     await read(lane, name, 1100)
     assert set(lane.users(name).values()) == {1}
+
+
+async def test_an_erased_users_data_leaves_the_log(
+    gateway: Caller, lane: Lane, producer: KafkaPublisher, settings: Settings
+) -> None:
+    shop, terms = gateway.key("shop"), query(send_at="2027-03-01T00:00:00Z")
+    user_id = f"gone-{uuid4()}"
+    body = rows(2) + json.dumps({"user_id": user_id, "data": {"name": "Ada"}}).encode()
+    reply = await shop("POST", "/v1/campaigns", body, query=terms, Content_Type="application/x-ndjson")
+    await until(shop, terms["campaign_id"], recipients=3)
+    erased = encode_erasure(Erased(erased_at=time.time_ns() // 1_000_000))
+    await producer.publish(ERASURES, USER + user_hash(user_id).hex().encode(), erased, partition=0)
+    consumer = AIOKafkaConsumer(
+        CAMPAIGN_RECIPIENTS, **settings.kafka.client_options(), group_id=None, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            async for record in consumer:
+                said = json.loads(record.value) if record.value else {}
+                if record.key.startswith(reply.document["notification_id"].encode()) and said.get("place") is not None:
+                    break
+    finally:
+        await consumer.stop()
+    assert said["rows"] == [["u0", '{"n":0}'], ["u1", '{"n":1}'], [user_id, None]]
+    assert (await shop("DELETE", f"/v1/campaigns/{terms['campaign_id']}")).status == 202
 
 
 async def test_one_that_is_scheduled_waits(gateway: Caller, lane: Lane) -> None:
