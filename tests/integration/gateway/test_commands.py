@@ -195,24 +195,23 @@ async def test_a_segment_is_found_and_what_waits_of_it_is_cancelled(tocsin: Tocs
         assert (await ops("PATCH", f"/v1/users/seg{number}/profile", body)).status == 200
     among = ("--segment", json.dumps({"attributes": {"plan": "segment"}}), "--event-type", "note.made")
     later = f"{(datetime.now(UTC) + timedelta(hours=12)):%H:%M}"
-    content = ("--title", "a", "--body", "b", "--channel", "in_app", "--local-time", later, "--rate", "12/m")
-    begun = await tocsin("campaign", "send", *among, *content, "--campaign", "seg", "--no-wait", "--json")
+    content = ("--title", "a", "--body", "b", "--channel", "in_app", "--local-time", later, "--canary", "50%")
+    begun = await tocsin("campaign", "send", *among, *content, "--campaign", "segment", "--no-wait", "--json")
     assert begun.status == 0, begun.err
     name = json.loads(begun.out)["notification_id"]
 
-    async def has_begun() -> bool:
-        shown = (await shop("GET", "/v1/campaigns/seg")).document
-        return bool(shown["recipients"] == 6 and shown["produced"] >= 1)
+    async def is_paused() -> bool:
+        shown = (await shop("GET", "/v1/campaigns/segment")).document
+        return bool((shown["status"], shown["recipients"], shown["produced"]) == ("paused", 6, 3))
 
-    await eventually(has_begun, 60)
-    cancelled = await tocsin("campaign", "cancel", "seg")
+    await eventually(is_paused, 60)
+    cancelled = await tocsin("campaign", "cancel", "segment")
     assert (cancelled.status, cancelled.out) == (0, "cancelled\n"), cancelled.err
 
     async def has_ended() -> bool:
-        shown = (await shop("GET", "/v1/campaigns/seg")).document
         reply = await shop("GET", f"/v1/notifications/{name}")
         ended = reply.status == 200 and reply.document["status"] == "done"
-        return bool(ended and reply.document["recipients"] == shown["produced"] < 6)
+        return bool(ended and reply.document["recipients"] == 3)
 
     await eventually(has_ended, 60)
     events = (await shop("GET", f"/v1/notifications/{name}/events")).document["events"]
