@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.cli.dev import REFUSALS, STARTING, tell, until_stopped
+from app.cli.dev import REFUSALS, REPORTED, STARTING, tell, until_stopped
 from app.cli.output import Refused
 from app.demo.performance import perform
 from app.dev.state import FOLDER
@@ -34,7 +34,7 @@ def demo(
 
     Example: `tocsin demo --speed 7200 --serve`
     """
-    options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port)
+    options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port, callbacks=REPORTED)
     verdicts: list[bool] = []
 
     async def run() -> None:

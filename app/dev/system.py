@@ -38,7 +38,8 @@ _KAFKA_PATIENCE_S = 8.0
 class Options:
     """``folder`` takes all that the system keeps; ``jars`` may be shared by many. Of the ports, 0 is any free one, and
     another is only preferred. ``partitions``: of the keyed topics. A role that stands twice in ``roles`` runs as two
-    instances. ``settings``: variables TOCSIN_SECTION__KEY for the roles. ``detour``: see ``BrokerOptions``."""
+    instances. ``settings``: variables TOCSIN_SECTION__KEY for the roles. ``detour``: see ``BrokerOptions``.
+    ``callbacks``: what the sandbox's providers report to the gateway, as for its ``PUT /callbacks``; None: nothing."""
 
     folder: Path = FOLDER
     jars: Path = Path(".tocsin/kafka")
@@ -49,6 +50,7 @@ class Options:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     settings: Mapping[str, str] = field(default_factory=dict)
     detour: tuple[int, int] | None = None
+    callbacks: Mapping[str, Any] | None = None
 
 
 class DevSystem:
@@ -140,6 +142,7 @@ class DevSystem:
         )
         self._settings = Settings.load({**self._options.settings, "TOCSIN_CONFIG": str(self._config_file)})
         await self._make_topics()
+        await self._have_reported(gateway_port)
         self.start_role("gateway")
         for position, role in enumerate(self._options.roles):
             self.start_role(role, 1 + self._options.roles[:position].count(role))
@@ -219,6 +222,15 @@ class DevSystem:
             self._broker = replace(self._broker_options, port=free_port(), controller_port=free_port())
             await asyncio.to_thread(broker.prepare, self._broker)
             self._start_new_broker()
+
+    async def _have_reported(self, gateway_port: int) -> None:
+        given = self._options.callbacks
+        settings = {} if given is None else {"url": f"http://127.0.0.1:{gateway_port}", **given}
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session,
+            session.put(f"{self._sandbox['control_url']}/callbacks", json=settings) as response,
+        ):
+            response.raise_for_status()
 
     async def _make_topics(self) -> None:
         from app.wiring import internal_tables  # only now, while nothing waits for it

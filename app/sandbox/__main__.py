@@ -19,10 +19,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dir", type=Path, required=True, help="credentials, sandbox.json and what was accepted")
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="control port (default: the last one, else any free)")
+    parser.add_argument(
+        "--drop", action="store_true", help="keep no calls and messages, only counts in memory (for measuring)"
+    )
     given = parser.parse_args(arguments)
     keep_private()
     try:
-        uvloop.run(serve(Options(given.dir, given.host, given.port), _say_ready))
+        uvloop.run(serve(Options(given.dir, given.host, given.port, given.drop), _say_ready))
     except OSError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1

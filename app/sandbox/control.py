@@ -6,17 +6,19 @@ import time
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
+from app.sandbox.callbacks.plans import read_settings
+from app.sandbox.callbacks.sending import Callbacks
 from app.sandbox.exchange import Vendor
 from app.sandbox.faults import Faults, InForce, read_fault
 from app.sandbox.journal import Book, Journal
 from app.sandbox.webpush import WebPush
 from app.serving import add_security_headers
-from schemas.decode import Invalid
+from schemas.decode import Invalid, Reader
 
 MAX_LIMIT = 10_000
 #: Mail is shown as it is written, so nothing from elsewhere may be loaded by it.
@@ -30,10 +32,12 @@ _FILTERS = {
 }
 
 
-def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor]) -> web.Application:
-    """Routes: GET / /health /accepted /calls /stats /faults, POST /faults /subscriptions,
-    DELETE /faults[/{id}]."""
-    control = _Control(journal, faults, vendors)
+def control_app(
+    journal: Journal, faults: Faults, vendors: Mapping[str, Vendor], callbacks: Callbacks
+) -> web.Application:
+    """Routes: GET / /health /accepted /calls /stats /faults /callbacks, POST /faults /subscriptions
+    /texts, PUT /callbacks, DELETE /faults[/{id}]."""
+    control = _Control(journal, faults, vendors, callbacks)
     app = web.Application(middlewares=[_problems, _own_pages_only])
     app.on_response_prepare.append(add_security_headers)
     app.add_routes(
@@ -48,13 +52,28 @@ def control_app(journal: Journal, faults: Faults, vendors: Mapping[str, Vendor])
             web.delete("/faults", control.clear_faults),
             web.delete("/faults/{id}", control.remove_fault),
             web.post("/subscriptions", control.subscribe),
+            web.get("/callbacks", control.show_callbacks),
+            web.put("/callbacks", control.set_callbacks),
+            web.post("/texts", control.send_text),
         ]
     )
     return app
 
 
+class _Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SMS from somebody to the provider's number."""
+
+    provider: str
+    text: Annotated[str, msgspec.Meta(max_length=1600)]
+    from_: Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$")] = msgspec.field(name="from")
+
+
+_read_text: Reader[_Text] = Reader(_Text)
+
+
 class _Control:
-    def __init__(self, journal: Journal, faults: Faults, vendors: Mapping[str, Vendor]) -> None:
+    def __init__(self, journal: Journal, faults: Faults, vendors: Mapping[str, Vendor], callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
         self._journal = journal
         self._faults = faults
         self._vendors = vendors
@@ -97,6 +116,18 @@ class _Control:
         push_service = self._vendors["webpush"]
         assert isinstance(push_service, WebPush)
         return _json(push_service.subscription(), 201)
+
+    async def show_callbacks(self, request: web.Request) -> web.Response:
+        return _json(self._callbacks.shown())
+
+    async def set_callbacks(self, request: web.Request) -> web.Response:
+        self._callbacks.use(read_settings(await request.read()))
+        return _json(self._callbacks.shown())
+
+    async def send_text(self, request: web.Request) -> web.Response:
+        text = _read_text(await request.read())
+        self._callbacks.say(text.provider, text.from_, text.text)
+        return _json({"status": "accepted"}, 202)
 
     async def _lines(self, request: web.Request, name: str, book: Book[Any]) -> web.Response:
         """``{name: [...], "next_after": seq or null}``, oldest first, or newest first with ``order=newest``."""

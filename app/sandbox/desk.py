@@ -23,9 +23,17 @@ _VERDICTS: dict[str, Verdict] = {
 
 
 class Desk:
-    """Where all protocols bring their requests. ``clock`` tells Unix milliseconds."""
+    """Where all protocols bring their requests. ``clock`` tells Unix milliseconds; ``accepted`` is told of each message
+    that was accepted."""
 
-    def __init__(self, journal: Journal, faults: Faults, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        faults: Faults,
+        clock: Callable[[], int],
+        accepted: Callable[[Accepted], None] = lambda message: None,
+    ) -> None:
+        self._accepted = accepted
         self._journal = journal
         self._faults = faults
         self._clock = clock
@@ -67,19 +75,19 @@ class Desk:
             )
         )
         if outcome == "accepted" and judged.shown is not None:
-            self._journal.add_accepted(
-                Accepted(
-                    seq=self._journal.accepted.last_seq + 1,
-                    at_ms=now_ms,
-                    provider=vendor.name,
-                    provider_message_id=judged.provider_message_id or "",
-                    send_id=judged.send_id,
-                    notification_id=judged.notification_id,
-                    address=judged.address or "",
-                    attempt=judged.attempt,
-                    **msgspec.structs.asdict(judged.shown),
-                )
+            message = Accepted(
+                seq=self._journal.accepted.last_seq + 1,
+                at_ms=now_ms,
+                provider=vendor.name,
+                provider_message_id=judged.provider_message_id or "",
+                send_id=judged.send_id,
+                notification_id=judged.notification_id,
+                address=judged.address or "",
+                attempt=judged.attempt,
+                **msgspec.structs.asdict(judged.shown),
             )
+            self._journal.add_accepted(message)
+            self._accepted(message)
 
 
 def _later(delay_ms: int, answer: Callable[[], None]) -> None:

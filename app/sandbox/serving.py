@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import json
 import signal
+import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -14,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from app.private import narrow, write_private
+from app.sandbox.callbacks.sending import Callbacks
 from app.sandbox.certificates import Authority
 from app.sandbox.control import control_app
 from app.sandbox.desk import Desk
@@ -22,18 +25,22 @@ from app.sandbox.faults import Faults
 from app.sandbox.journal import Journal
 from app.sandbox.listener import Listener, bound_socket
 from app.sandbox.registry import VENDORS
-from app.serving import listen
+from app.serving import add_security_headers, listen
 
 DESCRIPTION = "sandbox.json"
+#: The port of the topic that SES's events go through.
+_SNS = "ses-events"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``port`` is the control port; 0: the same as last time, else any free one."""
+    """``port`` is the control port; 0: the same as last time, else any free one. ``drop``: only counts are
+    kept, in memory."""
 
     dir: Path
     host: str = "127.0.0.1"
     port: int = 0
+    drop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +80,48 @@ async def running(options: Options, broken: asyncio.Future[None] | None = None) 
     narrow(alone=[folder])
     async with AsyncExitStack() as stack:
         stack.enter_context(_sole_owner(folder))
-        journal = Journal(folder, broken=broken)
+        journal = Journal(folder, broken=broken, drop=options.drop)
         stack.callback(journal.close)
         authority, faults = Authority(folder), Faults()
-        desk = Desk(journal, faults, lambda: time.time_ns() // 1_000_000)
         vendors: dict[str, Vendor] = {vendor.name: vendor for vendor in (make(folder, journal) for make in VENDORS)}
         ports = _last_ports(folder)
-        providers: dict[str, dict[str, Any]] = {}
+        socks = {name: bound_socket(options.host, ports.get(name, 0)) for name in (*vendors, _SNS)}
+        ports |= {name: sock.getsockname()[1] for name, sock in socks.items()}
+        providers = {
+            name: vendor.open_at(options.host, ports[name], str(authority.ca_file)) for name, vendor in vendors.items()
+        }
+        callbacks = Callbacks(folder, providers, f"https://{options.host}:{ports[_SNS]}")
+        stack.push_async_callback(callbacks.close)
+        providers = {name: {**settings, **callbacks.added(name)} for name, settings in providers.items()}
+        desk = Desk(journal, faults, lambda: time.time_ns() // 1_000_000, callbacks.take)
         for name, vendor in vendors.items():
-            sock = bound_socket(options.host, ports.get(name, 0))
-            ports[name] = sock.getsockname()[1]
-            providers[name] = vendor.open_at(options.host, ports[name], str(authority.ca_file))
             listener = Listener(vendor, desk)
             stack.push_async_callback(listener.close)
-            await listener.open(sock, authority.server_context(vendor.protocols))
+            await listener.open(socks[name], authority.server_context(vendor.protocols))
+        await _serve(stack, _sns_app(callbacks), socks[_SNS], authority.server_context(("http/1.1",)))
         sock = bound_socket(options.host, options.port or ports.get("control", 0), insist=options.port != 0)
         ports["control"] = sock.getsockname()[1]
-        control = web.AppRunner(control_app(journal, faults, vendors), access_log=None, shutdown_timeout=0.2)
-        await control.setup()
-        stack.push_async_callback(control.cleanup)
-        server = await listen(control, sock=sock)
-        stack.callback(server.close)
+        await _serve(stack, control_app(journal, faults, vendors, callbacks), sock)
         sandbox = Sandbox(f"http://{options.host}:{ports['control']}", providers, _env(vendors.values()))
         _describe(folder, sandbox, ports)
         yield sandbox
+
+
+async def _serve(
+    stack: AsyncExitStack, app: web.Application, sock: socket.socket, tls: ssl.SSLContext | None = None
+) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    server = await listen(runner, sock=sock, ssl=tls)
+    stack.callback(server.close)
+
+
+def _sns_app(callbacks: Callbacks) -> web.Application:
+    app = web.Application()
+    app.on_response_prepare.append(add_security_headers)
+    app.router.add_get("/{path:.*}", callbacks.serve_sns)
+    return app
 
 
 @contextmanager

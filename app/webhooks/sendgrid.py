@@ -95,7 +95,8 @@ def _event(raw: msgspec.Raw) -> Event:
         status=status,
         reason=reason,
         at_ms=_at_ms(said),
-        provider_message_id=message_id,
+        # As it was answered when the mail was taken: what follows names SendGrid's own machines.
+        provider_message_id=re.split(r"\.(?:filter|recvd)", message_id or "", maxsplit=1)[0] or None,
         is_machine=said.get("sg_machine_open") is True,
     )
 

@@ -19,6 +19,7 @@ from yarl import URL
 from app.api.server import routes
 from app.config import Operations
 from app.operations import OperationsServer, ServedState
+from app.sandbox.callbacks.sending import Callbacks
 from app.sandbox.control import control_app
 from app.sandbox.faults import Faults
 from app.sandbox.journal import Journal
@@ -39,7 +40,7 @@ Sandbox = TestClient[web.Request, web.Application]
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
     journal = Journal(tmp_path)
-    async with TestClient(TestServer(control_app(journal, Faults(), {}))) as client:
+    async with TestClient(TestServer(control_app(journal, Faults(), {}, Callbacks(tmp_path, {}, "")))) as client:
         yield client
     journal.close()
 
@@ -83,7 +84,7 @@ async def sandbox_alone(folder: Path) -> AsyncIterator[Server]:
     journal = Journal(folder / "routes")
     served = [
         (route.method, (route.resource.canonical if route.resource else "/").replace("{id}", "1"))
-        for route in control_app(journal, Faults(), {}).router.routes()
+        for route in control_app(journal, Faults(), {}, Callbacks(folder, {}, "")).router.routes()
     ]
     journal.close()
     async with running(Options(folder)) as sandbox:

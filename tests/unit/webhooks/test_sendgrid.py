@@ -103,7 +103,7 @@ def test_an_event_that_ends_or_follows_a_send_is_a_report(event: str, more: Any,
     assert isinstance(report, Report)
     assert (report.send_id, report.status, report.reason) == (SEND_ID, status, reason)
     assert report.at_ms == NOW - 5_000
-    assert report.provider_message_id == "14c5d75ce93.dfd.64b469.filter0001"
+    assert report.provider_message_id == "14c5d75ce93.dfd.64b469"
 
 
 @pytest.mark.parametrize("event", ["processed", "deferred", "group_resubscribe", "account_status_change", "new_one"])
