@@ -64,9 +64,7 @@ def a_message(**changes: Any) -> Accepted:
 
 
 @given(_settings, st.integers(0, 1_000))
-def test_a_message_is_either_delivered_or_bounced_and_nothing_after_is_lost_or_twice_unasked(
-    settings: Settings, chance: int
-) -> None:
+def test_a_message_is_delivered_or_bounced_and_lost_or_repeated_only_as_set(settings: Settings, chance: int) -> None:
     kinds = Counter(planned.kind for planned in plan(a_message(), settings, random.Random(chance)))
 
     assert not (kinds["delivered"] and kinds["bounced"])
