@@ -31,6 +31,8 @@ class Effects:
     #: By event type.
     cancelled: Counter[str] = field(default_factory=Counter)
     replaced: int = 0
+    #: Sends by the provider that took them.
+    taken: Counter[str] = field(default_factory=Counter)
     examples: dict[str, Recipient] = field(default_factory=dict)
 
     def lines(self) -> Iterator[tuple[str, str]]:
@@ -48,6 +50,7 @@ class Effects:
         went_on = f"{self.next_steps:,} went on to the next step, {self.taken_back:,} steps were no longer needed"
         yield "fallback", f"{self.chains:,} chains: {went_on}"
         yield "collapse", f"{self.replaced:,} replaced by a newer one"
+        yield "providers", ", ".join(f"{count:,} {name}" for name, count in self.taken.most_common())
 
 
 def effects_of(events: Iterable[Event]) -> Effects:
@@ -75,6 +78,8 @@ def step_of(event: Event) -> int:
 def _count(event: Event, found: Effects) -> None:
     detail = event["detail"] or {}
     match event["status"], event["reason"]:
+        case "sent", _ if event.get("provider"):
+            found.taken[event["provider"]] += 1
         case "scheduled", _:
             found.scheduled += 1
         case "cancelled", _ if event["channel"] is None:

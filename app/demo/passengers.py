@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.demo.flights import Airport, Flight
+from app.sandbox.webpush import subscription
 
 _HOME = "America/New_York"
 #: People who are on far more flights than anyone: the caps are for them.
@@ -17,13 +18,19 @@ _NIGHT_NOW_SHARE = 0.15
 #: Of those for whom it is night; the others sleep on to the end.
 _EARLY_RISER_SHARE = 0.6
 _DEAD_TOKEN_SHARE = 0.02
+#: What people have, and how many of a hundred.
+_DEVICES = (("ios",), ("android",), ("web",), ("ios", "android"), ("android", "web"), ())
+_DEVICE_WEIGHTS = (42, 30, 8, 8, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     device_id: str
     platform: str
-    token: str = field(repr=False)
+    #: Where its provider's sandbox finds it; of a browser its subscription's endpoint.
+    address: str = field(repr=False)
+    #: The fields of ``device.add`` that say so.
+    registered: Mapping[str, Any] = field(repr=False)
     #: The provider will say that this token is no longer registered.
     dead: bool = False
 
@@ -39,13 +46,16 @@ class Passenger:
 
 
 class Passengers:
-    """Who is on which flight; the same seed makes the same people."""
+    """Who is on which flight; the same seed makes the same people. ``push_service``: where their browsers subscribe."""
 
-    def __init__(self, seed: int, airports: Mapping[str, Airport], per_flight: int, now: datetime) -> None:
+    def __init__(
+        self, seed: int, airports: Mapping[str, Airport], per_flight: int, now: datetime, push_service: str
+    ) -> None:
         self._random = Random(seed)
         self._airports = airports
         self._per_flight = per_flight
         self._now = now
+        self._push_service = push_service
         self._everyone: list[Passenger] = []
         self._frequent = [self._make(_HOME) for _ in range(_FREQUENT_FLYERS)]
 
@@ -89,10 +99,16 @@ class Passengers:
         return profile
 
     def _devices(self, number: int) -> Iterator[Device]:
-        kinds = self._random.choices([("ios",), ("android",), ("ios", "android"), ()], weights=[45, 35, 12, 8])[0]
+        kinds = self._random.choices(_DEVICES, weights=_DEVICE_WEIGHTS)[0]
         for kind in kinds:
-            token = self._random.randbytes(32).hex() if kind == "ios" else f"fcm-{self._random.randbytes(24).hex()}"
-            yield Device(f"{kind}-{number:05d}", kind, token, dead=self._random.random() < _DEAD_TOKEN_SHARE)
+            name = self._random.randbytes(32).hex()
+            dead = self._random.random() < _DEAD_TOKEN_SHARE
+            address = name if kind == "ios" else f"fcm-{name[:48]}"
+            registered: dict[str, Any] = {"token": address}
+            if kind == "web":
+                subscribed = subscription(self._push_service, name)
+                address, registered = subscribed["endpoint"], {"subscription": subscribed}
+            yield Device(f"{kind}-{number:05d}", kind, address, registered, dead)
 
     def _preferences(self, timezone: str, asleep: bool) -> dict[str, Any]:
         chance = self._random.random

@@ -30,20 +30,26 @@ _LOOK_EVERY_S = 1.0
 #: No wait that ends by itself after the last event is longer (minutes of 2013), and what it sets off takes a moment:
 #: nothing new for so long means nothing more.
 _LAST_WAIT_MIN, _MOMENT_S = 120, 3.0
+#: What a platform's provider says of a device that isn't there any more.
+_UNREGISTERED = {"ios": ("apns", "Unregistered"), "android": ("fcm", "UNREGISTERED"), "web": ("webpush", "410")}
+#: Accounts that are suspended or out of credit for so many calls, one a second: the next provider takes over meanwhile.
+_TROUBLES = (("ses", "SendingPausedException", 5), ("twilio", "30002", 5), ("vonage", "9", 3))
 
 
 async def perform(state: State, console: Console, *, speed: float, per_flight: int, seed: int) -> Verdict:
     """Plays the flights and shows what became of them. ``speed``: how much faster than in 2013."""
     airports, flights = read_airports(), read_flights()
-    people = Passengers(seed, airports, per_flight, datetime.now(UTC))
-    aboard, events = people.board(flights), events_of(flights)
     async with _reaching(state) as (producer, gateway, log, sandbox), staged(gateway, speed):
+        people = Passengers(seed, airports, per_flight, datetime.now(UTC), await sandbox.push_service())
+        aboard, events = people.board(flights), events_of(flights)
         player = Player(producer, gateway, f"{time.time_ns() // 1_000_000:x}")
         outage = Outage(gateway, sandbox)
         for passenger in people.everyone:
             for device in passenger.devices:
                 if device.dead:
-                    await _unregister(sandbox, device.platform, device.token)
+                    await _unregister(sandbox, device.platform, device.address)
+        for provider, code, times in _TROUBLES:
+            await sandbox.add_fault(provider=provider, action="error", code=code, times=times)
         with _progress(console) as progress:
             bar = progress.add_task("passengers", total=len(people.everyone))
             await player.introduce(people.everyone, lambda n: progress.advance(bar, n))
@@ -96,9 +102,9 @@ async def _ringing(phones: Phones) -> AsyncIterator[None]:
             ringing.result()
 
 
-async def _unregister(sandbox: SandboxWatch, platform: str, token: str) -> None:
-    provider, code = ("apns", "Unregistered") if platform == "ios" else ("fcm", "UNREGISTERED")
-    await sandbox.add_fault(provider=provider, address=token, action="error", code=code)
+async def _unregister(sandbox: SandboxWatch, platform: str, address: str) -> None:
+    provider, code = _UNREGISTERED[platform]
+    await sandbox.add_fault(provider=provider, address=address, action="error", code=code)
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ class Phones:
             messages = self._sandbox.accepted[self._looked_at :]
             self._looked_at += len(messages)
             for message in messages:
-                is_push = message["provider"] in ("apns", "fcm")
+                is_push = message["provider"] in ("apns", "fcm", "webpush")
                 if is_push and message["notification_id"] in self._boarding and _opens(message["send_id"]):
                     await self._tell(message["send_id"])
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -264,5 +264,5 @@ def _commands(passenger: Passenger, run: str) -> Iterator[dict[str, Any]]:
             **_command("device.add", passenger, f"{name}:{device.device_id}"),
             "device_id": device.device_id,
             "platform": device.platform,
-            "token": device.token,
+            **device.registered,
         }

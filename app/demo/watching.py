@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -79,6 +80,13 @@ class SandboxWatch:
         async with self._session.delete(f"{self._url}/faults/{fault_id}") as response:
             if response.status != 404:  # one that was used up is gone already
                 response.raise_for_status()
+
+    async def push_service(self) -> str:
+        """The origin of the browsers' push service."""
+        async with self._session.post(f"{self._url}/subscriptions") as response:
+            response.raise_for_status()
+            endpoint = urlsplit((await response.json())["endpoint"])
+        return f"{endpoint.scheme}://{endpoint.netloc}"
 
     async def _page(self) -> list[dict[str, Any]]:
         query = {"after": str(self._after), "limit": str(_PAGE)}

@@ -194,9 +194,9 @@ class Browser:
         )
 
 
-def subscription(origin: str) -> dict[str, Any]:
-    """A new one of the sandbox's push service at ``origin``."""
-    name = secrets.token_urlsafe(24)
+def subscription(origin: str, name: str | None = None) -> dict[str, Any]:
+    """One of the sandbox's push service at ``origin``; without a name (16 to 64 characters of base64url) a new one."""
+    name = name or secrets.token_urlsafe(24)
     browser = Browser.of(name)
     keys = {"p256dh": _encoded(_point(browser.key)), "auth": _encoded(browser.auth)}
     return {"endpoint": f"{origin}/push/{name}", "expirationTime": None, "keys": keys}

@@ -13,7 +13,7 @@ NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 def test_who_flies_far_more_than_others_meets_every_cap() -> None:
-    flights, people = read_flights(), Passengers(2013, read_airports(), 2, NOON)
+    flights, people = read_flights(), Passengers(2013, read_airports(), 2, NOON, "https://push.example")
     aboard = people.board(flights)
     seats = Counter(passenger.user_id for each in aboard.values() for passenger in each)
     frequent = {user_id for user_id, count in seats.items() if count > 1}

@@ -18,7 +18,7 @@ def flights() -> list[Flight]:
 
 
 def passengers(flights: list[Flight], seed: int = 1) -> Passengers:
-    people = Passengers(seed, read_airports(), 2, NOW)
+    people = Passengers(seed, read_airports(), 2, NOW, "https://push.example")
     people.board(flights)
     return people
 
