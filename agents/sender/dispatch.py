@@ -6,6 +6,7 @@ provider has a slot and a token. Until then it waits in the table, in order, and
 """
 
 from collections.abc import Mapping
+from dataclasses import replace as replaced
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -20,7 +21,9 @@ from app.domain.attempts import Again, Tries, after, behind, candidates, provide
 from app.domain.codes import code_of
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
+from app.domain.policy import SmsLimit
 from app.domain.rendering import RenderError
+from app.domain.sms import segments, shortened
 from app.ports import Address, Handle, Message
 from schemas.instants import rfc3339
 from schemas.sends import Send
@@ -174,6 +177,9 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
         if isinstance(message := compose_for(context, delivery, reach), RenderError):
             give_up(context, delivery, Over("failed", "bad_template"))
             return
+        if _takes_too_many_sms(context, message):
+            give_up(context, delivery, Over("failed", "too_large"))
+            return
         claim = (delivery.key, delivery.open.call + 1)
         refusal = context.channel_config.slots.take(provider, claim, urgent=delivery.urgent)
         if refusal is None:
@@ -215,7 +221,7 @@ def _claim(context: SenderContext, delivery: Delivery, tries: Tries, reach: Reac
     context.channel_config.silences.begin(reach.value, context.now)
     context.rest(delivery, "calling", claimed.open, Timer("deadline", context.now + FRESH_MS + timeout_ms + _GRACE_MS))
     if delivery.state != "calling":  # else it was claimed and said already, but its look was no longer fresh
-        context.emit(claimed, "sending")
+        context.emit(claimed, "sending", detail=_segments(context, message))
     context.out.call(call_of(context, claimed, reach, message, "send", timeout_ms, suspect=suspect))
 
 
@@ -412,7 +418,25 @@ def compose_for(context: SenderContext, delivery: Delivery, reach: Reach) -> Mes
         send = with_code(send, code)
     user = user_shown(context.state.knowledge, send.user_id)
     template = template_of(send, context.catalog, delivery.open.rendered)
-    return compose(send, template, context.catalog, user, reach.locale, _mail_headers(context, send))
+    message = compose(send, template, context.catalog, user, reach.locale, _mail_headers(context, send))
+    limit = _sms_limit(context)
+    if limit is None or limit.over != "truncate" or isinstance(message, RenderError):
+        return message
+    return replaced(message, body=shortened(message.body or "", limit.max_segments))
+
+
+def _sms_limit(context: SenderContext) -> SmsLimit | None:
+    return context.catalog.policy.sms if context.channel_config.channel == "sms" else None
+
+
+def _takes_too_many_sms(context: SenderContext, message: Message) -> bool:
+    limit = _sms_limit(context)
+    return limit is not None and segments(message.body or "") > limit.max_segments
+
+
+def _segments(context: SenderContext, message: Message) -> dict[str, Any] | None:
+    """What a text is paid as."""
+    return {"segments": segments(message.body or "")} if context.channel_config.channel == "sms" else None
 
 
 def _mail_headers(context: SenderContext, send: Send) -> Mapping[str, str]:

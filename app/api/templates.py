@@ -16,6 +16,7 @@ from app.api.commands import check_in_path
 from app.api.problems import Problem, problem_of, unknown
 from app.api.routes import Route
 from app.domain.rendering import RenderError, check_syntax, choose_variant, compile_template, render, variables_of
+from app.domain.sms import segments
 from schemas.config import Parts, Template, TemplateVersion, Variant, check_template, read_template
 from schemas.decode import Invalid, Reader
 from schemas.words import Channel
@@ -64,11 +65,12 @@ class PreviewBody(Struct, frozen=True, kw_only=True):
     channels: dict[Channel, dict[str, Parts]] | None = None
 
 
-class Preview(Struct, frozen=True):
-    """The rendered parts by channel."""
+class Preview(Struct, frozen=True, omit_defaults=True):
+    """The rendered parts by channel. ``segments``: how many SMS the text takes."""
 
     version: int
     channels: dict[Channel, dict[str, str]]
+    segments: int | None = None
 
 
 _read_preview: Reader[PreviewBody] = Reader(PreviewBody)
@@ -135,7 +137,8 @@ def _preview(current: TemplateVersion, body: PreviewBody, schemes: Set[str]) -> 
         if isinstance(parts, RenderError):
             raise _of_part(parts)
         shown[channel] = parts
-    return Preview(current.version, shown)
+    text = shown["sms"].get("body") if "sms" in shown else None
+    return Preview(current.version, shown, None if text is None else segments(text))
 
 
 async def get_versions(call: Call) -> web.Response:

@@ -38,6 +38,21 @@ def segments(text: str) -> int:
     return count
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, or as much of its beginning as ``most`` SMS hold, with dots for the rest."""
+    if segments(text) <= most:
+        return text
+    dots = "..." if is_gsm(text) else "…"
+    fits, too_long = 0, len(text)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if segments(text[:middle].rstrip() + dots) <= most:
+            fits = middle
+        else:
+            too_long = middle
+    return text[:fits].rstrip() + dots
+
+
 def _sizes(text: str) -> tuple[list[int], tuple[int, int]]:
     """What each character takes, and what an SMS holds of that."""
     if is_gsm(text):

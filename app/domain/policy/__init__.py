@@ -11,6 +11,7 @@ from app.domain.policy.model import (
     ProviderChoice,
     Rate,
     Retries,
+    SmsLimit,
 )
 from app.domain.policy.problems import PolicyError, Problem
 from app.domain.policy.schema import policy_schema
@@ -26,6 +27,7 @@ __all__ = [
     "ProviderChoice",
     "Rate",
     "Retries",
+    "SmsLimit",
     "differences",
     "duration_ms",
     "parse_policy",

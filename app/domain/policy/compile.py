@@ -103,6 +103,7 @@ class _Compiler:
             providers=providers,
             retries=delivery.retries_of(self._root, self._checks),
             in_doubt=delivery.in_doubt_of(self._root, self._checks, categories),
+            sms=delivery.sms_of(self._root),
             shed=delivery.shed_of(self._root, self._checks),
             shed_backlog=delivery.shed_backlog_of(self._root, self._checks, providers),
             takeover_ms=delivery.takeover_of(self._root, self._checks),

@@ -1,11 +1,11 @@
-"""The sections of a policy that say how what is queued is sent: providers, retries, failover, in_doubt, shed; and which
-devices are kept."""
+"""The sections of a policy that say how what is queued is sent: providers, retries, failover, in_doubt, sms, shed; and
+which devices are kept."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.domain.policy.checks import UNITS_MS, Checks
-from app.domain.policy.model import Failover, InDoubt, ProviderChoice, Rate, Retries
+from app.domain.policy.model import Failover, InDoubt, ProviderChoice, Rate, Retries, SmsLimit
 from app.domain.policy.problems import Path
 from schemas.words import CHANNELS, Channel, Priority, Provider
 
@@ -84,6 +84,11 @@ def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Collection[
         checks.known(("in_doubt", name), "category", name, categories)
     settle_ms = checks.duration_or_0(("in_doubt", "settle"), entry.get("settle", "5m"))
     return InDoubt(settle_ms, entry.get("default", "give_up"), by_category)
+
+
+def sms_of(root: Mapping[str, Any]) -> SmsLimit | None:
+    said: dict[str, Any] | None = root.get("sms")
+    return None if said is None else SmsLimit(said["max_segments"], said.get("over", "fail"))
 
 
 def shed_of(root: Mapping[str, Any], checks: Checks) -> dict[Priority, int]:

@@ -59,6 +59,7 @@ _SECTIONS = frozenset(
         "failover",
         "devices",
         "in_doubt",
+        "sms",
         "shed",
     ]
 )

@@ -117,6 +117,14 @@ class InDoubt:
 
 
 @dataclass(frozen=True, slots=True)
+class SmsLimit:
+    """What becomes of a text that takes more SMS than ``max_segments``."""
+
+    max_segments: int
+    over: Literal["fail", "truncate"]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     timezone: str
     categories: Mapping[str, Category]
@@ -137,6 +145,8 @@ class Policy:
     shed: Mapping[Priority, int]
     #: How many sends may wait for a provider before low ones are given up.
     shed_backlog: Mapping[Provider, int]
+    #: How many SMS a text may take; None: as many as the provider takes.
+    sms: SmsLimit | None
     dedup_keys_ms: int
     dedup_content_ms: int
     expires_after_ms: int

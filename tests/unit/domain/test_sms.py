@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.sms import E164, is_gsm, segments
+from app.domain.sms import E164, is_gsm, segments, shortened
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,27 @@ def test_more_text_never_takes_fewer_sms_and_bounds_hold(body: str) -> None:
 )
 def test_a_number_is_in_e164_or_none(text: str, right: bool) -> None:
     assert bool(E164.fullmatch(text)) is right
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "cut"),
+    [
+        ("x" * 160, 1, "x" * 160),
+        ("x" * 161, 1, "x" * 157 + "..."),
+        ("x" * 400, 2, "x" * 303 + "..."),
+        ("ж" * 71, 1, "ж" * 69 + "…"),
+        ("word " * 40, 1, "word " * 31 + "wo..."),
+        ("€" * 81, 1, "€" * 78 + "..."),
+        ("😀" * 36, 1, "😀" * 34 + "…"),
+    ],
+)
+def test_a_text_is_cut_to_what_its_sms_hold(text: str, most: int, cut: str) -> None:
+    assert shortened(text, most) == cut
+
+
+@given(st.text(max_size=2000), st.integers(1, 10))
+def test_whatever_is_cut_keeps_its_beginning_and_the_limit(text: str, most: int) -> None:
+    cut = shortened(text, most)
+
+    assert segments(cut) <= most
+    assert cut == text or text.startswith(cut.rstrip(".…").rstrip()) or cut.endswith(("...", "…"))
