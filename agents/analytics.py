@@ -14,9 +14,10 @@ from app.store.clickhouse import EMBEDDED, connect
 from app.store.config_follower import ConfigFollower
 from app.store.erased import follow_erased
 from app.store.lifecycle_sink import GROUP, LifecycleSink, SinkMetrics
-from app.store.migrations import migrate
+from app.store.migrations import Kept, migrate
 from app.store.publisher import KafkaPublisher
 from app.store.redacting import Redactor
+from app.store.settling import Settler
 from app.store.targets import TargetWriter
 from app.streaming.poison import FOLLOWING, PoisonGuard
 
@@ -32,7 +33,7 @@ async def run_analytics(
 
     async def connected() -> AsyncClient:
         client = await connect(settings, database=None)
-        await migrate(client, settings.clickhouse.retention_days, settings.data.erasure)
+        await migrate(client, Kept.of(settings.clickhouse), settings.data.erasure)
         return client
 
     async with AsyncExitStack() as closing:
@@ -74,6 +75,8 @@ async def run_analytics(
         await config.start()
         targets.take_over(config.catalog)
         closing.push_async_callback(_cancelled, asyncio.create_task(targets.run()))
+        settler = Settler(connected, Kept.of(settings.clickhouse), _now_ms, sink.is_first)
+        closing.push_async_callback(_cancelled, asyncio.create_task(settler.run(stop)))
         redacting = asyncio.create_task(redactor.run(stop))
         closing.push_async_callback(_cancelled, redacting)
         await sink.run(stop, ready)

@@ -87,7 +87,10 @@ class ClickHouse(Section):
     #: Left out: a folder under ``data.dir`` (see ``Settings``). Not shown, as it may hold a password.
     url: str = Field(default="", repr=False, pattern=r"^(chdb:///.+|clickhouses?://.+)$")
     query_url: str | None = Field(default=None, repr=False, pattern=r"^clickhouses?://.+$")
+    #: How long events are kept; what sends came to; and the counts of hours and days (None: for ever).
     retention_days: int = Field(default=90, ge=1)
+    sends_retention_days: int = Field(default=396, ge=1, le=1825)
+    hourly_retention_days: int | None = Field(default=None, ge=1)
 
 
 class Data(Section):

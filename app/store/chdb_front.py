@@ -62,6 +62,7 @@ _NOT_SETTINGS = {
     *("wait_end_of_query", "client_protocol_version"),
 }
 #: An INSERT whose data follows in the format that it names (chDB's parser would look for its end inside binary data).
+_FROM_ROWS = re.compile(rb"\s*INSERT\s+INTO\s+[\w.]+\s*(?:\([^)]*\)\s*)?SELECT\b", re.I)
 _WITH_DATA = re.compile(
     rb"\s*(INSERT\s+INTO\s+(?:(?!\bSELECT\s|\bVALUES\s*\().)*?)\s+FORMAT\s+(\w+)[ \t]*\r?\n", re.I | re.S
 )
@@ -102,6 +103,8 @@ class ChdbFront:
         #: Apart, so that somebody's long query doesn't hold up what comes in.
         self._writer = ThreadPoolExecutor(1, "chdb-write")
         self._readers = ThreadPoolExecutor(2, "chdb-read")
+        #: Rows that are made of rows: nobody waits for them, and they may take long.
+        self._upkeep = ThreadPoolExecutor(1, "chdb-upkeep")
         #: What people ask, so that two queries that hang don't keep anybody's history from being read.
         self._asked = ThreadPoolExecutor(_ASKED_AT_ONCE, "chdb-asked")
         self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
@@ -114,6 +117,7 @@ class ChdbFront:
         self._owner.query("KILL QUERY WHERE true")
         self._writer.shutdown()
         self._readers.shutdown()
+        self._upkeep.shutdown()
         self._asked.shutdown()
         self._owner.close()
 
@@ -135,7 +139,7 @@ class ChdbFront:
         sql = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
         if is_reader:
             return await self._answer_reader(sql, params)
-        threads = self._writer if sql.lstrip()[:6].upper() == b"INSERT" else self._readers
+        threads = self._threads(sql)
         try:
             answer = await asyncio.get_running_loop().run_in_executor(threads, self._run, sql, params)
         except RuntimeError as error:
@@ -143,6 +147,11 @@ class ChdbFront:
             return _failure(500, code[1] if code else _UNKNOWN_EXCEPTION, str(error))
         # Without a format clients take it for a statement that has no result.
         return web.Response(body=answer, headers={"X-ClickHouse-Format": _format(sql, params)} if answer else {})
+
+    def _threads(self, sql: bytes) -> ThreadPoolExecutor:
+        if _FROM_ROWS.match(sql):
+            return self._upkeep
+        return self._writer if sql.lstrip()[:6].upper() == b"INSERT" else self._readers
 
     # --- what people ask ---
 

@@ -15,7 +15,7 @@ from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 
 #: The columns that the event fills, named as its fields.
 EVENT_COLUMNS: tuple[str, ...] = LifecycleEvent.__struct_fields__
-COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset", "cap")
+COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset", "cap", "machine")
 
 Row = tuple[Any, ...]
 _OCCURRED = COLUMNS.index("occurred_at")
@@ -53,6 +53,7 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
     recorded_ms = record.timestamp if 0 < record.timestamp < _LAST_MS else occurred_ms
     detail = event.detail
     cap = detail.get("cap") if detail is not None else None
+    machine = detail is not None and detail.get("machine") is True
     if not recorded_ms - _EARLIEST_MS <= occurred_ms <= recorded_ms + _LATEST_MS:
         # A day of its own for each such event would be a partition of its own: thousands of parts from one insert.
         # To the hour, so that an event which is written again a moment later is the same row.
@@ -69,6 +70,7 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
         record.partition,
         record.offset,
         cap if isinstance(cap, str) else None,
+        machine,
     )
 
 

@@ -132,6 +132,10 @@ class LifecycleSink:
             lags[at.topic, at.partition] = (count, max(0, now - since) / 1000 if count else 0.0)
         return lags
 
+    def is_first(self) -> bool:
+        """Whether it reads the first partition, as one consumer of the group does, which does what one has to do."""
+        return any(at.partition == 0 for at in self._consumer.assignment())
+
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Until ``stop``; ``ready`` is called when ClickHouse and Kafka are connected.
 
@@ -225,7 +229,12 @@ class LifecycleSink:
                 list(zip(*rows, strict=True)),
                 column_names=COLUMNS,
                 column_oriented=True,
-                settings={"insert_deduplication_token": token, "max_partitions_per_insert_block": MAX_DAYS},
+                settings={
+                    "insert_deduplication_token": token,
+                    # A process may end between the rows and the states that are kept of them.
+                    "deduplicate_blocks_in_dependent_materialized_views": 1,
+                    "max_partitions_per_insert_block": MAX_DAYS,
+                },
             )
 
     async def _commit(self, batch: Batch) -> None:

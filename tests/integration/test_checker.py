@@ -15,7 +15,7 @@ from app.store import topics as declared_topics
 from app.store.announcement import announced_url
 from app.store.clickhouse import connect
 from app.store.embedded import embedded_clickhouse
-from app.store.migrations import migrate
+from app.store.migrations import Kept, migrate
 from faults.checker import BadRun, Verdict, judge
 from faults.checker.__main__ import main
 from faults.checker.words import LIFECYCLE
@@ -40,7 +40,7 @@ async def clickhouse(tmp_path: Path) -> AsyncIterator[tuple[str, AsyncClient]]:
         embedded_clickhouse(tmp_path / "clickhouse", tmp_path),
         await connect(settings, database=None) as client,
     ):
-        await migrate(client, settings.clickhouse.retention_days)
+        await migrate(client, Kept.of(settings.clickhouse))
         url = announced_url(tmp_path)
         assert url is not None
         yield url, client

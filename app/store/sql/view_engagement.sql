@@ -6,13 +6,13 @@ SELECT
     template_version,
     variant,
     channel,
-    countIf(status = 'sent') AS sent,
-    countIf(delivered_at IS NOT NULL) AS delivered,
-    countIf(opened_at IS NOT NULL) AS opened,
-    countIf(clicked_at IS NOT NULL) AS clicked,
-    countIf(bounced) AS bounced,
-    countIf(complained) AS complained,
-    countIf(unsubscribed) AS unsubscribed
-FROM notify.sends
-WHERE send_id IS NOT NULL
+    countIf(o.status = 'sent') AS sent,
+    countIf(o.delivered_at IS NOT NULL) AS delivered,
+    countIf(o.opened) AS opened,
+    countIf(o.clicked) AS clicked,
+    countIf(o.bounced) AS bounced,
+    countIf(o.complained) AS complained,
+    countIf(o.unsubscribed) AS unsubscribed
+FROM notify.outcomes AS o
+WHERE has_send
 GROUP BY campaign_id, template_id, template_version, variant, channel

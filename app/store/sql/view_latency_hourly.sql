@@ -1,23 +1,16 @@
 -- How long sends took, by the hour in which the provider took them: accepted to sent, and sent to delivered.
 CREATE OR REPLACE VIEW notify.latency_hourly AS
 SELECT
-    toStartOfHour(assumeNotNull(ended_at)) AS hour,
+    hour,
     channel,
     provider,
     priority,
-    quantileExact(0.5)(sent_ms) AS p50_ms,
-    quantileExact(0.9)(sent_ms) AS p90_ms,
-    quantileExact(0.99)(sent_ms) AS p99_ms,
-    quantileExact(0.5)(delivered_ms) AS delivered_p50_ms,
-    quantileExact(0.99)(delivered_ms) AS delivered_p99_ms,
+    quantileExact(0.5)(dateDiff('millisecond', accepted_at, ended_at)) AS p50_ms,
+    quantileExact(0.9)(dateDiff('millisecond', accepted_at, ended_at)) AS p90_ms,
+    quantileExact(0.99)(dateDiff('millisecond', accepted_at, ended_at)) AS p99_ms,
+    quantileExact(0.5)(dateDiff('millisecond', ended_at, delivered_at)) AS delivered_p50_ms,
+    quantileExact(0.99)(dateDiff('millisecond', ended_at, delivered_at)) AS delivered_p99_ms,
     count() AS count
-FROM
-(
-    SELECT
-        *,
-        dateDiff('millisecond', accepted_at, ended_at) AS sent_ms,
-        dateDiff('millisecond', ended_at, delivered_at) AS delivered_ms
-    FROM notify.notifications
-    WHERE status = 'sent'
-)
+FROM notify.outcomes
+WHERE status = 'sent'
 GROUP BY hour, channel, provider, priority

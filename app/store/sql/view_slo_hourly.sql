@@ -4,11 +4,11 @@
 -- force at the end; of a version that isn't known, of the one before; of none, as the priority has it.
 CREATE OR REPLACE VIEW notify.slo_hourly AS
 SELECT
-    toStartOfHour(assumeNotNull(ended_at)) AS hour,
+    hour,
     category,
     priority,
     count() AS total,
-    countIf(ended_as = 'sent' AND dateDiff('millisecond', greatest(queued_at, held_until), ended_at) <= target_ms) AS within,
+    countIf(status = 'sent' AND dateDiff('millisecond', due_from, ended_at) <= target_ms) AS within,
     target_ms
 FROM
 (
@@ -25,20 +25,10 @@ FROM
     FROM
     (
         SELECT
-            ifNull(any(e.category), '') AS category,
-            ifNull(any(e.priority), '') AS priority,
-            minIf(e.occurred_at, e.status IN ('sent', 'failed', 'expired', 'unknown')) AS ended_at,
-            argMinIf(e.status, e.occurred_at, e.rank = 4) AS ended_as,
-            ifNull(argMinIf(e.policy_version, e.occurred_at, e.rank = 4), 0) AS policy_version,
-            minIf(e.occurred_at, e.status = 'queued') AS queued_at,
-            maxIf(
-                ifNull(parseDateTime64BestEffortOrNull(JSONExtractString(ifNull(e.detail, ''), 'until'), 3, 'UTC'), e.occurred_at),
-                e.status = 'held' AND ifNull(e.reason, '') = 'quiet_hours'
-            ) AS held_until
-        FROM notify.lifecycle AS e
-        WHERE e.send_id IS NOT NULL AND e.status != 'device_retired'
-        GROUP BY e.notification_id, e.user_id, e.send_id
-        HAVING ended_as IN ('sent', 'failed', 'expired', 'unknown')
+            hour, CAST(ifNull(category, ''), 'String') AS category, CAST(ifNull(priority, ''), 'String') AS priority, status,
+            policy_version, due_from, ended_at
+        FROM notify.outcomes
+        WHERE has_send AND status IN ('sent', 'failed', 'expired', 'unknown')
     ) AS ends
     ASOF LEFT JOIN notify.targets AS targets
         ON ends.category = targets.category AND ends.priority = targets.priority

@@ -13,7 +13,7 @@ from app.config import ClickHouse, Data, Settings
 from app.store.clickhouse import connect
 from app.store.embedded import embedded_clickhouse
 from app.store.lifecycle_rows import COLUMNS, row_of
-from app.store.migrations import migrate
+from app.store.migrations import Kept, migrate
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent
 from schemas.topics import LIFECYCLE
@@ -65,5 +65,5 @@ async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
 async def client(settings: Settings) -> AsyncIterator[AsyncClient]:
     """An unchanged clickhouse-connect client, with the schema applied."""
     async with await connect(settings, database=None) as client:
-        await migrate(client, settings.clickhouse.retention_days)
+        await migrate(client, Kept.of(settings.clickhouse))
         yield client

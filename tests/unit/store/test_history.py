@@ -9,7 +9,7 @@ from clickhouse_connect.driver import AsyncClient
 from app.config import Settings
 from app.store.clickhouse import History, Unavailable, connect
 from app.store.embedded import embedded_clickhouse
-from app.store.migrations import migrate
+from app.store.migrations import Kept, migrate
 from schemas.instants import rfc3339
 from tests.unit.store.conftest import T0, event, settings_in, store
 
@@ -105,7 +105,7 @@ async def test_reads_go_on_after_the_role_was_restarted(tmp_path: Path) -> None:
     history = History(settings)
     async with embedded_clickhouse(tmp_path / "clickhouse", tmp_path):
         async with await connect(settings, database=None) as client:
-            await migrate(client, 90)
+            await migrate(client, Kept())
             await store(client, event("accepted"))
         before = await history.status("n")
     with pytest.raises(Unavailable):

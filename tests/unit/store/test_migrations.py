@@ -2,7 +2,7 @@
 
 from clickhouse_connect.driver import AsyncClient
 
-from app.store.migrations import migrate
+from app.store.migrations import Kept, migrate
 from app.store.sql import names
 from tests.unit.store.conftest import event, store
 
@@ -10,7 +10,7 @@ from tests.unit.store.conftest import event, store
 async def test_migrating_again_keeps_rows_and_applies_nothing_twice(client: AsyncClient) -> None:
     await store(client, event("accepted"))
 
-    await migrate(client, 90)
+    await migrate(client, Kept())
 
     applied = (await client.query("SELECT name FROM notify.migrations ORDER BY name")).result_rows
     assert [name for (name,) in applied] == names("0")
@@ -22,7 +22,7 @@ async def test_retention_follows_the_setting(client: AsyncClient) -> None:
         return str(await client.command("SELECT engine_full FROM system.tables WHERE name = 'lifecycle'"))
 
     assert "toIntervalDay(90)" in await made()
-    await migrate(client, 7)
+    await migrate(client, Kept(events=7))
     assert "toIntervalDay(7)" in await made()
 
 

@@ -20,7 +20,7 @@ from app.store.clickhouse import connect
 from app.store.erased import ErasedUsers
 from app.store.lifecycle_rows import COLUMNS, by_day, read_rows, row_of
 from app.store.lifecycle_sink import MAX_DAYS
-from app.store.migrations import migrate
+from app.store.migrations import Kept, migrate
 from app.store.redacting import Redactor
 from schemas.erasures import REDACT, USER, Erased, ToRedact, encode_erasure
 from schemas.instants import rfc3339
@@ -149,7 +149,7 @@ async def test_old_bytes_leave_the_folder_too(
     client: AsyncClient, settings: Settings, tmp_path: Path, wide: bool
 ) -> None:
     users = ErasedUsers()
-    await migrate(client, 90, Settings.model_validate({"data": {"erase_within": 60, "dir": tmp_path}}).data.erasure)
+    await migrate(client, Kept(), Settings.model_validate({"data": {"erase_within": 60, "dir": tmp_path}}).data.erasure)
     for column in ("detail", "provider_message_id", "reason"):
         await client.command(f"ALTER TABLE notify.lifecycle MODIFY COLUMN {column} CODEC(NONE)")
     if wide:

@@ -23,6 +23,8 @@ VIEWS = {
     "complained unsubscribed",
     "slo_hourly": "hour category priority total within target_ms",
     "decisions": "hour category event_type channel reason cap count",
+    "users_reached": "day category channel users notifications opted_out",
+    "provider_hourly": "hour provider calls accepted refused throttled in_doubt settled_sent unknown p50_ms p99_ms",
 }
 
 
@@ -200,6 +202,29 @@ async def test_latency_counts_from_accepted_to_sent_and_on_to_delivered(client: 
         "SELECT toHour(hour), channel, provider, priority, p50_ms, p99_ms, delivered_p50_ms, delivered_p99_ms, count "
         "FROM notify.latency_hourly",
     ) == [(10, "email", "ses", "high", 200, 300, 50, 50, 3), (11, "email", "ses", "high", 7, 7, None, None, 1)]
+
+
+async def test_what_a_machine_opened_or_clicked_counts_as_delivered_only(client: AsyncClient) -> None:
+    by_machine = {"detail": {"machine": True}}
+    await store(client, send("sent", 1), send("opened", 5, **by_machine), send("clicked", 6, **by_machine))
+
+    assert await select(client, "SELECT delivered, opened, clicked FROM notify.engagement") == [(1, 0, 0)]
+    assert await select(client, "SELECT status FROM notify.delivery_hourly") == [("sent",)]
+    assert await select(client, "SELECT opened_at, clicked_at FROM notify.notifications") == [(None, None)]
+
+
+async def test_a_call_counts_in_the_hour_in_which_it_began_by_what_came_of_it(client: AsyncClient) -> None:
+    call = {"provider": "ses", "attempt": 1}
+    await store(client, send("sending", 0, **call), send("in_doubt", 9, reason="timeout", **call))
+    await store(client, send("sent", HOUR, **call))
+    await store(
+        client, send("sending", 0, send_id="b", **call), send("retrying", 30, send_id="b", reason="429", **call)
+    )
+    await store(client, send("sending", 50, send_id="b", **call), send("failed", 70, send_id="b", **call))
+
+    assert await select(client, "SELECT * EXCEPT hour FROM notify.provider_hourly") == [
+        ("ses", 3, 0, 1, 1, 1, 1, 0, 30, 30)
+    ]
 
 
 async def test_engagement_counts_a_send_once_however_often_it_was_opened(client: AsyncClient) -> None:

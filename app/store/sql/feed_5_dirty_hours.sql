@@ -1,0 +1,3 @@
+SELECT DISTINCT toStartOfHour(occurred_at) AS hour
+FROM $events
+WHERE status != 'device_retired'

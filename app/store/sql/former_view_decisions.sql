@@ -1,0 +1,13 @@
+-- What the rules kept back and why, by hour: suppressed, or held.
+CREATE OR REPLACE VIEW notify.decisions AS
+SELECT
+    toStartOfHour(occurred_at) AS hour,
+    category,
+    event_type,
+    channel,
+    reason,
+    cap,
+    count() AS count
+FROM notify.lifecycle FINAL
+WHERE status IN ('suppressed', 'held')
+GROUP BY hour, category, event_type, channel, reason, cap

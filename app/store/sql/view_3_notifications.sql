@@ -1,0 +1,13 @@
+-- One row a send, or a recipient's channel that has none (channel null: all of them); its status is the end, else the
+-- wait or the step it is at. What was said of a whole channel, or of all, before sends began is no row of its own
+-- unless it was the end. A send of a replay stands beside the one that it repeats.
+CREATE OR REPLACE VIEW notify.notifications AS
+SELECT
+    notification_id, user_id, channel, send_id, status, reason, provider, event_type, category, priority, source,
+    campaign_id, accepted_at, ended_at, delivered_at, opened_at, clicked_at, replay_id
+FROM notify.runs
+WHERE rank = 4 OR rank > 0 AND multiIf(
+    send_id IS NOT NULL, true,
+    channel IS NOT NULL, NOT has(channels_with_sends, (run, ifNull(channel, ''))),
+    NOT has(runs_with_channels, run)
+)
