@@ -108,6 +108,9 @@ class ChdbFront:
         #: What people ask, so that two queries that hang don't keep anybody's history from being read.
         self._asked = ThreadPoolExecutor(_ASKED_AT_ONCE, "chdb-asked")
         self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
+        #: Inserts under way. The rows of one are there before the states that are made of them, so whoever asks
+        #: meanwhile waits: the views show all that the table does.
+        self._inserting: set[asyncio.Future[bytes]] = set()
         self.app = web.Application(client_max_size=_MAX_BODY_BYTES)
         self.app.router.add_get("/ping", self._ping)
         self.app.router.add_route("*", "/", self._query)
@@ -137,16 +140,26 @@ class ChdbFront:
         except ValueError as error:
             return _failure(400, _NOT_IMPLEMENTED, f"Code: {_NOT_IMPLEMENTED}. DB::Exception: {error}")
         sql = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
+        threads = self._threads(sql)
+        if is_reader or threads is self._readers:
+            await self._inserted()
         if is_reader:
             return await self._answer_reader(sql, params)
-        threads = self._threads(sql)
+        running = asyncio.get_running_loop().run_in_executor(threads, self._run, sql, params)
+        if threads is self._writer:
+            self._inserting.add(running)
+            running.add_done_callback(self._inserting.discard)
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(threads, self._run, sql, params)
+            answer = await running
         except RuntimeError as error:
             code = re.search(r"Code: (\d+)", str(error))
             return _failure(500, code[1] if code else _UNKNOWN_EXCEPTION, str(error))
         # Without a format clients take it for a statement that has no result.
         return web.Response(body=answer, headers={"X-ClickHouse-Format": _format(sql, params)} if answer else {})
+
+    async def _inserted(self) -> None:
+        if self._inserting:
+            await asyncio.wait(set(self._inserting), timeout=_PATIENCE_S)
 
     def _threads(self, sql: bytes) -> ThreadPoolExecutor:
         if _FROM_ROWS.match(sql):

@@ -19,7 +19,7 @@ TOUCHED = "recipient IN (SELECT recipient FROM notify.touched)"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """For how many days events, sends' outcomes and the counts of hours and days are kept (``hourly`` None: for ever)."""
+    """For how many days events, sends' outcomes and counts of hours and days are kept (``hourly`` None: for ever)."""
 
     events: int = 90
     sends: int = 396
