@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "replay": ("app.cli.replay", "app", "Send again what a channel did not get out, after an outage for instance."),
     "campaign": ("app.cli.campaign", "app", "Send one message to many; look at it, pause, resume and cancel it."),
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
+    "export": ("app.cli.export", "export", "Write a range of a ClickHouse table into files, with a manifest."),
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),
     "policy": ("app.cli.policy", "app", "Check a policy, put it in force, show what it would change."),
     "provider": ("app.cli.provider", "app", "Show how providers are doing; pause and resume them."),

@@ -19,7 +19,8 @@ def query(
 ) -> None:
     """Ask ClickHouse, embedded or a server, while the system runs.
 
-    Views: notifications, delivery_hourly, latency_hourly, slo_hourly, engagement, decisions; all events: lifecycle.
+    Views: notifications, delivery_hourly, latency_hourly, slo_hourly, provider_hourly, engagement, decisions,
+    users_reached; all events: lifecycle.
 
     Example: `tocsin query "SELECT channel, status, count() FROM notifications GROUP BY ALL"`
     """

@@ -1,0 +1,71 @@
+"""``tocsin export``: a range of a table as files that other tools read."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.moments import moment
+from app.cli.output import AsJson, Refused, print_rows
+from app.cli.settings import load_settings
+from schemas.instants import rfc3339
+
+if TYPE_CHECKING:
+    from app.store.exporting import Manifest
+
+
+def export(
+    table: Annotated[str, typer.Option(help="lifecycle, notifications, or an hourly view.")],
+    since: Annotated[str, typer.Option("--from", help="RFC 3339, a day (UTC), or how long ago: 24h, 7d.")],
+    until: Annotated[str, typer.Option("--to", help="The same; that moment itself is not included.")],
+    to_path: Annotated[Path, typer.Option(help="The folder for the files; made if it isn't there.")],
+    format: Annotated[str, typer.Option(help="parquet, csv or jsonl.")] = "parquet",
+    as_json: AsJson = False,
+) -> None:
+    """Write a range of a table into files, a day each or less, with a manifest of their counts.
+
+    Each file's count is compared with the source. Run it again to go on where it was broken off, or to have what has
+    changed since written anew. Files hold no detail, and of users only the pseudonymous id.
+
+    Example: `tocsin export --table lifecycle --from 2026-11-01 --to 2026-12-01 --format parquet --to-path november`
+    """
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from app.audit.running import now_ms
+    from app.store.clickhouse import Unavailable, connect
+    from app.store.exporting import FORMATS, Export, ExportFailed, Folder, names
+
+    if table not in names():
+        raise Refused(f"--table: {table} can't be exported; there are {', '.join(names())}")
+    chosen = next((name for name in FORMATS if name == format), None)
+    if chosen is None:
+        raise Refused(f"--format: {format} isn't known; there are {', '.join(FORMATS)}")
+    if "://" in str(to_path) or str(to_path).startswith("s3:"):
+        raise Refused("--to-path: a folder of this machine")
+    now = now_ms()
+    from_ms, to_ms = moment("--from", since, now), min(moment("--to", until, now), now)
+    if from_ms >= to_ms:
+        raise Refused(f"--from {rfc3339(from_ms)} isn't before --to {rfc3339(to_ms)}")
+    settings = load_settings()
+
+    async def run() -> "Manifest":
+        from rich.console import Console
+        from rich.progress import Progress
+
+        async with await connect(settings) as client:
+            with Progress(console=Console(stderr=True)) as bars:
+                task = bars.add_task(f"days of {table}", total=None)
+                export = Export(client, Folder(to_path), lambda done, of: bars.update(task, completed=done, total=of))
+                return await export.run(table, chosen, from_ms, to_ms)
+
+    try:
+        manifest = asyncio.run(run())
+    except (Unavailable, ExportFailed) as error:
+        raise Refused(str(error)) from None
+    except ClickHouseError as error:
+        raise Refused(f"ClickHouse: {str(error)[:500]}") from None
+    except OSError as error:
+        raise Refused(f"--to-path: {error.strerror or error}") from None
+    files = [{"file": f.name, "rows": f.rows, "bytes": f.bytes, "sha256": f.sha256} for f in manifest.files]
+    print_rows(files, ("file", "rows", "bytes"), as_json=as_json)
