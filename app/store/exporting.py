@@ -164,8 +164,9 @@ class Export:
         wanted = Manifest(table, rfc3339(from_ms), rfc3339(to_ms), format, [])
         former = await self._former(wanted)
         span = list(days(from_ms, to_ms))
+        counts = await self._counts(table, from_ms, to_ms)
         for number, (begin, end) in enumerate(span):
-            rows = await self._count(table, Piece("", begin, end))
+            rows = counts.get(begin // _DAY_MS, 0)
             for piece in pieces(table, format, begin, end, rows) if rows else ():
                 wanted.files.append(await self._file(table, format, piece, former.get(piece.name)))
                 wanted.rows = sum(file.rows for file in wanted.files)
@@ -214,6 +215,14 @@ class Export:
         content = await self._place.read(file.name)
         return content is not None and hashlib.sha256(content).hexdigest() == file.sha256
 
+    async def _counts(self, table: str, from_ms: int, to_ms: int) -> dict[int, int]:
+        """Rows by the number of their day."""
+        source = SOURCES[table]
+        where = Piece("", from_ms, to_ms).where(source)
+        day = f"toRelativeDayNum(assumeNotNull({source.at}))"
+        sql = f"SELECT {day}, count() FROM {source.origin} WHERE {where} GROUP BY 1"
+        return dict((await self._client.query(sql)).result_rows)
+
     async def _count(self, table: str, piece: Piece) -> int:
         source = SOURCES[table]
         sql = f"SELECT count() FROM (SELECT 1 FROM {source.origin} WHERE {piece.where(source)})"
@@ -244,7 +253,7 @@ def count_rows(format: Format, content: bytes) -> int:
         return _csv_rows(content)
     try:
         import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ImportError:
         raise ExportFailed("parquet needs pyarrow: pip install 'tocsin[embedded]', or --format csv") from None
     rows: int = parquet.ParquetFile(pyarrow.BufferReader(content)).metadata.num_rows

@@ -22,12 +22,15 @@ from app.store.lifecycle_rows import COLUMNS, by_day, read_rows, row_of
 from app.store.lifecycle_sink import MAX_DAYS
 from app.store.migrations import Kept, migrate
 from app.store.redacting import Redactor
+from app.store.settling import Settler
 from schemas.erasures import REDACT, USER, Erased, ToRedact, encode_erasure
 from schemas.instants import rfc3339
+from schemas.lifecycle import CAME_BACK
 from schemas.topics import ERASURES
 from tests.conftest import eventually
 from tests.records import Record
 from tests.unit.store.conftest import T0, event, record, recorded, store
+from tests.unit.store.parts import contents
 
 SECRET = "Planted-4711"
 STRANGE_USER = "it's \\ \" %(user0)s {x} 😀"
@@ -274,3 +277,46 @@ async def test_whatever_a_records_timestamp_its_neighbours_get_in(client: AsyncC
 
     assert refused == []
     assert await client.command("SELECT count() FROM notify.lifecycle") == 2
+
+
+async def test_what_came_of_an_erased_user_is_in_no_part_of_any_table(
+    client: AsyncClient, settings: Settings, tmp_path: Path
+) -> None:
+    fields = ("detail", "provider_message_id", "reason")
+    planted = {name: f"Planted-in-{name}" for name in fields}
+    told = {"channel": "push", "send_id": "n", "provider": "apns", "category": "orders"}
+    events = [
+        event("held", 1, **told, reason="quiet_hours", detail={"until": rfc3339(T0), "device_id": planted["detail"]}),
+        event("sending", 3, **told, attempt=1, detail={"device_id": planted["detail"]}),
+        event("sent", 5, **told, attempt=1, provider_message_id=planted["provider_message_id"]),
+        *(event(status, 9, **told, reason=planted["reason"]) for status in CAME_BACK if status != "bounced"),
+    ]
+    await migrate(client, Kept(), Settings.model_validate({"data": {"erase_within": 60, "dir": tmp_path}}).data.erasure)
+
+    async def connected() -> AsyncClient:
+        return await connect(settings, database=None)
+
+    settler = Settler(connected, Kept(), lambda: T0)
+    await store(client, *events)
+    await settler.step()
+    await store(client, *events, event("opened", 10, **told, reason=planted["reason"]))
+
+    def found() -> set[str]:
+        texts = [text for _, text in contents(tmp_path / "clickhouse" / "store")]
+        return {name for name, secret in planted.items() if any(secret.encode() in text for text in texts)}
+
+    assert found() == set(fields)
+    views = ("notifications", "engagement", "latency_hourly", "delivery_hourly", "users_reached", "provider_hourly")
+    before = [await rows(client, f"SELECT * FROM notify.{view} ORDER BY ALL") for view in views]
+    users = ErasedUsers()
+    erase(users, "u")
+    await redactor(users, settings).step()
+    await settler.step()
+    await settler.close()
+
+    async def is_gone() -> bool:
+        return not found()
+
+    await eventually(is_gone, 90)
+    assert [await rows(client, f"SELECT * FROM notify.{view} ORDER BY ALL") for view in views] == before
+    assert all(before)
