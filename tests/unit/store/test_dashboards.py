@@ -1,0 +1,64 @@
+"""Grafana's dashboards: each panel's SQL answers, as a reader may ask it, and the JSON is what the panels make."""
+
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clickhouse_connect.driver import AsyncClient
+
+from app.config import Settings
+from app.store.queries import Queries
+from dashboards.make import FOLDER, dashboards, panels, text
+from tests.unit.store.history import history
+from tests.unit.store.test_states import settler, write
+
+
+def expanded(sql: str, chosen: Mapping[str, Sequence[Any]]) -> str:
+    """As Grafana's ClickHouse plugin expands it; the range is wide."""
+    sql = re.sub(
+        r"\$__timeFilter\(((?:[^()]|\([^()]*\))*)\)", r"(\1 >= toDateTime(0) AND \1 <= toDateTime(4000000000))", sql
+    )
+    for name, values in chosen.items():
+        sql = sql.replace(f"${{{name}:singlequote}}", ", ".join(f"'{value}'" for value in values))
+    assert "$" not in sql, sql
+    return sql
+
+
+async def test_every_panel_and_variable_answers_on_a_filled_database(client: AsyncClient, settings: Settings) -> None:
+    await write(client, [e for seed in range(3) for e in history(random.Random(seed), 40)])
+    queries = Queries(settings)
+    source = panels()
+    for round_, settled in enumerate((False, True)):
+        if settled:
+            mine = settler(settings)
+            await mine.step()
+            await mine.close()
+        chosen = {
+            name: [row[0] for row in (await queries.run(expanded(variable["sql"], {}))).rows]
+            for name, variable in source["variables"].items()
+        }
+        assert all(chosen.values()), round_
+        for dashboard in source["dashboards"]:
+            for panel in dashboard["panels"]:
+                answer = await queries.run(expanded(panel["sql"], chosen))
+                assert answer.rows, panel["title"]
+                if panel["kind"] == "timeseries":
+                    assert answer.columns[0] == "time", panel["title"]
+    await queries.close()
+
+
+def test_the_json_in_the_folder_is_what_the_panels_make() -> None:
+    made = {f"{name}.json": text(dashboard) for name, dashboard in dashboards().items()}
+
+    assert {path.name: path.read_text("utf-8") for path in (FOLDER / "grafana").glob("*.json")} == made
+    for each in made.values():
+        ids = [panel["id"] for panel in json.loads(each)["panels"]]
+        assert len(set(ids)) == len(ids)
+
+
+def test_a_dashboard_has_the_variables_that_its_panels_use() -> None:
+    for dashboard in panels()["dashboards"]:
+        used = {name for panel in dashboard["panels"] for name in re.findall(r"\$\{(\w+):", panel["sql"])}
+        assert used == set(dashboard["variables"]), dashboard["name"]
