@@ -15,7 +15,7 @@ OURS = {"app", "agents", "tables", "schemas"}
 #: What needs an extra, by folder; `tocsin` itself must come up without.
 EXTRAS = {"app/dev": {"local"}, "app/sandbox": {"local"}, "app/demo": {"demo", "local"}}
 #: Imported where a feature is used that needs the extra, and nowhere on the way there.
-LAZY = {"chdb"}
+LAZY = {"chdb", "pyarrow"}
 
 
 def listed(name: str) -> set[str]:

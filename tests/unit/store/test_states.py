@@ -140,7 +140,7 @@ async def test_a_sealed_hour_is_never_counted_anew(client: AsyncClient, settings
     await later.close()
 
 
-async def test_events_of_before_the_states_are_backfilled_and_the_former_views_serve_meanwhile(
+async def test_earlier_events_are_backfilled_while_the_former_views_serve(
     client: AsyncClient, settings: Settings
 ) -> None:
     events = history(random.Random(5))
