@@ -1,8 +1,6 @@
 """Templates and the policy: written, in force, and gone back to."""
 
 import asyncio
-import time
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -150,15 +148,18 @@ async def test_a_policy_is_checked_without_being_written(gateway: Caller) -> Non
     assert (await ops("GET", "/v1/policy")).document["version"] == before
 
 
+#: The loop's while a call comes and goes whose work blocks it.
+_TURNS_OF_A_CALL = 20
+
+
 async def test_a_large_policy_is_checked_while_others_are_served(gateway: Caller) -> None:
     event_types = {f"shop.{n:05d}.{'x' * 30}": {"category": "other", "priority": "low"} for n in range(2_500)}
     policy = yaml.safe_dump({"categories": {"other": {"channels": ["in_app"]}}, "event_types": event_types}).encode()
-    ops, began = gateway.key("ops"), time.monotonic()
+    ops, turns = gateway.key("ops"), 0
     checking = asyncio.create_task(ops("POST", "/v1/policy/validate", policy, Content_Type="application/yaml"))
-    turns = [began]
     while not checking.done():  # the gateway runs in this very loop
         await asyncio.sleep(0.001)
-        turns.append(time.monotonic())
+        turns += 1
 
     assert checking.result().status == 200, checking.result().document
-    assert max(after - before for before, after in pairwise(turns)) < (turns[-1] - began) / 2
+    assert turns > _TURNS_OF_A_CALL
