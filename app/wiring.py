@@ -26,6 +26,8 @@ from schemas.topics import (
     CONFIG,
     DEAD,
     ERASURES,
+    HOOK_POSITIONS,
+    HOOKS,
     LIFECYCLE,
     OWNERS,
     PROVIDERS,
@@ -54,7 +56,7 @@ log = structlog.get_logger(__name__)
 SENDING: tuple[Channel, ...] = ("push", "email", "sms")
 #: The roles that keep tables, and so run on Faust.
 KEEPING = ("router", *CHANNELS)
-ROLES = (*KEEPING, "analytics")
+ROLES = (*KEEPING, "analytics", "hooks")
 #: The roles whose batches are recorded: what they decide follows from the log alone.
 DECIDING = ("router",)
 
@@ -84,7 +86,17 @@ def kafka_accesses() -> dict[str, "Access"]:
     from agents.router.machine import RouterMachine
     from agents.sender.machine import SenderMachine
     from agents.shared.subscriptions import sender_subscriptions
-    from app.store.rights import ANALYTICS, CLI, COMMAND_LINE, GATEWAY, PRODUCER, SERVICES, auditing, keeping
+    from app.store.rights import (
+        ANALYTICS,
+        CLI,
+        COMMAND_LINE,
+        GATEWAY,
+        HOOK_CALLER,
+        PRODUCER,
+        SERVICES,
+        auditing,
+        keeping,
+    )
 
     reads = {"router": RouterMachine.subscriptions, "in_app": InAppMachine.subscriptions}
     reads |= {channel: sender_subscriptions(channel) for channel in SENDING}
@@ -96,6 +108,7 @@ def kafka_accesses() -> dict[str, "Access"]:
         PRODUCER: SERVICES,
         "tocsin-gateway": GATEWAY,
         "tocsin-analytics": ANALYTICS,
+        "tocsin-hooks": HOOK_CALLER,
         CLI: auditing(COMMAND_LINE, internal_tables()),
         **{
             f"tocsin-{role}": keeping(
@@ -119,6 +132,8 @@ def run_worker(role: str, settings: Settings) -> None:
     _keep_data_private(role, settings)
     if role == "analytics":
         _run(lambda stop, _: _analytics(settings, stop))
+    elif role == "hooks":
+        _run(lambda stop, _: _hooks(settings, stop))
     else:
         _run(lambda stop, watchdog: _keeping(role, settings, stop, watchdog))
 
@@ -192,6 +207,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
             REPLAY_OUTCOMES,
             CAMPAIGNS,
             CAMPAIGN_RECIPIENTS,
+            HOOKS,
         )
         if not await _log_is_ready(settings, needed, stop):
             return
@@ -221,6 +237,19 @@ async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
         if not await _log_is_ready(settings, (LIFECYCLE, DEAD, ERASURES, CONFIG), stop):
             return
         await run_analytics(settings, stop, ready, registry)
+
+
+async def _hooks(settings: Settings, stop: asyncio.Event) -> None:
+    from agents.hooks.role import run_hooks
+    from app.metrics import process_registry
+    from app.streaming.clocks import unix_ms
+
+    async with AsyncExitStack() as stack:
+        registry = process_registry()
+        ready = await _operations(stack, "hooks", settings, registry)
+        if not await _log_is_ready(settings, (LIFECYCLE, ERASURES, HOOKS, HOOK_POSITIONS), stop):
+            return
+        await run_hooks(settings, stop, ready, registry, unix_ms)
 
 
 async def _log_is_ready(settings: Settings, topics: Sequence[str], stop: asyncio.Event) -> bool:

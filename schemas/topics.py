@@ -42,6 +42,10 @@ REDRIVEN = "tocsin_redriven"
 OWNERS = "tocsin_owners"
 #: How workers see their providers, and which of these are paused by hand (ours, compacted).
 PROVIDERS = "tocsin_providers"
+#: The outbound webhooks that services have set up, and how far each is in each partition of ``notify_lifecycle`` (ours,
+#: compacted).
+HOOKS = "tocsin_hooks"
+HOOK_POSITIONS = "tocsin_hook_positions"
 
 LANE_OF_EVENT_TOPIC: dict[str, Lane] = {EVENTS_CRITICAL: "critical", EVENTS: "normal", EVENTS_BULK: "bulk"}
 EVENT_TOPIC_OF_LANE: dict[Lane, str] = {lane: topic for topic, lane in LANE_OF_EVENT_TOPIC.items()}
@@ -82,6 +86,7 @@ KEPT_DAYS: dict[str, int] = {
 SINGLE: frozenset[str] = frozenset(
     (CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, CAMPAIGNS, CAMPAIGN_RECIPIENTS, AUDIT_LOG, REDRIVEN)
 )
+SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, AUDIT_LOG, REDRIVEN, HOOKS))
 
 #: Those that hold nothing of users: no erasure concerns them.
 WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES, REDRIVEN))

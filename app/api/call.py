@@ -4,6 +4,8 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,6 +30,7 @@ from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import ErasedUsers
+from app.store.hooks import HookWriter
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
@@ -85,6 +88,10 @@ class Deps:
     codes: Codes
     #: Of the console. Without the installation's secret no other process takes them.
     sessions: Sessions = field(default_factory=lambda: Sessions.of_this_process(lambda: int(time.time())))
+    hooks: HookWriter
+    #: What seals the secrets of hooks, and the hosts that they may lead to though they aren't public.
+    sealing: bytes = field(repr=False)
+    hook_hosts: Sequence[str] = ()
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP

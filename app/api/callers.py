@@ -65,6 +65,8 @@ PUBLIC = Access()
 SEND = Access(("send",))
 CAMPAIGN = Access(("campaign",))
 READ = Access(("read", "admin", "admin:read"))
+#: What a service sets up to be told of its own notifications.
+OWN_HOOKS = Access(("read", "admin"))
 ADMIN = Access(("admin",))
 #: What an admin may do that changes nothing.
 ADMIN_READ = Access(("admin", "admin:read"))

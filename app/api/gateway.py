@@ -27,6 +27,7 @@ from app.api.room import Room
 from app.api.server import create_app
 from app.campaigns.service import Campaigns
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
+from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret, suppression_keys
 from app.replay.service import Replays
 from app.store.announced import Refusal
 from app.store.audit_log import AuditLog
@@ -35,6 +36,7 @@ from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import follow_erased
+from app.store.hooks import HooksFollower, HookWriter, secrets_of
 from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
@@ -174,6 +176,10 @@ async def opened(
         stack.push_async_callback(queries.close)
         partitions = await publisher.partitions(COMMANDS)
         is_open = rests or (lambda provider: not providers.is_available(provider))
+        keys = secrets_of(suppression_keys(settings))
+        hooks = HooksFollower(options, keys, guard=guard)
+        stack.push_async_callback(hooks.close)
+        await hooks.start()
         replays = Replays(
             settings, publisher, config, erased, unix_ms, partitions, is_open, providers.is_idle, on_outcome, guard
         )
@@ -199,6 +205,9 @@ async def opened(
             pausing=PauseWriter(publisher, providers, secret, unix_ms),
             replays=replays,
             campaigns=campaigns,
+            hooks=HookWriter(publisher, hooks, secret, unix_ms),
+            hook_hosts=settings.hooks.allow_hosts,
+            sealing=secret,
             erased=erased,
             retentions={
                 topic: limit + segment_of(limit) for topic, limit in kept.items() if topic not in WITHOUT_USERS

@@ -18,6 +18,7 @@ from app.api import (
     devices,
     erasures,
     history,
+    hooks,
     inbox,
     notifications,
     policy,
@@ -66,6 +67,7 @@ RESOURCES = (
     replays,
     webhooks,
     campaigns,
+    hooks,
 )
 
 

@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "dev": ("app.cli.dev", "dev", "Run the whole system on this machine, with the provider sandbox."),
     "demo": ("app.cli.demo", "demo", "Run the whole system, and play two days of real flights through it."),
     "gateway": ("app.cli.roles", "gateway", "Run the HTTP gateway."),
-    "worker": ("app.cli.roles", "worker", "Run a worker: router, push, email, sms, in_app or analytics."),
+    "worker": ("app.cli.roles", "worker", "Run a worker: router, push, email, sms, in_app, analytics or hooks."),
     "send": ("app.cli.send", "send", "Send a notification through the gateway."),
     "why": ("app.cli.why", "why", "Explain why a recipient got a notification, or didn't."),
     "replay": ("app.cli.replay", "app", "Send again what a channel did not get out, after an outage for instance."),

@@ -19,6 +19,7 @@ class Role(StrEnum):
     sms = "sms"
     in_app = "in_app"
     analytics = "analytics"
+    hooks = "hooks"
 
 
 def gateway() -> None:

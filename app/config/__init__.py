@@ -25,6 +25,7 @@ from app.config.sections import (
     ClickHouse,
     Data,
     Gateway,
+    Hooks,
     Installation,
     Jwt,
     Kafka,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse = ClickHouse()
     data: Data = Data()
     users: Users = Users()
+    hooks: Hooks = Hooks()
     installation: Installation = Installation()
     gateway: Gateway = Gateway()
     verify: Verify = Verify()

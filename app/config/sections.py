@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
-from app.config.values import CountryPrefix, HostName, LinkScheme, Name, PerSecond, PortOrAny, SafeUrl, Seconds, Section
+from app.config.values import (
+    AllowedHost,
+    CountryPrefix,
+    HostName,
+    LinkScheme,
+    Name,
+    PerSecond,
+    PortOrAny,
+    SafeUrl,
+    Seconds,
+    Section,
+)
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from schemas.topics import KEPT_DAYS
 
@@ -110,6 +121,12 @@ class Users(Section):
     """What one user may have."""
 
     devices: int = Field(default=20, ge=1, le=100)
+
+
+class Hooks(Section):
+    """Outbound webhooks. ``allow_hosts``: hosts, or HOST:PORT, that may be called though they aren't public."""
+
+    allow_hosts: tuple[AllowedHost, ...] = ()
 
 
 class Installation(Section):

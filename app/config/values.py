@@ -128,6 +128,10 @@ CountryPrefix = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{0,14}$")]
 LinkScheme = Annotated[str, AfterValidator(_link_scheme)]
 #: A host's name or address, without a port.
 HostName = Annotated[str, Field(pattern=r"^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45})$")]
+#: The same, or HOST:PORT.
+AllowedHost = Annotated[
+    str, Field(pattern=r"^([A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f:.]{2,45}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$")
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 

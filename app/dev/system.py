@@ -29,7 +29,7 @@ from app.store import topics
 
 #: What a system keeps in its folder; with endings: what it has set aside.
 _KEPT = ("data", "kafka", "lock", "logs", "sandbox", "secrets", "state", "tocsin")
-ROLES = ("router", "push", "email", "sms", "in_app", "analytics")
+ROLES = ("router", "push", "email", "sms", "in_app", "analytics", "hooks")
 _BROKER_LIMIT_S, _SANDBOX_LIMIT_S = 60.0, 30.0
 _KAFKA_PATIENCE_S = 8.0
 

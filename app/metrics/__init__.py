@@ -2,7 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -266,6 +274,35 @@ class ReplayMetrics:
 
     def count(self, outcome: str, count: int = 1) -> None:
         self._replays.inc((outcome,), count)
+
+
+class HookMetrics:
+    """What came of the calls of outbound webhooks. ``outcomes``: those that a call may have."""
+
+    def __init__(self, registry: CollectorRegistry, outcomes: Iterable[str]) -> None:
+        self._calls = Counts(registry, "tocsin_hook_calls", "Calls of outbound webhooks", ("outcome",))
+        self._calls.show((outcome,) for outcome in outcomes)
+        self._seconds = Histogram("tocsin_hook_call_duration_seconds", "Duration of a call", registry=registry)
+        self._given_up = Counter(
+            "tocsin_hook_events_given_up", "Events that no call of 24 h got through", registry=registry
+        )
+        self._waiting = Gauge("tocsin_hook_waiting", "Events in hand", ["hook"], registry=registry)
+        self._hooks = Gauge("tocsin_hooks", "Hooks that are set up", ["state"], registry=registry)
+
+    def called(self, outcome: str, seconds: float) -> None:
+        self._calls.inc((outcome,))
+        self._seconds.observe(max(0.0, seconds))
+
+    def given_up(self) -> None:
+        self._given_up.inc()
+
+    def show(self, active: int, disabled: int, waiting: Mapping[str, int]) -> None:
+        """``waiting``: events in hand, by hook."""
+        self._hooks.labels("active").set(active)
+        self._hooks.labels("disabled").set(disabled)
+        self._waiting.clear()
+        for hook, count in waiting.items():
+            self._waiting.labels(hook).set(count)
 
 
 class ProviderErrors:

@@ -53,6 +53,7 @@ GATEWAY = Access(
         topics.REPLAY_OUTCOMES,
         topics.CAMPAIGNS,
         topics.CAMPAIGN_RECIPIENTS,
+        topics.HOOKS,
         topics.LIFECYCLE,
         *(name for channel, lanes in topics.SEND_TOPICS.items() if channel != "in_app" for name in lanes),
     ),
@@ -67,6 +68,7 @@ GATEWAY = Access(
         topics.CAMPAIGN_RECIPIENTS,
         topics.AUDIT_LOG,
         topics.REDRIVEN,
+        topics.HOOKS,
     ),
     # Of the router it only asks how far it is.
     groups=("tocsin_replays", "tocsin_campaigns", "tocsin_router"),
@@ -78,6 +80,13 @@ ANALYTICS = Access(
     groups=("tocsin_analytics",),
 )
 
+#: Reads what happened, calls the hooks, remembers how far each is, and disables those that nobody answers.
+HOOK_CALLER = Access(
+    reads=(topics.LIFECYCLE, topics.HOOKS, topics.HOOK_POSITIONS, topics.ERASURES),
+    writes=(topics.HOOKS, topics.HOOK_POSITIONS, topics.AUDIT_LOG),
+    groups=("tocsin_hooks",),
+)
+
 #: Follows the configuration, reads what is recorded (``simulate``, ``audit``) and who is announced (``doctor``), asks
 #: how far groups have come, and enters in the audit log what it changes in the settings (``keys``).
 COMMAND_LINE = Access(
@@ -85,6 +94,7 @@ COMMAND_LINE = Access(
         topics.CONFIG,
         topics.OWNERS,
         topics.PROVIDERS,
+        topics.HOOKS,
         *topics.EVENT_TOPICS,
         topics.COMMANDS,
         topics.RECEIPTS,

@@ -103,6 +103,8 @@ def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STE
         topics.REPLAYS,
         topics.CAMPAIGNS,
         topics.CAMPAIGN_RECIPIENTS,
+        topics.HOOKS,
+        topics.HOOK_POSITIONS,
     )
     configs |= {name: _compacted(steps) for name in compacted}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}

@@ -55,6 +55,8 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
         "templates": ("welcome",),
         "campaigns": (gateway.CAMPAIGN,),
     }.get(kind, ("x",))
+    known = {"users": "ann", "notifications": gateway.known_id(), "templates": "welcome", "hooks": gateway.A_HOOK}
+    values["id"] = (known.get(kind, "x"),)
 
     @st.composite
     def call(draw: st.DrawFn) -> Asking:
@@ -105,6 +107,8 @@ def good(name: str) -> Sequence[Asking]:
         "templates": ["note", "welcome"],
         "campaigns": [gateway.CAMPAIGN],
     }
+    ids = {"users": ["ann"], "notifications": [gateway.known_id()], "templates": ["note", "welcome"]}
+    ids["hooks"] = [gateway.A_HOOK]
     named = ids.get(kind, made_here) if "{id}" in path else [""]
     targets = [_with_parameters(path, its) for its in named]
     if name in _QUERIES:

@@ -58,6 +58,7 @@ from tests.campaigns import LocalCampaigns
 from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
+from tests.hook_topic import HookTopic, a_hook
 from tests.provider_topic import ProviderTopic
 from tests.redriving import MemoryDead, MemoryRedriven, redriver_of
 from tests.replays import LocalReplays
@@ -74,6 +75,7 @@ _KEYS: Mapping[str, tuple[str, str, tuple[Any, ...]]] = {
 CAMPAIGN = "spring"
 #: Who may call; the users by their own tokens.
 CALLERS = (*_KEYS, "ann", "bob", "nobody", "garbage")
+A_HOOK = "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e"
 _PATIENCE_S = 3.0
 _ANSWER_S = 10.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -166,6 +168,11 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("POST", "/v1/campaigns"): campaigns,
         ("POST", "/v1/notifications/batch"): campaigns,
         ("POST", "/v1/replays"): [{"channel": "push", "from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
+        ("POST", "/v1/hooks"): [
+            {"url": "https://example.com/hooks"},
+            {"url": "https://example.com:8443/a?b=c", "statuses": ["sent", "failed"], "secret": "whsec_" + "a" * 40},
+        ],
+        ("POST", "/v1/hooks/{id}/replay"): [{"from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
         ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
         ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
         # Signatures aren't guessed: what is signed is fuzzed in tests/unit/api/test_webhooks.py.
@@ -194,7 +201,7 @@ def path_values(name: str) -> Sequence[str]:
     """Values of a path's parameter that there are."""
     match name:
         case "id":
-            return ("ann", "bob", "note", known_id(), "welcome")
+            return ("ann", "bob", "note", known_id(), "welcome", A_HOOK)
         case "device_id":
             return ("d1", "d2")
         case "letter_id":
@@ -245,6 +252,7 @@ class _World:
         topic = ProviderTopic()
         self.providers = topic.follow()
         self.pausing = topic.writer(self.providers)
+        self.hooks = HookTopic().with_hook(a_hook(A_HOOK))
         self.redriven = MemoryRedriven()
         self.campaigns = LocalCampaigns(lambda: self.machines.now, self.config).add(CAMPAIGN, "shop")
 
@@ -335,6 +343,8 @@ class _Gateway:
             pausing=_Through(lambda: self.world.pausing),  # type: ignore[arg-type]
             replays=LocalReplays(lambda: self.world.machines.now),
             campaigns=_Through(lambda: self.world.campaigns),  # type: ignore[arg-type]
+            hooks=_Through(lambda: self.world.hooks),  # type: ignore[arg-type]
+            sealing=SECRET,
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
             partitions=PARTITIONS,

@@ -148,6 +148,8 @@ async def opened(
         redriver=cast(Any, None),
         audit_log=cast(Any, EnteredLog()),
         providers=cast(Any, None),
+        hooks=cast(Any, None),
+        sealing=b"",
         pausing=cast(Any, None),
         replays=cast(Any, None),
         campaigns=cast(Any, None),

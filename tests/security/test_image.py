@@ -21,7 +21,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").rea
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
 #: Those that may be reached from outside, and those that may reach out.
-PUBLIC, REACHING_OUT = {"gateway"}, {"gateway", "push", "email", "sms"}
+PUBLIC, REACHING_OUT = {"gateway"}, {"gateway", "push", "email", "sms", "hooks"}
 DIGEST = re.compile(r"[a-z0-9/.-]+:[\w.-]*\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}")
 #: What may be written to, besides /tmp: a volume or memory of its own.
 WRITABLE = {

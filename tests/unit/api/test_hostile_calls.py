@@ -47,6 +47,7 @@ from tables.rows import MemoryRows
 from tests.agents.harness import NOON, PROVIDERS
 from tests.auditing import EnteredLog
 from tests.campaigns import LocalCampaigns
+from tests.hook_topic import HookTopic, a_hook
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
@@ -211,6 +212,8 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         pausing=topic.writer(providers),
         replays=LocalReplays(lambda: NOON).add(NEW_ID),
         campaigns=LocalCampaigns(lambda: NOON, Config()).add(NEW_ID, "shop"),
+        hooks=HookTopic().with_hook(a_hook(NEW_ID)),
+        sealing=b"s" * 32,
         partitions=1,
         clock=lambda: NOON,
         new_id=new_id,
@@ -291,6 +294,12 @@ BODIES: dict[str, dict[str, Any]] = {
     **{f"/v1/webhooks/{provider}": {"a": 1} for provider in ("ses", "sendgrid", "twilio", "vonage")},
     "/v1/campaigns": A_CAMPAIGN,
     "/v1/notifications/batch": A_CAMPAIGN,
+    "/v1/hooks": {
+        "url": "https://example.com/hooks",
+        "statuses": ["sent"],
+        "secret": "whsec_" + b64encode(b"k" * 32).decode(),
+    },
+    "/v1/hooks/{id}/replay": {"from": "2026-03-04T11:00:00Z", "to": "2026-03-04T11:30:00Z"},
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
     "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},
 }

@@ -29,7 +29,7 @@ _EVENTS = [
 @cache
 def labels_by_metric() -> Mapping[str, frozenset[str]]:
     labels: dict[str, frozenset[str]] = {}
-    for registry in (_worker(), _gateway(), _analytics()):
+    for registry in (_worker(), _gateway(), _analytics(), _hooks()):
         for family in registry.collect():
             for sample in family.samples:
                 if sample.name.startswith("tocsin_") and not sample.name.endswith("_created"):
@@ -76,4 +76,13 @@ def _gateway() -> CollectorRegistry:
 def _analytics() -> CollectorRegistry:
     registry = CollectorRegistry()
     SinkMetrics(registry).watch(lambda: {_PLACE: (1, 1.0)})
+    return registry
+
+
+def _hooks() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    hooks = metrics.HookMetrics(registry, ["ok"])
+    hooks.called("ok", 0.1)
+    hooks.given_up()
+    hooks.show(1, 0, {"h": 1})
     return registry

@@ -24,6 +24,7 @@ from app.store.config_follower import ConfigFollower
 from app.store.dead_letters import _letter, is_of_erased
 from app.store.erased import ErasedUsers, follow_erased
 from app.store.follower import TopicFollower
+from app.store.hooks import HooksFollower
 from app.store.lifecycle_rows import read_rows
 from app.store.lifecycle_sink import LifecycleSink, SinkMetrics
 from app.store.owners import Owner, OwnersFollower
@@ -32,9 +33,12 @@ from schemas.campaigns import CampaignState, CampaignWish, Listed, Upload, encod
 from schemas.config import PolicyVersion, Template, TemplateVersion, encode_config
 from schemas.dead import dead_letter, encode_dead, read_dead
 from schemas.erasures import REDACT, REDACTED, USER, Erased, Redacted, ToRedact, encode_erasure
+from schemas.hooks import HookDisabled, HookReplay, encode_hook_record
 from schemas.lifecycle import encode_lifecycle
 from schemas.topics import CAMPAIGNS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS
 from tests.campaigns import job_at
+from schemas.topics import CONFIG, DEAD, ERASURES, HOOKS, LIFECYCLE, OWNERS
+from tests.hook_topic import a_hook
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.records import Record
 from tests.unit.store.conftest import T0, event, recorded
@@ -43,6 +47,9 @@ SECRET = b"a secret of thirty-two characters"
 POLICY = "defaults: {category: other}\ncategories: {other: {channels: [in_app]}}\n"
 HASH = b"ab" * 16
 OWNER = Owner(role="router", instance="1", partitions=[0, 1], url="http://127.0.0.1:1", policy_version=1, at=T0)
+HOOK = a_hook("ab")
+HOOK_DISABLED = HookDisabled(id="ab", at=T0, why="it answered 410")
+HOOK_REPLAY = HookReplay(id="ab", replay_id="cd", from_ms=0, to_ms=T0, at=T0)
 PARTS: Any = {"push": {"en": {"title": "t", "body": "b"}}}
 
 CAMPAIGN = job_at(T0)
@@ -74,6 +81,7 @@ GOOD: dict[str, list[tuple[bytes, bytes]]] = {
             ("state", "", CampaignState(phase="running", at=T0, produced=1)),
         )
     ],
+    HOOKS: [(each.key, encode_hook_record(each)) for each in (HOOK, HOOK_DISABLED, HOOK_REPLAY)],
     LIFECYCLE: [(b"u", encode_lifecycle(event("accepted")))],
     DEAD: [(b"u", encode_dead(dead_letter(Record(key=b"u", value=b"{"), "undecodable", "is bad", None, "router", T0)))],
 }
@@ -134,6 +142,12 @@ def _campaigns() -> tuple[TopicFollower, Callable[[], Any]]:
 
 
 FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, CAMPAIGNS: _campaigns}
+def _hooks() -> tuple[TopicFollower, Callable[[], Any]]:
+    hooks = HooksFollower({}, [SECRET])
+    return hooks._follower, lambda: (hooks.all(), hooks.disabled(HOOK.id), hooks.replay(HOOK.id))
+
+
+FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, HOOKS: _hooks}
 
 
 def good(topic: str) -> list[Record]:
