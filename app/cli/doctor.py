@@ -57,7 +57,8 @@ async def _running(settings: Settings) -> list[Finding]:
     if port.ok is False:
         return [port]
     roles = [finding async for finding in _roles(settings)]
-    return [port, *roles, *await doctor_reads.reads(settings), *await doctor_reads.paused(settings)]
+    told = [*await doctor_reads.reads(settings), *await doctor_reads.paused(settings)]
+    return [port, *roles, *told, *await doctor_reads.hooks(settings)]
 
 
 def secret(settings: Settings) -> Finding:

@@ -9,8 +9,17 @@ import aiohttp
 from aiokafka.errors import KafkaError
 
 from app.cli.finding import Finding
-from app.config import BadCertificate, NoSecret, Operations, Settings, installation_secret, is_loopback
+from app.config import (
+    BadCertificate,
+    NoSecret,
+    Operations,
+    Settings,
+    installation_secret,
+    is_loopback,
+    suppression_keys,
+)
 from app.store.announced import Refusal
+from app.store.hooks import HooksFollower, HookStates, secrets_of
 from app.store.owner_client import NotAnsweredError, StateReader
 from app.store.owners import Owner, OwnersFollower
 from app.store.provider_states import ProvidersFollower
@@ -107,6 +116,37 @@ def pauses(found: Iterable[ProviderPause], now: int) -> list[Finding]:
             f"when it may be called again: `tocsin provider resume {pause.provider}`",
         )
         for pause in found
+    ]
+
+
+async def hooks(settings: Settings) -> list[Finding]:
+    """The outbound webhooks that are disabled: somebody misses what happens."""
+    try:
+        states = HooksFollower(settings.kafka.client_options(), secrets_of(suppression_keys(settings)))
+    except NoSecret:
+        return []  # (said already)
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            await states.start()
+    except (KafkaError, LookupError, OSError, TimeoutError):
+        return [Finding("hooks", None, "not known, as Kafka doesn't answer", "see kafka")]
+    finally:
+        await states.close()
+    return disabled_hooks(states)
+
+
+def disabled_hooks(states: HookStates) -> list[Finding]:
+    """A finding for each hook that nobody calls."""
+    found = ((hook, states.disabled(hook.id)) for hook in states.all())
+    return [
+        Finding(
+            f"hook {hook.id}",
+            None,
+            f"of {hook.source or 'no source'}, disabled since {rfc3339(disabled.at)}: {disabled.why}",
+            f"when its receiver answers again: POST /v1/hooks/{hook.id}/enable (docs/hooks.md)",
+        )
+        for hook, disabled in found
+        if disabled is not None
     ]
 
 

@@ -135,6 +135,8 @@ PRODUCING = {
     "app/store/redriven.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
     "app/store/provider_states.py": "tocsin-gateway",
+    "app/store/hooks.py": "tocsin-gateway",
+    "app/store/hook_positions.py": "tocsin-hooks",
     "app/store/redacting.py": "tocsin-analytics",
     "app/streaming/process.py": "tocsin-router",
     "app/streaming/checkpoints.py": "tocsin-router",
