@@ -7,6 +7,7 @@ import argparse
 import json
 from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -15,8 +16,8 @@ REMEMBERED = 100_000
 
 
 class Receiver(BaseHTTPRequestHandler):
-    webhook: Webhook
-    seen: OrderedDict[str, None] = OrderedDict()
+    webhook: ClassVar[Webhook]
+    seen: ClassVar[OrderedDict[str, None]] = OrderedDict()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

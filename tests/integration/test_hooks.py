@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +23,8 @@ from prometheus_client import CollectorRegistry
 from standardwebhooks.webhooks import Webhook
 
 from agents.hooks.role import run_hooks
-from app.config import Data, Hooks, Installation, Kafka, Settings
+from app.config import Data, Installation, Kafka, Settings
+from app.config.sections import Hooks
 from app.domain.hooks import HOOK_STATUSES, seal
 from app.store import topics as declared_topics
 from app.store.hooks import HooksFollower, HookWriter
@@ -39,8 +41,6 @@ USERS = 12
 
 
 def now_ms() -> int:
-    import time
-
     return time.time_ns() // 1_000_000
 
 
@@ -57,7 +57,8 @@ async def settings(kafka: str, tmp_path: Path) -> Settings:
 
 
 class Receiver:
-    """A service's server. ``answers``: by status of the hook's path; called ``stuck``: it hangs."""
+    """A service's server; what it hears must be signed. ``answer``: the status for a path and an event. The path
+    ``stuck`` hangs."""
 
     def __init__(self) -> None:
         self.got: dict[str, list[dict[str, Any]]] = {}

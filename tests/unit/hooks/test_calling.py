@@ -24,7 +24,8 @@ Handler = Callable[[web.Request], Any]
 async def receiver(handler: Handler) -> AsyncIterator[TestServer]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    async with TestServer(app) as server:
+    server = TestServer(app)
+    async with server:
         yield server
 
 

@@ -1,5 +1,7 @@
 """What counts on tocsin_hooks."""
 
+import dataclasses
+
 import pytest
 from msgspec.structs import replace
 
@@ -47,7 +49,7 @@ async def test_a_copy_of_what_was_deleted_changes_nothing() -> None:
     copy = topic.records[0]
     await writer.delete("ab")
 
-    writer.states.take(replace_offset(copy, 9))
+    writer.states.take(dataclasses.replace(copy, offset=9))
 
     assert writer.states.all() == []
 
@@ -75,9 +77,3 @@ async def test_a_later_record_counts_whatever_the_clock_says(clock: int) -> None
     hook = topic.follow().hook("ab")
     assert hook is not None
     assert hook.url == "https://example.com/other"
-
-
-def replace_offset(record, offset):  # type: ignore[no-untyped-def]
-    from dataclasses import replace as changed
-
-    return changed(record, offset=offset)
