@@ -84,9 +84,8 @@ KEPT_DAYS: dict[str, int] = {
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
 SINGLE: frozenset[str] = frozenset(
-    (CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, CAMPAIGNS, CAMPAIGN_RECIPIENTS, AUDIT_LOG, REDRIVEN)
+    (CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, CAMPAIGNS, CAMPAIGN_RECIPIENTS, AUDIT_LOG, REDRIVEN, HOOKS)
 )
-SINGLE: frozenset[str] = frozenset((CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, AUDIT_LOG, REDRIVEN, HOOKS))
 
 #: Those that hold nothing of users: no erasure concerns them.
 WITHOUT_USERS: frozenset[str] = frozenset((AUDIT_LOG, BATCHES, REDRIVEN))

@@ -26,7 +26,6 @@ from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
 from app.campaigns.service import Campaigns
-from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret, suppression_keys
 from app.replay.service import Replays
 from app.store.announced import Refusal

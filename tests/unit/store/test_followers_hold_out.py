@@ -35,9 +35,8 @@ from schemas.dead import dead_letter, encode_dead, read_dead
 from schemas.erasures import REDACT, REDACTED, USER, Erased, Redacted, ToRedact, encode_erasure
 from schemas.hooks import HookDisabled, HookReplay, encode_hook_record
 from schemas.lifecycle import encode_lifecycle
-from schemas.topics import CAMPAIGNS, CONFIG, DEAD, ERASURES, LIFECYCLE, OWNERS
+from schemas.topics import CAMPAIGNS, CONFIG, DEAD, ERASURES, HOOKS, LIFECYCLE, OWNERS
 from tests.campaigns import job_at
-from schemas.topics import CONFIG, DEAD, ERASURES, HOOKS, LIFECYCLE, OWNERS
 from tests.hook_topic import a_hook
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.records import Record
@@ -141,13 +140,12 @@ def _campaigns() -> tuple[TopicFollower, Callable[[], Any]]:
     return jobs._follower, known
 
 
-FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, CAMPAIGNS: _campaigns}
 def _hooks() -> tuple[TopicFollower, Callable[[], Any]]:
     hooks = HooksFollower({}, [SECRET])
     return hooks._follower, lambda: (hooks.all(), hooks.disabled(HOOK.id), hooks.replay(HOOK.id))
 
 
-FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, HOOKS: _hooks}
+FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, CAMPAIGNS: _campaigns, HOOKS: _hooks}
 
 
 def good(topic: str) -> list[Record]:

@@ -124,7 +124,6 @@ PRODUCING = {
     "app/api/commands.py": "tocsin-gateway",
     "app/api/app_reports.py": "tocsin-gateway",
     "app/api/verification.py": "tocsin-gateway",
-    "app/api/webhooks.py": "tocsin-gateway",
     "app/replay/jobs.py": "tocsin-gateway",
     "app/replay/running.py": "tocsin-gateway",
     "app/campaigns/jobs.py": "tocsin-gateway",
