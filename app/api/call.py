@@ -84,11 +84,12 @@ class Deps:
     new_id: Callable[[], str]
     limits: Limits
     codes: Codes
+    hooks: HookWriter
+    #: What seals the secrets of hooks.
+    sealing: bytes = field(repr=False)
     #: Of the console. Without the installation's secret no other process takes them.
     sessions: Sessions = field(default_factory=lambda: Sessions.of_this_process(lambda: int(time.time())))
-    hooks: HookWriter
-    #: What seals the secrets of hooks, and the hosts that they may lead to though they aren't public.
-    sealing: bytes = field(repr=False)
+    #: The hosts that hooks may lead to though they aren't public.
     hook_hosts: Sequence[str] = ()
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
