@@ -26,6 +26,7 @@ from schemas.topics import (
     CONFIG,
     DEAD,
     ERASURES,
+    EVENT_TOPICS,
     HOOK_POSITIONS,
     HOOKS,
     LIFECYCLE,
@@ -40,6 +41,7 @@ from schemas.words import CHANNELS, Channel, Provider
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from agents.outbox import Relaying
     from agents.router.machine import RouterMachine
     from agents.sender.shed import Shedding
     from app.metrics import DoubtMetrics, SheddingMetrics
@@ -136,6 +138,40 @@ def run_worker(role: str, settings: Settings) -> None:
         _run(lambda stop, _: _hooks(settings, stop))
     else:
         _run(lambda stop, watchdog: _keeping(role, settings, stop, watchdog))
+
+
+def run_outbox(settings: Settings, dsn: str, table: str, how: "Relaying") -> tuple[int, int]:
+    """Relays a service's outbox until SIGTERM or SIGINT, or until nothing waits. Returns how many rows were relayed and
+    how many refused. Raises OutboxRefused for a database or a table that can't be used, KafkaError for no broker."""
+    from app.metrics import OutboxMetrics, process_registry
+    from app.store.outbox import Outbox
+    from app.store.publisher import KafkaPublisher
+    from app.streaming.clocks import unix_ms
+
+    done = []
+
+    async def relay(stop: asyncio.Event, _: Watchdog) -> None:
+        from agents.outbox import Relay
+
+        async with AsyncExitStack() as stack:
+            registry = process_registry()
+            ready = await _operations(stack, "outbox", settings, registry)
+            if not await _log_is_ready(settings, EVENT_TOPICS, stop):
+                return
+            publisher = KafkaPublisher(settings.kafka.client_options(), client_id=f"tocsin-outbox-{settings.instance}")
+            stack.push_async_callback(publisher.close)
+            await publisher.start()
+
+            async def opened() -> Outbox:
+                return await Outbox.open(dsn, table)
+
+            relaying = Relay(opened, publisher, how, OutboxMetrics(registry), unix_ms)
+            done.append(relaying)
+            await relaying.run(stop, ready)
+
+    _keep_data_private("outbox", settings)
+    _run(relay)
+    return (done[0].relayed, done[0].refused) if done else (0, 0)
 
 
 def _keep_data_private(role: str, settings: Settings) -> None:

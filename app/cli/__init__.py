@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "topics": ("app.cli.topics", "app", "Create, correct and check the Kafka topics."),
     "keys": ("app.cli.keys", "app", "Create, list and revoke API keys."),
     "dead": ("app.cli.dead", "app", "List, show and put back records that couldn't be taken."),
+    "outbox": ("app.cli.outbox", "app", "Bring requests from a service's own PostgreSQL to Kafka."),
     "audit-log": ("app.cli.audit_log", "audit_log", "Show who changed what, when, and from where."),
     "doctor": ("app.cli.doctor", "doctor", "Check everything that Tocsin needs, and say what to do."),
 }

@@ -305,6 +305,25 @@ class HookMetrics:
             self._waiting.labels(hook).set(count)
 
 
+class OutboxMetrics:
+    """What a relay of an outbox has done, and what waits."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._rows = Counts(registry, "tocsin_outbox_rows", "Rows of the outbox", ("outcome",))
+        self._rows.show((outcome,) for outcome in ("relayed", "refused"))
+        self._waiting = Gauge("tocsin_outbox_waiting", "Rows that wait", registry=registry)
+        self._lag = Gauge("tocsin_outbox_lag_seconds", "For how long the oldest has waited", registry=registry)
+        self.retries = Counter("tocsin_outbox_retries", "Outages of database or Kafka", registry=registry)
+
+    def count(self, relayed: int, refused: int) -> None:
+        self._rows.inc(("relayed",), relayed)
+        self._rows.inc(("refused",), refused)
+
+    def show(self, waiting: int, oldest_s: float) -> None:
+        self._waiting.set(waiting)
+        self._lag.set(oldest_s)
+
+
 class ProviderErrors:
     """Calls whose client raised what nobody foresaw."""
 

@@ -85,4 +85,5 @@ def _hooks() -> CollectorRegistry:
     hooks.called("ok", 0.1)
     hooks.given_up()
     hooks.show(1, 0, {"h": 1})
+    metrics.OutboxMetrics(registry).show(1, 1.0)
     return registry

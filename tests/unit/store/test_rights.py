@@ -135,6 +135,7 @@ PRODUCING = {
     "app/store/redriven.py": "tocsin-gateway",
     "app/store/owners.py": "tocsin-router",
     "app/store/provider_states.py": "tocsin-gateway",
+    "app/domain/outbox.py": PRODUCER,
     "app/store/hooks.py": "tocsin-gateway",
     "app/store/hook_positions.py": "tocsin-hooks",
     "app/store/redacting.py": "tocsin-analytics",
