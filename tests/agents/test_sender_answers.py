@@ -3,6 +3,7 @@
 from agents.sender.calls import Result
 from app.domain.outcome import CIRCUIT_OPEN, Outcome
 from schemas.instants import rfc3339
+from tests.agents.dispatching import FewSlots, with_slots
 from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import HOUR, MINUTE, NOON, a_send
 
@@ -55,10 +56,13 @@ def test_wrong_settings_fail_over_to_the_next_provider() -> None:
 
 
 def test_a_resting_lane_holds_the_send_as_an_outage() -> None:
-    stage = sms()
+    slots = FewSlots(twilio=1)
+    stage = with_slots(slots)
     stage.take(a_send())
+    slots.free["twilio"] = None
     stage.answer("throttle", code=CIRCUIT_OPEN, retry_after_ms=5_000)
     held = stage.events[-1]
+    slots.free["twilio"] = 1
     stage.wait_for_call()
     stage.answer("ok")
 

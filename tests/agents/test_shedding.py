@@ -10,9 +10,11 @@ from agents.monitors import watch_backlog
 from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
 from agents.sender.shed import Shedding
+from app.domain.outcome import CIRCUIT_OPEN
 from app.domain.policy import parse_policy
 from app.ports import NotOwned
 from schemas.words import Provider
+from tests.agents.dispatching import FewSlots
 from tests.agents.stage import DAY, HOUR, MINUTE, NOON, Stage, a_catalog, a_send
 
 PHONE = "+442071838750"
@@ -32,10 +34,10 @@ class Told:
         self.shed += 1
 
 
-def sms(reported: Told | None = None) -> tuple[Stage, Shedding]:
+def sms(reported: Told | None = None, slots: FewSlots | None = None) -> tuple[Stage, Shedding]:
     reported = reported or Told()
     shedding = Shedding(reported.change, reported.count)
-    channel_config = ChannelConfig("sms", {"twilio": 15_000}, shedding=shedding)
+    channel_config = ChannelConfig("sms", {"twilio": 15_000}, shedding=shedding, slots=slots or FewSlots(twilio=99))
     stage = Stage(SenderMachine(a_catalog(shed={"low": "6h", "backlog": {"twilio": 10}}), channel_config))
     stage.command("profile.set", phone=PHONE, phone_verified=True)
     return stage, shedding
@@ -86,9 +88,11 @@ def test_what_is_held_in_the_night_or_stopped_anyway_takes_no_part() -> None:
 
 
 def test_what_waits_out_an_outage_is_counted_and_shed_when_it_is_looked_at_again() -> None:
-    stage, shedding = sms()
+    slots = FewSlots(twilio=1)
+    stage, shedding = sms(slots=slots)
     stage.take(a_send(priority="low"))
-    stage.answer("throttle", code="lane_rests", retry_after_ms=1_000)
+    slots.free["twilio"] = None
+    stage.answer("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000)
     assert stage.machine.read("backlog", "", {}, stage.state, stage.now) == {"twilio": 1}
 
     shedding.measure({"twilio": 11}, {"twilio": 10})
