@@ -78,7 +78,7 @@ def test_a_role_that_dies_of_a_record_is_noticed(monkeypatch: pytest.MonkeyPatch
 
 def test_an_accepted_request_without_an_end_is_noticed() -> None:
     machines = introduced(Machines(accepting))
-    machines.feed(topics.EVENTS, b"ann", b'{"user_id":"ann","event_type":"mail.sent"}')
+    machines.feed(topics.EVENTS, b"bob", b'{"user_id":"bob","event_type":"mail.sent"}')
     machines.events = [event for event in machines.events if event.status != "sent"]
     with pytest.raises(Broken, match="without an end"):
         machines.judge()
