@@ -34,7 +34,7 @@ async def test_a_template_is_made_changed_shown_and_gone_back_to(gateway: Caller
     versions = (await ops("GET", f"{path}/versions")).document["versions"]
 
     assert (changed.status, changed.document["version"]) == (200, 2)
-    assert shown.document == {"version": 2, "channels": {"sms": {"body": "Hi Ada"}}}
+    assert shown.document == {"version": 2, "channels": {"sms": {"body": "Hi Ada"}}, "segments": 1}
     assert (back.status, back.document["version"], back.document["channels"]) == (200, 3, SMS)
     assert [version["version"] for version in versions] == [1, 2, 3]
     assert (await ops("GET", path)).document == back.document
