@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from app.cli.output import Refused
@@ -19,8 +21,11 @@ Command = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-def command(gateway: Caller, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs ``tocsin policy …`` as an operator would, beside the gateway."""
+def command(
+    gateway: Caller, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """Runs ``tocsin policy …`` as an operator would, beside the gateway, whose log isn't what the command prints."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     monkeypatch.chdir(tmp_path)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
@@ -30,7 +35,8 @@ def command(gateway: Caller, environ: dict[str, str], tmp_path: Path, monkeypatc
     async def run(*arguments: str) -> Result:
         return await asyncio.to_thread(lambda: CliRunner().invoke(app, arguments))
 
-    return run
+    yield run
+    structlog.reset_defaults()
 
 
 def written(text: str) -> str:
@@ -65,7 +71,7 @@ async def test_apply_returns_when_the_router_has_taken_it_over(command: Command,
     document = (await gateway.key("ops")("GET", "/v1/policy")).document
 
     assert applied.exit_code == 0
-    assert applied.output.splitlines()[-1] == f"Version {document['version']} is in force."  # (the gateway logs, too)
+    assert applied.output.splitlines()[-1] == f"Version {document['version']} is in force."
     assert document["in_force"]
 
 
