@@ -122,6 +122,17 @@ async def read(lane: Lane, notification_id: str, count: int) -> None:
     await eventually(holds, _LIMIT_S)
 
 
+async def another_goes_on(shop: Caller, lane: Lane, since: float) -> None:
+    """Returns when another campaign has produced for longer than a second after that moment, and all of it is read:
+    what any other produced until then has been read, too."""
+    reply = await shop(
+        "POST", "/v1/campaigns", rows(150), query=query(rate="50/s"), Content_Type="application/x-ndjson"
+    )
+    assert reply.status == 202, reply.document
+    await read(lane, reply.document["notification_id"], 150)
+    assert lane.requests[-1][0] > since + 1
+
+
 def rows(count: int, first: int = 0) -> bytes:
     return b"".join(b'{"user_id": "u%d", "data": {"n": %d}}\n' % (n, n) for n in range(first, first + count))
 
@@ -155,7 +166,7 @@ async def test_each_named_user_gets_one_request_of_the_campaigns_notification(ga
 
 
 async def test_a_bad_row_harms_no_other_and_the_same_rows_again_add_nobody(gateway: Caller, lane: Lane) -> None:
-    shop, terms = gateway.key("shop"), query(data={"from": "us", "n": 0}, rate="100/s")
+    shop, terms = gateway.key("shop"), query(data={"from": "us", "n": 0}, rate="20/s")
     bad = b'{"user_id": ""}\n{"user_id": "x", "data": []}\nno JSON\n' + b"y" * 140_000 + b"\n"
     body = rows(30) + bad + rows(30, 20)
     reply = await shop("POST", "/v1/campaigns", body, query=terms, Content_Type="application/x-ndjson")
@@ -192,10 +203,18 @@ async def test_columns_of_csv_become_data(gateway: Caller, lane: Lane) -> None:
     assert said == {"ann": {"name": 'O"Hara, Ann', "why": "two\r\nlines"}, "bob": {"name": "Bo", "why": ""}}
 
 
-async def _broken_off(shop: Caller, terms: dict[str, str], body: bytes) -> None:
+async def _broken_off(shop: Caller, terms: dict[str, str], count: int) -> None:
+    """An upload of so many rows that ends in the middle, when all of them have been taken."""
+
+    async def are_taken() -> bool:
+        reply = await shop("GET", f"/v1/campaigns/{terms['campaign_id']}")
+        return reply.status == 200 and reply.document["recipients"] == count
+
     async def pieces() -> AsyncIterator[bytes]:
-        yield body
-        await asyncio.sleep(1.5)
+        yield rows(count)
+        async with asyncio.timeout(_LIMIT_S):
+            while not await are_taken():
+                yield rows(1)  # (counts once; rows that wait for others are taken with the next, after a second)
         raise ConnectionResetError
 
     headers = {**shop.headers, "Content-Type": "application/x-ndjson"}
@@ -205,7 +224,7 @@ async def _broken_off(shop: Caller, terms: dict[str, str], body: bytes) -> None:
 
 async def test_an_upload_that_breaks_off_sends_nothing_until_it_is_taken_up(gateway: Caller, lane: Lane) -> None:
     shop, terms = gateway.key("shop"), query()
-    await _broken_off(shop, terms, rows(300))
+    await _broken_off(shop, terms, 300)
     found = await until(shop, terms["campaign_id"], status="uploading", recipients=300)
     assert found["produced"] == 0
     reply = await shop("POST", "/v1/campaigns", rows(400), query=terms, Content_Type="application/x-ndjson")
@@ -224,7 +243,7 @@ async def test_a_paused_one_produces_nothing_and_a_cancelled_one_ends_what_waits
     await read(lane, name, 100)
     assert (await shop("POST", f"{path}/pause")).document["status"] == "paused"
     paused_at = time.monotonic()
-    await asyncio.sleep(2)
+    await another_goes_on(shop, lane, paused_at)
     assert max(at for at, each in lane.requests if each["notification_id"] == name) < paused_at + 1
     found = await until(shop, terms["campaign_id"], status="paused", produced=len(lane.of(name)))
     assert (await shop("POST", f"{path}/resume")).document["status"] == "running"
@@ -232,7 +251,7 @@ async def test_a_paused_one_produces_nothing_and_a_cancelled_one_ends_what_waits
     cancelled = await shop("DELETE", path)
     assert (cancelled.status, cancelled.document["status"]) == (202, "cancelled")
     cancelled_at = time.monotonic()
-    await asyncio.sleep(2)
+    await another_goes_on(shop, lane, cancelled_at)
     assert max(at for at, each in lane.requests if each["notification_id"] == name) < cancelled_at + 1
     assert any(said.get("notification_id") == name and said["source"] == "shop" for said in lane.cancelled)
     assert (await shop("POST", f"{path}/resume")).status == 409

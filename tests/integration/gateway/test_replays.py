@@ -11,10 +11,12 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer
+from msgspec.json import encode
 
 from app.api.gateway import opened
 from app.config import Kafka, Settings
 from app.dev.broker import Broker
+from app.replay.asking import read_asked
 from app.store import topics as declared_topics
 from app.store.publisher import KafkaPublisher, Outgoing
 from app.wiring import internal_tables
@@ -158,13 +160,16 @@ def asked(category: str, **said: Any) -> dict[str, Any]:
 
 
 async def receipt(ops: Caller, replay_id: str) -> Reply:
-    reply = await ops("GET", f"/v1/replays/{replay_id}")
-    while reply.status == 503:
-        await asyncio.sleep(0.1)
-        reply = await ops("GET", f"/v1/replays/{replay_id}")
-    counts = reply.document
+    replies: list[Reply] = []
+
+    async def is_answered() -> bool:
+        replies.append(await ops("GET", f"/v1/replays/{replay_id}"))
+        return replies[-1].status != 503
+
+    await eventually(is_answered, _LIMIT_S)
+    counts = replies[-1].document
     assert sum(counts["dry_run"].values()) == sum(counts["outcomes"].values()) == counts["candidates"]
-    return reply
+    return replies[-1]
 
 
 async def until(ops: Caller, replay_id: str, holds: Callable[[Any], bool]) -> Any:
@@ -248,7 +253,10 @@ async def test_from_1_s_after_a_stop_nothing_is_begun_until_it_is_resumed(
     await until(ops, replay_id, lambda document: document["outcomes"]["sent"] >= 5)
     assert (await ops("POST", f"/v1/replays/{replay_id}/stop")).status == 202
     stopped_at = now_ms()
-    await asyncio.sleep(2)
+    await expired(producer, 30, "beside")
+    beside = await begin(ops, asked("beside", rate="10/s"))
+    await until(ops, beside, is_done)
+    assert max(at for at, request in routers.begun if request.replay_id == beside) > stopped_at + 1000
     document = (await receipt(ops, replay_id)).document
 
     assert document["status"] == "stopped"
@@ -324,29 +332,29 @@ async def test_candidates_of_a_provider_that_rests_wait_and_others_go_on(
     await expired(producer, 10, "resting")
     await expired(producer, 10, "resting", provider="apns")
     async with running(settings, lambda provider: provider in resting) as replays:
-        from msgspec.json import encode
 
-        from app.replay.asking import read_asked
+        async def begun(category: str) -> str:
+            name = str(uuid4())
+            await replays.begin(replays.prepare(read_asked(encode(asked(category))), name, "ops"))
+            return name
 
-        replay_id = str(uuid4())
-        await replays.begin(replays.prepare(read_asked(encode(asked("resting"))), replay_id, "ops"))
+        async def is_done(name: str) -> bool:
+            return bool((await replays.receipt(name)).status == "done")
 
         async def others_are_sent() -> bool:
-            found = await replays.receipt(replay_id)
-            return bool(found.outcomes["sent"] == 10)
+            return bool((await replays.receipt(replay_id)).outcomes["sent"] == 10)
 
+        replay_id = await begun("resting")
         await eventually(others_are_sent, _LIMIT_S)
-        await asyncio.sleep(1)
+        await expired(producer, 10, "awake", provider="apns")
+        another = await begun("awake")
+        await eventually(lambda: is_done(another), _LIMIT_S)
         found = await replays.receipt(replay_id)
         assert (found.status, found.outcomes["sent"], found.outcomes["not_begun"]) == ("running", 10, 10)
         assert {r.send.provider for _, r in routers.begun if r.replay_id == replay_id} == {"apns"}
         resting.clear()
 
-        async def all_are_sent() -> bool:
-            found = await replays.receipt(replay_id)
-            return bool(found.status == "done")
-
-        await eventually(all_are_sent, _LIMIT_S)
+        await eventually(lambda: is_done(replay_id), _LIMIT_S)
         assert (await replays.receipt(replay_id)).outcomes["sent"] == 20
 
 
