@@ -22,7 +22,6 @@ _KNOWN = "SELECT count() AS n FROM (SELECT 1 FROM lifecycle WHERE notification_i
 _RECIPIENTS = """
 SELECT user_id, groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes FROM notifications
 WHERE notification_id = {what} GROUP BY user_id ORDER BY user_id LIMIT 100"""
-_PREVIEWED = ("title", "body", "subject", "text")
 
 
 async def get(page: Page) -> web.StreamResponse:
