@@ -25,14 +25,28 @@ class Consent(Struct, frozen=True):
     at: Instant
 
 
-class Consents(Struct, frozen=True):
-    """All that was said: ``{channel, category, granted, at, evidence, withdrawn_grant: {at, evidence}}``."""
+class Grant(Struct, frozen=True):
+    at: Instant
+    evidence: Any
 
-    consents: list[dict[str, Any]]
+
+class RecordedConsent(Struct, frozen=True):
+    """What was said last. ``withdrawn_grant``: of a withdrawn one the grant that it withdrew."""
+
+    channel: Channel
+    category: str
+    granted: bool
+    at: Instant
+    evidence: Any = None
+    withdrawn_grant: Grant | None = None
+
+
+class Consents(Struct, frozen=True):
+    consents: list[RecordedConsent]
 
 
 async def get(call: Call) -> web.Response:
-    return answer(Consents(await read(call, "consents") or []))
+    return answer({"consents": await read(call, "consents") or []})
 
 
 async def put(call: Call) -> web.Response:

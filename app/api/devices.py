@@ -12,16 +12,29 @@ from app.api.problems import unknown
 from app.api.routes import Route
 from app.api.state import read, write_and_read
 from schemas.commands import DeviceAdd
+from schemas.instants import Instant
+from schemas.words import Platform
 
 _PATH = "/v1/users/{id}/devices"
 
 
+class Device(Struct, frozen=True):
+    """``token``: only its last four characters."""
+
+    device_id: str
+    platform: Platform
+    token: str | None
+    app_id: str | None
+    locale: str | None
+    registered_at: Instant
+
+
 class Devices(Struct, frozen=True):
-    devices: list[dict[str, Any]]
+    devices: list[Device]
 
 
 async def get(call: Call) -> web.Response:
-    return answer(Devices(await read(call, "devices") or []))
+    return answer({"devices": await read(call, "devices") or []})
 
 
 async def post(call: Call) -> web.Response:
@@ -49,6 +62,6 @@ def _named(devices: list[dict[str, Any]] | None, device_id: str) -> dict[str, An
 
 ROUTES = (
     Route("GET", _PATH, get, OWN_OR_ADMIN_READ, "A user's devices", {200: Devices}),
-    Route("POST", _PATH, post, OWN_OR_ADMIN, "Add or renew a device", {201: dict[str, Any]}, body=DeviceAdd),
+    Route("POST", _PATH, post, OWN_OR_ADMIN, "Add or renew a device", {201: Device}, body=DeviceAdd),
     Route("DELETE", f"{_PATH}/{{device_id}}", delete, OWN_OR_ADMIN, "Remove a device", {204: None}),
 )

@@ -12,6 +12,7 @@ from app.api.explain import Explanation, explain
 from app.api.notifications import notification_id_of
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
+from schemas.lifecycle import LifecycleEvent
 
 #: What was accepted a moment ago is waited for.
 _PATIENCE_S = 2.0
@@ -32,7 +33,7 @@ class NotificationStatus(Struct, frozen=True):
 class Events(Struct, frozen=True):
     """Oldest first."""
 
-    events: list[dict[str, Any]]
+    events: list[LifecycleEvent]
     next_cursor: str | None = None
 
 
@@ -58,7 +59,7 @@ async def get_events(call: Call) -> web.Response:
         )
     except ValueError as error:
         raise Problem(400, "is not a cursor", "cursor") from error
-    return answer(Events(events, cursor))
+    return answer({"events": events, "next_cursor": cursor})
 
 
 async def get_why(call: Call) -> web.Response:

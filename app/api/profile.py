@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 
 from app.api.call import Call, answer
 from app.api.callers import OWN_OR_ADMIN, OWN_OR_ADMIN_READ, Service
@@ -17,6 +18,21 @@ from tables.profiles import with_attributes
 _PATH = "/v1/users/{id}/profile"
 #: What a service says of an address, and never its user.
 _VOUCHED = ("email_verified", "phone_verified", "claimed")
+
+
+class Profile(Struct, frozen=True):
+    """Empty for a user who isn't known."""
+
+    email: str | None = None
+    email_verified: bool = False
+    email_claimed: bool = False
+    phone: str | None = None
+    phone_verified: bool = False
+    phone_claimed: bool = False
+    locale: str | None = None
+    timezone: str | None = None
+    name: str | None = None
+    attributes: dict[str, Any] | None = None
 
 
 async def get(call: Call) -> web.Response:
@@ -48,14 +64,14 @@ async def _check_merged(call: Call, attributes: dict[str, Any]) -> None:
 
 
 ROUTES = (
-    Route("GET", _PATH, get, OWN_OR_ADMIN_READ, "A user's profile", {200: dict[str, Any]}),
+    Route("GET", _PATH, get, OWN_OR_ADMIN_READ, "A user's profile", {200: Profile}),
     Route(
         "PATCH",
         _PATH,
         patch,
         OWN_OR_ADMIN,
         "Merge into a user's profile (RFC 7396)",
-        {200: dict[str, Any]},
+        {200: Profile},
         body=ProfileSet,
         takes=("application/json", "application/merge-patch+json"),
     ),

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 VENV = REPOSITORY / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "installed"
+PATHS = (REPOSITORY, REPOSITORY / "clients" / "python")
 INPUTS = ("requirements-uv.txt", "requirements.txt")
 
 _COMMAND = """\
@@ -41,6 +42,7 @@ def main() -> int:
         try:
             if not is_installed():
                 install()
+            _install_ourselves()  # another revision may have other paths
         except SetupFailed as error:
             print(f"setup: {error}", file=sys.stderr)
             return 1
@@ -60,7 +62,7 @@ def is_installed() -> bool:
 
 
 def install() -> None:
-    """Makes the environment, uv in it, the requirements by uv, and the command ``tocsin``. Raises SetupFailed."""
+    """Makes the environment, uv in it, and the requirements by uv. Raises SetupFailed."""
     STAMP.unlink(missing_ok=True)
     print("Installing the requirements into .venv …", flush=True)
     network = "PyPI must be reachable: check the network, or your proxy (HTTPS_PROXY) and mirror"
@@ -78,15 +80,14 @@ def install() -> None:
     if not _works((*uv, "--offline", "--quiet")):
         quietly = () if sys.stderr.isatty() else ("--quiet",)  # 1.4 GB: on a terminal uv shows how far it is
         _run((*uv, *quietly), f"the requirements can't be installed. {network} (UV_DEFAULT_INDEX)")
-    _install_ourselves()
     STAMP.write_text(wanted())
 
 
 def _install_ourselves() -> None:
-    """The repository on the environment's path, and ``.venv/bin/tocsin``: what an editable install does, but without
-    a build, which would fetch a build system."""
+    """The repository and its client on the environment's path, and ``.venv/bin/tocsin``: what an editable install does,
+    but without a build, which would fetch a build system."""
     site_packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV), "platbase": str(VENV)}))
-    (site_packages / "tocsin.pth").write_text(f"{REPOSITORY}\n")
+    (site_packages / "tocsin.pth").write_text("".join(f"{path}\n" for path in PATHS))
     command = VENV / "bin" / "tocsin"
     command.write_text(_COMMAND.format(python=PYTHON))
     command.chmod(0o755)
