@@ -87,10 +87,16 @@ def _install_ourselves() -> None:
     """The repository and its client on the environment's path, and ``.venv/bin/tocsin``: what an editable install does,
     but without a build, which would fetch a build system."""
     site_packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV), "platbase": str(VENV)}))
-    (site_packages / "tocsin.pth").write_text("".join(f"{path}\n" for path in PATHS))
+    _write(site_packages / "tocsin.pth", "".join(f"{path}\n" for path in PATHS))
     command = VENV / "bin" / "tocsin"
-    command.write_text(_COMMAND.format(python=PYTHON))
+    _write(command, _COMMAND.format(python=PYTHON))
     command.chmod(0o755)
+
+
+def _write(file: Path, text: str) -> None:
+    """Not what is there already: somebody may be reading it."""
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
 
 
 def _run(command: Sequence[str | Path], remedy: str) -> None:
