@@ -20,7 +20,7 @@ from agents.shared.recipients import known_of, user_shown
 from app.domain.attempts import Again, Tries, after, behind, candidates, provider_for
 from app.domain.codes import code_of
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
-from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, answer_of
 from app.domain.policy import SmsLimit
 from app.domain.rendering import RenderError
 from app.domain.sms import segments, shortened
@@ -237,7 +237,8 @@ def try_again(context: SenderContext, delivery: Delivery, again: Again, outcome:
         context.emit(delivery, "held", "provider_outage", detail={"until": rfc3339(again.at)})
     else:
         code = {} if outcome.code is None else {"error": outcome.code}
-        context.emit(delivery, "retrying", outcome.code or outcome.kind, detail={"retry_at": rfc3339(again.at), **code})
+        detail = {"retry_at": rfc3339(again.at), **code, "trail": [("answer", "wait", answer_of(outcome))]}
+        context.emit(delivery, "retrying", outcome.code or outcome.kind, detail=detail)
     timer = Timer("retry", min(again.at, delivery.send.expires_at))
     open_send = replace(delivery.open, tries=again.tries)
     context.rest(delivery, "held" if again.outage else "retrying", open_send, timer)

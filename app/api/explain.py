@@ -45,9 +45,12 @@ def explain(events: Sequence[Event]) -> Explanation:
 
 def _of_channel(events: Sequence[Event]) -> ChannelExplanation:
     shown = _shown(events)
-    told = [detail for event in events if (detail := event["detail"] or {}).get("trail") and not _is_outage(event)]
+    judged = [event for event in events if event["status"] != "retrying" and not _is_outage(event)]
+    told = [detail for event in judged if (detail := event["detail"] or {}).get("trail")]
     trail = [explained(entry, told[-1].get("used_by") or ()) for entry in told[-1]["trail"]] if told else []
     trail += [explained(entry) for entry in _outage(events)]  # it was decided before, and waits for its provider
+    if shown["status"] == "retrying":
+        trail += [explained(entry) for entry in (shown["detail"] or {}).get("trail") or ()]
     return ChannelExplanation(
         outcome=shown["status"],
         reason=shown["reason"],

@@ -53,6 +53,16 @@ class Outcome:
     open_for_ms: int | None = None
 
 
+#: What made a send be tried again: the kind of the answer, or that nobody was called.
+Answer = Literal["retry", "throttle", "config", "not_called"]
+ANSWERS: frozenset[str] = frozenset(get_args(Answer))
+
+
+def answer_of(outcome: Outcome) -> str:
+    """Of an outcome after which the send is tried again (see ``Answer``)."""
+    return "not_called" if outcome.code in (CIRCUIT_OPEN, AT_CAPACITY) else outcome.kind
+
+
 def bounded(outcome: Outcome) -> Outcome:
     """The same within our bounds, whatever a provider sent: waits have an end, texts a length, instants a range."""
     wait_ms, since_ms = outcome.retry_after_ms, outcome.invalid_since_ms

@@ -41,6 +41,12 @@ _REPLAY = {
     "again": "sent again by replay {}, decided by what is known now",
     "as_decided": "sent again by replay {}, as decided then",
 }
+_ANSWER = {
+    "retry": "the provider could not take it",
+    "throttle": "the provider asked to be called less often",
+    "config": "the provider refused our credentials, account or sender",
+    "not_called": "the provider was not called: its circuit was open, or it had no free slot",
+}
 _QUIET = {
     "day": "it isn't a quiet hour",
     "critical": "critical: quiet hours don't apply",
@@ -154,6 +160,7 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("provider", True): lambda *names: f"can be sent by {', '.join(names)}",
     ("provider", False): lambda *names: "no configured provider can send it",
     ("provider", "wait"): _paused,
+    ("answer", "wait"): lambda kind: _ANSWER[kind],
     ("digest", True): lambda why="none": _DIGEST[why],
     ("digest", "wait"): lambda name, ms: f"collected in the digest {name}, which closes at {moment(ms)}",
     ("cap", True): _room,

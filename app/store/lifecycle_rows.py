@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from app.domain.outcome import ANSWERS
 from app.failures import RateLimitedLog
 from app.kafka.records import Unreadable
 from app.ports import Guard, LogRecord, Poison, Unguarded
@@ -15,7 +16,7 @@ from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 
 #: The columns that the event fills, named as its fields.
 EVENT_COLUMNS: tuple[str, ...] = LifecycleEvent.__struct_fields__
-COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset", "cap", "machine")
+COLUMNS = (*EVENT_COLUMNS, "recorded_at", "topic_partition", "topic_offset", "cap", "machine", "answer")
 
 Row = tuple[Any, ...]
 _OCCURRED = COLUMNS.index("occurred_at")
@@ -54,6 +55,7 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
     detail = event.detail
     cap = detail.get("cap") if detail is not None else None
     machine = detail is not None and detail.get("machine") is True
+    answer = _answer(detail) if event.status == "retrying" else ""
     if not recorded_ms - _EARLIEST_MS <= occurred_ms <= recorded_ms + _LATEST_MS:
         # A day of its own for each such event would be a partition of its own: thousands of parts from one insert.
         # To the hour, so that an event which is written again a moment later is the same row.
@@ -71,7 +73,16 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
         record.offset,
         cap if isinstance(cap, str) else None,
         machine,
+        answer,
     )
+
+
+def _answer(detail: dict[str, Any] | None) -> str:
+    """What made a send be tried again, by the trail of ``retrying`` (app/domain/outcome.py, ``Answer``)."""
+    trail = (detail or {}).get("trail")
+    entry = trail[0] if isinstance(trail, list) and trail else None
+    known = isinstance(entry, list) and len(entry) > 2 and entry[0] == "answer" and isinstance(entry[2], str)
+    return entry[2] if known and entry[2] in ANSWERS else ""
 
 
 def redacted(event: LifecycleEvent) -> LifecycleEvent:

@@ -1,6 +1,7 @@
 """Brings the database ``notify`` to what this version reads and writes."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 from clickhouse_connect.driver import AsyncClient
 
@@ -45,10 +46,7 @@ async def migrate(client: AsyncClient, kept: Kept, steps: ErasureSteps = _DEFAUL
             await client.command(statement(name))
             await client.command("INSERT INTO notify.migrations (name) VALUES ({name:String})", {"name": name})
     for table in FEEDS:
-        select = feed(table, "notify.lifecycle")
-        await client.command(
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS notify.feed_{table} TO notify.{table} AS {select}"
-        )
+        await _have_fed(client, table)
     await _retain(client, kept)
     await _let_go(client, steps)
     if not await backfilled(client) and not await client.command("SELECT count() FROM notify.lifecycle"):
@@ -63,6 +61,18 @@ FEEDS = {name.split("_", 2)[2]: name for name in names("feed_")}
 def feed(table: str, events: str) -> str:
     """The SELECT that makes rows of the table out of ``events``: a table, or a subquery with its columns."""
     return statement(FEEDS[table], events=events)
+
+
+async def _have_fed(client: AsyncClient, table: str) -> None:
+    """The comment of a feed says which statement it was made of, as ClickHouse writes statements in its own way."""
+    select = feed(table, "notify.lifecycle")
+    made_of = sha256(select.encode()).hexdigest()
+    create = f"CREATE MATERIALIZED VIEW IF NOT EXISTS notify.feed_{table} TO notify.{table} AS {select}"
+    await client.command(f"{create} COMMENT '{made_of}'")
+    comment = f"SELECT comment FROM system.tables WHERE database = 'notify' AND name = 'feed_{table}'"
+    if await client.command(comment) != made_of:  # another version made it
+        await client.command(f"ALTER TABLE notify.feed_{table} MODIFY QUERY {select}")
+        await client.command(f"ALTER TABLE notify.feed_{table} MODIFY COMMENT '{made_of}'")
 
 
 async def make_views(client: AsyncClient) -> None:

@@ -1,7 +1,10 @@
 """What a provider answers: tried again, failed over, held, given up, told to the router."""
 
+import pytest
+
 from agents.sender.calls import Result
-from app.domain.outcome import CIRCUIT_OPEN, Outcome
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, OutcomeKind
+from app.domain.trail import words
 from schemas.instants import rfc3339
 from tests.agents.dispatching import FewSlots, with_slots
 from tests.agents.senders import PHONE, a_push, push, sms
@@ -17,8 +20,27 @@ def test_a_refusal_is_tried_again_after_a_wait_and_counts() -> None:
 
     assert stage.story() == [("sending", None), ("retrying", "503"), ("sending", None), ("sent", None)]
     assert [e.attempt for e in stage.events] == [1, 1, 2, 2]
-    assert set(stage.events[1].detail or {}) == {"retry_at", "error"}
+    assert set(stage.events[1].detail or {}) == {"retry_at", "error", "trail"}
     assert stage.reported() == [("sent", None)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "answer"),
+    [
+        ("retry", "503", "retry"),
+        ("throttle", "10", "throttle"),
+        ("config", "TooManyProviderTokenUpdates", "config"),
+        ("throttle", AT_CAPACITY, "not_called"),
+    ],
+)
+def test_a_retry_tells_what_its_answer_was(kind: OutcomeKind, code: str, answer: str) -> None:
+    stage = sms()
+    stage.take(a_send())
+    stage.answer(kind, code=code)
+
+    event = stage.events[1]
+    assert (event.status, (event.detail or {})["trail"]) == ("retrying", [["answer", "wait", answer]])
+    assert words(["answer", "wait", answer]).startswith("the provider")
 
 
 def test_attempts_that_are_used_up_fail_the_send() -> None:

@@ -1,5 +1,7 @@
 -- Rows of settled_calls of some recipients. A call's answer is the first step after it, of its send; what was in doubt was
--- answered by nobody. The next call of the send begins another story.
+-- answered by nobody, and neither was what was put off before anybody was called. The next call of the send begins another
+-- story. A retry has the kind of its answer where an end has its campaign; those of before have none, and their codes are
+-- taken for it.
 SELECT
     toStartOfHour(call.at) AS hour,
     recipient,
@@ -10,12 +12,14 @@ SELECT
     arrayFirst(x -> x.status IN ('sent', 'failed', 'retrying', 'held', 'in_doubt'), after) AS first,
     multiIf(
         first.status = 'sent', 'accepted',
-        first.status = 'retrying' AND (
+        first.status = 'failed', if(first.reason = 'bad_template', '', 'refused'),
+        first.status != 'retrying' OR first.campaign = 'not_called' OR first.reason IN ('lane_full', 'lane_rests'), '',
+        first.campaign != '', if(first.campaign = 'throttle', 'throttled', 'refused'),
+        first.reason != 'TooManyProviderTokenUpdates' AND (
             multiSearchAnyCaseInsensitive(first.reason, ['throttl', 'toomany', '429', 'quota', 'limit', 'exhausted', 'capacity'])
-            OR first.reason IN ('21611', '30001') OR first.provider = 'vonage' AND first.reason = '1'
+            OR (first.provider, first.reason) IN (('twilio', '21611'), ('twilio', '30001'), ('vonage', '1'), ('vonage', '10'), ('webpush', '406'))
         ), 'throttled',
-        first.status IN ('failed', 'retrying', 'held'), 'refused',
-        ''
+        'refused'
     ) AS answer,
     arrayExists(x -> x.status = 'in_doubt', after) AS in_doubt,
     if(in_doubt, arrayFirst(x -> x.status IN ('sent', 'unknown', 'failed'), after).status, '') AS settled_as,

@@ -10,7 +10,7 @@ SELECT
         rank BETWEEN 1 AND 4,
         [(
             rank, occurred_at, CAST(status, 'String'), CAST(ifNull(reason, ''), 'String'), CAST(ifNull(provider, ''), 'String'),
-            ifNull(attempt, 0), ifNull(policy_version, 0), if(rank = 4, CAST(ifNull(campaign_id, ''), 'String'), '')
+            ifNull(attempt, 0), ifNull(policy_version, 0), CAST(if(rank = 4, ifNull(campaign_id, ''), answer), 'String')
         )],
         []
     ) AS steps,

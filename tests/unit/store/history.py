@@ -86,7 +86,11 @@ def _send(chance: random.Random, add: Callable[..., None], about: Event) -> None
         add("sending", chance.randrange(400_000), **called)
         for status in chance.sample(["in_doubt", "retrying"], chance.randrange(3)):
             reason = chance.choice(["TooManyRequests", "500"]) if status == "retrying" else "timeout"
-            add(status, chance.randrange(5_000), **called, reason=reason)
+            answer = chance.choice(["", "retry", "throttle", "config", "not_called"]) if status == "retrying" else ""
+            trail: Event = {"detail": {"trail": [["answer", "wait", answer]]}} if answer else {}
+            add(status, chance.randrange(5_000), **called, **trail, reason=reason)
+        if chance.random() < 0.2:
+            add("held", chance.randrange(5_000), **called, reason="provider_outage")
     if chance.random() < 0.15:
         return  # open still
     end = chance.choice(["sent", "sent", "sent", "sent", *ENDS])
@@ -249,11 +253,12 @@ def provider_hourly(events: Sequence[Event]) -> Table:
 
 
 def _answer(call: Event, after: Sequence[Event]) -> Event:
-    answers = {"sent": "accepted", "failed": "refused", "retrying": "refused", "held": "refused", "in_doubt": ""}
+    answers = {"sent": "accepted", "failed": "refused", "retrying": "refused", "held": "", "in_doubt": ""}
     first = next((e for e in after if e["status"] in answers), None)
     answer = answers[first["status"]] if first else ""
-    if first and first["status"] == "retrying" and first["reason"] == "TooManyRequests":
-        answer = "throttled"
+    if first and first["status"] == "retrying":
+        trail = first.get("detail", {}).get("trail", [[0, 0, "throttle" if first["reason"] == "TooManyRequests" else ""]])
+        answer = {"throttle": "throttled", "not_called": ""}.get(trail[0][2], "refused")
     doubt = any(e["status"] == "in_doubt" for e in after)
     settled = next((e["status"] for e in after if e["status"] in ("sent", "unknown", "failed")), "") if doubt else ""
     return {

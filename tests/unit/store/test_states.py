@@ -121,6 +121,17 @@ async def test_an_insert_that_is_tried_again_feeds_the_states_that_a_kill_left_w
     assert [await client.command(f"SELECT count() > 0 FROM notify.{table}") for table in FEEDS] == [1] * len(FEEDS)
 
 
+async def test_a_feed_that_another_version_made_is_made_anew(client: AsyncClient) -> None:
+    former = feed("send_states", "notify.lifecycle").replace("answer", "'former'")
+    for comment in ("", "of a version between"):
+        await client.command(f"ALTER TABLE notify.feed_send_states MODIFY QUERY {former}")
+        await client.command(f"ALTER TABLE notify.feed_send_states MODIFY COMMENT '{comment}'")
+        await migrate(client, Kept())
+
+        made = await client.command("SHOW CREATE TABLE notify.feed_send_states")
+        assert "former" not in str(made)
+
+
 async def test_a_sealed_hour_is_never_counted_anew(client: AsyncClient, settings: Settings) -> None:
     await store(client, event("accepted"), event("sent", 5, channel="email", send_id="s"))
     mine = settler(settings)

@@ -227,6 +227,38 @@ async def test_a_call_counts_in_the_hour_in_which_it_began_by_what_came_of_it(cl
     ]
 
 
+#: Provider, code and kind of the answer, and what that counts as. (Of events without a kind the code is taken for it.)
+ANSWERS = [
+    ("vonage", "10", "throttle", "throttled"),
+    ("vonage", "10", None, "throttled"),
+    ("webpush", "406", "throttle", "throttled"),
+    ("apns", "TooManyProviderTokenUpdates", "config", "refused"),
+    ("apns", "TooManyProviderTokenUpdates", None, "refused"),
+    ("ses", "a code that nobody knows", "throttle", "throttled"),
+    ("ses", "rate limit", "retry", "refused"),
+    ("ses", "lane_full", "not_called", ""),
+    ("ses", "lane_full", None, ""),
+]
+
+
+@pytest.mark.parametrize(("provider", "code", "kind", "counted"), ANSWERS)
+async def test_a_retry_counts_as_what_its_answer_was(
+    client: AsyncClient, provider: str, code: str, kind: str | None, counted: str
+) -> None:
+    trail = {} if kind is None else {"detail": {"trail": [["answer", "wait", kind]]}}
+    await store(client, send("sending", provider=provider), send("retrying", 9, provider=provider, reason=code, **trail))
+
+    found = await select(client, "SELECT refused, throttled FROM notify.provider_hourly")
+    assert found == [(int(counted == "refused"), int(counted == "throttled"))]
+
+
+@pytest.mark.parametrize("reason", ["provider_outage", "quiet_hours"])
+async def test_what_was_put_off_before_its_call_was_not_refused(client: AsyncClient, reason: str) -> None:
+    await store(client, send("sending", provider="ses"), send("held", 9, provider="ses", reason=reason))
+
+    assert await select(client, "SELECT calls, refused, p50_ms FROM notify.provider_hourly") == [(1, 0, None)]
+
+
 async def test_engagement_counts_a_send_once_however_often_it_was_opened(client: AsyncClient) -> None:
     campaign = {"campaign_id": "c", "template_id": "t", "template_version": 2, "variant": "a"}
     await store(client, send("sent", 1, **campaign), send("sent", 1, send_id="s2", **campaign))
