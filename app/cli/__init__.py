@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "campaign": ("app.cli.campaign", "app", "Send one message to many; look at it, pause, resume and cancel it."),
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
     "export": ("app.cli.export", "export", "Write a range of a ClickHouse table into files, with a manifest."),
+    "experiments": ("app.cli.experiments", "app", "Show whether the variants of a campaign or a template differ."),
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),
     "policy": ("app.cli.policy", "app", "Check a policy, put it in force, show what it would change."),
     "provider": ("app.cli.provider", "app", "Show how providers are doing; pause and resume them."),

@@ -80,9 +80,10 @@ def row_of(record: LogRecord, hides: Hides = nobody) -> Row:
 def _answer(detail: dict[str, Any] | None) -> str:
     """What made a send be tried again, by the trail of ``retrying`` (app/domain/outcome.py, ``Answer``)."""
     trail = (detail or {}).get("trail")
-    entry = trail[0] if isinstance(trail, list) and trail else None
-    known = isinstance(entry, list) and len(entry) > 2 and entry[0] == "answer" and isinstance(entry[2], str)
-    return entry[2] if known and entry[2] in ANSWERS else ""
+    match trail:
+        case [["answer", _, str(kind), *_], *_] if kind in ANSWERS:
+            return kind
+    return ""
 
 
 def redacted(event: LifecycleEvent) -> LifecycleEvent:

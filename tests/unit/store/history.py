@@ -257,7 +257,9 @@ def _answer(call: Event, after: Sequence[Event]) -> Event:
     first = next((e for e in after if e["status"] in answers), None)
     answer = answers[first["status"]] if first else ""
     if first and first["status"] == "retrying":
-        trail = first.get("detail", {}).get("trail", [[0, 0, "throttle" if first["reason"] == "TooManyRequests" else ""]])
+        trail = first.get("detail", {}).get(
+            "trail", [[0, 0, "throttle" if first["reason"] == "TooManyRequests" else ""]]
+        )
         answer = {"throttle": "throttled", "not_called": ""}.get(trail[0][2], "refused")
     doubt = any(e["status"] == "in_doubt" for e in after)
     settled = next((e["status"] for e in after if e["status"] in ("sent", "unknown", "failed")), "") if doubt else ""

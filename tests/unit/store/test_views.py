@@ -245,8 +245,10 @@ ANSWERS = [
 async def test_a_retry_counts_as_what_its_answer_was(
     client: AsyncClient, provider: str, code: str, kind: str | None, counted: str
 ) -> None:
-    trail = {} if kind is None else {"detail": {"trail": [["answer", "wait", kind]]}}
-    await store(client, send("sending", provider=provider), send("retrying", 9, provider=provider, reason=code, **trail))
+    trail: dict[str, Any] = {} if kind is None else {"detail": {"trail": [["answer", "wait", kind]]}}
+    await store(
+        client, send("sending", provider=provider), send("retrying", 9, provider=provider, reason=code, **trail)
+    )
 
     found = await select(client, "SELECT refused, throttled FROM notify.provider_hourly")
     assert found == [(int(counted == "refused"), int(counted == "throttled"))]
