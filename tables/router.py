@@ -47,6 +47,8 @@ class RouterState:
         self.verifications: Table[Verification] = Table(VERIFICATIONS, rows)
         self.pending = PendingTable(rows)
         self.schedule = Schedule(SCHEDULE, rows)
+        #: Whether devices are known to be swept for stale ones, so that not every record has to look.
+        self.sweeps = False
         if self.schedule.get(NORMALIZED) is None and self.known.profiles_from(b"", 1):
             self.schedule.at(0, normalizes_next(b""))
 

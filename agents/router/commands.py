@@ -6,13 +6,12 @@ from agents.router.close_digest import drop_when_active, time_digests_again
 from agents.router.context import RouterContext
 from agents.router.repartition import moved
 from agents.router.retire_devices import report_retired
-from agents.router.sweep_devices import begin_sweeping
 from agents.router.timers import end_quiet_holds
 from agents.shared.placement import check_key, check_keyless
 from agents.shared.subscriptions import position_of
 from app.domain.erasure import user_hash
 from app.ports import LogRecord
-from schemas.commands import ActivitySeen, DeviceAdd, NotificationCancel, read_command
+from schemas.commands import ActivitySeen, NotificationCancel, read_command
 from schemas.erasures import PARTITION, REDACT, USER, Erased, ToRedact, encode_erasure
 from schemas.topics import ERASURES
 
@@ -33,8 +32,6 @@ def take_command(context: RouterContext, record: LogRecord) -> None:
     if not change.applied:
         return
     report_retired(context, change.retired, position_of(record))
-    if isinstance(command, DeviceAdd):
-        begin_sweeping(context)
     if isinstance(command, NotificationCancel):
         cancel(context, command)
     elif command.user_id is not None:

@@ -13,6 +13,7 @@ from agents.router.requests import take_request
 from agents.router.retire_devices import MoveLog
 from agents.router.segments import segment_view
 from agents.router.send_results import note_end, take_result
+from agents.router.sweep_devices import begin_sweeping
 from agents.router.timers import give_up, wake
 from agents.router.verify_addresses import take_verification, verification_view
 from agents.router.views import VIEWS
@@ -84,6 +85,7 @@ class RouterMachine(Machine[RouterState, Due, Never]):
             return
         state.known.rekey()
         context = self._at(state, out, now)
+        begin_sweeping(context)
         record = timed(record, now)
         match record.topic:
             case topics.COMMANDS:

@@ -22,8 +22,12 @@ SWEEPING = due_key(LAST_MS, "stale", b"")
 
 
 def begin_sweeping(context: RouterContext) -> None:
-    """As soon as there is a device that may grow stale; from then on it goes on by itself."""
-    if context.policy.stale_after_ms is None or context.state.schedule.get(SWEEPING) is not None:
+    """With whatever comes first since a policy names a time; from then on it goes on by itself."""
+    state = context.state
+    if context.policy.stale_after_ms is None or state.sweeps:
+        return
+    if state.schedule.get(SWEEPING) is not None:
+        state.sweeps = True  # (only what was read: what is written now may be rolled back)
         return
     context.state.schedule.put(SWEEPING, _next(b""))
     context.state.schedule.at(context.now + _SHORTEST_MS, _next(b""))
@@ -34,6 +38,7 @@ def sweep_devices(context: RouterContext, start: bytes) -> None:
     stale_after_ms = context.policy.stale_after_ms
     if stale_after_ms is None:
         context.state.schedule.delete(SWEEPING)
+        context.state.sweeps = False
         return
     since = context.now - stale_after_ms
     found = 0

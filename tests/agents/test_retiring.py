@@ -160,6 +160,20 @@ def test_a_device_that_was_not_renewed_for_so_long_is_retired_within_a_day() -> 
     assert retired(router) == [("ann", "d1", "stale"), ("bob", "d1", "stale")]
 
 
+def test_a_policy_that_comes_later_has_devices_swept_from_the_next_record_on() -> None:
+    router = Harness()
+    router.known("ann")
+    router.after(300 * DAY_MS)
+    for policy, found in ((STALE, 1), (POLICY, 1), (STALE, 2)):
+        router.machine.catalog = catalog(policy)
+        router.after(DAY_MS)
+        router.command("profile.set", user_id="zoe", name="Zoe")
+        router.after(DAY_MS + MINUTE)
+        assert len(retired(router)) == found
+        router.device("ann", "d2")
+        router.after(300 * DAY_MS if policy == POLICY else DAY_MS)
+
+
 def test_a_device_that_is_renewed_while_it_is_found_stale_is_kept() -> None:
     router = Harness(policy=STALE)
     router.device("ann", "d1")
