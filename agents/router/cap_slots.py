@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from agents.router.context import RouterContext
 from app.domain.caps import give_back, take
-from app.domain.preferences import Preferences, own_cap_name, own_caps
+from app.domain.preferences import Preferences, caps_in_force, own_cap_name
 from schemas.words import Channel
 from tables.schedule import Due
 from tables.windows import NO_WINDOWS, windows_of
@@ -14,8 +14,7 @@ def take_cap_slots(
     context: RouterContext, user_id: str, own_id: bytes, category: str, channel: Channel, preferences: Preferences
 ) -> None:
     """In every cap that counts a send of the category on the channel, the user's own limit among them."""
-    own, caps = own_caps(preferences, channel), context.policy.caps_of(category, channel)
-    caps = (*own, *caps) if own else caps
+    caps = caps_in_force(preferences, context.policy, category, channel)
     if not caps:
         return
     windows, key, now = context.state.windows, user_id.encode(), context.now

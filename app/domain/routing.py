@@ -14,11 +14,11 @@ from app.domain.digest import DigestRule, key_of
 from app.domain.policy import EventRule, Policy
 from app.domain.preferences import (
     Preferences,
+    caps_in_force,
     dnd_active,
     evaluate_consent,
     evaluate_preference,
     hours_in_force,
-    own_caps,
 )
 from app.domain.quiet_hours import hold_until, spread_offset_ms
 from app.domain.trail import Entry
@@ -271,9 +271,7 @@ def _capped(
     trail: list[Entry],
 ) -> Verdict | None:
     """By the user's own limit, then by the policy's caps."""
-    own = own_caps(recipient.preferences, channel)
-    caps = policy.caps_of(subject.rule.category.name, channel)
-    caps = (*own, *caps) if own else caps
+    caps = caps_in_force(recipient.preferences, policy, subject.rule.category.name, channel)
     if critical or not caps:
         trail.append(_CAP_CRITICAL if critical else _NO_CAP)
         return None
@@ -283,7 +281,8 @@ def _capped(
     over = judge_caps(caps, windows, waiting, subject.own_id, now)
     if over is None:
         room = policy.room_entry(subject.rule.category.name, channel)
-        trail.append(("cap", True, "room", own[0].name, *room[3:]) if own else room)
+        has_own = len(caps) > len(room) - 3  # the policy's are named there
+        trail.append(("cap", True, "room", caps[0].name, *room[3:]) if has_own else room)
         return None
     cap = over.cap
     asked = (cap.name, len(over.used_by), cap.limit, cap.window_ms, over.free_at_ms)

@@ -153,10 +153,11 @@ def dnd_active(dnd: Dnd | None, now_ms: int) -> bool:
     return dnd is not None and dnd.enabled and (dnd.until_ms is None or now_ms < dnd.until_ms)
 
 
-def own_caps(preferences: Preferences, channel: Channel) -> tuple[Cap, ...]:
-    """The user's own limit of the channel, if they set one."""
+def caps_in_force(preferences: Preferences, policy: Policy, category: str, channel: Channel) -> tuple[Cap, ...]:
+    """The user's own limit of the channel, if they set one, then the policy's caps of the category."""
+    caps = policy.caps_of(category, channel)
     limit = preferences.limits.get(channel) if preferences.limits else None
-    return () if limit is None else (limit.cap_of(channel),)
+    return caps if limit is None else (limit.cap_of(channel), *caps)
 
 
 def own_cap_name(channel: Channel) -> str:
