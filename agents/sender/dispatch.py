@@ -177,13 +177,15 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
         if isinstance(message := compose_for(context, delivery, reach), RenderError):
             give_up(context, delivery, Over("failed", "bad_template"))
             return
-        if _takes_too_many_sms(context, message):
+        parts = segments(message.body or "") if context.channel_config.channel == "sms" else None
+        limit = _sms_limit(context)
+        if parts is not None and limit is not None and parts > limit.max_segments:
             give_up(context, delivery, Over("failed", "too_large"))
             return
         claim = (delivery.key, delivery.open.call + 1)
         refusal = context.channel_config.slots.take(provider, claim, urgent=delivery.urgent)
         if refusal is None:
-            _claim(context, delivery, tries, reach, message)
+            _claim(context, delivery, tries, reach, message, parts)
             return
         if refusal.code != CIRCUIT_OPEN:
             _wait_for_slot(context, delivery, tries, provider)
@@ -204,7 +206,10 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
         give_up(context, delivery, Over("failed", "no_provider"))
 
 
-def _claim(context: SenderContext, delivery: Delivery, tries: Tries, reach: Reach, message: Message) -> None:
+def _claim(
+    context: SenderContext, delivery: Delivery, tries: Tries, reach: Reach, message: Message, parts: int | None
+) -> None:
+    """``parts``: how many SMS a text takes, as which it is paid."""
     assert tries.provider is not None
     template = template_of(delivery.send, context.catalog, delivery.open.rendered)
     version = delivery.send.template_version if template is None else template.version
@@ -221,7 +226,7 @@ def _claim(context: SenderContext, delivery: Delivery, tries: Tries, reach: Reac
     context.channel_config.silences.begin(reach.value, context.now)
     context.rest(delivery, "calling", claimed.open, Timer("deadline", context.now + FRESH_MS + timeout_ms + _GRACE_MS))
     if delivery.state != "calling":  # else it was claimed and said already, but its look was no longer fresh
-        context.emit(claimed, "sending", detail=_segments(context, message))
+        context.emit(claimed, "sending", detail=None if parts is None else {"segments": parts})
     context.out.call(call_of(context, claimed, reach, message, "send", timeout_ms, suspect=suspect))
 
 
@@ -428,16 +433,6 @@ def compose_for(context: SenderContext, delivery: Delivery, reach: Reach) -> Mes
 
 def _sms_limit(context: SenderContext) -> SmsLimit | None:
     return context.catalog.policy.sms if context.channel_config.channel == "sms" else None
-
-
-def _takes_too_many_sms(context: SenderContext, message: Message) -> bool:
-    limit = _sms_limit(context)
-    return limit is not None and segments(message.body or "") > limit.max_segments
-
-
-def _segments(context: SenderContext, message: Message) -> dict[str, Any] | None:
-    """What a text is paid as."""
-    return {"segments": segments(message.body or "")} if context.channel_config.channel == "sms" else None
 
 
 def _mail_headers(context: SenderContext, send: Send) -> Mapping[str, str]:
