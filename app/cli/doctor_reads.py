@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import aiohttp
 from aiokafka.errors import KafkaError
@@ -62,16 +63,31 @@ async def reads(settings: Settings) -> list[Finding]:
         return [Finding("reads of users", None, "not known without the installation's secret", "see secret")]
     refused: Counter[Refusal] = Counter()
     owners = OwnersFollower(settings.kafka.client_options(), secret, _unix_ms, lambda why: refused.update([why]))
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            await owners.start()
-    except (KafkaError, LookupError, OSError, TimeoutError):
-        return [Finding("reads of users", None, "not known, as Kafka doesn't answer", "see kafka")]
-    finally:
-        await owners.close()
+    if unknown := await _unknown("reads of users", owners):
+        return unknown
     async with aiohttp.ClientSession() as session:
         reader = StateReader(session, secret, _unix_ms, settings.operations.client_tls())
         return [*announcements(refused), *await asked(reader, owners.everyone())]
+
+
+class _Follower(Protocol):
+    """What reads a topic to its end when it starts."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+async def _unknown(what: str, follower: _Follower) -> list[Finding]:
+    """Has the follower read its topic; a finding where that can't be read."""
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            await follower.start()
+    except (KafkaError, LookupError, OSError, TimeoutError):
+        return [Finding(what, None, "not known, as Kafka doesn't answer", "see kafka")]
+    finally:
+        await follower.close()
+    return []
 
 
 def announcements(refused: Mapping[Refusal, int]) -> list[Finding]:
@@ -96,14 +112,7 @@ async def paused(settings: Settings) -> list[Finding]:
         states = ProvidersFollower(settings.kafka.client_options(), installation_secret(settings), _unix_ms)
     except NoSecret:
         return []  # (said already)
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            await states.start()
-    except (KafkaError, LookupError, OSError, TimeoutError):
-        return [Finding("pauses", None, "not known, as Kafka doesn't answer", "see kafka")]
-    finally:
-        await states.close()
-    return pauses(states.pauses.values(), _unix_ms())
+    return await _unknown("pauses", states) or pauses(states.pauses.values(), _unix_ms())
 
 
 def pauses(found: Iterable[ProviderPause], now: int) -> list[Finding]:
@@ -125,14 +134,7 @@ async def hooks(settings: Settings) -> list[Finding]:
         states = HooksFollower(settings.kafka.client_options(), secrets_of(suppression_keys(settings)))
     except NoSecret:
         return []  # (said already)
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            await states.start()
-    except (KafkaError, LookupError, OSError, TimeoutError):
-        return [Finding("hooks", None, "not known, as Kafka doesn't answer", "see kafka")]
-    finally:
-        await states.close()
-    return disabled_hooks(states)
+    return await _unknown("hooks", states) or disabled_hooks(states)
 
 
 def disabled_hooks(states: HookStates) -> list[Finding]:
