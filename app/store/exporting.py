@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 from clickhouse_connect.driver import AsyncClient
@@ -82,16 +82,8 @@ class ExportFailed(Exception):
     """The message says what to do."""
 
 
-class Place(Protocol):
-    """Where files go; one is there whole or not at all."""
-
-    async def read(self, name: str) -> bytes | None: ...
-
-    async def write(self, name: str, content: bytes) -> None: ...
-
-
 class Folder:
-    """A folder of this machine, made where it isn't there. Raises OSError."""
+    """A folder of this machine, made where it isn't there. A file is there whole or not at all. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -154,9 +146,9 @@ def pieces(table: str, format: Format, from_ms: int, to_ms: int, rows: int) -> I
 class Export:
     """``progress``: how many days are done, of how many."""
 
-    def __init__(self, client: AsyncClient, place: Place, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, client: AsyncClient, folder: Folder, progress: Callable[[int, int], None]) -> None:
         self._client = client
-        self._place = place
+        self._folder = folder
         self._progress = progress
 
     async def run(self, table: str, format: Format, from_ms: int, to_ms: int) -> Manifest:
@@ -182,7 +174,7 @@ class Export:
         return wanted
 
     async def _former(self, wanted: Manifest) -> dict[str, File]:
-        found = await self._place.read(MANIFEST)
+        found = await self._folder.read(MANIFEST)
         if found is None:
             return {}
         try:
@@ -206,13 +198,13 @@ class Export:
             content = await self._content(table, format, piece)
             rows = count_rows(format, content)
             if rows == there:
-                await self._place.write(piece.name, content)
+                await self._folder.write(piece.name, content)
                 digest = hashlib.sha256(content).hexdigest()
                 return File(piece.name, rfc3339(piece.from_ms), rfc3339(piece.to_ms), rows, len(content), digest)
         raise ExportFailed(f"{piece.name}: {rows} rows, {there} in the source: it changes still; run it again later")
 
     async def _is_whole(self, file: File) -> bool:
-        content = await self._place.read(file.name)
+        content = await self._folder.read(file.name)
         return content is not None and hashlib.sha256(content).hexdigest() == file.sha256
 
     async def _counts(self, table: str, from_ms: int, to_ms: int) -> dict[int, int]:
@@ -235,7 +227,7 @@ class Export:
         return answer
 
     async def _note(self, manifest: Manifest) -> None:
-        await self._place.write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        await self._folder.write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
 
 
 _SETTINGS = {
