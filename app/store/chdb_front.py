@@ -61,8 +61,9 @@ _NOT_SETTINGS = {
     *("session_id", "session_timeout", "session_check", "compress", "decompress", "buffer_size"),
     *("wait_end_of_query", "client_protocol_version"),
 }
-#: An INSERT whose data follows in the format that it names (chDB's parser would look for its end inside binary data).
+#: An INSERT of rows that ClickHouse makes of its own.
 _FROM_ROWS = re.compile(rb"\s*INSERT\s+INTO\s+[\w.]+\s*(?:\([^)]*\)\s*)?SELECT\b", re.I)
+#: An INSERT whose data follows in the format that it names (chDB's parser would look for its end inside binary data).
 _WITH_DATA = re.compile(
     rb"\s*(INSERT\s+INTO\s+(?:(?!\bSELECT\s|\bVALUES\s*\().)*?)\s+FORMAT\s+(\w+)[ \t]*\r?\n", re.I | re.S
 )
