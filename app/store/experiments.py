@@ -56,7 +56,7 @@ class Experiments:
         rows = await self._rows(
             "SELECT channel, variant, arraySort(groupUniqArrayIf(ifNull(template_version, 0), "
             "template_version IS NOT NULL)), count(), countIf(opened), countIf(clicked), countIf(unsubscribed) "
-            f"FROM notify.outcomes WHERE has_send AND status = 'sent' AND {_COLUMNS[kind]} = {quoted(name)}{of} "
+            f"FROM notify.outcomes WHERE status = 'sent' AND {_COLUMNS[kind]} = {quoted(name)}{of} "
             "GROUP BY channel, variant ORDER BY channel, variant"
         )
         return [

@@ -29,6 +29,8 @@ _EVERY_S, _REST, _AT_MOST_S = 5.0, 12.0, 60.0
 _RECIPIENTS_AT_ONCE, _HOURS_AT_ONCE = 100_000, 24
 #: An insert may make a part for each month that it touches.
 _SETTINGS = {"max_partitions_per_insert_block": 2000, "max_memory_usage": 400_000_000, "max_block_size": 8192}
+#: Rows of sends that have come to no end, though something came back of them.
+_OPEN = "hour = toDateTime('2100-01-01', 'UTC')"
 _NO_SUCH_PART = 232
 _HASHES = 2**64
 
@@ -120,8 +122,7 @@ class Settler:
         await _insert(
             client,
             f"INSERT INTO notify.settled_sends ({columns}) SELECT * REPLACE (false AS live, {version} AS version) "
-            f"FROM (SELECT {columns} FROM notify.settled_sends FINAL WHERE hour = toDateTime('2100-01-01', 'UTC') "
-            f"AND live AND ({whose}))",
+            f"FROM (SELECT {columns} FROM notify.settled_sends FINAL WHERE {_OPEN} AND live AND ({whose}))",
         )
         version = await self._next_version(client)
         folded = statement("outcomes_folded", whose=whose)
@@ -177,10 +178,25 @@ class Settler:
     async def _seal(self, client: AsyncClient) -> None:
         """An hour of which something may have expired stays as it is."""
         now_s = self._now_ms() // 1000
+        before_events = await self._sealed(client, "sealed")
         for what, days in (("sealed", self._kept.events), ("sealed_sends", self._kept.sends)):
             before = (now_s - (days - 1) * 86_400) // 86_400 * 86_400
             if before > 0 and await self._sealed(client, what) < before:
                 await self._computed(client, what, [before], await self._next_version(client))
+        if await self._sealed(client, "sealed") > before_events:
+            await self._clear_open(client, now_s - self._kept.sends * 86_400)
+
+    async def _clear_open(self, client: AsyncClient, before_s: int) -> None:
+        """Once a day, of the rows of sends without an end: those that have got one, and those of before. No time to
+        live ever ends these, as their hour is in 2100."""
+        upto = await self._next_version(client)
+        there = await client.command(f"SELECT count() FROM notify.settled_sends WHERE {_OPEN}")
+        if not int(str(there)):
+            return
+        # First what each of them replaces has to go.
+        await client.command("OPTIMIZE TABLE notify.settled_sends PARTITION 210001 FINAL")
+        gone = f"NOT live AND version < {upto} OR version < {before_s * 1000}"
+        await client.command(f"ALTER TABLE notify.settled_sends DELETE IN PARTITION 210001 WHERE {gone}")
 
     async def _sealed(self, client: AsyncClient, what: str) -> int:
         return int(

@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- What every send has come to, folded from its events; where send_id is null, what was said of a channel, or (channel
 -- null) of all of them. An event read twice changes no fold, so this needs no FINAL.
 CREATE OR REPLACE VIEW notify.sends AS

@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- One row a send, or a recipient's channel that has none (channel null: all of them); its status is the end, else the
 -- wait or the step it is at. What was said of a whole channel, or of all, before sends began is no row of its own
 -- unless it was the end. A send of a replay counts from its own acceptance, and stands beside the one that it repeats.

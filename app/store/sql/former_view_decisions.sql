@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- What the rules kept back and why, by hour: suppressed, or held.
 CREATE OR REPLACE VIEW notify.decisions AS
 SELECT

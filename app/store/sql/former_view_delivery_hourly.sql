@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- How many events of each kind happened in each hour.
 CREATE OR REPLACE VIEW notify.delivery_hourly AS
 SELECT

@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- What became of the sends of each campaign, template and variant: each send counts once, however often it was opened.
 CREATE OR REPLACE VIEW notify.engagement AS
 SELECT

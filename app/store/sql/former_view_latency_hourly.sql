@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- How long sends took, by the hour in which the provider took them: accepted to sent, and sent to delivered.
 CREATE OR REPLACE VIEW notify.latency_hourly AS
 SELECT

@@ -1,3 +1,4 @@
+-- Frozen: as a version without states had it. It serves while the states are made of the events that were there.
 -- How many sends ended in each hour, and how many of them were out within their category's target. It counts from when
 -- they were queued, which is when they were accepted unless a rule had them wait before; or from the end of the latest
 -- quiet hours that held them after that. What has no target isn't measured. The target is that of the policy that was in

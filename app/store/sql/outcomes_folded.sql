@@ -10,7 +10,7 @@ SELECT
     CAST(nullIf(place.2, ''), 'LowCardinality(Nullable(String))') AS campaign_id,
     recipient,
     cityHash64(notification_id, user_id, ifNull(channel, ''), ifNull(send_id, ''), ifNull(replay_id, '')) AS row,
-    send_id IS NOT NULL AS has_send,
+    true AS has_send,
     channel,
     provider,
     category,
@@ -32,4 +32,4 @@ SELECT
     unsubscribed,
     ended_at IS NULL OR place = (toStartOfHour(step.at), step.campaign) AS live
 FROM notify.runs AS r
-WHERE ($whose) AND (rank = 4 OR delivered_at IS NOT NULL OR bounced OR complained OR unsubscribed)
+WHERE ($whose) AND send_id IS NOT NULL AND (rank = 4 OR delivered_at IS NOT NULL OR bounced OR complained OR unsubscribed)

@@ -14,5 +14,4 @@ SELECT
     countIf(o.complained) AS complained,
     countIf(o.unsubscribed) AS unsubscribed
 FROM notify.outcomes AS o
-WHERE has_send
 GROUP BY campaign_id, template_id, template_version, variant, channel

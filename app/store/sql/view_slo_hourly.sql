@@ -28,7 +28,7 @@ FROM
             hour, CAST(ifNull(category, ''), 'String') AS category, CAST(ifNull(priority, ''), 'String') AS priority, status,
             policy_version, due_from, ended_at
         FROM notify.outcomes
-        WHERE has_send AND status IN ('sent', 'failed', 'expired', 'unknown')
+        WHERE status IN ('sent', 'failed', 'expired', 'unknown')
     ) AS ends
     ASOF LEFT JOIN notify.targets AS targets
         ON ends.category = targets.category AND ends.priority = targets.priority

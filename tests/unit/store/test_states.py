@@ -151,6 +151,38 @@ async def test_a_sealed_hour_is_never_counted_anew(client: AsyncClient, settings
     await later.close()
 
 
+async def test_rows_of_sends_without_an_end_go_when_they_have_one_or_are_old(
+    client: AsyncClient, settings: Settings
+) -> None:
+    about: dict[str, Any] = {"channel": "email", "provider": "ses"}
+    await store(client, *(event("opened", 5, send_id=send, user_id=send, **about) for send in ("ends", "open")))
+    mine = settler(settings)
+    await mine.step()
+    await store(client, event("sent", 9, send_id="ends", user_id="ends", **about))
+    await mine.step()
+    await mine.close()
+    open_rows = "SELECT count() FROM notify.settled_sends WHERE hour > now() + toIntervalYear(50)"
+
+    tomorrow = settler(settings, NOW + 86_400_000)
+    await tomorrow.step()
+    assert await client.command(open_rows) == 1
+    assert [(row[5], row[7]) for row in await view(client, "engagement")] == [(1, 2)]
+    await tomorrow.close()
+    years_later = settler(settings, NOW + 800 * 86_400_000)
+    await years_later.step()
+    assert await client.command(open_rows) == 0
+    await years_later.close()
+
+
+async def test_what_has_no_send_is_not_settled(client: AsyncClient, settings: Settings) -> None:
+    await store(client, event("suppressed", 5, reason="no_channel"), event("suppressed", 6, channel="push"))
+    mine = settler(settings)
+    await mine.step()
+    await mine.close()
+
+    assert await client.command("SELECT count() FROM notify.settled_sends") == 0
+
+
 async def test_earlier_events_are_backfilled_while_the_former_views_serve(
     client: AsyncClient, settings: Settings
 ) -> None:
