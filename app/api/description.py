@@ -92,7 +92,7 @@ def _operation(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         "tags": [route.path.strip("/").split("/")[1] if route.path.startswith("/v1/") else "description"],
         "security": _security(route.access),
         "responses": {str(status): _response(route, status, schemas) for status in route.answers}
-        | ({} if route.access.public and route.body is None else dict.fromkeys(_PROBLEMS, _PROBLEM_REF)),
+        | dict.fromkeys(_PROBLEMS, _PROBLEM_REF),
     }
     if parameters:
         operation["parameters"] = parameters

@@ -16,6 +16,7 @@ from app.api import (
     consents,
     dead,
     devices,
+    documents,
     erasures,
     history,
     hooks,
@@ -68,6 +69,7 @@ RESOURCES = (
     webhooks,
     campaigns,
     hooks,
+    documents,
 )
 
 

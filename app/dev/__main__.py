@@ -1,5 +1,6 @@
 """``python -m app.dev`` gets what the broker needs, jars and a Java.
 
+``asyncapi`` writes docs/asyncapi.yaml anew, of the records that there are.
 ``promtool`` gets what tests the alert rules, and prints where it is.
 For ``make lock``: ``lock`` pins the jars anew, ``images`` the images, ``advisories`` looks for known vulnerabilities.
 """
@@ -8,10 +9,14 @@ import os
 import sys
 from pathlib import Path
 
+from app.api.documents import as_yaml
 from app.dev import advisories, images
 from app.dev.java import NoJava, find_java
 from app.dev.kafka_jars import NoJars, ensure_jars, write_lock_file
 from app.dev.promtool import NoPromtool, ensure_promtool
+from schemas.asyncapi import asyncapi
+
+ASYNCAPI = Path(__file__).parents[2] / "docs" / "asyncapi.yaml"
 
 
 def main(arguments: list[str]) -> int:
@@ -23,6 +28,9 @@ def main(arguments: list[str]) -> int:
             return images.main()
         case ["advisories"]:
             return advisories.main()
+        case ["asyncapi"]:
+            ASYNCAPI.write_text(as_yaml(asyncapi()))
+            return 0
         case ["promtool"]:
             return _promtool()
     try:

@@ -29,7 +29,7 @@ _TRANSPORT = ("method", "url", "headers", "cookies", "params", "data", "json", "
 #: Said by the caller, or by the connection.
 _OURS = ("authorization", "host", "connection", "content-length", "transfer-encoding")
 #: Parameters of paths whose values there are.
-_NAMED = ("device_id", "letter_id", "notification_id", "mark", "provider")
+_NAMED = ("device_id", "letter_id", "notification_id", "mark", "name", "provider")
 
 
 @cache
@@ -48,7 +48,7 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
     made = [operation.as_strategy(mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
     rightful = _rightful(operation)
     values = {parameter: gateway.path_values(parameter) for parameter in _NAMED}
-    kind = name.split("/")[2]
+    kind = name.partition("/v1/")[2].partition("/")[0]
     values["id"] = {
         "users": ("ann",),
         "notifications": (gateway.known_id(),),
@@ -103,7 +103,8 @@ def good(name: str) -> Sequence[Asking]:
     """Calls of what there is, by somebody to whom the operation is open, as it wants them; the last request of each is
     the operation's."""
     method, _, path = name.partition(" ")
-    kind, made_here = path.split("/")[2], [str(UUID(int=number, version=4)) for number in range(5)]
+    kind = path.partition("/v1/")[2].partition("/")[0]
+    made_here = [str(UUID(int=number, version=4)) for number in range(5)]
     ids = {
         "users": ["ann"],
         "notifications": [gateway.known_id()],

@@ -208,6 +208,8 @@ def path_values(name: str) -> Sequence[str]:
             return ("0-0", "0-1")
         case "notification_id":
             return (known_id(),)
+        case "name":
+            return ("request", "lifecycle", "nothing")
         case "provider":
             return ("fcm", "push", "inbox")
         case _:

@@ -34,6 +34,8 @@ NOT_FOR_SERVICES = {
     "POST /v1/unsubscribe/": "a mail program's one click",
     "GET /preferences/": "the hosted preference page, for browsers",
     "POST /preferences/": "the hosted preference page, for browsers",
+    "GET /schemas/": "for those who build on the topics; /openapi.json isn't described either",
+    "GET /asyncapi.": "for those who build on the topics",
     "GET /web/": "a component for browsers",
 }
 

@@ -422,6 +422,16 @@ class ReplayList(Struct, frozen=True, kw_only=True):
     next_cursor: str | None = None
 
 
+class SchemaEntry(Struct, frozen=True, kw_only=True):
+    name: str
+    title: str
+    schema: str
+
+
+class SchemaList(Struct, frozen=True, kw_only=True):
+    schemas: list[SchemaEntry]
+
+
 class Variant(Struct, frozen=True, kw_only=True):
     name: str
     weight: int
