@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from app.jobs.reading import open_reader
+from app.kafka.reading import open_reader
 from app.store.groups import committed_offsets
 from schemas.topics import EVENTS_BULK
 

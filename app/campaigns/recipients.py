@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from app.campaigns.jobs import Jobs
 from app.campaigns.listing import Listing
-from app.jobs.reading import open_reader
 from app.kafka.consumers import LogConsumer
+from app.kafka.reading import open_reader
 from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
 from schemas.campaigns import PARTITION, Chunk, encode_campaign, read_chunk

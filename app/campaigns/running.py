@@ -23,7 +23,7 @@ from app.campaigns.recipients import Recipients
 from app.domain.holdout import ALL, HOLDOUT, signed_holdout
 from app.domain.ids import derived_id
 from app.jobs.pace import Pace
-from app.jobs.reading import ends_of, open_reader
+from app.kafka.reading import ends_of, open_reader
 from app.store.owner_client import OwnerClient
 from app.store.publisher import KafkaPublisher, Outgoing
 from schemas.campaigns import PARTITION, CampaignJob, CampaignState, Chunk, Place, Row, Segment, encode_campaign

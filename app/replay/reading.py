@@ -28,29 +28,12 @@ async def spans_since(
     return {place: (starts[place], ends[place]) for place in places if starts[place] < ends[place]}
 
 
-async def read_spans(
-    consumer: LogConsumer, spans: Mapping[TopicPartition, tuple[int, int]]
-) -> AsyncIterator[list[ConsumerRecord]]:
-    """Every record in these spans, those of a partition in order, a few hundred at a time."""
-    if not spans:
-        return
-    consumer.assign(list(spans))
-    for place, (start, _) in spans.items():
-        consumer.seek(place, start)
-    left = set(spans)
-    while left:
-        fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS, max_records=AT_ONCE)
-        for place, records in fetched.items():
-            yield [record for record in records if record.offset < spans[place][1] and record.value is not None]
-        for place in list(left):
-            if await consumer.position(place) >= spans[place][1]:
-                left.discard(place)
-
-
 def decoded(records: Sequence[ConsumerRecord], read: Callable[[bytes], T]) -> list[T]:
     """Those that can be read."""
     found = []
     for record in records:
+        if record.value is None:
+            continue
         try:
             found.append(read(record.value))
         except Invalid:
@@ -74,7 +57,7 @@ async def counted_requests(
         while dry := [place for place in unread if not waiting[place]]:
             fetched = await consumer.getmany(*dry, timeout_ms=_POLL_MS, max_records=AT_ONCE)
             for place, records in fetched.items():
-                within = [each for each in records if each.offset < spans[place][1] and each.value is not None]
+                within = [each for each in records if each.offset < spans[place][1]]
                 asked = decoded(within, read_replay_request)
                 waiting[place].extend(each for each in asked if each.dry_run and each.replay_id == replay_id)
             for place in dry:

@@ -16,11 +16,11 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from app.jobs.pace import Pace
-from app.jobs.reading import ends_of, open_reader
+from app.kafka.reading import ends_of, open_reader, read_spans
 from app.replay.candidates import AT_ONCE, Candidates
 from app.replay.jobs import Jobs
 from app.replay.ledger import LedgerFollower
-from app.replay.reading import counted_requests, decoded, read_spans, request_spans, spans_since
+from app.replay.reading import counted_requests, decoded, request_spans, spans_since
 from app.replay.receipt import Counts
 from app.store.publisher import KafkaPublisher, Outgoing
 from schemas.lifecycle import read_lifecycle
@@ -112,10 +112,10 @@ class _Counting:
             async with open_reader(world.client_options) as reader:
                 since = job.filters.from_ms - _EARLIER_MS
                 lifecycle = await spans_since(reader, [TopicPartition(LIFECYCLE, partition)], since)
-                async for records in read_spans(reader, lifecycle):
+                async for records in read_spans(reader, lifecycle, AT_ONCE):
                     await asyncio.to_thread(_take_events, candidates, records)
                 lanes = [TopicPartition(topic, partition) for topic in SEND_TOPICS[job.channel]]
-                async for records in read_spans(reader, await spans_since(reader, lanes, since)):
+                async for records in read_spans(reader, await spans_since(reader, lanes, since), AT_ONCE):
                     await asyncio.to_thread(_take_sends, candidates, records)
                 ends = await ends_of(reader, REPLAY_REQUESTS, world.partitions)
                 spans = request_spans(state.begin, ends)

@@ -16,7 +16,7 @@ from app.config import Settings
 from app.domain.policy import Rate
 from app.jobs.owner import Owner
 from app.jobs.pace import default_rate
-from app.jobs.reading import open_reader
+from app.kafka.reading import open_reader
 from app.ports import Guard
 from app.providers.registry import CLIENTS
 from app.replay.asking import ReplayAsked, job_of

@@ -7,13 +7,13 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from app.kafka.consumers import LogConsumer
+from app.kafka.reading import open_reader, read_spans
 from schemas.audit_log import AuditEntry, audit_entry, encode_audit_entry, read_audit_entry
 from schemas.decode import Invalid
 from schemas.instants import parse_ms, rfc3339
 from schemas.topics import AUDIT_LOG
 
 _PARTITION = TopicPartition(AUDIT_LOG, 0)
-_POLL_MS = 500
 #: Entries that are looked at for one page, and how many of them at a time.
 _MOST_LOOKED_AT, _PIECE = 50_000, 2_000
 #: By so much the clocks of processes that write entries may differ.
@@ -70,12 +70,8 @@ class AuditLog:
         Raises ValueError for a cursor that isn't one of ours, KafkaError.
         """
         before = _offset_in(cursor)
-        consumer = LogConsumer(AUDIT_LOG, **self._options, group_id=None)
-        await consumer.start()
-        try:
+        async with open_reader(self._options) as consumer:
             return await _page(consumer, limit, before, wanted)
-        finally:
-            await consumer.stop()
 
 
 async def _page(
@@ -93,7 +89,8 @@ async def _page(
     found: list[AuditEntry] = []
     while end > stop:
         left = max(stop, end - _PIECE)
-        for record in reversed(await _read(consumer, left, end)):
+        records = [record async for some in read_spans(consumer, {_PARTITION: (left, end)}) for record in some]
+        for record in reversed(records):
             entry = _entry(record)
             if entry is not None and wanted.takes(entry):
                 found.append(entry)
@@ -107,15 +104,6 @@ async def _first_since(consumer: LogConsumer, ms: int, end: int) -> int:
     """The offset of the first entry of that time or later; the end where there is none."""
     found = (await consumer.offsets_for_times({_PARTITION: max(0, ms)}))[_PARTITION]
     return end if found is None else int(found.offset)
-
-
-async def _read(consumer: LogConsumer, start: int, end: int) -> list[ConsumerRecord]:
-    consumer.seek(_PARTITION, start)
-    records: list[ConsumerRecord] = []
-    while await consumer.position(_PARTITION) < end:
-        read = await consumer.getmany(_PARTITION, timeout_ms=_POLL_MS)
-        records += [record for record in read.get(_PARTITION, ()) if record.offset < end]
-    return records
 
 
 def _entry(record: ConsumerRecord) -> AuditEntry | None:

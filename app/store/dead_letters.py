@@ -2,7 +2,6 @@
 
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
 from sys import maxsize
 from typing import Any, NamedTuple
 
@@ -11,13 +10,13 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from app.kafka.consumers import LogConsumer
+from app.kafka.reading import open_reader, partitions_of, read_spans
 from app.store.erased import ErasedUsers
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
 from schemas.instants import parse_ms
 from schemas.topics import DEAD
 
-_POLL_MS = 500
 #: Letters that are looked at for one page, and the least that are looked at in one go where not all are asked for.
 _MOST_LOOKED_AT, _PIECE = 20_000, 500
 #: By so much a letter's own time may differ from its record's.
@@ -83,15 +82,15 @@ class DeadLetters:
         Raises ValueError for a cursor that isn't one of ours.
         """
         before = _ends_in(cursor)
-        async with self._opened() as consumer:
+        async with open_reader(self._options) as consumer:
             letters, following = await _page(consumer, limit, before, wanted)
             return [letter for letter in letters if not is_of_erased(letter.letter, self._erased)], following
 
     async def matching(self, wanted: Wanted, most: int) -> AsyncIterator[Letter]:
         """All of them that are there now, those of erased users included, partition by partition. Raises TooMany before
         more than ``most`` letters are looked at."""
-        async with self._opened() as consumer:
-            partitions = sorted(consumer.assignment())
+        async with open_reader(self._options) as consumer:
+            partitions = await partitions_of(consumer, DEAD)
             starts, ends = await _bounds(consumer, partitions, wanted)
             if sum(ends[at] - start for at, start in starts.items()) > most:
                 raise TooMany
@@ -106,20 +105,11 @@ class DeadLetters:
         asked: dict[int, set[int]] = {}
         for partition, offset in places:
             asked.setdefault(partition, set()).add(offset)
-        async with self._opened() as consumer:
-            for at in sorted(consumer.assignment()):
+        async with open_reader(self._options) as consumer:
+            for at in await partitions_of(consumer, DEAD):
                 if offsets := sorted(asked.get(at.partition, ())):
                     async for letter in _letters_at(consumer, at, offsets):
                         yield letter
-
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[LogConsumer]:
-        consumer = LogConsumer(DEAD, **self._options, group_id=None)
-        await consumer.start()
-        try:
-            yield consumer
-        finally:
-            await consumer.stop()
 
 
 async def _bounds(
@@ -162,7 +152,7 @@ async def _letters_at(consumer: LogConsumer, at: TopicPartition, offsets: list[i
 async def _page(
     consumer: LogConsumer, limit: int, before: Mapping[int, int] | None, wanted: Wanted
 ) -> tuple[list[Letter], str | None]:
-    partitions = sorted(consumer.assignment())
+    partitions = await partitions_of(consumer, DEAD)
     starts, ends = await _bounds(consumer, partitions, wanted)
     if before is not None:
         ends = {at: max(starts[at], min(end, before.get(at.partition, end))) for at, end in ends.items()}
@@ -186,10 +176,14 @@ async def _newest(
 ) -> tuple[list[Letter], dict[TopicPartition, int]]:
     """The newest letters among so many records before these ends, and the ends of what is left."""
     left = {at: max(starts[at], end - looked_at) for at, end in ends.items()}
+    read: dict[TopicPartition, list[ConsumerRecord]] = {at: [] for at in ends}
+    async for records in read_spans(consumer, {at: (left[at], end) for at, end in ends.items()}):
+        for record in records:
+            read[TopicPartition(record.topic, record.partition)].append(record)
     found: list[tuple[int, int, int, Letter | None]] = []
-    for at, end in ends.items():
+    for each in read.values():
         moment = maxsize  # (a partition's letters stay in its order, whatever their clocks said)
-        for record in reversed([record async for record in _records(consumer, at, left[at], end)]):
+        for record in reversed(each):
             moment = min(moment, record.timestamp)
             letter = _letter(record)
             taken = letter if letter is not None and wanted.takes(letter.letter) else None
@@ -208,14 +202,9 @@ async def _newest(
 
 
 async def _records(consumer: LogConsumer, at: TopicPartition, start: int, end: int) -> AsyncIterator[ConsumerRecord]:
-    if start >= end:
-        return
-    consumer.seek(at, start)
-    while await consumer.position(at) < end:
-        read = await consumer.getmany(at, timeout_ms=_POLL_MS)
-        for record in read.get(at, ()):
-            if record.offset < end:
-                yield record
+    async for records in read_spans(consumer, {at: (start, end)}):
+        for record in records:
+            yield record
 
 
 def _letter(record: ConsumerRecord) -> Letter | None:

@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 import structlog
 from aiokafka import TopicPartition
 
-from app.kafka.consumers import LogConsumer
+from app.kafka.reading import open_reader, read_spans
 from app.store.publisher import KafkaPublisher, Outgoing
 from schemas.decode import Invalid
 from schemas.hooks import HookPosition, encode_hook_record, read_hook_position
 from schemas.topics import HOOK_POSITIONS
 
 log = structlog.get_logger(__name__)
-
-_POLL_MS = 500
 
 
 class Place(NamedTuple):
@@ -30,21 +28,14 @@ class Place(NamedTuple):
 
 async def read_positions(client_options: Mapping[str, Any], partitions: Collection[int]) -> dict[Place, HookPosition]:
     """All that is remembered of these partitions. Raises KafkaError."""
-    consumer = LogConsumer(**client_options, group_id=None, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        places = [TopicPartition(HOOK_POSITIONS, number) for number in sorted(partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
-        found: dict[Place, HookPosition] = {}
-        for place in places:
-            while await consumer.position(place) < ends[place]:
-                for record in (await consumer.getmany(place, timeout_ms=_POLL_MS)).get(place, ()):
-                    _take(found, record)
-        return found
-    finally:
-        await consumer.stop()
+    places = [TopicPartition(HOOK_POSITIONS, number) for number in sorted(partitions)]
+    found: dict[Place, HookPosition] = {}
+    async with open_reader(client_options) as consumer:
+        starts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        async for records in read_spans(consumer, {place: (starts[place], ends[place]) for place in places}):
+            for record in records:
+                _take(found, record)
+    return found
 
 
 def _take(found: dict[Place, HookPosition], record: Any) -> None:

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.kafka import reading
 from app.store import audit_log
 from app.store.audit_log import AuditLog, Wanted
 from app.store.publisher import PublishError
@@ -47,14 +48,17 @@ class Log:
     async def offsets_for_times(self, asked: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
         return {at: next((r for r in self._records if r.timestamp >= ms), None) for at, ms in asked.items()}
 
+    def assign(self, partitions: list[TopicPartition]) -> None: ...
+    def pause(self, *partitions: TopicPartition) -> None: ...
+
     def seek(self, _: TopicPartition, offset: int) -> None:
         self._position = offset
 
     async def position(self, _: TopicPartition) -> int:
         return self._position
 
-    async def getmany(self, at: TopicPartition, *, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
-        found = [record for record in self._records if record.offset >= self._position][:3]
+    async def getmany(self, at: TopicPartition, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+        found = [record for record in self._records if record.offset >= self._position][: min(3, max_records)]
         self._position = found[-1].offset + 1 if found else 1 << 60
         return {at: found}
 
@@ -97,7 +101,7 @@ def test_all_that_is_asked_for_comes_once_and_newest_first(
 ) -> None:
     records = records_of(entries, start)
     with (
-        patch.object(audit_log, "LogConsumer", Log(records, start)),
+        patch.object(reading, "LogConsumer", Log(records, start)),
         patch.object(audit_log, "_MOST_LOOKED_AT", looked_at),
         patch.object(audit_log, "_PIECE", 2),
     ):
@@ -108,7 +112,7 @@ def test_all_that_is_asked_for_comes_once_and_newest_first(
 
 def test_what_cannot_be_read_is_passed_over() -> None:
     records = [Record(0, NOON, b"{"), *records_of([("policy.put", 0)], 1)]
-    with patch.object(audit_log, "LogConsumer", Log(records, 0)):
+    with patch.object(reading, "LogConsumer", Log(records, 0)):
         assert [entry.action for entry in read_all(Log(records, 0), 10, Wanted())] == ["policy.put"]
 
 
