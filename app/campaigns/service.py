@@ -137,6 +137,10 @@ class Campaigns:
         last = page[-1].job if page else None
         return page, last.notification_id if last is not None and len(known) > limit else None
 
+    def sources(self) -> list[str]:
+        """Of all campaigns that are kept."""
+        return sorted({each.job.source for each in self._jobs.newest() if each.job is not None})
+
     def status(self, known: Known) -> str:
         return known.status(self._clock())
 

@@ -19,22 +19,18 @@ _POLL_MS, _AT_ONCE = 500, 500
 
 
 @asynccontextmanager
-async def open_reader(client_options: Mapping[str, Any]) -> AsyncIterator[LogConsumer]:
-    """For one reading: it goes on fetching for as long as it is open."""
+async def open_reader(client_options: Mapping[str, Any], *topics: str) -> AsyncIterator[LogConsumer]:
+    """For one reading: what it fetches, it goes on fetching for as long as it is open. It is assigned every partition
+    of ``topics``, and fetches none of them by itself."""
     consumer = LogConsumer(
-        **client_options, group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=_FETCH_WAIT_MS
+        *topics, **client_options, group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=_FETCH_WAIT_MS
     )
     try:
         await consumer.start()
+        consumer.pause(*consumer.assignment())
         yield consumer
     finally:
         await consumer.stop()
-
-
-async def partitions_of(consumer: LogConsumer, topic: str) -> list[TopicPartition]:
-    """Empty where the topic isn't there."""
-    await consumer.topics()  # (asks for what partitions_for_topic answers)
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
 
 
 async def ends_of(consumer: LogConsumer, topic: str, partitions: int) -> tuple[int, ...]:
@@ -52,9 +48,11 @@ async def read_spans(
     left = {place for place, (start, end) in spans.items() if start < end}
     if not left:
         return
-    consumer.assign(list(left))
+    if not left <= consumer.assignment():
+        consumer.assign(list(left))
     for place in left:
         consumer.seek(place, spans[place][0])
+        consumer.resume(place)
     while left:
         fetched = await consumer.getmany(*left, timeout_ms=_POLL_MS, max_records=at_once)
         for place, records in fetched.items():

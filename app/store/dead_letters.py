@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from app.kafka.consumers import LogConsumer
-from app.kafka.reading import open_reader, partitions_of, read_spans
+from app.kafka.reading import open_reader, read_spans
 from app.store.erased import ErasedUsers
 from schemas.dead import DeadLetter, read_dead
 from schemas.decode import Invalid
@@ -82,15 +82,15 @@ class DeadLetters:
         Raises ValueError for a cursor that isn't one of ours.
         """
         before = _ends_in(cursor)
-        async with open_reader(self._options) as consumer:
+        async with open_reader(self._options, DEAD) as consumer:
             letters, following = await _page(consumer, limit, before, wanted)
             return [letter for letter in letters if not is_of_erased(letter.letter, self._erased)], following
 
     async def matching(self, wanted: Wanted, most: int) -> AsyncIterator[Letter]:
         """All of them that are there now, those of erased users included, partition by partition. Raises TooMany before
         more than ``most`` letters are looked at."""
-        async with open_reader(self._options) as consumer:
-            partitions = await partitions_of(consumer, DEAD)
+        async with open_reader(self._options, DEAD) as consumer:
+            partitions = sorted(consumer.assignment())
             starts, ends = await _bounds(consumer, partitions, wanted)
             if sum(ends[at] - start for at, start in starts.items()) > most:
                 raise TooMany
@@ -105,8 +105,8 @@ class DeadLetters:
         asked: dict[int, set[int]] = {}
         for partition, offset in places:
             asked.setdefault(partition, set()).add(offset)
-        async with open_reader(self._options) as consumer:
-            for at in await partitions_of(consumer, DEAD):
+        async with open_reader(self._options, DEAD) as consumer:
+            for at in sorted(consumer.assignment()):
                 if offsets := sorted(asked.get(at.partition, ())):
                     async for letter in _letters_at(consumer, at, offsets):
                         yield letter
@@ -152,7 +152,7 @@ async def _letters_at(consumer: LogConsumer, at: TopicPartition, offsets: list[i
 async def _page(
     consumer: LogConsumer, limit: int, before: Mapping[int, int] | None, wanted: Wanted
 ) -> tuple[list[Letter], str | None]:
-    partitions = await partitions_of(consumer, DEAD)
+    partitions = sorted(consumer.assignment())
     starts, ends = await _bounds(consumer, partitions, wanted)
     if before is not None:
         ends = {at: max(starts[at], min(end, before.get(at.partition, end))) for at, end in ends.items()}

@@ -83,7 +83,7 @@ async def _load(world: World, people: list[Person]) -> None:
         if n % 7 == 0:
             await world.ask(person, "order.shipped", notification_id=name)
         if n % 13 == 0:
-            await world._produce(EVENTS, person.user_id, {"user_id": person.user_id, "event_type": 7})
+            await world.produce(EVENTS, person.user_id, {"user_id": person.user_id, "event_type": 7})
         if n % 17 == 0:
             await _produce_to_another_partition(world, person)
         if n % 19 == 0:

@@ -1,7 +1,7 @@
 """The API as the console's pages call it: the same handlers, in this process, as the session's caller."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -11,9 +11,11 @@ from app.api.call import AUDITED, MAX_BODY_BYTES, Call, Deps
 from app.api.callers import Service, authorize
 from app.api.problems import Problem
 from app.api.routes import Route
+from app.config.sections import Scope
 
 #: Routes by method and path, as they are described.
 Handlers = Mapping[tuple[str, str], Route]
+_CAMPAIGN: frozenset[Scope] = frozenset(("campaign",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,12 @@ class Api:
     deps: Deps
     caller: Service
     request: web.Request
+
+    def of_source(self, source: str) -> "Api":
+        """As that source's own key: the API shows campaigns to their source alone; whoever signs in here sees all, and
+        may change them where a form may be sent at all. The audit log has the key's own id."""
+        scopes: frozenset[Scope] = self.caller.scopes | _CAMPAIGN
+        return replace(self, caller=replace(self.caller, source=source, scopes=scopes))
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None, **params: str) -> Any:
         """``path``: as the route is described; ``params``: what its braces stand for."""

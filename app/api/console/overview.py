@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.api.console.campaigns import latest
 from app.api.console.charts import Chart, stacked
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
@@ -58,6 +59,7 @@ async def _figures(page: Page) -> dict[str, Any]:
     minutes, channels, latency, waits = found
     providers = (await api.get("/v1/providers"))["providers"]
     replays = (await api.get("/v1/replays", {"limit": 5}))["replays"]
+    campaigns = await latest(page, 5)
     letters = (await api.get("/v1/dead", {"limit": 5}))["letters"]
     return {
         "chart": _chart(minutes, api.deps.clock()),
@@ -66,6 +68,7 @@ async def _figures(page: Page) -> dict[str, Any]:
         "waits": waits,
         "providers": providers,
         "replays": replays,
+        "campaigns": campaigns,
         "letters": letters,
         "counted": lambda **values: COUNTED.strip().format(**values),
         "waiting_sql": lambda **values: WAITING.strip().format(**values),

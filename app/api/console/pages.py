@@ -8,7 +8,7 @@ from aiohttp import web
 
 from app.api.callers import Service
 from app.api.console.inner import Api
-from app.api.console.rendering import page, text
+from app.api.console.rendering import link, page, text
 from app.api.console.sessions import Session
 from app.api.console.texts import TEXTS
 
@@ -20,6 +20,7 @@ MENU: Final = (
     ("find", "/find"),
     ("providers", "/providers"),
     ("replays", "/replays"),
+    ("campaigns", "/campaigns"),
     ("dead", "/dead"),
     ("policy", "/policy"),
     ("templates", "/templates"),
@@ -101,4 +102,4 @@ def quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-__all__ = ["MENU", "ROOT", "Page", "View", "go_to", "quoted", "text"]
+__all__ = ["MENU", "ROOT", "Page", "View", "go_to", "link", "quoted", "text"]

@@ -38,7 +38,7 @@ def _time(instant: str | int | None) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(at.isoformat(), shown, shown)
 
 
-def _link(path: str, /, **query: Any) -> str:
+def link(path: str, /, **query: Any) -> str:
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return f"{path}?{urlencode(given)}" if given else path
 
@@ -50,7 +50,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.globals |= dict[str, Any]({"t": text, "link": _link})
+_environment.globals |= dict[str, Any]({"t": text, "link": link})
 _environment.filters |= {"time": _time}
 
 

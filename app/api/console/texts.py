@@ -15,6 +15,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "nav.find": "Find",
     "nav.providers": "Providers",
     "nav.replays": "After an outage",
+    "nav.campaigns": "Campaigns",
     "nav.dead": "Dead letters",
     "nav.policy": "Policy",
     "nav.templates": "Templates",
@@ -46,11 +47,13 @@ TEXTS: Final[Mapping[str, str]] = {
     "overview.waiting": "What waits, and why",
     "overview.providers": "Providers",
     "overview.replays": "Replays",
+    "overview.campaigns": "Campaigns",
     "overview.dead": "Latest dead letters",
     "overview.quiet": "Nothing was sent in the last hour. Send something: tocsin send, or POST /v1/notifications.",
     "overview.no_waits": "Nothing waits.",
     "overview.no_dead": "There are no dead letters.",
     "overview.no_providers": "No worker that calls providers is running: tocsin worker push, email, sms.",
+    "overview.no_campaigns": "There are no campaigns.",
     "overview.no_replays": "Nothing was replayed yet.",
     # find
     "find.lead": "A notification, a user, an idempotency key with its source (source/key), a send id, or a provider's "
@@ -116,6 +119,25 @@ TEXTS: Final[Mapping[str, str]] = {
     "replay.resume.will": "Replay {id} goes on where it stopped.",
     "replay.resumed": "It goes on.",
     "replay.candidates": "Candidates",
+    # campaigns
+    "campaigns.lead": "One message to many: how far each is.",
+    "campaigns.none": "There are no campaigns. Begin one: tocsin campaign send, or POST /v1/campaigns.",
+    "campaign": "Campaign",
+    "campaign.progress": "{produced} of {recipients} requests are produced.",
+    "campaign.delivery": "What became of them",
+    "campaign.nothing": "Nothing was sent yet.",
+    "campaign.refused": "Rows that were refused: {count}",
+    "campaign.pause": "Pause",
+    "campaign.pause.will": "From a second later nothing more of campaign {id} is produced: {produced} of {recipients} "
+    "are. What is produced goes its way.",
+    "campaign.paused": "It is paused.",
+    "campaign.resume": "Resume",
+    "campaign.resume.will": "Campaign {id} goes on where it was: {produced} of {recipients} are produced.",
+    "campaign.resumed": "It goes on.",
+    "campaign.cancel": "Cancel",
+    "campaign.cancel.will": "Nothing more of campaign {id} is produced, {produced} of {recipients} are; what of these "
+    "isn't sent yet ends as cancelled. It can't be resumed.",
+    "campaign.cancelled": "It is cancelled; what had been sent stays sent.",
     # dead letters
     "dead.lead": "Records that could not be taken, with the reason and the field.",
     "dead.groups": "By reason, of the latest {count}",

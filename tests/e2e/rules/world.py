@@ -92,7 +92,7 @@ class World:
         """Produces a command, one that is about nobody in particular to every partition."""
         said = {"type": kind, "id": str(uuid.uuid4()), "at": _now(), **fields}
         if person is not None:
-            await self._produce(COMMANDS, person.user_id, {**said, "user_id": person.user_id})
+            await self.produce(COMMANDS, person.user_id, {**said, "user_id": person.user_id})
             return
         for partition in sorted(await self._producer.partitions_for(COMMANDS)):
             await self._producer.send_and_wait(COMMANDS, json.dumps(said).encode(), partition=partition)
@@ -106,7 +106,7 @@ class World:
         shown = {} if {"content", "template_id"} & fields.keys() else {"content": HELLO}
         request = {"user_id": person.user_id, "event_type": event_type, "notification_id": name, **shown, **fields}
         self.asked.add((name, person.user_id))
-        await self._produce(topic, person.user_id, request)
+        await self.produce(topic, person.user_id, request)
         return name
 
     async def receipt(self, status: str, event: Event, **fields: Any) -> None:
@@ -241,7 +241,7 @@ class World:
         finally:
             process.resume()
 
-    async def _produce(self, topic: str, key: str, record: dict[str, Any]) -> None:
+    async def produce(self, topic: str, key: str, record: dict[str, Any]) -> None:
         await self._producer.send_and_wait(topic, json.dumps(record).encode(), key=key.encode())
 
 

@@ -48,7 +48,11 @@ class Log:
     async def offsets_for_times(self, asked: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
         return {at: next((r for r in self._records if r.timestamp >= ms), None) for at, ms in asked.items()}
 
+    def assignment(self) -> set[TopicPartition]:
+        return set()
+
     def assign(self, partitions: list[TopicPartition]) -> None: ...
+    def resume(self, *partitions: TopicPartition) -> None: ...
     def pause(self, *partitions: TopicPartition) -> None: ...
 
     def seek(self, _: TopicPartition, offset: int) -> None:
@@ -57,7 +61,9 @@ class Log:
     async def position(self, _: TopicPartition) -> int:
         return self._position
 
-    async def getmany(self, at: TopicPartition, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
+    async def getmany(
+        self, at: TopicPartition, *, timeout_ms: int, max_records: int
+    ) -> dict[TopicPartition, list[Record]]:
         found = [record for record in self._records if record.offset >= self._position][: min(3, max_records)]
         self._position = found[-1].offset + 1 if found else 1 << 60
         return {at: found}

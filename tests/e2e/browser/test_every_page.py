@@ -1,0 +1,98 @@
+"""What holds for every page: for whoever can't see it well, has no mouse, holds a telephone, or works at night."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from app.api.console.pages import MENU
+from app.api.console.texts import TEXTS
+from schemas.topics import EVENTS
+from tests.e2e.browser.conftest import SCREENSHOTS, Window
+from tests.e2e.rules.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def pages(world: World) -> Mapping[str, str]:
+    """Every page by a name, with something on it."""
+    person = await world.person("android", "ios")
+    sent = await world.ask(person, "order.shipped", channels=["push", "email", "in_app"])
+    for channel in ("push", "email", "in_app"):
+        await world.end_of(sent, channel)
+    before = len(world.dead)
+    await world.produce(EVENTS, person.user_id, {"user_id": person.user_id, "event_type": "not a type"})
+    await world.until(lambda: len(world.dead) > before)
+    letter = (await world.api("GET", "/v1/dead?limit=1"))["letters"][0]
+    span = {"channel": "push", "from": letter["at"][:14] + "00:00Z", "to": letter["at"]}
+    replay = (await world.api("POST", "/v1/replays", **span, dry_run=True))["replay_id"]
+    return {
+        **dict(MENU),
+        "notification": f"/notifications/{sent}?user_id={person.user_id}",
+        "user": f"/users/{person.user_id}",
+        "letter": f"/dead/{letter['id']}",
+        "replay": f"/replays/{replay}",
+        "template": "/templates/order_shipped",
+        "result": "/query?sql=SELECT+*+FROM+notifications+LIMIT+3",
+        "nothing": "/find?q=nobody-at-all",
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_has_no_serious_findings(
+    pages: Mapping[str, str], window: Window, scheme: Literal["light", "dark"]
+) -> None:
+    console = await window(color_scheme=scheme)
+    found = {}
+    for name, path in pages.items():
+        await console.open(path)
+        await expect(console.page.get_by_role("heading", level=1)).to_be_visible()
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        await console.page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png")
+        if findings := await console.serious_findings():
+            found[name] = findings
+    stranger = await window(key=None, color_scheme=scheme)
+    await stranger.open("/sign-in")
+    await stranger.page.screenshot(path=SCREENSHOTS / f"sign-in-{scheme}.png")
+    if findings := await stranger.serious_findings():
+        found["sign-in"] = findings
+    assert found == {}
+
+
+async def test_a_telephone_400_px_wide_scrolls_no_page_sideways(pages: Mapping[str, str], window: Window) -> None:
+    console = await window(width=400, height=800)
+    wide = []
+    for name, path in pages.items():
+        await console.open(path)
+        await console.page.screenshot(path=SCREENSHOTS / f"{name}-400.png")
+        if await console.scrolls_sideways():
+            wide.append(name)
+    assert wide == []
+
+
+async def test_by_keyboard_alone_every_page_is_reached(window: Window) -> None:
+    console = await window()
+    keyboard, focused = console.page.keyboard, console.page.locator(":focus")
+    await keyboard.press("Tab")
+    await expect(focused).to_have_text("Skip to the content")
+    await keyboard.press("Tab")  # the name, and then each page of the menu
+    for name, _ in MENU:
+        await keyboard.press("Tab")
+        await expect(focused).to_have_text(TEXTS[f"nav.{name}"])
+    await keyboard.press("Enter")
+    await console.has_heading(TEXTS[f"nav.{MENU[-1][0]}"])
+
+
+async def test_times_are_the_viewers_and_point_to_utc(pages: Mapping[str, str], window: Window) -> None:
+    console = await window()  # in Kolkata, 5:30 before UTC
+    await console.open(pages["letter"])
+    time = console.page.locator("time").first
+    utc = (await time.get_attribute("title") or "").removesuffix(" UTC")
+    shown = await time.inner_text()
+
+    hour, minute = map(int, utc.split(" ")[1].split(":")[:2])
+    later = hour * 60 + minute + 330
+    assert shown.split(", ")[1][:5] == f"{later // 60 % 24:02}:{later % 60:02}", (utc, shown)

@@ -1,0 +1,158 @@
+"""What operators, support and analysts do with the console, from beginning to end."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from playwright.async_api import expect
+
+from schemas.topics import EVENTS
+from tests.conftest import eventually
+from tests.e2e.browser.conftest import Window
+from tests.e2e.browser.pages import Letter, Outages, Policy, Providers, Query, Replay
+from tests.e2e.rules.world import HELLO, World, in_s
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+_PEOPLE = 12
+
+
+@asynccontextmanager
+async def fcm_down(world: World) -> AsyncIterator[None]:
+    url = f"{world.system.state.sandbox_url}/faults"
+    fault = {"provider": "fcm", "action": "error", "code": "UNAVAILABLE"}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(url, json=fault) as response:
+            assert response.status == 201, await response.text()
+        try:
+            yield
+        finally:
+            async with session.delete(url) as response:
+                assert response.status < 300
+
+
+async def test_after_an_outage_what_it_cost_is_counted_and_replayed(world: World, window: Window) -> None:
+    """Nobody says when it was, or whom it hit: the page has found the outage by itself."""
+    console = await window()
+    async with fcm_down(world):
+        people = [await world.person("android") for _ in range(_PEOPLE)]
+        asked = [await world.ask(each, "order.shipped", channels=["push"], expires_at=in_s(15)) for each in people]
+        await console.choose("Providers")
+        await Providers(console).becomes("fcm", "open")
+        for name in asked:
+            await world.end_of(name, "push")
+    await console.choose("After an outage")
+    await Outages(console).count_the_latest("push")
+    replay = Replay(console)
+    await replay.is_done()
+    counted = await replay.count_of("Dry run", "would send")
+    assert counted + await replay.count_of("Dry run", "would wait") >= _PEOPLE
+
+    await replay.begin()
+    await console.confirm(f"{counted} of")
+    await console.says("The replay has begun")
+    await replay.is_done()
+    assert await replay.count_of("What became of each candidate", "sent") >= _PEOPLE
+    for name in asked:
+        assert len(await world.in_sandbox("accepted", notification_id=name)) == 1
+    await console.choose("Overview")
+    await expect(console.section("Replays").locator(".state.done").first).to_be_visible()
+
+
+async def test_support_finds_out_why_a_passenger_got_no_push(world: World, window: Window) -> None:
+    person = await world.person("android")
+    await world.prefer(person, channels={"push": False})
+    name = await world.ask(person, "order.shipped", channels=["push"])
+    await world.becomes(name, "push", "suppressed", "opted_out")
+    console = await window()
+    await console.look_for(person.user_id)
+    await console.has_heading("User")
+    await expect(console.page.get_by_text(person.email)).to_have_count(0)
+    await (await console.reload_until(console.link(name[:8]))).click()
+
+    await console.has_heading("Notification")
+    await console.shows("opted_out")
+    await expect(console.page.locator(".why")).to_contain_text("push")
+
+
+async def test_a_dead_letter_is_read_corrected_and_put_back(world: World, window: Window) -> None:
+    person, name = await world.person(), in_s(0)
+    asked = {"user_id": person.user_id, "event_type": "not a type", "content": {**HELLO, "title": name}}
+    await world.produce(EVENTS, person.user_id, {**asked, "channels": ["in_app"]})
+    console = await window()
+    await console.choose("Dead letters")
+    row = console.page.get_by_role("row").filter(has_text="event_type")
+    await (await console.reload_until(row)).last.get_by_role("link").first.click()
+    await console.has_heading("Dead letter")
+    await console.shows("Field: event_type")
+    await Letter(console).correct("not a type", "note.made")
+    await console.confirm("1 accepted")
+
+    await console.says("Put back: 1 of 1.")
+    shown: list[dict[str, Any]] = []
+
+    async def arrives() -> bool:
+        page = await world.api("GET", f"/v1/users/{person.user_id}/inbox", as_user=person)
+        shown[:] = page["notifications"]
+        return bool(shown)
+
+    await eventually(arrives)
+    assert shown[0]["content"]["title"] == name
+
+
+async def test_a_provider_is_paused_and_resumed_and_the_log_says_by_whom(window: Window) -> None:
+    console = await window()
+    await console.choose("Providers")
+    providers = Providers(console)
+    await providers.pause("twilio", "maintenance until noon")
+    await console.says("twilio is paused")
+    await providers.becomes("twilio", "paused")
+    await providers.resume("twilio")
+    await console.says("twilio is resumed")
+
+    await console.choose("Audit log")
+    for action in ("provider.pause", "provider.resume"):
+        row = console.page.get_by_role("row").filter(has_text=action).first
+        await expect(row).to_contain_text("admin")
+
+
+async def test_a_policy_is_refused_where_it_is_wrong_and_applied_where_right(window: Window) -> None:
+    console = await window()
+    await console.choose("Policy")
+    policy = Policy(console)
+    await policy.change("push-hour", "push hour")
+    await console.has_heading("That was refused")
+    await console.shows("caps")
+
+    await console.choose("Policy")
+    await policy.change("limit: 10", "limit: 12")
+    await console.confirm("limit: 10", "limit: 12")
+    await console.says("It is version")
+    await expect(console.page.get_by_label("Change it")).to_have_value(re.compile("limit: 12"), timeout=60_000)
+    await expect(console.section("Who changed it").get_by_role("row").nth(1)).to_contain_text("policy.put")
+
+
+async def test_a_template_is_previewed_with_ones_own_data(window: Window) -> None:
+    console = await window()
+    await console.choose("Templates")
+    await console.link("order_shipped").click()
+    await console.page.get_by_label("Data (JSON)").fill(json.dumps({"order_id": "A-1", "carrier": "Pigeon Post"}))
+    await console.button("Preview").click()
+
+    await console.shows("Pigeon Post")
+
+
+async def test_an_analyst_asks_in_sql_and_takes_the_answer_away(window: Window) -> None:
+    console = await window(key="reader")
+    await console.choose("Query")
+    query = Query(console)
+    await query.run("SELECT 'to take away' AS words, 1 + 1 AS n")
+    await console.shows("to take away")
+    assert "to take away,2" in await query.download()
+
+    await query.run("DROP TABLE lifecycle")
+    await console.says("only SELECT and WITH")
