@@ -29,6 +29,7 @@ from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import ErasedUsers
 from app.store.hooks import HookWriter
+from app.store.lags import RoleLags
 from app.store.owner_client import OwnerClient
 from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
@@ -94,6 +95,8 @@ class Deps:
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP
+    #: None: nobody asks Kafka how far the roles are.
+    lags: RoleLags | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import follow_erased
 from app.store.hooks import HooksFollower, HookWriter, secrets_of
+from app.store.lags import RoleLags
 from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
@@ -220,6 +221,7 @@ async def opened(
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
             webhooks=_webhooks(settings, session),
+            lags=RoleLags(options, partitions, time.monotonic),
         )
 
 

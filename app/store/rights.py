@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from schemas import topics
@@ -18,11 +18,14 @@ CLI = "tocsin-cli"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The topics that a process reads and writes, and its consumer groups."""
+    """The topics that a process reads and writes, and its consumer groups. ``asks``: topics of which it only wants to
+    know how long they are, and groups of which it wants to know how far they are."""
 
     reads: Sequence[str] = ()
     writes: Sequence[str] = ()
     groups: Sequence[str] = ()
+    asks: Sequence[str] = ()
+    asks_groups: Sequence[str] = ()
 
 
 class Right(NamedTuple):
@@ -70,8 +73,10 @@ GATEWAY = Access(
         topics.REDRIVEN,
         topics.HOOKS,
     ),
-    # Of the router it only asks how far it is.
     groups=("tocsin_replays", "tocsin_campaigns", "tocsin_router"),
+    # How far the roles are.
+    asks_groups=(*(f"tocsin_{channel}" for channel in topics.SEND_TOPICS), "tocsin_analytics"),
+    asks=topics.SEND_TOPICS["in_app"],
 )
 
 ANALYTICS = Access(
@@ -116,7 +121,7 @@ COMMAND_LINE = Access(
 def auditing(access: Access, tables: Mapping[str, Sequence[str]]) -> Access:
     """The same, with every role's changelogs. ``tables``: of each role."""
     changelogs = (topics.changelog_topic(role, table) for role, its in tables.items() for table in its)
-    return Access((*access.reads, *changelogs), access.writes, access.groups)
+    return replace(access, reads=(*access.reads, *changelogs))
 
 
 def keeping(role: str, tables: Sequence[str], reads: Sequence[str], writes: Sequence[str]) -> Access:
@@ -149,6 +154,10 @@ def _rights_of(principal: str, access: Access) -> Iterator[Right]:
         yield Right(principal, "Write", "topic", name)
     for name in access.groups:
         yield Right(principal, "Read", "group", name)
+    for name in access.asks:
+        yield Right(principal, "Describe", "topic", name)
+    for name in access.asks_groups:
+        yield Right(principal, "Describe", "group", name)
 
 
 def _setting_up(declared: Sequence[str]) -> Iterator[Right]:

@@ -45,6 +45,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "overview.channels": "By channel, last hour",
     "overview.latency": "Accepted to sent, this hour and the last",
     "overview.waiting": "What waits, and why",
+    "overview.lags": "Records that each role has yet to read",
+    "overview.no_lags": "Kafka can't be asked just now.",
     "overview.providers": "Providers",
     "overview.replays": "Replays",
     "overview.campaigns": "Campaigns",

@@ -167,6 +167,7 @@ READING = (
         "app/store/config_follower.py",
         "app/store/dead_letters.py",
         "app/store/erased.py",
+        "app/store/lags.py",
         "app/store/rights.py",
         "app/store/topics.py",
     ),

@@ -1,0 +1,80 @@
+"""How many records each role has yet to read: between what its consumer group has committed and the ends of its topics.
+
+A group commits at its checkpoints, so a role that keeps up shows what came in the last moment.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from app.kafka.reading import open_reader
+from schemas.topics import COMMANDS, EVENT_TOPICS, LIFECYCLE, RECEIPTS, SEND_TOPICS
+
+#: By role, the topics that bring its work. Its consumer group is named after it.
+TOPICS: Final[Mapping[str, Sequence[str]]] = {
+    "router": (*EVENT_TOPICS, COMMANDS, RECEIPTS),
+    **{str(channel): lanes for channel, lanes in SEND_TOPICS.items()},
+    "analytics": (LIFECYCLE,),
+}
+#: An answer is good for so long.
+_LOOK_EVERY_S = 2.0
+
+Offsets = Mapping[TopicPartition, int]
+
+
+def group_of(role: str) -> str:
+    return f"tocsin_{role}"
+
+
+def lag_of(places: Iterable[TopicPartition], committed: Offsets, begins: Offsets, ends: Offsets) -> int:
+    """What was never committed begins at the first record that is still there; what is no longer there isn't waited
+    for."""
+    return sum(max(0, ends[place] - max(committed.get(place, 0), begins[place])) for place in places)
+
+
+class RoleLags:
+    """Asks Kafka when somebody wants to know, and not more than every 2 seconds. ``partitions``: of each topic."""
+
+    def __init__(self, client_options: Mapping[str, Any], partitions: int, monotonic: Callable[[], float]) -> None:
+        self._options = client_options
+        self._places = {
+            role: [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+            for role, topics in TOPICS.items()
+        }
+        self._monotonic = monotonic
+        self._looked: float | None = None
+        self._found: dict[str, int] = {}
+        self._looking = asyncio.Lock()
+
+    async def by_role(self) -> Mapping[str, int]:
+        """As it was a moment ago. Raises KafkaError."""
+        async with self._looking:
+            now = self._monotonic()
+            if self._looked is None or now - self._looked >= _LOOK_EVERY_S:
+                self._found = await self._look()
+                self._looked = now
+        return self._found
+
+    async def _look(self) -> dict[str, int]:
+        committed, (begins, ends) = await asyncio.gather(self._committed(), self._bounds())
+        return {role: lag_of(places, committed[role], begins, ends) for role, places in self._places.items()}
+
+    async def _committed(self) -> dict[str, dict[TopicPartition, int]]:
+        admin = AIOKafkaAdminClient(**self._options)
+        try:
+            await admin.start()
+            found = {role: await admin.list_consumer_group_offsets(group_of(role)) for role in TOPICS}
+        finally:
+            await admin.close()
+        return {
+            role: {place: at.offset for place, at in offsets.items() if at.offset >= 0}
+            for role, offsets in found.items()
+        }
+
+    async def _bounds(self) -> tuple[Offsets, Offsets]:
+        places = list(dict.fromkeys(place for each in self._places.values() for place in each))
+        async with open_reader(self._options) as reader:
+            return await reader.beginning_offsets(places), await reader.end_offsets(places)
