@@ -7,6 +7,7 @@ from agents.router.broadcasts import take_broadcast
 from agents.router.commands import take_command
 from agents.router.context import RouterContext
 from agents.router.find_send import whose
+from agents.router.outlook import outlook_view
 from agents.router.receipts import take_receipt
 from agents.router.replays import answer_refused, take_replay_request
 from agents.router.requests import take_request
@@ -139,6 +140,8 @@ class RouterMachine(Machine[RouterState, Due, Never]):
             return verification_view(state, user_id, params, self.catalog.bounds.codes, now)
         if view == "segment":
             return segment_view(state.known, params)
+        if view == "outlook":
+            return outlook_view(self._context_of(state, Out(), now), user_id, params.get("request"))
         if answer is None:
             raise LookupError(f"the router has no view {view}")
         return answer(state.known, user_id)
@@ -147,19 +150,21 @@ class RouterMachine(Machine[RouterState, Due, Never]):
         """The batch's desk, made once for all of its records. What a rolled back record loaded is forgotten."""
         context = self._context
         if context is None or context.out is not out or context.now != now or context.state is not state:
-            context = RouterContext(
-                self.catalog,
-                self._providers,
-                self._partitions,
-                state,
-                out,
-                now,
-                rfc3339(now),
-                self._secret,
-                self._moves,
-            )
-            self._context = context
+            self._context = context = self._context_of(state, out, now)
         elif context.loaded:
             context.loaded.clear()
         context.catalog = self.catalog
         return context
+
+    def _context_of(self, state: RouterState, out: Out, now: int) -> RouterContext:
+        return RouterContext(
+            self.catalog,
+            self._providers,
+            self._partitions,
+            state,
+            out,
+            now,
+            rfc3339(now),
+            self._secret,
+            self._moves,
+        )
