@@ -1,7 +1,8 @@
 """What would become of a request that came now: it is judged like any other, and nothing of it stays."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,8 @@ from schemas.topics import EVENTS
 _NOWHERE = (1 << 62) - 1
 
 
-class _Asked(NamedTuple):
+@dataclass(slots=True)
+class _Asked:
     """A record that was never produced."""
 
     topic: str

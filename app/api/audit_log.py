@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct, to_builtins
 
-from app.api.call import AUDITED, Call, answer
+from app.api.call import AUDITED, Call, Deps, answer
 from app.api.callers import ADMIN_READ, Service
 from app.api.problems import Problem, later
 from app.api.routes import Route
@@ -39,10 +39,18 @@ async def audited(call: Call, what: str) -> None:
     assert call.action is not None, "the route has no action"
     key_id = call.caller.key_id if isinstance(call.caller, Service) else None
     try:
-        await call.deps.audit_log.enter(key_id, _origin(call.request), call.action, what)
+        await call.deps.audit_log.enter(key_id, origin_of(call.request), call.action, what)
     except PublishError as error:
         raise later("the audit log can't be written, so nothing was changed") from error
     call.request[AUDITED] = True
+
+
+async def looked_at(deps: Deps, request: web.Request, key_id: str, action: str, what: str) -> None:
+    """Enters that somebody is about to be shown what others usually aren't. Raises Problem 503 as ``audited`` does."""
+    try:
+        await deps.audit_log.enter(key_id, origin_of(request), action, what)
+    except PublishError as error:
+        raise later("the audit log can't be written, so nothing is shown") from error
 
 
 def changes_nothing(call: Call) -> None:
@@ -50,7 +58,7 @@ def changes_nothing(call: Call) -> None:
     call.request[AUDITED] = True
 
 
-def _origin(request: web.Request) -> str:
+def origin_of(request: web.Request) -> str:
     """The address that called; beside it what others said of it, who may be anybody: proxies and our own commands."""
     said = []
     hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")][-_HOPS:]

@@ -1,14 +1,20 @@
 """Finds a notification, a user, a key, a send or a provider's message, and shows what became of it and why."""
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
+from app.api.audit_log import looked_at
 from app.api.console.pages import Page, View, go_to, quoted, text
+from app.api.explain import explain
 from app.api.problems import Problem
+from app.domain.erasure import user_hash
 from app.domain.ids import keyed_notification_id
+from app.store.owner_client import OwnerRefusedError
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_CHARACTERS = 400
@@ -22,6 +28,10 @@ _KNOWN = "SELECT count() AS n FROM (SELECT 1 FROM lifecycle WHERE notification_i
 _RECIPIENTS = """
 SELECT user_id, groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes FROM notifications
 WHERE notification_id = {what} GROUP BY user_id ORDER BY user_id LIMIT 100"""
+
+_ASKED = ("event_type", "channels", "priority", "data", "content")
+#: It is asked in an address.
+_MOST_DATA = 1000
 
 
 async def get(page: Page) -> web.StreamResponse:
@@ -86,16 +96,67 @@ async def cancel(page: Page) -> web.StreamResponse:
 
 
 async def user(page: Page) -> web.StreamResponse:
+    return await _user(page, unmasked=False)
+
+
+async def unmask(page: Page) -> web.StreamResponse:
+    """Shows what is masked, once; that it was asked for is in the audit log first."""
+    name = page.path("id")
+    await looked_at(page.api.deps, page.request, page.service.key_id, "user.unmask", f"user {user_hash(name).hex()}")
+    return await _user(page, unmasked=True)
+
+
+async def _user(page: Page, *, unmasked: bool) -> web.StreamResponse:
     name = page.path("id")
     devices = (await page.api.get("/v1/users/{id}/devices", id=name) or {}).get("devices", [])
+    shown = (lambda document: document) if unmasked else _masked
     return page.render(
         "user",
         id=name,
-        profile=_masked(await _known(page, "/v1/users/{id}/profile", name)),
+        unmasked=unmasked,
+        profile=shown(await _known(page, "/v1/users/{id}/profile", name)),
         preferences=await _known(page, "/v1/users/{id}/preferences", name),
-        devices=[_masked(each) for each in devices],
+        devices=[shown(each) for each in devices],
+        consents=(await _known(page, "/v1/users/{id}/consents", name)).get("consents", []),
         history=await page.api.rows(_OF_USER.format(user=quoted(name))),
+        **await _outlook(page, name),
     )
+
+
+async def _outlook(page: Page, user_id: str) -> dict[str, Any]:
+    """What would become of a notification that was sent now: the worker that owns the user judges it, and writes
+    nothing."""
+    asked = {name: page.query(name) for name in _ASKED}
+    if not asked["event_type"]:
+        return {"asked": asked, "outlook": None, "outlook_problem": None}
+    try:
+        params = {"request": json.dumps(_request(user_id, asked))}
+        events = await page.api.deps.owner.read("router", user_id, "outlook", params)
+        return {"asked": asked, "outlook": explain(events), "outlook_problem": None}
+    except OwnerRefusedError as refused:
+        problem = Problem(422, refused.reason, refused.field)
+    except Problem as refused:
+        problem = refused
+    return {"asked": asked, "outlook": None, "outlook_problem": problem}
+
+
+def _request(user_id: str, asked: Mapping[str, str]) -> dict[str, Any]:
+    """As on ``notify_events``. Raises Problem."""
+    request: dict[str, Any] = {"user_id": user_id, "event_type": asked["event_type"]}
+    if asked["channels"]:
+        request["channels"] = [each.strip() for each in asked["channels"].split(",")]
+    if asked["priority"]:
+        request["priority"] = asked["priority"]
+    if asked["data"]:
+        if len(asked["data"]) > _MOST_DATA:
+            raise Problem(413, f"is longer than {_MOST_DATA} characters", "data")
+        try:
+            request["data"] = json.loads(asked["data"])
+        except (ValueError, RecursionError) as error:
+            raise Problem(400, f"is not JSON: {error}", "data") from error
+    if asked["content"]:
+        request["content"] = {"title": asked["content"][:_MOST_DATA], "body": asked["content"][:_MOST_DATA]}
+    return request
 
 
 async def _known(page: Page, path: str, user_id: str) -> dict[str, Any]:
@@ -124,4 +185,5 @@ VIEWS = (
     View("GET", "/notifications/{id}", notification),
     View("POST", "/notifications/{id}/cancel", cancel),
     View("GET", "/users/{id}", user),
+    View("POST", "/users/{id}/unmask", unmask),
 )
