@@ -1,9 +1,11 @@
-"""Makes Grafana's dashboards (``dashboards/grafana/*.json``) of ``panels.toml``: ``python -m dashboards.make``."""
+"""Makes Grafana's dashboards (``dashboards/grafana/*.json``) of ``app/defaults/panels.toml``, as the console does its
+own: ``python -m dashboards.make``."""
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
+
+from app.defaults import dashboard_panels
 
 FOLDER = Path(__file__).parent
 _DATASOURCE = {"type": "grafana-clickhouse-datasource", "uid": "${datasource}"}
@@ -12,14 +14,9 @@ _WIDTH, _HEIGHT = 24, 9
 _FORMATS = {"timeseries": 0, "table": 1, "stat": 1}
 
 
-def panels() -> dict[str, Any]:
-    """``panels.toml``."""
-    return tomllib.loads((FOLDER / "panels.toml").read_text("utf-8"))
-
-
 def dashboards() -> dict[str, dict[str, Any]]:
     """Grafana's JSON of each dashboard, by its name."""
-    source = panels()
+    source = dashboard_panels()
     return {each["name"]: _dashboard(each, source["variables"]) for each in source["dashboards"]}
 
 

@@ -1,6 +1,8 @@
-"""The policy and the templates that Tocsin starts with, until others are applied."""
+"""The policy and the templates that Tocsin starts with, until others are applied; what its dashboards ask."""
 
+import tomllib
 from importlib.resources import files
+from typing import Any
 
 import msgspec
 import yaml
@@ -11,6 +13,11 @@ from schemas.config import Template, check_template
 def default_policy_text() -> str:
     """The default policy as its file has it, comments and all."""
     return files(__package__).joinpath("policy.yaml").read_text(encoding="utf-8")
+
+
+def dashboard_panels() -> dict[str, Any]:
+    """``panels.toml``: ``variables`` by name, and ``dashboards``, each with its ``panels``."""
+    return tomllib.loads(files(__package__).joinpath("panels.toml").read_text(encoding="utf-8"))
 
 
 def default_templates() -> dict[str, Template]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 _WIDTH, _HEIGHT = 640, 160
 _LEFT, _BOTTOM, _TOP = 44, 22, 8
 _GRID_LINES = 4
+#: Lines that can be told apart.
+MOST_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,53 @@ def stacked(title: str, labels: Sequence[str], series: Mapping[str, Sequence[flo
                 bars.append(
                     Bar(_LEFT + n * step, y, max(1.0, step * 0.8), height, css[name], f"{label} {name}: {values[n]:g}")
                 )
-    parts = [n / _GRID_LINES for n in range(_GRID_LINES + 1)]
-    lines = [(_HEIGHT - _BOTTOM - part * plot_height, short(part * most)) for part in parts]
     every = max(1, len(labels) // 6)
     ticks = [(_LEFT + n * step, label) for n, label in enumerate(labels) if n % every == 0]
     return Chart(
-        _WIDTH, _HEIGHT, _LEFT, bars, lines, ticks, [(name, css[name]) for name in series], title, not any(totals)
+        _WIDTH, _HEIGHT, _LEFT, bars, _grid(most), ticks, [(name, css[name]) for name in series], title, not any(totals)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """One line for each series. A line's class in the style sheet is ``line-`` and its number. ``lines``: (class,
+    points as SVG writes them, name)."""
+
+    width: int
+    height: int
+    left: int
+    lines: Sequence[tuple[str, str, str]]
+    grid: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str]]
+
+
+def lines(labels: Sequence[str], series: Mapping[str, Mapping[str, float]]) -> Lines:
+    """``series``: by name, values by label, none where there are none. The largest are drawn, as many as can be told
+    apart."""
+    largest = sorted(series, key=lambda name: -max(series[name].values(), default=0.0))[:MOST_LINES]
+    most = nice_above(max((value for name in largest for value in series[name].values()), default=0.0))
+    plot_height, step = _HEIGHT - _TOP - _BOTTOM, (_WIDTH - _LEFT - 8) / max(1, len(labels) - 1)
+    x_of = {label: _LEFT + n * step for n, label in enumerate(labels)}
+    drawn = [
+        (
+            f"line-{number}",
+            " ".join(
+                f"{x_of[label]:.1f},{_HEIGHT - _BOTTOM - max(0.0, series[name][label]) / most * plot_height:.1f}"
+                for label in labels
+                if label in series[name]
+            ),
+            name,
+        )
+        for number, name in enumerate(largest)
+    ]
+    every = max(1, -(-len(labels) // 5))
+    ticks = [(x_of[label], label) for n, label in enumerate(labels) if n % every == 0]
+    return Lines(_WIDTH, _HEIGHT, _LEFT, drawn, _grid(most), ticks)
+
+
+def _grid(most: float) -> list[tuple[float, str]]:
+    parts = [n / _GRID_LINES for n in range(_GRID_LINES + 1)]
+    return [(_HEIGHT - _BOTTOM - part * (_HEIGHT - _TOP - _BOTTOM), short(part * most)) for part in parts]
 
 
 def nice_above(value: float) -> float:

@@ -24,6 +24,7 @@ MENU: Final = (
     ("dead", "/dead"),
     ("policy", "/policy"),
     ("templates", "/templates"),
+    ("dashboards", "/dashboards"),
     ("query", "/query"),
     ("audit", "/audit-log"),
 )

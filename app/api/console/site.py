@@ -11,7 +11,19 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.call import Deps
 from app.api.callers import Service
-from app.api.console import audit, campaigns, dead, find, overview, policy, providers, query, replays, templates
+from app.api.console import (
+    audit,
+    campaigns,
+    dashboards,
+    dead,
+    find,
+    overview,
+    policy,
+    providers,
+    query,
+    replays,
+    templates,
+)
 from app.api.console.inner import Api
 from app.api.console.pages import ROOT, Page, View
 from app.api.console.rendering import page, static_files, text
@@ -19,7 +31,7 @@ from app.api.console.sessions import COOKIE, LASTS_S, Session, fingerprint_of
 from app.api.problems import Problem
 from app.api.routes import Route
 
-_PAGES: Final = (overview, find, providers, replays, campaigns, dead, policy, templates, query, audit)
+_PAGES: Final = (overview, find, providers, replays, campaigns, dead, policy, templates, dashboards, query, audit)
 #: Of a form: a policy is the largest thing that one holds.
 _MOST_FORM_BYTES = 4 << 20
 _MOST_SIGN_IN_BYTES = 4 << 10

@@ -19,6 +19,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "nav.dead": "Dead letters",
     "nav.policy": "Policy",
     "nav.templates": "Templates",
+    "nav.dashboards": "Dashboards",
     "nav.query": "Query",
     "nav.audit": "Audit log",
     "more": "Older",
@@ -178,6 +179,12 @@ TEXTS: Final[Mapping[str, str]] = {
     "templates.preview": "Preview",
     "templates.data": "Data (JSON)",
     "templates.versions": "Versions",
+    # dashboards
+    "dashboards.range": "The last",
+    "dashboards.show": "Show",
+    "dashboards.load": "Open",
+    "dashboards.nothing": "Nothing happened in this time that it would show.",
+    "dashboards.query": "Open it as a query",
     # query
     "query.lead": "One SELECT over the database notify; reads only, 30 s and 200 MB at most.",
     "query.sql": "SQL",

@@ -30,6 +30,7 @@ class Console:
         await self.open("/sign-in")
         await self.page.get_by_label("API key").fill(key)
         await self.button("Sign in").click()
+        await self.page.wait_for_load_state()
 
     async def choose(self, name: str) -> None:
         """Goes to a page by the menu."""
@@ -79,9 +80,10 @@ class Console:
 
     # --- what holds for every page ---
 
-    async def serious_findings(self) -> list[str]:
-        """What axe-core finds of an impact that keeps somebody from using the page."""
-        results = await Axe().run(self.page)
+    async def serious_findings(self, *rules: str) -> list[str]:
+        """What axe-core finds of an impact that keeps somebody from using the page. ``rules``: only of these."""
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        results = await Axe().run(self.page, options=options)
         return [
             f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes']][:3]}"
             for each in results.response["violations"]
@@ -110,7 +112,7 @@ class Providers:
         await self.console.confirm(f"Workers call {name} again")
 
     async def becomes(self, name: str, state: str) -> None:
-        await self.console.reload_until(self.row(name).filter(has_text=re.compile(rf"\b{state}\b")))
+        await self.console.reload_until(self.row(name).locator(f".state.{state}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,10 @@ class Replay:
 class Letter:
     console: Console
 
+    async def open_latest(self) -> None:
+        await self.console.page.locator('main a[href^="/console/dead/"]').first.click()
+        await self.console.has_heading("Dead letter")
+
     async def correct(self, before: str, after: str) -> None:
         record = self.console.page.get_by_label("Correct it")
         await record.fill((await record.input_value()).replace(before, after))
@@ -174,3 +180,32 @@ class Query:
         async with self.console.page.expect_download() as waiting:
             await self.console.link("Download CSV").click()
         return (await (await waiting.value).path()).read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """On a user's page: what would happen if something were sent now."""
+
+    console: Console
+
+    async def ask(self, event_type: str, channels: str) -> None:
+        section = self.console.section("What would happen")
+        await section.get_by_label("Event type").fill(event_type)
+        await section.get_by_label("Channels").fill(channels)
+        await section.get_by_role("button", name="Ask").click()
+
+    async def says(self, channel: str, words: str) -> None:
+        summary = self.console.section("What would happen").locator("summary").filter(has_text=channel)
+        await expect(summary).to_contain_text(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboards:
+    console: Console
+
+    async def filter(self, label: str, value: str) -> None:
+        await self.console.page.get_by_label(label).select_option(value)
+        await self.console.button("Show").click()
+
+    def panel(self, title: str) -> Locator:
+        return self.console.section(title)

@@ -8,6 +8,7 @@ from playwright.async_api import expect
 from app.api.console.sessions import COOKIE, LASTS_S, Sessions
 from tests.calling import key_hash
 from tests.e2e.browser.conftest import Window
+from tests.e2e.browser.pages import Providers
 from tests.e2e.rules.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -53,9 +54,8 @@ async def test_a_session_that_is_over_ends_at_the_next_click(world: World, windo
 async def test_a_form_of_another_session_changes_nothing(window: Window) -> None:
     console = await window()
     await console.choose("Providers")
-    csrf = console.page.locator('main input[name="csrf"]').first
-    await csrf.evaluate("input => { input.value = 'somebody else’s' }")
-    row = console.page.get_by_role("row").filter(has=csrf)
+    row = Providers(console).row("fcm")
+    await row.locator('input[name="csrf"]').evaluate("input => { input.value = 'somebody else’s' }")
     await row.get_by_placeholder("Why").fill("no reason")
     await row.get_by_role("button", name="Pause").click()
 

@@ -13,7 +13,7 @@ from playwright.async_api import expect
 from schemas.topics import EVENTS
 from tests.conftest import eventually
 from tests.e2e.browser.conftest import Window
-from tests.e2e.browser.pages import Letter, Outages, Policy, Providers, Query, Replay
+from tests.e2e.browser.pages import Dashboards, Letter, Outages, Outlook, Policy, Providers, Query, Replay
 from tests.e2e.rules.world import HELLO, World, in_s
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -82,12 +82,12 @@ async def test_support_finds_out_why_a_passenger_got_no_push(world: World, windo
 async def test_a_dead_letter_is_read_corrected_and_put_back(world: World, window: Window) -> None:
     person, name = await world.person(), in_s(0)
     asked = {"user_id": person.user_id, "event_type": "not a type", "content": {**HELLO, "title": name}}
+    before = len(world.dead)
     await world.produce(EVENTS, person.user_id, {**asked, "channels": ["in_app"]})
+    await world.until(lambda: len(world.dead) > before)
     console = await window()
     await console.choose("Dead letters")
-    row = console.page.get_by_role("row").filter(has_text="event_type")
-    await (await console.reload_until(row)).last.get_by_role("link").first.click()
-    await console.has_heading("Dead letter")
+    await Letter(console).open_latest()
     await console.shows("Field: event_type")
     await Letter(console).correct("not a type", "note.made")
     await console.confirm("1 accepted")
@@ -156,3 +156,77 @@ async def test_an_analyst_asks_in_sql_and_takes_the_answer_away(window: Window) 
 
     await query.run("DROP TABLE lifecycle")
     await console.says("only SELECT and WITH")
+
+
+async def test_a_campaign_is_paused_resumed_and_cancelled(world: World, window: Window) -> None:
+    people = [(await world.person()).user_id for _ in range(3)]
+    body: dict[str, Any] = {"event_type": "note.made", "content": HELLO, "channels": ["in_app"], "send_at": in_s(3600)}
+    await world.api("POST", "/v1/campaigns", key="demo", campaign_id="summer", user_ids=people, **body)
+    console = await window()
+    await console.choose("Campaigns")
+    await console.link("summer").click()
+    await console.shows("demo")
+    await console.button("Pause").click()
+    await console.confirm("nothing more of campaign summer is produced: 0 of 3")
+    await console.says("It is paused")
+
+    await console.button("Resume").click()
+    await console.confirm("goes on where it was")
+    await console.says("It goes on")
+    await console.button("Cancel").click()
+    await console.confirm("It can't be resumed")
+    await console.says("It is cancelled")
+    await console.choose("Campaigns")
+    await expect(console.page.get_by_role("row").filter(has_text="summer").locator(".state.cancelled")).to_be_visible()
+    entries = (await world.api("GET", "/v1/audit-log?action=campaign&limit=3"))["entries"]
+    assert [(each["action"], each["key_id"]) for each in entries] == [
+        ("campaign.cancel", "admin"),
+        ("campaign.resume", "admin"),
+        ("campaign.pause", "admin"),
+    ]
+
+
+async def test_support_asks_what_would_happen_now_and_nothing_does(world: World, window: Window) -> None:
+    person = await world.person("android")
+    await world.prefer(person, channels={"push": False})
+    console = await window(key="reader")
+    await console.look_for(person.user_id)
+    await console.has_heading("User")
+    outlook = Outlook(console)
+    await outlook.ask("order.shipped", "push,in_app")
+    await outlook.says("push", "opted_out")
+    await outlook.says("in_app", "queued")
+    await outlook.ask("not a type", "push")
+    await console.says("event_type")
+
+    assert [event for event in world.events if event["user_id"] == person.user_id] == []
+
+
+async def test_addresses_are_masked_until_asked_for_which_is_recorded(world: World, window: Window) -> None:
+    person = await world.person()
+    console = await window()
+    await console.open(f"/users/{person.user_id}")
+    await expect(console.page.get_by_text(person.email)).to_have_count(0)
+    await console.button("Show addresses and names (recorded in the audit log)").click()
+    await console.shows(person.email)
+
+    await console.choose("Audit log")
+    row = console.page.get_by_role("row").filter(has_text="user.unmask").first
+    await expect(row).to_contain_text("admin")
+    await expect(console.page.get_by_text(person.user_id)).to_have_count(0)
+
+
+async def test_an_analyst_looks_at_a_channel_and_takes_the_query_along(world: World, window: Window) -> None:
+    name = await world.ask(await world.person("android"), "order.shipped", channels=["push"])
+    await world.end_of(name, "push")
+    console = await window(key="reader")
+    await console.choose("Dashboards")
+    dashboards = Dashboards(console)
+    await console.reload_until(console.page.get_by_label("Channel").get_by_role("option", name="push"))
+    await dashboards.filter("Channel", "push")
+    panel = dashboards.panel("Ends by hour")
+    await expect(panel.get_by_role("img", name="Ends by hour")).to_be_visible()
+    await expect(panel.locator("pre")).to_contain_text("IN ('push')")
+    await panel.get_by_role("link", name="Open it as a query").click()
+    await console.has_heading("Query")
+    await expect(console.page.get_by_role("cell", name="sent", exact=True).first).to_be_visible()

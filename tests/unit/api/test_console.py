@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.console import rendering
-from app.api.console.charts import nice_above, short, stacked
+from app.api.console.charts import MOST_LINES, lines, nice_above, short, stacked
+from app.api.console.dashboards import RANGES, expanded
+from app.api.console.pages import quoted
 from app.api.console.sessions import LASTS_S, Sessions, fingerprint_of
 from app.api.console.texts import TEXTS
+from app.defaults import dashboard_panels
 
 _PACKAGE = Path(rendering.__file__).parent
 _NAMES = ("nav.", "replays.", "notification.", "providers.", "replay.", "overview.")
@@ -56,6 +59,28 @@ def test_bars_stand_on_each_other_within_the_picture(values: list[tuple[int, int
     for x in {bar.x for bar in chart.bars}:
         lower, *upper = [bar for bar in chart.bars if bar.x == x]
         assert all(abs(bar.y + bar.height - lower.y) < 1e-6 for bar in upper)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.dictionaries(st.sampled_from("abcd"), st.floats(0, 1e9)), max_size=20))
+def test_lines_stay_within_the_picture_and_are_few(series: dict[str, dict[str, float]]) -> None:
+    chart = lines("abcd", series)
+
+    assert len(chart.lines) == min(len(series), MOST_LINES)
+    for _, points, name in chart.lines:
+        places = [tuple(map(float, point.split(","))) for point in points.split()]
+        assert len(places) == len(series[name])
+        assert all(chart.left <= x <= chart.width and 0 <= y <= chart.height for x, y in places)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_panels_sql_is_run_with_what_was_chosen_and_nothing_else(name: str) -> None:
+    hostile = "a') OR 1=1 -- \\"
+    for dashboard in dashboard_panels()["dashboards"]:
+        chosen = {key: [hostile] for key in dashboard["variables"]}
+        for panel in dashboard["panels"]:
+            sql = expanded(panel["sql"], RANGES[name], chosen)
+            assert "$" not in sql
+            assert "OR 1=1" not in sql.replace(quoted(hostile), "")
 
 
 @pytest.mark.parametrize(("value", "words"), [(0, "0"), (950, "950"), (1500, "1.5k"), (2e6, "2M"), (3e9, "3G")])

@@ -9,8 +9,9 @@ from typing import Any
 from clickhouse_connect.driver import AsyncClient
 
 from app.config import Settings
+from app.defaults import dashboard_panels
 from app.store.queries import Queries
-from dashboards.make import FOLDER, dashboards, panels, text
+from dashboards.make import FOLDER, dashboards, text
 from tests.unit.store.history import history
 from tests.unit.store.test_states import settler, write
 
@@ -29,7 +30,7 @@ def expanded(sql: str, chosen: Mapping[str, Sequence[Any]]) -> str:
 async def test_every_panel_and_variable_answers_on_a_filled_database(client: AsyncClient, settings: Settings) -> None:
     await write(client, [e for seed in range(3) for e in history(random.Random(seed), 40)])
     queries = Queries(settings)
-    source = panels()
+    source = dashboard_panels()
     for round_, settled in enumerate((False, True)):
         if settled:
             mine = settler(settings)
@@ -59,6 +60,6 @@ def test_the_json_in_the_folder_is_what_the_panels_make() -> None:
 
 
 def test_a_dashboard_has_the_variables_that_its_panels_use() -> None:
-    for dashboard in panels()["dashboards"]:
+    for dashboard in dashboard_panels()["dashboards"]:
         used = {name for panel in dashboard["panels"] for name in re.findall(r"\$\{(\w+):", panel["sql"])}
         assert used == set(dashboard["variables"]), dashboard["name"]
