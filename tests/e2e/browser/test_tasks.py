@@ -101,7 +101,7 @@ async def test_a_dead_letter_is_read_corrected_and_put_back(world: World, window
         return bool(shown)
 
     await eventually(arrives)
-    assert shown[0]["content"]["title"] == name
+    assert shown[0]["title"] == name
 
 
 async def test_a_provider_is_paused_and_resumed_and_the_log_says_by_whom(window: Window) -> None:
