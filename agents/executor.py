@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import structlog
 
-from agents.sender.calls import FRESH_MS, Call, Result
+from agents.sender.calls import FRESH_MS, Call, Result, Seen
 from app.domain.outcome import AT_CAPACITY, Outcome, OutcomeKind, bounded
 from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
-from app.providers.wire import has_left, stays
+from app.providers.wire import has_left, note_status, noted_status, stays
 from app.streaming.failpoints import is_armed, reach
 from schemas.words import Provider
 
@@ -131,8 +131,10 @@ class GatedExecutor(CallExecutor[Call, Result]):
     async def perform(self, call: Call) -> Result:
         """Makes the call and returns what came of it. Whatever a client raises is that call's outcome."""
         self._release((call.key, call.number))
+        seen = Seen() if call.traced else None
         with self._preparation():
-            return Result(call, await (self._send(call) if call.purpose == "send" else self._ask(call)))
+            outcome = await (self._send(call, seen) if call.purpose == "send" else self._ask(call, seen))
+            return Result(call, outcome, seen=seen)
 
     @contextmanager
     def _preparation(self) -> Iterator[None]:
@@ -159,9 +161,9 @@ class GatedExecutor(CallExecutor[Call, Result]):
         if outcome is None:
             asked = result.call.purpose == "ask"
             outcome = Outcome("in_doubt", doubt="connection_lost") if asked else Outcome("throttle", code=AT_CAPACITY)
-        return Result(result.call, outcome, calls=False)
+        return Result(result.call, outcome, calls=False, seen=result.seen)
 
-    async def _send(self, call: Call) -> Outcome | None:
+    async def _send(self, call: Call, seen: Seen | None) -> Outcome | None:
         left_ms = self._fresh_for(call, self._monotonic())
         if left_ms <= 0:
             return None
@@ -171,7 +173,9 @@ class GatedExecutor(CallExecutor[Call, Result]):
                 # A lane that is merely full called nobody: the send looks again and stays where it is.
                 return None if refusal.code == AT_CAPACITY else refusal
             began = self._monotonic()
+            self._begins(seen)
             outcome = await self._within(gated, call)
+            self._ended(seen)
             if not call.suspect or outcome.kind != "in_doubt":  # else it is its address that is silent
                 outcome = gated.gate.record(outcome)
             self._on_call(call.provider, outcome.kind, self._monotonic() - began)
@@ -202,7 +206,22 @@ class GatedExecutor(CallExecutor[Call, Result]):
             return bounded(Outcome("in_doubt", code=code, doubt="connection_lost"))
         return bounded(Outcome("retry", code=code))
 
-    async def _ask(self, call: Call) -> Outcome | None:
+    def _begins(self, seen: Seen | None) -> None:
+        if seen is not None:
+            seen.began_ms = self._clock()
+            note_status(None)
+
+    def _ended(self, seen: Seen | None) -> None:
+        if seen is not None:
+            seen.ended_ms, seen.http_status = self._clock(), noted_status()
+
+    async def _ask(self, call: Call, seen: Seen | None) -> Outcome | None:
+        self._begins(seen)
+        found = await self._asked(call)
+        self._ended(seen)
+        return found
+
+    async def _asked(self, call: Call) -> Outcome | None:
         timeout_s = call.timeout_ms / 1000
         try:
             async with asyncio.timeout(timeout_s + _MARGIN_S):

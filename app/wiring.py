@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from app.store.rights import Access
     from app.streaming.poison import PoisonGuard
     from app.streaming.worker import RoleWorker
+    from app.tracing import SpanExporter
 
 log = structlog.get_logger(__name__)
 
@@ -227,6 +228,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
     )
     from app.replay.receipt import OUTCOMES
     from app.store.announced import REFUSALS
+    from app.streaming.clocks import unix_ms
 
     async with AsyncExitStack() as stack:
         registry = process_registry()
@@ -247,6 +249,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
         )
         if not await _log_is_ready(settings, needed, stop):
             return
+        spans = _span_exporter(stack, "gateway", settings, registry, unix_ms)
         await serve(
             settings,
             stop,
@@ -260,6 +263,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
                 WebhookMetrics(registry, CALLERS, REPORTED).reported,
             ),
             ReplayMetrics(registry, OUTCOMES).count,
+            None if spans is None else spans.show,
         )
 
 
@@ -301,6 +305,27 @@ async def _log_is_ready(settings: Settings, topics: Sequence[str], stop: asyncio
     if waiting in done:
         waiting.result()
     return waiting in done
+
+
+def _span_exporter(
+    stack: AsyncExitStack, role: str, settings: Settings, registry: "CollectorRegistry", clock: Callable[[], int]
+) -> "SpanExporter | None":
+    """None where traces are off: then nothing of OpenTelemetry is imported."""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    from app.metrics import SpanMetrics
+    from app.tracing import DROP_REASONS, SpanExporter
+
+    headers = {name: value.get_secret_value() for name, value in tracing.headers.items()}
+    service = {
+        "service.name": f"tocsin-{role}",
+        "service.namespace": "tocsin",
+        "service.instance.id": settings.instance,
+    }
+    exporter = SpanExporter.open(tracing.endpoint, headers, service, SpanMetrics(registry, DROP_REASONS), clock)
+    stack.push_async_callback(exporter.close)
+    return exporter
 
 
 async def _operations(
@@ -499,6 +524,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         if built.providers is not None:
             await _follow_pauses(stack, options, secret, built, guard)
         metrics = StreamingMetrics(registry, role, [i.topic for i in built.machine.subscriptions if i.owned])
+        spans = _span_exporter(stack, role, settings, registry, clock)
 
         def owned(partitions: frozenset[int]) -> None:
             metrics.owned.set(len(partitions))
@@ -516,6 +542,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
             counted=metrics.count,
             on_dead=metrics.dead,
             on_durable=metrics.durable,
+            on_spans=spans.show if spans is not None else lambda _: None,
             on_owned=owned,
             standby=settings.data.standby,
             erasure=settings.data.erasure,

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 from schemas.decode import Invalid, Reader, check_size
 from schemas.links import SCHEMES
 from schemas.requests import MAX_RECORD_BYTES, Request, check_request, read_request
+from schemas.traces import TRACEPARENT, TRACESTATE
 
 _STRUCTURED = b"application/cloudevents+json"
 _JSON_TYPE = re.compile(rb"[^/;\s]+/(?:[^/;\s]+\+)?json\s*(?:;|$)")
@@ -37,6 +38,8 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     collapsekey: str | None = None
     campaignid: str | None = None
     locale: str | None = None
+    traceparent: Raw = Raw(b"")
+    tracestate: Raw = Raw(b"")
 
 
 _read_structured: Reader[CloudEvent] = Reader(CloudEvent)
@@ -113,8 +116,8 @@ def _request(event: CloudEvent, recorded_ms: int, schemes: Set[str]) -> tuple[Re
     }
     if event.channels is not None:
         fields["channels"] = [name.strip() for name in event.channels.split(",") if name.strip()]
-    if bytes(event.data):
-        fields["data"] = event.data
+    given = {"data": event.data, TRACEPARENT: event.traceparent, TRACESTATE: event.tracestate}
+    fields |= {field: raw for field, raw in given.items() if bytes(raw)}
     try:
         encoded = msgspec.json.encode(fields)
         request = read_request(encoded)

@@ -102,6 +102,9 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     local_time: LocalTime | None = None
     #: Of a campaign's request: until when the router knows a repeated one, whatever the policy's ``dedup.keys`` says.
     remembered_until: Instant | None = None
+    #: As they came (schemas/traces.py): what can't be read counts as absent, and refuses nothing.
+    traceparent: Raw = _NO_DATA
+    tracestate: Raw = _NO_DATA
 
     @property
     def data_json(self) -> bytes:

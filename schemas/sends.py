@@ -8,6 +8,7 @@ from msgspec import Meta, Raw, Struct
 
 from schemas.decode import Invalid, Reader
 from schemas.requests import Content
+from schemas.traces import Trace
 from schemas.words import Channel, Priority, Provider
 
 
@@ -70,6 +71,8 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     after: Provider | None = None
     #: The first of the sends that this one makes once more.
     of: str | None = None
+    #: The span that queued it, where its trace is sampled.
+    trace: Trace | None = None
 
 
 class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):

@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.domain.fallback import ChainState
+from schemas.traces import Trace
 from schemas.words import Channel, Priority, Status
 from tables.table import TableSpec
 
@@ -46,6 +47,8 @@ class Facts(Struct, frozen=True, array_like=True, gc=False):
     #: The timestamp of its record.
     recorded_ms: int
     expires_ms: int
+    #: The span that took the request, where its trace is sampled.
+    trace: Trace | None = None
 
 
 class Sent(Struct, frozen=True, array_like=True, gc=False):
@@ -199,6 +202,7 @@ def forgotten(row: Notification) -> Notification:
         template_version=None,
         variant=None,
         collapse_key=None,
+        trace=None,
     )
     parts = tuple(
         replace(

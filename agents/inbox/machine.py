@@ -153,7 +153,7 @@ def _put(send: Send, message: Message, state: InboxState, out: Out, now: int) ->
     report_left(send.user_id, _replace_older(send, state.inbox), state.inbox, out)
     item = Item(
         notification_id=send.notification_id,
-        send=encode_send(replace(send, content=None, data=_NO_DATA, items=None)),
+        send=encode_send(replace(send, content=None, data=_NO_DATA, items=None, trace=None)),
         title=message.title or "",
         body=message.body or "",
         url=message.url,

@@ -10,6 +10,7 @@ from agents.router.context import RouterContext
 from agents.router.evaluate import begin, evaluate_again
 from agents.router.notification_record import NotificationRecord
 from agents.router.stop import called_off, end_waits, stop_of
+from agents.router.tracing import trace_digest
 from agents.shared.slices import Walk
 from app.domain.digest import Aggregate, DigestItem, DigestRule, Singly, carried, close, due_of
 from app.domain.ids import derived_id
@@ -231,6 +232,9 @@ def _say_once(
     one = _notification(
         context, row, rule, outcome, items, [notification.facts for notification, _ in notifications], name, due_ms
     )
+    traces = [notification.facts.trace for notification, _ in notifications if notification.facts.trace is not None]
+    if traces:
+        one = replace(one, facts=trace_digest(context, one.facts, traces, cause))
     notification = NotificationRecord.new(context, notification_key(row.user_id, name), one, cause)
     notification.emit("accepted")
     channels = context.catalog.channels_of_template(rule.template)

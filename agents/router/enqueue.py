@@ -11,10 +11,12 @@ from agents.router.context import RouterContext
 from agents.router.notification_record import NotificationRecord
 from app.domain.attempts import behind
 from app.domain.codes import mark_of
-from app.domain.ids import send_id
+from app.domain.ids import event_id, send_id
 from app.domain.routing import Target, Verdict
+from app.domain.tracing import span_id_of
 from schemas.sends import Item, Send, Withdraw, encode_send
 from schemas.topics import SEND_TOPICS
+from schemas.traces import Trace
 from schemas.words import Channel, Provider
 from tables.notifications import Facts, Part, Sent
 from tables.routed import RECEIPTS_MS, Routed, routed_key
@@ -152,7 +154,13 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         of=part.of or None,
         first_accepted_at=None if replay is None else int.from_bytes(replay.order[:8], "big"),
         renders=None if replay is None else replay.renders,
+        trace=None if facts.trace is None else _queueing_span(facts.trace, name, notification.cause),
     )
+
+
+def _queueing_span(trace: Trace, name: str, cause: str) -> Trace:
+    """What is done with the send comes behind the span that tells that it was queued."""
+    return trace.behind(span_id_of(event_id(name, "queued", None, cause)))
 
 
 def _mark(notification: NotificationRecord, channel: Channel) -> str:

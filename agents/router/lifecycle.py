@@ -4,6 +4,7 @@ from typing import Any
 
 from agents.router.context import RouterContext
 from app.domain.ids import event_id
+from app.domain.tracing import decision_span
 from schemas.lifecycle import LifecycleEvent
 from schemas.words import Channel, Provider, Status
 from tables.notifications import Facts
@@ -53,3 +54,5 @@ def emit_event(
         detail=detail,
     )
     context.out.emit(event)
+    if facts.trace is not None and (span := decision_span(facts.trace, event, context.now)) is not None:
+        context.out.spans.append(span)

@@ -15,6 +15,7 @@ from agents.router.notification_record import NotificationRecord, rows_of
 from agents.router.repartition import moved, origin_of
 from agents.router.replays import cancel_replays
 from agents.router.stop import Stop, erased, over, stop_of
+from agents.router.tracing import trace_request
 from agents.shared.placement import check_key
 from agents.shared.subscriptions import position_of
 from app.domain.holdout import group_of, holdout_of, is_held_out, percent
@@ -58,6 +59,8 @@ def take_request(context: RouterContext, record: LogRecord) -> None:
     if request.local_time is not None:
         request, raw = _at_local_time(context, request, record.timestamp)
     facts = _facts(context, request, record, notification_id)
+    if (share := context.catalog.bounds.traced) is not None:
+        facts = trace_request(context, facts, request, record, headers, position, share)
     content = content_hash(request, facts.template_id)
     if before is not None:
         if (
@@ -229,6 +232,8 @@ def _emit_repeated(
     if content != before.content and not before.is_forgotten:
         detail["differs"] = True
     message = facts if before.is_forgotten else before.facts
+    if message.trace is not facts.trace:  # it is the repeated request's trace that shows it
+        message = replace(message, trace=facts.trace)
     emit_event(context, message, "repeated", position, happened=rfc3339(recorded_ms), detail=detail)
 
 

@@ -37,10 +37,21 @@ class Call:
     fresh_since: float | None = None
     #: The address's latest call was silent: if this one is, too, that says nothing of the provider.
     suspect: bool = False
+    #: Its send's trace is sampled: what is seen of the call is wanted.
+    traced: bool = False
 
     @property
     def urgent(self) -> bool:
         return self.handle.priority == "critical"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a trace shows of a call. Times are Unix ms; ``began_ms`` None: it was not made."""
+
+    began_ms: int | None = None
+    ended_ms: int = 0
+    http_status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +62,5 @@ class Result:
     call: Call
     outcome: Outcome | None
     calls: bool = True
+    #: Of a traced one.
+    seen: Seen | None = None

@@ -145,6 +145,7 @@ def call_of(
         known_at=context.out.known_at,
         fresh_since=context.out.fresh_since,
         suspect=suspect,
+        traced=send.trace is not None,
     )
 
 

@@ -7,7 +7,16 @@ from agents.sender.calls import Result
 from agents.sender.context import ChannelConfig, Delivery, SenderContext, SenderState, delivery_of
 from agents.sender.dispatch import proceed
 from agents.sender.lines import dispatch, drain
-from agents.sender.outcomes import ask, begin_doubt, found_nothing, note_answer, prove, settle_question, settle_send
+from agents.sender.outcomes import (
+    ask,
+    begin_doubt,
+    found_nothing,
+    note_answer,
+    prove,
+    settle_question,
+    settle_send,
+    show_call,
+)
 from agents.sender.withdraw import collapse, end_holds, go_on_looking, look_again, set_aside, take_back, withdraw
 from agents.shared.broadcasts import read_placed_broadcast
 from agents.shared.certificate import certificate
@@ -139,6 +148,8 @@ class SenderMachine(Machine[SenderState, Due, Result]):
         context.out.works_on(call.key)
         note_answer(context, result)
         delivery = delivery_of(context, call.key)
+        if delivery is not None and result.seen is not None:
+            show_call(context, delivery, result, result.seen)
         if delivery is not None and call.purpose == "send":
             settle_send(context, delivery, result)
         elif delivery is not None:

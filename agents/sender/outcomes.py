@@ -4,7 +4,7 @@ from dataclasses import replace as replaced
 
 from msgspec.structs import replace
 
-from agents.sender.calls import Call, Result
+from agents.sender.calls import Call, Result, Seen
 from agents.sender.context import Delivery, SenderContext, delivery_of
 from agents.sender.dispatch import (
     call_of,
@@ -22,6 +22,7 @@ from app.domain.addresses import address_hash
 from app.domain.attempts import SHARED_EVIDENCE, Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
 from app.domain.last_look import Over, Reach
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
+from app.domain.tracing import call_span
 from app.ports import Message
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt
@@ -43,6 +44,28 @@ def note_answer(context: SenderContext, result: Result) -> None:
         context.channel_config.silences.note_silent(call.to.value, call.claimed_at, context.now)
     elif outcome.kind not in ("in_doubt", "retry"):
         context.channel_config.silences.note_answered(call.to.value, context.now)
+
+
+def show_call(context: SenderContext, delivery: Delivery, result: Result, seen: Seen) -> None:
+    """Adds a call that was made to its send's trace."""
+    call, outcome, send = result.call, result.outcome, delivery.send
+    if send.trace is None or seen.began_ms is None:
+        return
+    span = call_span(
+        send.trace,
+        send.send_id,
+        send.notification_id,
+        call.number,
+        call.provider,
+        call.purpose,
+        call.handle.attempt,
+        seen.began_ms,
+        seen.ended_ms,
+        "nothing_found" if outcome is None else outcome.kind,
+        None if outcome is None else outcome.code,
+        seen.http_status,
+    )
+    context.out.spans.append(span)
 
 
 def settle_send(context: SenderContext, delivery: Delivery, result: Result) -> None:

@@ -7,6 +7,7 @@ from app.domain.ids import derived_id, event_id
 from app.domain.out import Out
 from app.domain.policy import Policy
 from app.domain.service_level import is_within
+from app.domain.tracing import decision_span
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent
 from schemas.results import CalledAddress, ResultStatus, SendResult, encode_result
@@ -61,6 +62,8 @@ def emit(
         detail=message or None,
     )
     out.emit(event)
+    if send.trace is not None and (span := decision_span(send.trace, event, now)) is not None:
+        out.spans.append(span)
 
 
 def report(

@@ -20,6 +20,7 @@ from app.api.problems import Problem, check_coding, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
+from app.api.tracing import Tracing
 from app.campaigns.service import Campaigns
 from app.replay.service import Replays
 from app.store.audit_log import AuditLog
@@ -97,6 +98,8 @@ class Deps:
     webhooks: Webhooks = NOT_SET_UP
     #: None: nobody asks Kafka how far the roles are.
     lags: RoleLags | None = None
+    #: None: there are no traces.
+    tracing: Tracing | None = None
 
 
 @dataclass(frozen=True, slots=True)

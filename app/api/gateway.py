@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from app.api.limits import Limits
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
+from app.api.tracing import Tracing
 from app.campaigns.service import Campaigns
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret, suppression_keys
+from app.domain.tracing import Span
 from app.replay.service import Replays
 from app.store.announced import Refusal
 from app.store.audit_log import AuditLog
@@ -71,17 +74,20 @@ async def run_gateway(
     on_refused: Callable[[Refusal], None] = lambda _: None,
     counting: Counting = UNCOUNTED,
     on_outcome: Callable[[str], None] = lambda _: None,
+    on_spans: Callable[[Sequence[Span]], None] | None = None,
 ) -> None:
     """Serves until ``stop`` is set. ``ready`` is called once, with the address, when the first call can be answered.
     ``environ``: where the settings came from, whose file is followed for its API keys. ``on_refused`` is called for
     each announcement of a worker that doesn't count. ``counting``: of what the door refuses. ``on_outcome``: called
-    with each outcome of a replay's candidate.
+    with each outcome of a replay's candidate. ``on_spans``: takes what traces show; None: there are none.
 
     Raises KafkaError when no broker can be reached, LookupError where topics are missing, OSError where the port is
     taken, NoSecret, BadCertificate.
     """
     async with AsyncExitStack() as stack:
         deps = await stack.enter_async_context(opened(settings, on_refused, counting, on_outcome))
+        if on_spans is not None:
+            deps = replace(deps, tracing=Tracing(on_spans, settings.tracing.sample_ratio, unix_ms))
         runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()

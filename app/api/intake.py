@@ -53,7 +53,13 @@ _NOT_TAKEN = (
     "local_time",
     "remembered_until",
 )
-_DESCRIBED = {"data": Annotated[dict[str, Any] | None, Meta(description="At most 64 KiB as compact JSON")]}
+_DESCRIBED = {
+    "data": Annotated[dict[str, Any] | None, Meta(description="At most 64 KiB as compact JSON")],
+    "traceparent": Annotated[
+        str | None, Meta(description="W3C Trace Context; in place of the header. What isn't one counts as absent")
+    ],
+    "tracestate": Annotated[str | None, Meta(description="W3C Trace Context, beside traceparent")],
+}
 _COPIED = tuple(name for name in Request.__struct_fields__ if name not in _NOT_TAKEN)
 
 

@@ -117,6 +117,7 @@ def _take(call: Call, raw: bytes | Raw, header_key: str | None) -> Taken:
 
 async def _publish(call: Call, taken: Sequence[Taken]) -> None:
     """All records, a piece at a time. Raises Problem 429 where there is no room, never after the first piece."""
+    spans = call.deps.tracing.begin(call.request, taken) if call.deps.tracing is not None else ()
     critical = all(one.lane == "critical" for one in taken)
     # Before the records are made, so that it costs little to refuse what there is no room for.
     records = sum(len(one.recipients) for one in taken)
@@ -129,6 +130,8 @@ async def _publish(call: Call, taken: Sequence[Taken]) -> None:
     while piece is not None:
         await call.deps.publisher.publish_many(piece)
         piece, following = following, next(pieces, None)
+    if call.deps.tracing is not None:
+        call.deps.tracing.show(spans)
 
 
 def in_pieces(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:

@@ -87,13 +87,14 @@ def routes(public_url: str | None) -> Sequence[Route]:
 
 
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
-    app = web.Application(
-        middlewares=[
-            _counted(deps.counting.answered),
-            cors(deps.cors_origins),
-            _problems(deps.limits, deps.counting.refused),
-        ]
-    )
+    middlewares = [
+        _counted(deps.counting.answered),
+        cors(deps.cors_origins),
+        _problems(deps.limits, deps.counting.refused),
+    ]
+    if deps.tracing is not None:
+        middlewares.insert(1, deps.tracing.middleware(_pattern))
+    app = web.Application(middlewares=middlewares)
     app.on_response_prepare.append(_add_rate)
     app.on_response_prepare.append(add_security_headers)
     served = routes(public_url)

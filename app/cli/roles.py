@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app import logs
-from app.cli.settings import check_certificates, environment, load_secret, load_settings
+from app.cli.settings import check_certificates, check_tracing, environment, load_secret, load_settings
 
 
 class Role(StrEnum):
@@ -30,6 +30,7 @@ def gateway() -> None:
     settings = load_settings()
     load_secret(settings)
     check_certificates(settings)
+    check_tracing(settings)
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_gateway
 
@@ -45,6 +46,7 @@ def worker(role: Annotated[Role, typer.Argument(help="Which part of the work to 
     if role is not Role.analytics:
         load_secret(settings)
     check_certificates(settings)
+    check_tracing(settings)
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_worker
 

@@ -39,6 +39,18 @@ def check_certificates(settings: Settings) -> None:
         raise Refused(str(error)) from None
 
 
+def check_tracing(settings: Settings) -> None:
+    """Raises Refused where traces are asked for and what makes them isn't installed."""
+    if settings.tracing.endpoint is None:
+        return
+    from app.tracing import TracingUnavailable, check_installed
+
+    try:
+        check_installed()
+    except TracingUnavailable as error:
+        raise Refused(str(error)) from None
+
+
 def settings_file() -> Path:
     """The file that holds the settings. Raises Refused if there is none."""
     path = environment().get(CONFIG_VARIABLE)

@@ -30,6 +30,7 @@ from app.config.sections import (
     Jwt,
     Kafka,
     Operations,
+    Tracing,
     Users,
     Verify,
 )
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     verify: Verify = Verify()
     auth: Auth = Auth()
     operations: Operations = Operations()
+    tracing: Tracing = Tracing()
     providers: Providers = Providers()
 
     @classmethod
@@ -122,6 +124,7 @@ class Settings(BaseSettings):
             codes=self.verify.per_user,
             link_schemes=SCHEMES.union(self.gateway.link_schemes),
             push_hosts=frozenset(host.lower() for host in push.allow_hosts) if push is not None else frozenset(),
+            traced=None if self.tracing.endpoint is None else self.tracing.sample_ratio,
         )
 
     def data_folder(self, role: str) -> Path:

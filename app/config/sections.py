@@ -1,5 +1,6 @@
 """The sections of the settings, but for the providers'."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
@@ -152,6 +153,27 @@ class Gateway(Section):
     #: Connections whose caller has shown no good credentials yet: in all, and from one address.
     connections: int = Field(default=2000, ge=1, le=100_000)
     connections_per_address: int = Field(default=200, ge=1, le=100_000)
+
+
+def _header_names(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", name):
+            raise ValueError("a name is no name of an HTTP header")
+        text = value.get_secret_value()
+        if not text.isascii() or not text.isprintable():
+            raise ValueError(f"{name}: its value must be printable ASCII")
+    return headers
+
+
+class Tracing(Section):
+    """OpenTelemetry traces. ``endpoint``: where a collector takes them by OTLP over HTTP; left out: there are none.
+    ``sample_ratio``: of the requests that bring no trace context, the share of which one is begun."""
+
+    endpoint: SafeUrl | None = None
+    sample_ratio: float = Field(default=0.0, ge=0, le=1)
+    headers: Annotated[Mapping[str, SecretStr], AfterValidator(_header_names)] = Field(
+        default_factory=dict, max_length=20
+    )
 
 
 class Verify(Section):

@@ -15,6 +15,8 @@ class Bounds:
     push_hosts: frozenset[str] = frozenset()
     #: Codes that a user may ask for in an hour, to verify an address.
     codes: int = 5
+    #: The share of requests that bring no trace context of which a trace is begun, 0 to 1; None: there are no traces.
+    traced: float | None = None
 
 
 DEFAULT_BOUNDS = Bounds()

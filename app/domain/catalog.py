@@ -52,10 +52,13 @@ class Catalog:
 
     @property
     def mark(self) -> bytes:
-        """Names what is in force: the policy's version and that of each template."""
+        """Names what is in force: the policy's version and that of each template; and what is traced, as sends carry
+        it."""
         if not self._mark:
             versions = sorted((name, its.version) for name, its in self.templates.items())
-            self._mark.append(blake2b(repr((self.policy_version, versions)).encode(), digest_size=8).digest())
+            traced = () if self.bounds.traced is None else (self.bounds.traced,)
+            text = repr((self.policy_version, versions, *traced))
+            self._mark.append(blake2b(text.encode(), digest_size=8).digest())
         return self._mark[0]
 
     def channels_of_template(self, template_id: str) -> frozenset[Channel]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from app.domain.tracing import Span
 from schemas.lifecycle import LifecycleEvent, encode_lifecycle
 from schemas.topics import LIFECYCLE
 
@@ -38,6 +39,7 @@ class Mark(NamedTuple):
     tokens_moved: int
     size: int
     counted: int
+    spans: int
 
 
 class Out:
@@ -51,6 +53,7 @@ class Out:
         "moved",
         "records",
         "size",
+        "spans",
         "tokens_moved",
         "unknown",
         "works_on",
@@ -82,6 +85,8 @@ class Out:
         self.size = 0
         #: What metrics count once the batch is durable: its lifecycle events, and what they don't say.
         self.counted: list[LifecycleEvent | Tally] = []
+        #: What traces show once the batch is durable; mostly there is none.
+        self.spans: list[Span] = []
 
     def emit(self, event: LifecycleEvent) -> None:
         """Writes a lifecycle event, which is counted."""
@@ -120,6 +125,7 @@ class Out:
             self.tokens_moved,
             self.size,
             len(self.counted),
+            len(self.spans),
         )
 
     def rollback(self, mark: Mark) -> None:
@@ -127,6 +133,7 @@ class Out:
         del self.records[mark.records :]
         del self.calls[mark.calls :]
         del self.counted[mark.counted :]
+        del self.spans[mark.spans :]
         self.moved, self.unknown, self.size = mark.moved, mark.unknown, mark.size
         self.tokens_moved = mark.tokens_moved
 

@@ -324,6 +324,22 @@ class OutboxMetrics:
         self._lag.set(oldest_s)
 
 
+class SpanMetrics:
+    """What became of spans. ``reasons``: why some may be dropped. Registered where there are traces."""
+
+    def __init__(self, registry: CollectorRegistry, reasons: Iterable[str]) -> None:
+        self._exported = Counter("tocsin_spans_exported", "Spans that the collector took", registry=registry)
+        self._dropped = Counter("tocsin_spans_dropped", "Spans that were lost, and why", ["why"], registry=registry)
+        for why in reasons:  # a rate needs a first value
+            self._dropped.labels(why)
+
+    def exported(self, spans: int) -> None:
+        self._exported.inc(spans)
+
+    def dropped(self, why: str, spans: int) -> None:
+        self._dropped.labels(why).inc(spans)
+
+
 class ProviderErrors:
     """Calls whose client raised what nobody foresaw."""
 

@@ -15,7 +15,17 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers.apns_http2 import Lost, NotSent, Reply
 from app.providers.apns_pool import Pool
-from app.providers.wire import answered, dropped, kind_of_status, leaves, lost, not_sent, retry_after_ms, tls_context
+from app.providers.wire import (
+    answered,
+    dropped,
+    kind_of_status,
+    leaves,
+    lost,
+    not_sent,
+    note_status,
+    retry_after_ms,
+    tls_context,
+)
 from schemas.words import Channel, Provider
 
 #: Apple's reasons in our words (developer.apple.com, "Handling notification responses from APNs").
@@ -137,6 +147,7 @@ class Apns:
             case Lost(doubt):
                 return lost(doubt)
             case Reply() as reply:
+                note_status(reply.status)
                 return self._learn(reply, outcome_of(reply, handle.send_id, to.app_id is None, time.time()))
 
     def _learn(self, reply: Reply, outcome: Outcome) -> Outcome:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import aiohttp
+from aiohttp.connector import Connection
 
 from app.domain.outcome import LONGEST_WAIT_MS, Outcome, OutcomeKind, Why
 
@@ -55,12 +56,31 @@ def has_left() -> bool:
     return _left.get()
 
 
+#: The HTTP status of the current task's latest answer.
+_status: ContextVar[int | None] = ContextVar("status", default=None)
+
+
+def note_status(status: int | None) -> None:
+    """A provider answered with it; None: nothing has come yet."""
+    _status.set(status)
+
+
+def noted_status() -> int | None:
+    """The status of this task's latest answer; None: there was none."""
+    return _status.get()
+
+
 class TooLong(aiohttp.ClientPayloadError):
     """The answer is longer than any that a vendor gives."""
 
 
 class Answer(aiohttp.ClientResponse):
     """An HTTP answer of which no more is read than any vendor says, however long it goes on."""
+
+    async def start(self, connection: Connection) -> "Answer":
+        await super().start(connection)
+        note_status(self.status)
+        return self
 
     async def read(self) -> bytes:
         """Raises TooLong."""

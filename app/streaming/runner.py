@@ -343,3 +343,5 @@ class PartitionRunner:
         self._calls.begin(out)
         if out.counted:
             self._runtime.on_durable(out.counted)
+        if out.spans:
+            self._runtime.on_spans(out.spans)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from app.domain.erasure import ErasureSteps
 from app.domain.out import Tally
+from app.domain.tracing import Span
 from app.ports import CallExecutor, Machine
 from app.streaming.end_offsets import CommandsEndOffsets
 from app.streaming.journal import JournalPosition
@@ -54,6 +55,8 @@ class Runtime:
     on_dead: Callable[[str, str], None] = lambda topic, code: None
     #: Given what each durable batch has for the metrics, once.
     on_durable: Callable[[Sequence[LifecycleEvent | Tally]], None] = lambda counted: None
+    #: Given what each durable batch shows in traces, once.
+    on_spans: Callable[[Sequence[Span]], None] = lambda spans: None
     #: What is in force, by its mark, where batches are recorded so that they can be decided again; None: they aren't.
     catalog_mark: Callable[[], bytes] | None = None
     #: The process's name, for whoever reads the journal.

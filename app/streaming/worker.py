@@ -13,6 +13,7 @@ from faust.types import TP
 
 from app.domain.erasure import ErasureSteps
 from app.domain.out import Tally
+from app.domain.tracing import Span
 from app.ports import CallExecutor, Machine, NotOwned, Urgency
 from app.streaming.buffers import Fetch
 from app.streaming.end_offsets import CommandsEndOffsets
@@ -56,6 +57,7 @@ class RoleWorker:
         counted: Callable[[str, int], None] = lambda name, count: None,
         on_dead: Callable[[str, str], None] = lambda topic, code: None,
         on_durable: Callable[[Sequence[LifecycleEvent | Tally]], None] = lambda counted: None,
+        on_spans: Callable[[Sequence[Span]], None] = lambda spans: None,
         on_owned: Callable[[frozenset[int]], None] = lambda owned: None,
         session_timeout_s: float = 10.0,
         standby: bool = False,
@@ -63,8 +65,8 @@ class RoleWorker:
         catalog_mark: Callable[[], bytes] | None = None,
     ) -> None:
         """``client_options``: aiokafka's options to reach the brokers. ``on_durable`` is given what each durable batch
-        has for the metrics. ``on_owned`` hears of every change. ``standby``: whether to keep copies of what others own.
-        ``erasure``: in which steps what was erased leaves log and stores.
+        has for the metrics, ``on_spans`` what it has for traces. ``on_owned`` hears of every change. ``standby``:
+        whether to keep copies of what others own. ``erasure``: in which steps what was erased leaves log and stores.
         ``catalog_mark``: see ``Runtime``."""
         role = machine.role
         self.machine = machine
@@ -113,6 +115,7 @@ class RoleWorker:
             counted=counted,
             on_dead=on_dead,
             on_durable=on_durable,
+            on_spans=on_spans,
             owner=f"{role}-{instance}",
             catalog_mark=catalog_mark,
             fetch_again=self._fetch_again,

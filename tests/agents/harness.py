@@ -11,6 +11,7 @@ from app.domain.catalog import Catalog
 from app.domain.out import SAME_PARTITION, Out, Produce
 from app.domain.partition import partition_of
 from app.domain.policy import parse_policy
+from app.domain.tracing import Span
 from app.ports import FailedReason
 from app.virtual import VirtualPartition
 from schemas import topics
@@ -109,6 +110,8 @@ class Harness:
         self.broadcasts: list[dict[str, Any]] = []
         self.moved: list[Produce] = []
         self.erasures: list[Produce] = []
+        #: What traces show.
+        self.spans: list[Span] = []
         self.outcomes: list[dict[str, Any]] = []
         #: How many it counted as such.
         self.counted_moved = 0
@@ -250,6 +253,7 @@ class Harness:
             self.dead.append(invalid)
             return True
         self.counted_moved += out.moved if out is not None else 0
+        self.spans.extend(out.spans if out is not None else ())
         for record in out.records if out is not None else ():
             self._produced(partition, record)
         return out is not None

@@ -9,6 +9,7 @@ from app.domain.catalog import Catalog
 from app.domain.out import Out
 from app.domain.outcome import Outcome, OutcomeKind
 from app.domain.policy import parse_policy
+from app.domain.tracing import Span
 from app.virtual import VirtualPartition
 from schemas.config import Template, TemplateVersion
 from schemas.instants import rfc3339
@@ -98,6 +99,8 @@ class Stage:
         self.results: list[SendResult] = []
         #: Calls that were begun and not answered yet.
         self.calls: list[Call] = []
+        #: What traces show.
+        self.spans: list[Span] = []
         self._offset = 0
 
     # --- what goes in ---
@@ -208,6 +211,7 @@ class Stage:
             elif record.topic == RESULTS:
                 self.results.append(read_result(record.value))
         self.calls.extend(out.calls)
+        self.spans.extend(out.spans)
 
     # --- what came out ---
 

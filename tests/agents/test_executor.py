@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from agents.executor import GatedExecutor, unix_ms
-from agents.sender.calls import FRESH_MS, Call, Result
+from agents.sender.calls import FRESH_MS, Call, Purpose, Result, Seen
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from app.ports import Address, Handle, Message, Urgency
 from app.providers.gate import Gate, GatedClient
-from app.providers.wire import leaves
+from app.providers.wire import leaves, note_status
 from schemas.words import Channel, Provider
 from tests.unit.providers.factories import a_device, a_handle, a_message
 
@@ -25,6 +25,8 @@ class Gatekeeper:
 
     name: Provider = "apns"
     channel: Channel = "push"
+    #: Of its answers.
+    status: int | None = None
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -54,7 +56,9 @@ class Gatekeeper:
         self._future(send_id).set_result(outcome or Outcome("ok"))
 
     async def _answer(self, send_id: str) -> Outcome:
-        return await self._future(send_id)
+        outcome = await self._future(send_id)
+        note_status(self.status)
+        return outcome
 
     def _future(self, send_id: str) -> "asyncio.Future[Outcome]":
         return self._answers.setdefault(send_id, asyncio.get_running_loop().create_future())
@@ -118,6 +122,27 @@ async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it() ->
     await executor.perform(a_call("c", purpose="ask"))
 
     assert ended == [("apns", "config"), ("apns", "ok")]
+
+
+@pytest.mark.parametrize("purpose", ["send", "ask"])
+async def test_of_a_traced_call_its_times_and_its_status_are_seen(purpose: Purpose) -> None:
+    client, clock = Gatekeeper(), iter(range(1_000, 2_000))
+    client.status = 202
+    client.answer("a")
+    executor, _ = performing(client, clock=lambda: next(clock))
+    seen = (await executor.perform(a_call("a", purpose=purpose, claimed_at=1_000, traced=True))).seen
+
+    assert seen is not None
+    assert seen.began_ms is not None
+    assert 1_000 <= seen.began_ms < seen.ended_ms
+    assert seen.http_status == 202
+
+
+async def test_of_a_traced_call_that_was_not_made_nothing_is_seen() -> None:
+    executor, _ = performing(Gatekeeper())
+    result = await executor.perform(a_call("a", claimed_at=unix_ms() - FRESH_MS, traced=True))
+
+    assert result.seen == Seen()
 
 
 async def test_users_do_not_wait_for_each_other() -> None:

@@ -15,7 +15,7 @@ OURS = {"app", "agents", "tables", "schemas", "tocsin"}
 #: What needs an extra, by folder; `tocsin` itself must come up without.
 EXTRAS = {"app/dev": {"local"}, "app/sandbox": {"local"}, "app/demo": {"demo", "local"}}
 #: Imported where a feature is used that needs the extra, and nowhere on the way there.
-LAZY = {"chdb", "pyarrow", "statsmodels"}
+LAZY = {"chdb", "pyarrow", "opentelemetry", "statsmodels"}
 
 
 def listed(name: str) -> set[str]:
@@ -54,7 +54,7 @@ def imports(folder: Path) -> Iterator[tuple[Path, str]]:
 def test_the_dependencies_are_those_of_the_image_and_of_the_lists_for_development() -> None:
     extras = project()
 
-    assert set(extras[""]) | set(extras["embedded"]) == listed("requirements-production.in")
+    assert {*extras[""], *extras["embedded"], *extras["tracing"]} == listed("requirements-production.in")
     ours = {"tocsin[embedded]", "tocsin[local]"}
     assert {*extras["local"], *extras["demo"], *extras["experiments"]} - ours <= listed("requirements.in")
 

@@ -233,3 +233,37 @@ def test_links_may_have_the_apps_own_schemes_but_none_that_runs_what_it_holds() 
     for unsafe in ("javascript", "DATA", "file", "my app", "myapp:"):
         with pytest.raises(ConfigError, match="link_schemes"):
             Settings.load({"TOCSIN_GATEWAY__LINK_SCHEMES": json.dumps([unsafe])})
+
+
+def test_traces_are_off_unless_a_collector_is_named() -> None:
+    named = Settings.load({"TOCSIN_TRACING__ENDPOINT": "https://traces.example/v1/traces"})
+
+    assert Settings.load({"TOCSIN_TRACING__SAMPLE_RATIO": "1"}).bounds.traced is None
+    assert named.bounds.traced == 0.0
+
+
+def test_a_collectors_key_comes_from_the_environment_and_is_not_shown() -> None:
+    settings = Settings.load({"TOCSIN_TRACING__HEADERS": json.dumps({"x-api-key": "hush-hush"})})
+
+    assert settings.tracing.headers["x-api-key"].get_secret_value() == "hush-hush"
+    assert "hush-hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("ENDPOINT", "http://traces.example/v1/traces"),
+        ("ENDPOINT", "traces"),
+        ("SAMPLE_RATIO", "1.5"),
+        ("SAMPLE_RATIO", "-0.1"),
+        ("SAMPLE_RATIO", "nan"),
+        ("HEADERS", '{"a b": "hush-hush"}'),
+        ("HEADERS", '{"a": "hush-hush\\r\\nb: c"}'),
+        ("HEADERS", '{"a": "hush-hush\u00e9"}'),
+    ],
+)
+def test_a_wrong_setting_of_traces_names_its_key_and_not_its_value(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^tracing\.{key.lower()}") as refused:
+        Settings.load({f"TOCSIN_TRACING__{key}": value})
+
+    assert "hush-hush" not in str(refused.value)
