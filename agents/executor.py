@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -13,7 +13,7 @@ from agents.sender.calls import FRESH_MS, Call, Result, Seen
 from app.domain.outcome import AT_CAPACITY, Outcome, OutcomeKind, bounded
 from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
-from app.providers.wire import has_left, note_status, noted_status, stays
+from app.providers.wire import has_left, stays, watch_statuses
 from app.streaming.failpoints import is_armed, reach
 from schemas.words import Provider
 
@@ -173,9 +173,9 @@ class GatedExecutor(CallExecutor[Call, Result]):
                 # A lane that is merely full called nobody: the send looks again and stays where it is.
                 return None if refusal.code == AT_CAPACITY else refusal
             began = self._monotonic()
-            self._begins(seen)
+            statuses = self._begins(seen)
             outcome = await self._within(gated, call)
-            self._ended(seen)
+            self._ended(seen, statuses)
             if not call.suspect or outcome.kind != "in_doubt":  # else it is its address that is silent
                 outcome = gated.gate.record(outcome)
             self._on_call(call.provider, outcome.kind, self._monotonic() - began)
@@ -206,19 +206,20 @@ class GatedExecutor(CallExecutor[Call, Result]):
             return bounded(Outcome("in_doubt", code=code, doubt="connection_lost"))
         return bounded(Outcome("retry", code=code))
 
-    def _begins(self, seen: Seen | None) -> None:
-        if seen is not None:
-            seen.began_ms = self._clock()
-            note_status(None)
+    def _begins(self, seen: Seen | None) -> Sequence[int]:
+        if seen is None:
+            return ()
+        seen.began_ms = self._clock()
+        return watch_statuses()
 
-    def _ended(self, seen: Seen | None) -> None:
+    def _ended(self, seen: Seen | None, statuses: Sequence[int]) -> None:
         if seen is not None:
-            seen.ended_ms, seen.http_status = self._clock(), noted_status()
+            seen.ended_ms, seen.http_status = self._clock(), statuses[-1] if statuses else None
 
     async def _ask(self, call: Call, seen: Seen | None) -> Outcome | None:
-        self._begins(seen)
+        statuses = self._begins(seen)
         found = await self._asked(call)
-        self._ended(seen)
+        self._ended(seen, statuses)
         return found
 
     async def _asked(self, call: Call) -> Outcome | None:

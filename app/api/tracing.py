@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from app.api.intake import Taken
 from app.domain.tracing import Attribute, Span, parent_of, root_trace
 from schemas.topics import EVENT_TOPIC_OF_LANE
-from schemas.traces import TRACEPARENT, TRACESTATE, Trace, trace_in_fields, trace_in_headers
+from schemas.traces import TRACEPARENT, TRACESTATE, Trace, trace_at, trace_in_fields, trace_in_headers
 
 #: The routes whose calls a trace shows.
 TRACED = frozenset(("/v1/notifications", "/v1/notifications/bulk"))
@@ -34,8 +34,10 @@ class Tracing:
         return f"{self.random_bits(64) or 1:016x}"
 
     def begun(self) -> Trace:
-        """A new trace, of which no span is there yet; sampled or not."""
-        return root_trace(f"{self.random_bits(128) or 1:032x}", self.share)
+        """A new trace, of which no span is there yet. One that isn't sampled is carried on as such, behind a span that
+        nobody sees: so that no role judges it anew."""
+        root = root_trace(f"{self.random_bits(128) or 1:032x}", self.share)
+        return root if root.is_sampled else trace_at(root.trace_id, self.span_id(), sampled=False)
 
     # --- a call ---
 

@@ -171,7 +171,7 @@ def call_span(
 ) -> Span:
     """A call to a provider. ``number``: of its claim; a send in doubt is asked after several times for one claim."""
     name = f"call\n{send_id}\n{purpose}\n{number}\n{began_ms if purpose == 'ask' else ''}"
-    said = {
+    said: dict[str, Attribute | None] = {
         "tocsin.notification_id": notification_id,
         "tocsin.send_id": send_id,
         "tocsin.provider": provider,

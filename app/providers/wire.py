@@ -56,18 +56,21 @@ def has_left() -> bool:
     return _left.get()
 
 
-#: The HTTP status of the current task's latest answer.
-_status: ContextVar[int | None] = ContextVar("status", default=None)
+#: Where the statuses of the current task's answers are kept, those of tasks that it begins too; None: nobody asks.
+_statuses: ContextVar[list[int] | None] = ContextVar("statuses", default=None)
 
 
-def note_status(status: int | None) -> None:
-    """A provider answered with it; None: nothing has come yet."""
-    _status.set(status)
+def watch_statuses() -> list[int]:
+    """What this task's answers come with from now on, as they come."""
+    statuses: list[int] = []
+    _statuses.set(statuses)
+    return statuses
 
 
-def noted_status() -> int | None:
-    """The status of this task's latest answer; None: there was none."""
-    return _status.get()
+def note_status(status: int) -> None:
+    """A provider answered with it."""
+    if (statuses := _statuses.get()) is not None:
+        statuses.append(status)
 
 
 class TooLong(aiohttp.ClientPayloadError):

@@ -57,8 +57,12 @@ class Gatekeeper:
 
     async def _answer(self, send_id: str) -> Outcome:
         outcome = await self._future(send_id)
-        note_status(self.status)
+        if self.status is not None:
+            await asyncio.gather(self._note(self.status))  # as libraries do that make tasks of their own
         return outcome
+
+    async def _note(self, status: int) -> None:
+        note_status(status)
 
     def _future(self, send_id: str) -> "asyncio.Future[Outcome]":
         return self._answers.setdefault(send_id, asyncio.get_running_loop().create_future())

@@ -11,6 +11,7 @@ from app.dev.ports import free_port
 from app.domain.outcome import Outcome
 from app.ports import ProviderClient
 from app.providers.registry import CLIENTS, clients_for
+from app.providers.wire import watch_statuses
 from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of
 from tests.contract.providers.vendors import shown as address_shown
 from tests.contract.sandbox.process import RunningSandbox
@@ -175,6 +176,19 @@ async def test_a_proxy_that_fails_may_have_forwarded_the_request(
     await sandbox.fault(provider=vendor.name, action="error", code=code)
 
     assert (await send(client, vendor)).kind == "in_doubt"
+
+
+async def test_the_status_of_each_answer_is_seen(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox
+) -> None:
+    statuses = watch_statuses()
+    await send(client, vendor)
+    accepted = statuses[-1]
+    await sandbox.fault(provider=vendor.name, action="error", code="502")
+    await send(client, vendor)
+
+    assert 200 <= accepted < 300
+    assert statuses[-1] == 502
 
 
 async def test_a_late_answer_within_the_deadline_counts(

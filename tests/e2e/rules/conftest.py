@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from app.dev.system import DevSystem, Options
+from tests.collector import Collector, collecting
 from tests.e2e.rules.world import World, reaching
 
 _REPOSITORY = Path(__file__).parents[3]
@@ -18,8 +19,18 @@ _TEMPLATES = {
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    options = Options(folder=tmp_path_factory.mktemp("rules") / "dev", jars=_REPOSITORY / ".tocsin" / "kafka")
+async def collector() -> AsyncIterator[Collector]:
+    async with collecting() as collector:
+        yield collector
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def world(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> AsyncIterator[World]:
+    options = Options(
+        folder=tmp_path_factory.mktemp("rules") / "dev",
+        jars=_REPOSITORY / ".tocsin" / "kafka",
+        settings={"TOCSIN_TRACING__ENDPOINT": collector.endpoint},
+    )
     async with DevSystem(options) as system, reaching(system) as world:
         for name, channels in _TEMPLATES.items():
             await world.api("PUT", f"/v1/templates/{name}", channels=channels)

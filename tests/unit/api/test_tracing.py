@@ -1,7 +1,7 @@
 """A service's trace at the door, over real HTTP and without a log."""
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ async def _nothing(_: web.Request) -> web.Response:
     return web.Response()
 
 
-async def called(door: Door, bodies: Sequence[dict[str, Any]] = ({},), path: str = BULK, **headers: str) -> None:
+async def called(door: Door, bodies: Any = ({},), path: str = BULK, **headers: str) -> None:
     async with calling(door) as client, client.post(path, json=list(bodies), headers=headers):
         pass
 
@@ -105,7 +105,7 @@ async def test_a_call_without_a_context_is_judged_once_for_all_that_follows(shar
 @pytest.mark.parametrize("context", [{"traceparent": PARENT[:-2] + "00"}, {"traceparent": "x"}, {"tracestate": "a=1"}])
 async def test_what_is_not_sampled_shows_nothing(context: dict[str, str]) -> None:
     door = Door(0.0)
-    await called(door, **context)
+    await called(door, [{}], **context)
 
     assert door.spans == []
 
