@@ -97,6 +97,8 @@ class Notification(TypedDict, total=False):
     locale: str | None
     created_at: Instant | None
     inbox: InboxOptions | None
+    traceparent: str | None
+    tracestate: str | None
     user_ids: list[str] | None
 
 
