@@ -29,6 +29,7 @@ from schemas.topics import (
     EVENT_TOPICS,
     HOOK_POSITIONS,
     HOOKS,
+    INBOX_CHANGES,
     LIFECYCLE,
     OWNERS,
     PROVIDERS,
@@ -216,6 +217,7 @@ def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_
 async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
     from app.api.gateway import run_gateway as serve
     from app.api.refusals import ENDINGS, Counting
+    from app.api.streams import ENDS
     from app.api.webhooks import CALLERS
     from app.api.webhooks import OUTCOMES as REPORTED
     from app.metrics import (
@@ -223,6 +225,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
         HttpMetrics,
         RefusalMetrics,
         ReplayMetrics,
+        StreamMetrics,
         WebhookMetrics,
         process_registry,
     )
@@ -234,11 +237,13 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
         registry = process_registry()
         announcements = AnnouncementMetrics(registry, REFUSALS)
         refusals = RefusalMetrics(registry, ENDINGS)
+        streams = StreamMetrics(registry, ENDS)
         ready = await _operations(stack, "gateway", settings, registry)
         needed = (
             COMMANDS,
             CONFIG,
             ERASURES,
+            INBOX_CHANGES,
             OWNERS,
             PROVIDERS,
             REPLAYS,
@@ -261,6 +266,8 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
                 refusals.ended,
                 HttpMetrics(registry).answered,
                 WebhookMetrics(registry, CALLERS, REPORTED).reported,
+                streams.open,
+                streams.ended,
             ),
             ReplayMetrics(registry, OUTCOMES).count,
             None if spans is None else spans.show,

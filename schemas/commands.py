@@ -116,6 +116,13 @@ class InboxMark(Command, frozen=True, kw_only=True, tag="inbox.mark"):
     as_: Mark = msgspec.field(name="as")
 
 
+class InboxSnooze(Command, frozen=True, kw_only=True, tag="inbox.snooze"):
+    """Puts an item off; a time that is over, or none, brings it back."""
+
+    notification_id: AnyId
+    until: Instant | None = None
+
+
 class ActivitySeen(Command, frozen=True, kw_only=True, tag="activity.seen"):
     timezone: ZoneName | None = None
 
@@ -147,6 +154,7 @@ AnyCommand = (
     | ConsentSet
     | NotificationCancel
     | InboxMark
+    | InboxSnooze
     | ActivitySeen
     | SuppressionAdd
     | SuppressionRemove
@@ -185,6 +193,11 @@ def read_command(value: bytes) -> AnyCommand:
             raise Invalid("give notification_id or campaign_id", "notification_id")
         case InboxMark(notification_id=None | "", all=None | False):
             raise Invalid("give notification_id or all", "notification_id")
+        case InboxSnooze(notification_id=""):
+            raise Invalid("is required", "notification_id")
+        case InboxSnooze(until=str(until)):
+            instant_ms(until, "until")
+            return command
         case SuppressionAdd(address=None | "") | SuppressionRemove(address=None | ""):
             raise Invalid("is required", "address")
         case _:

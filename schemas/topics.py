@@ -35,6 +35,8 @@ CAMPAIGN_RECIPIENTS = "tocsin_campaign_recipients"
 AUDIT_LOG = "tocsin_audit_log"
 #: What the router drew in each batch, so that an audit can decide it again (ours, too).
 BATCHES = "tocsin_batches"
+#: What changes in users' inboxes, from the in_app role to every gateway; and which tickets these claim (ours, too).
+INBOX_CHANGES = "tocsin_inbox_changes"
 #: Which dead letters were put back (schemas/redriven.py; ours, too).
 REDRIVEN = "tocsin_redriven"
 
@@ -80,6 +82,7 @@ KEPT_DAYS: dict[str, int] = {
     AUDIT_LOG: 400,
     BATCHES: 7,
     REDRIVEN: 30,
+    INBOX_CHANGES: 1,
 }
 
 #: Those that have one partition, so that everybody can follow them or read them in order.

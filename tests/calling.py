@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import jwt
@@ -18,8 +19,8 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def user_token(user_id: str) -> str:
-    return jwt.encode({"sub": user_id, "exp": time.time() + 3600}, JWT_SECRET, algorithm="HS256")
+def user_token(user_id: str, **claims: Any) -> str:
+    return jwt.encode({"sub": user_id, "exp": time.time() + 3600, **claims}, JWT_SECRET, algorithm="HS256")
 
 
 def bearer(credentials: str) -> dict[str, str]:

@@ -120,6 +120,7 @@ RECORDS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
             ("consent.set", {"channel": "sms", "category": "c", "granted": True, "evidence": 1}, ()),
             ("notification.cancel", {"notification_id": "n"}, ("campaign_id", "source")),
             ("inbox.mark", {"all": True, "as": "read"}, ("notification_id",)),
+            ("inbox.snooze", {"notification_id": "n"}, ("until",)),
             ("activity.seen", {}, ("timezone",)),
             ("suppression.add", {"channel": "sms", "address": "+1"}, ("address_hash", "reason")),
             ("suppression.remove", {"channel": "sms", "address": "+1"}, ("address_hash",)),

@@ -1,13 +1,15 @@
 """The in-app inbox's machine: stores what was sent to a user, and what the user marks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Never
 
 import msgspec
 from msgspec.structs import replace
 
-from agents.inbox.marks import InboxState, go_on_marking, report_left, take_command
-from agents.inbox.page import page_of
+from agents.inbox.changes import add, remove
+from agents.inbox.marks import go_on_marking, report_left, take_command, wake_item
+from agents.inbox.page import changes_of, page_of, summary_of
+from agents.inbox.state import InboxState
 from agents.shared.broadcasts import read_placed_broadcast
 from agents.shared.certificate import certificate
 from agents.shared.compose import compose, template_of
@@ -24,12 +26,13 @@ from app.domain.rendering import RenderError
 from app.ports import FailedReason, LogRecord, Machine, Message, Rows
 from schemas import topics
 from schemas.decode import Invalid
+from schemas.instants import instant_ms
 from schemas.results import ResultStatus
 from schemas.sends import Send, Withdraw, encode_send, read_send
 from tables.attempts import ATTEMPTS, send_key
-from tables.inbox import COUNTS, INBOX, Inbox, Item
+from tables.inbox import CHANGES, COUNTS, INBOX, KEPT_MS, Inbox, Item, number_of
 from tables.knowledge import KNOWLEDGE_TABLES
-from tables.schedule import SCHEDULE, Due
+from tables.schedule import SCHEDULE, Due, due_key
 
 #: So many items leave the inbox in one go: each may have something to report of every pending mark.
 AT_ONCE = 100
@@ -42,8 +45,8 @@ class InAppMachine(Machine[InboxState, Due, Never]):
 
     role = "in_app"
     subscriptions = channel_subscriptions("in_app")
-    outputs = CHANNEL_OUTPUTS
-    tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, SCHEDULE.name)
+    outputs = (*CHANNEL_OUTPUTS, topics.INBOX_CHANGES)
+    tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, CHANGES.name, SCHEDULE.name)
 
     def __init__(self, catalog: Catalog, *, partitions: int = 1, keys: HashKeys = NO_SECRET) -> None:
         self.catalog = catalog
@@ -80,8 +83,16 @@ class InAppMachine(Machine[InboxState, Due, Never]):
     def wake(self, key: bytes, due: Due, state: InboxState, out: Out, now: int) -> None:
         state.knowledge.rekey()
         if due.kind == "sweep":
-            report_left(due.user_id, state.inbox.sweep(due.user_id, now, AT_ONCE), state.inbox, out)
+            _leave(due.user_id, state.inbox.overdue(due.user_id, now, AT_ONCE), state, out, now)
+            state.inbox.swept(due.user_id, now)
             _schedule_sweep(due.user_id, None, state)
+        elif due.kind == "item":
+            number = number_of(due.subject)
+            item = state.inbox.get(due.user_id, number)
+            if item is not None and item.leaves_at <= now:
+                _leave(due.user_id, [(number, item)], state, out, now)
+            else:
+                wake_item(due.user_id, number, state, out, now)
         elif due.kind == "slice":
             go_on_marking(due.user_id, state, out, now)
 
@@ -95,13 +106,18 @@ class InAppMachine(Machine[InboxState, Due, Never]):
         raise AssertionError("the inbox makes no calls")
 
     def read(self, view: str, user_id: str, params: Mapping[str, str], state: InboxState, now: int) -> Any:
-        """``inbox`` (limit, cursor, unread) and ``inbox_count``. Raises Invalid for a parameter that isn't one."""
+        """``inbox`` (see ``page_of``), ``inbox_count``, ``inbox_summary`` and ``inbox_changes`` (see ``changes_of``).
+        Raises Invalid for a parameter that isn't one."""
         match view:
             case "inbox":
                 return page_of(user_id, params, state.inbox)
             case "inbox_count":
                 count = state.inbox.count(user_id)
                 return {"unread": count.unread, "unseen": count.unseen}
+            case "inbox_summary":
+                return summary_of(user_id, state.inbox)
+            case "inbox_changes":
+                return changes_of(user_id, params, state.inbox)
             case "erasure":
                 return certificate(state.knowledge, params.get("erasure_id", ""))
             case _:
@@ -113,6 +129,11 @@ class InAppMachine(Machine[InboxState, Due, Never]):
             _end(send, seen.status, seen.reason, state, out, now, cause, {"trail": seen.trail})
             measure(out, self.catalog.policy, send, seen.status, now)
             return
+        leaves_at = _leaves_at(send)
+        if leaves_at is not None and leaves_at <= now:
+            _end(send, "expired", None, state, out, now, cause)
+            measure(out, self.catalog.policy, send, "expired", now)
+            return
         user = user_shown(state.knowledge, send.user_id)
         template = template_of(send, self.catalog)
         if template is not None:
@@ -122,13 +143,39 @@ class InAppMachine(Machine[InboxState, Due, Never]):
             _end(send, "failed", "bad_template", state, out, now, cause)
             measure(out, self.catalog.policy, send, "failed", now)
             return
-        _put(send, message, state, out, now)
+        self._put(send, message, state, out, now)
         emit(out, send, "sending", now, cause, provider="inbox", attempt=1)
         state.attempts.end(send_key(send.send_id), "sent", now)
         latency = {"latency_ms": now - send.accepted_at}
         emit(out, send, "sent", now, cause, provider="inbox", attempt=1, detail=latency)
         report(out, send, "sent", now, provider="inbox")
         measure(out, self.catalog.policy, send, "sent", now)
+
+    def _put(self, send: Send, message: Message, state: InboxState, out: Out, now: int) -> None:
+        user_id, inbox, policy = send.user_id, state.inbox, self.catalog.policy
+        options = send.inbox
+        _leave(user_id, _replaced(send, inbox), state, out, now)
+        item = Item(
+            notification_id=send.notification_id,
+            send=encode_send(replace(send, content=None, data=_NO_DATA, items=None, trace=None, inbox=None)),
+            title=message.title or "",
+            body=message.body or "",
+            url=message.url,
+            image=message.image,
+            data=bytes(send.data),
+            created_at=send.created_at,
+            arrived_at=now,
+            collapse_key=send.collapse_key,
+            icon=options.icon if options else None,
+            actions=tuple(options.actions or ()) if options else (),
+            expires_at=_leaves_at(send),
+            kept_until=now + (KEPT_MS if policy.inbox_keep_ms is None else policy.inbox_keep_ms),
+            category=send.category,
+        )
+        before = inbox.count(user_id).sweep_at
+        add(user_id, item, state, out, now)
+        _leave(user_id, inbox.over(user_id, policy.inbox_items)[-AT_ONCE:], state, out, now)
+        _schedule_sweep(user_id, before, state)
 
 
 def _end(
@@ -149,42 +196,39 @@ def _end(
 # --- what lies in the inbox --------------------------------------------------------------------------------------
 
 
-def _put(send: Send, message: Message, state: InboxState, out: Out, now: int) -> None:
-    report_left(send.user_id, _replace_older(send, state.inbox), state.inbox, out)
-    item = Item(
-        notification_id=send.notification_id,
-        send=encode_send(replace(send, content=None, data=_NO_DATA, items=None, trace=None)),
-        title=message.title or "",
-        body=message.body or "",
-        url=message.url,
-        image=message.image,
-        data=bytes(send.data),
-        created_at=send.created_at,
-        arrived_at=now,
-        collapse_key=send.collapse_key,
-    )
-    before = state.inbox.count(send.user_id).sweep_at
-    report_left(send.user_id, state.inbox.add(send.user_id, item), state.inbox, out)
-    _schedule_sweep(send.user_id, before, state)
+def _leaves_at(send: Send) -> int | None:
+    """When its item leaves by the sender's wish, Unix ms."""
+    wish = send.inbox.expires_at if send.inbox is not None else None
+    return None if wish is None else instant_ms(wish, "inbox.expires_at")
 
 
-def _replace_older(send: Send, inbox: Inbox) -> list[tuple[int, Item]]:
-    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself. Returns them. Of
-    very many, which only marking all as unread makes, the oldest are left to the next one."""
+def _leave(user_id: str, items: Sequence[tuple[int, Item]], state: InboxState, out: Out, now: int) -> None:
+    remove(user_id, items, state, out, now)
+    report_left(user_id, items, state.inbox, out)
+
+
+def _replaced(send: Send, inbox: Inbox) -> list[tuple[int, Item]]:
+    """A newer one takes the place of unread ones with its collapse key, and a replayed one of itself. Of very many,
+    which only marking all as unread makes, the oldest are left to the next one."""
     if send.collapse_key is None and send.replay_id is None:
         return []
     older = [
         (number, item)
         for number, item in inbox.all(send.user_id)
         if item.notification_id == send.notification_id
-        or (item.unread and item.collapse_key is not None and item.collapse_key == send.collapse_key)
+        or (
+            not item.read
+            and not item.archived
+            and item.collapse_key is not None
+            and item.collapse_key == send.collapse_key
+        )
     ]
-    replaced = older[:AT_ONCE]
-    inbox.remove(send.user_id, replaced)
-    return replaced
+    return older[:AT_ONCE]
 
 
 def _schedule_sweep(user_id: str, before: int | None, state: InboxState) -> None:
     after = state.inbox.count(user_id).sweep_at
+    if before is not None and after != before:
+        state.schedule.delete(due_key(before, "sweep", user_id.encode()))
     if after is not None and after != before:
         state.schedule.at(after, Due("sweep", user_id, user_id.encode()))

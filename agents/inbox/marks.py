@@ -6,29 +6,26 @@ pending on it first, so each is reported once, by the command that caused it.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec.structs import replace
 
+from agents.inbox.changes import change, erase, keep_timers, mark_all
+from agents.inbox.state import InboxState
 from agents.shared.lifecycle import emit, report
 from agents.shared.placement import check_command
 from agents.shared.slices import Walk
 from agents.shared.subscriptions import position_of
 from app.domain.bounds import Bounds
-from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.out import Out
-from app.ports import LogRecord, Rows
-from schemas.commands import InboxMark, Mark, read_command
-from schemas.instants import counted_ms
+from app.ports import LogRecord
+from schemas.commands import InboxMark, InboxSnooze, Mark, read_command
+from schemas.instants import counted_ms, instant_ms
 from schemas.receipts import IMPLIES
 from schemas.sends import Send, read_send
 from schemas.words import Status
-from tables.attempts import ATTEMPTS, Attempts
-from tables.inbox import Inbox, Item, marked, number_of
-from tables.knowledge import Knowledge
-from tables.schedule import SCHEDULE, Due, Schedule, due_key
+from tables.inbox import Inbox, Item, marked, number_of, snoozed, woken
+from tables.schedule import Due, due_key
 from tables.slices import of_user
-from tables.table import Table
 
 #: What a mark tells besides itself; putting away and taking back tell nothing.
 _TELLS: dict[Mark, tuple[Status, ...]] = {
@@ -37,54 +34,64 @@ _TELLS: dict[Mark, tuple[Status, ...]] = {
 }
 
 
-class InboxState:
-    """One partition's tables of the inbox."""
-
-    def __init__(self, rows: Rows, keys: HashKeys = NO_SECRET) -> None:
-        self.knowledge = Knowledge(rows, keys)
-        self.attempts = Attempts(ATTEMPTS, rows)
-        self.inbox = Inbox(rows)
-        self.schedule = Schedule(SCHEDULE, rows)
-
-    def tables(self) -> Sequence[Table[Any]]:
-        return (*self.knowledge.tables(), self.attempts, self.inbox.items, self.inbox.counts, self.schedule)
-
-
 def take_command(record: LogRecord, partitions: int, state: InboxState, out: Out, now: int, bounds: Bounds) -> None:
     """``partitions``: how many the topics have. Raises Invalid with the field."""
     assert record.value is not None
     command = read_command(record.value)
     check_command(record, command, partitions)
-    change = state.knowledge.apply(command, position_of(record), now, bounds, counted_ms(record.timestamp, now))
-    if not change.applied or command.user_id is None:
+    applied = state.knowledge.apply(command, position_of(record), now, bounds, counted_ms(record.timestamp, now))
+    if not applied.applied or command.user_id is None:
         return
-    if change.erased:
-        _erase(command.user_id, state)
+    if applied.erased:
+        _erase(command.user_id, state, out, now)
     elif isinstance(command, InboxMark):
         _mark(command.user_id, command, state, out, now)
+    elif isinstance(command, InboxSnooze):
+        _snooze(command.user_id, command, state, out, now)
 
 
-def _erase(user_id: str, state: InboxState) -> None:
+def _erase(user_id: str, state: InboxState, out: Out, now: int) -> None:
     """What marks that are pending would report is forgotten, too."""
     count = state.inbox.count(user_id)
     if count.sweep_at is not None:
         state.schedule.delete(due_key(count.sweep_at, "sweep", user_id.encode()))
     if count.marking is not None and count.marking.due_at is not None:
         state.schedule.delete(due_key(count.marking.due_at, "slice", user_id.encode()))
-    state.inbox.erase(user_id)
+    erase(user_id, state, out, now)
 
 
 def _mark(user_id: str, command: InboxMark, state: InboxState, out: Out, now: int) -> None:
-    inbox = state.inbox
     if command.all:
-        inbox.mark_all(user_id, command.as_, command.id, now)
+        mark_all(user_id, command.as_, command.id, state, out, now)
         go_on_marking(user_id, state, out, now)
         return
-    asked = (command.notification_id or "").lower()
-    for number, item in inbox.all(user_id):
-        if item.notification_id == asked:
-            changed = marked(_report_pending(user_id, number, item, inbox, out), command.as_)
-            inbox.change(user_id, number, item, _report_mark(changed, command.as_, command.id, out, now))
+    for number, item in _named(user_id, command.notification_id or "", state.inbox):
+        changed = marked(_report_pending(user_id, number, item, state.inbox, out), command.as_)
+        changed = _report_mark(changed, command.as_, command.id, out, now)
+        change(user_id, number, item, changed, state, out, now)
+
+
+def _snooze(user_id: str, command: InboxSnooze, state: InboxState, out: Out, now: int) -> None:
+    until = None if command.until is None else instant_ms(command.until, "until")
+    for number, item in _named(user_id, command.notification_id, state.inbox):
+        changed = _report_pending(user_id, number, item, state.inbox, out)
+        if until is not None and until > now:
+            change(user_id, number, item, snoozed(changed, until), state, out, now)
+        elif item.snoozed:
+            change(user_id, number, item, woken(changed), state, out, now)
+
+
+def wake_item(user_id: str, number: int, state: InboxState, out: Out, now: int) -> None:
+    """Brings back an item whose time to be put off is over."""
+    item = state.inbox.get(user_id, number)
+    if item is not None and item.snoozed_until is not None and item.snoozed_until <= now:
+        changed = _report_pending(user_id, number, item, state.inbox, out)
+        change(user_id, number, item, woken(changed), state, out, now)
+
+
+def _named(user_id: str, notification_id: str, inbox: Inbox) -> list[tuple[int, Item]]:
+    asked = notification_id.lower()
+    return [(number, item) for number, item in inbox.all(user_id) if item.notification_id == asked]
 
 
 def go_on_marking(user_id: str, state: InboxState, out: Out, now: int) -> None:
@@ -102,6 +109,7 @@ def go_on_marking(user_id: str, state: InboxState, out: Out, now: int) -> None:
         changed = _report_pending(user_id, number, changed, inbox, out)
         if changed != item:
             inbox.items.put(key, changed)  # (that they are still pending changes it no more)
+            keep_timers(user_id, number, item, changed, state)
     subject = user_id.encode()
     if marking.due_at is not None:
         state.schedule.delete(due_key(marking.due_at, "slice", subject))

@@ -155,6 +155,7 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         first_accepted_at=None if replay is None else int.from_bytes(replay.order[:8], "big"),
         renders=None if replay is None else replay.renders,
         trace=None if facts.trace is None else _queueing_span(facts.trace, name, notification.cause),
+        inbox=request.inbox if part.channel == "in_app" else None,
     )
 
 

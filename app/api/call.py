@@ -20,6 +20,8 @@ from app.api.problems import Problem, check_coding, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Hold
+from app.api.streams import Streams
+from app.api.tickets import Tickets
 from app.api.tracing import Tracing
 from app.campaigns.service import Campaigns
 from app.replay.service import Replays
@@ -55,6 +57,8 @@ _read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
 
 #: What is left of the caller's rate, for the answer's headers.
 STANDING = web.RequestKey("standing", Standing)
+#: When an answer that goes on began, of the monotonic clock: how long it lasts says nothing of the gateway.
+BEGAN = web.RequestKey("began", float)
 #: Set once the audit log has the call's change.
 AUDITED = web.RequestKey("audited", bool)
 
@@ -89,6 +93,8 @@ class Deps:
     hooks: HookWriter
     #: What seals the secrets of hooks.
     sealing: bytes = field(repr=False)
+    streams: Streams
+    tickets: Tickets
     #: Of the console. Without the installation's secret no other process takes them.
     sessions: Sessions = field(default_factory=lambda: Sessions.of_this_process(lambda: int(time.time())))
     #: The hosts that hooks may lead to though they aren't public.

@@ -4,17 +4,20 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jwt
 
 from app.api.problems import Problem
+from app.api.tickets import Ticket
 from app.config import ApiKey, Jwt
 from app.config.sections import Scope
 
 #: By so much clocks may differ.
 _LEEWAY_S = 60
+#: No token's end is later, Unix s.
+_LATEST_S = 2**40
 #: What verifying a token can raise: PyJWT checks less of what a claim holds than it then relies on.
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
@@ -44,6 +47,10 @@ class User:
     """A caller whose JWT names the user that he is."""
 
     user_id: str
+    #: When the token ends, Unix ms.
+    ends_ms: int = field(default=2**62, compare=False)
+    #: In place of a token: what opens one stream of theirs.
+    ticket: Ticket | None = field(default=None, compare=False)
 
 
 Caller = Service | User
@@ -55,6 +62,8 @@ class Access:
 
     scopes: tuple[Scope, ...] = ()
     own: bool = False
+    #: Or whoever has a ticket of that user's.
+    ticket: bool = False
 
     @property
     def public(self) -> bool:
@@ -71,6 +80,7 @@ ADMIN = Access(("admin",))
 #: What an admin may do that changes nothing.
 ADMIN_READ = Access(("admin", "admin:read"))
 OWN = Access(own=True)
+OWN_OR_TICKET = Access(own=True, ticket=True)
 OWN_OR_ADMIN = Access(("admin",), own=True)
 OWN_OR_ADMIN_READ = Access(("admin", "admin:read"), own=True)
 
@@ -164,9 +174,10 @@ class Callers:
                 leeway=_LEEWAY_S,
                 options={"require": ["sub", "exp"], "verify_aud": self._tokens.audience is not None},
             )
+            ends_ms = min(int(claims["exp"]), _LATEST_S) * 1000
         except _UNREADABLE as error:
             raise _unauthorized(f"the token is not accepted: {type(error).__name__}") from error
-        return User(claims["sub"])
+        return User(claims["sub"], ends_ms)
 
 
 def authorize(caller: Caller, access: Access, user_id: str | None) -> None:

@@ -106,7 +106,7 @@ class Connections:
 class Connection(web.RequestHandler):
     """aiohttp's connection, with deadlines, and with problems for what isn't HTTP."""
 
-    __slots__ = ("_blocked_since", "_closing_since", "_connections", "_header_since", "_socket", "address")
+    __slots__ = ("_blocked_since", "_closing_since", "_connections", "_header_since", "_socket", "address", "on_lost")
 
     def __init__(self, connections: Connections, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -116,6 +116,8 @@ class Connection(web.RequestHandler):
         self._blocked_since: float | None = None
         self._closing_since: float | None = None
         self.address = ""
+        #: Called when it is lost, while an answer goes on.
+        self.on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
@@ -126,6 +128,8 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.lost(self)
         self._socket = None
+        if self.on_lost is not None:
+            self.on_lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

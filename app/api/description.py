@@ -15,7 +15,7 @@ from schemas.commands import Command
 _VERSION = "1.0.0"
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_PHRASES = {200: "OK", 201: "Made", 202: "Accepted", 204: "Done"}
+_PHRASES = {101: "A WebSocket from here on", 200: "OK", 201: "Made", 202: "Accepted", 204: "Done"}
 #: The errors that any operation with such access may answer with.
 _PROBLEMS = {
     "400": "What was sent is malformed",
@@ -66,6 +66,7 @@ def describe(routes: Iterable[Route], server: str | None) -> dict[str, Any]:
             "securitySchemes": {
                 "apiKey": {"type": "http", "scheme": "bearer", "description": "A service's API key: id.secret"},
                 "userToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+                "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
             },
             "responses": {"Problem": _problem_response()},
         },
@@ -138,4 +139,6 @@ def _operation_id(route: Route) -> str:
 def _security(access: Access) -> list[dict[str, list[str]]]:
     key: dict[str, list[str]] = {"apiKey": list(access.scopes)}
     token: dict[str, list[str]] = {"userToken": []}
-    return [way for way, open_to in ((key, access.scopes), (token, access.own)) if open_to]
+    ticket: dict[str, list[str]] = {"ticket": []}
+    ways = ((key, access.scopes), (token, access.own), (ticket, access.ticket))
+    return [way for way, open_to in ways if open_to]

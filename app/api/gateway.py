@@ -23,9 +23,12 @@ from app.api.console.sessions import Sessions
 from app.api.jwks import PublishedKeys
 from app.api.key_follower import KeyFollower
 from app.api.limits import Limits
+from app.api.live import Live
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import Room
 from app.api.server import create_app
+from app.api.streams import Streams
+from app.api.tickets import CLAIMS_MS, Tickets
 from app.api.tracing import Tracing
 from app.campaigns.service import Campaigns
 from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_secret, suppression_keys
@@ -39,6 +42,7 @@ from app.store.config_writer import ConfigWriter
 from app.store.dead_letters import DeadLetters
 from app.store.erased import follow_erased
 from app.store.hooks import HooksFollower, HookWriter, secrets_of
+from app.store.inbox_follower import InboxFollower
 from app.store.lags import RoleLags
 from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import OwnersFollower
@@ -91,6 +95,7 @@ async def run_gateway(
         runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
+        stack.callback(deps.streams.stop)  # (as soon as nobody can come back here)
         assert runner.server is not None
         connections = Connections(_connection_limits(settings.gateway), deps.counting)
         await stack.enter_async_context(_running(connections.keep_swept()))
@@ -164,6 +169,7 @@ async def opened(
         owners = OwnersFollower(options, secret, unix_ms, on_refused, guard)
         stack.push_async_callback(owners.close)
         await owners.start()
+        partitions = await publisher.partitions(COMMANDS)
         providers = ProvidersFollower(options, secret, unix_ms, on_refused, guard=guard)
         stack.push_async_callback(providers.close)
         await providers.start()
@@ -173,6 +179,14 @@ async def opened(
         redriven = RedrivenLetters(options, publisher)
         stack.push_async_callback(redriven.close)
         await redriven.start()
+        owner = OwnerClient(reader, owners, partitions)
+        most, most_of_user = settings.gateway.streams, settings.gateway.streams_per_user
+        live = Live(
+            Streams(owner, most=most, most_of_user=most_of_user, counting=counting), Tickets(secret, publisher, unix_ms)
+        )
+        inboxes = InboxFollower(options, live, unix_ms, partitions=partitions, since_ms=CLAIMS_MS, guard=guard)
+        stack.push_async_callback(inboxes.close)
+        await inboxes.start()
         dead = DeadLetters(options, erased)
         kept = retentions(settings.kafka)
         kept_ms = {topic: limit // _MS for topic, limit in kept.items()}
@@ -180,7 +194,6 @@ async def opened(
         stack.push_async_callback(history.close)
         queries = Queries(settings)
         stack.push_async_callback(queries.close)
-        partitions = await publisher.partitions(COMMANDS)
         is_open = rests or (lambda provider: not providers.is_available(provider))
         keys = secrets_of(suppression_keys(settings))
         hooks = HooksFollower(options, keys, guard=guard)
@@ -224,6 +237,8 @@ async def opened(
             limits=Limits(Room(), settings.gateway.rate, time.monotonic),
             codes=Codes(secret, CodeLimits(settings.verify, time.monotonic)),
             sessions=Sessions(secret, lambda: int(time.time())),
+            streams=live.streams,
+            tickets=live.tickets,
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
             webhooks=_webhooks(settings, session),

@@ -1,4 +1,4 @@
-"""A user's inbox: what is in it, how much of it is new, and marking."""
+"""A user's inbox: what is in it, how much of it is new, marking, and putting off."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from app.api.problems import Problem, unknown
 from app.api.routes import Route
 from app.api.state import read, write_and_read
 from schemas.commands import Mark
+from schemas.decode import Category, Reader
 
 _PATH = "/v1/users/{id}/inbox"
 _ROLE = "in_app"
@@ -20,11 +21,13 @@ _MARKS: dict[str, Mark] = {"seen": "seen", "read": "read", "unread": "unread", "
 
 
 class InboxPage(Struct, frozen=True):
-    """Newest first. An item: id, title, body, url, image, data, created_at, seen, read, archived."""
+    """Newest first. An item: id, title, body, url, image, data, created_at, seen, read, archived, icon, actions,
+    expires_at, category, snoozed_until. ``last_event_id``: where a stream that continues the page begins."""
 
     notifications: list[dict[str, Any]] = []
     unread_count: int = 0
     next_cursor: str | None = None
+    last_event_id: str = "0"
 
 
 class InboxCount(Struct, frozen=True):
@@ -32,16 +35,52 @@ class InboxCount(Struct, frozen=True):
     unseen: int = 0
 
 
+class InboxSummary(Struct, frozen=True):
+    """All that an app shows before the inbox is opened. ``badge``: for the app's icon."""
+
+    badge: int = 0
+    unread: int = 0
+    unseen: int = 0
+    total: int = 0
+    archived: int = 0
+    snoozed: int = 0
+    last_event_id: str = "0"
+
+
+class Snooze(Struct, frozen=True):
+    """Until when the item is put off (RFC 3339); null, or a time that is over: it comes back now."""
+
+    until: str | None
+
+
+_read_snooze: Reader[Snooze] = Reader(Snooze)
+
+
 async def get(call: Call) -> web.Response:
     asked = {"limit": str(call.integer("limit", 20, _MOST))}
     asked |= {name: call.query[name] for name in ("cursor",) if name in call.query}
     if _flag(call, "unread"):
         asked["unread"] = "true"
+    for name in ("archived", "snoozed"):
+        if name in call.query:
+            asked[name] = str(_flag(call, name)).lower()
+    if "category" in call.query:
+        asked["category"] = _category(call)
     return answer(msgspec.convert(await read(call, "inbox", role=_ROLE, **asked) or {}, InboxPage))
 
 
 async def get_count(call: Call) -> web.Response:
     return answer(msgspec.convert(await read(call, "inbox_count", role=_ROLE) or {}, InboxCount))
+
+
+async def get_summary(call: Call) -> web.Response:
+    return answer(msgspec.convert(await read(call, "inbox_summary", role=_ROLE) or {}, InboxSummary))
+
+
+async def post_snooze(call: Call) -> web.Response:
+    fields = {"notification_id": call.path("notification_id"), "until": (await call.read(_read_snooze)).until}
+    await write_and_read(call, "inbox.snooze", fields, "inbox_count", role=_ROLE)
+    return no_content()
 
 
 async def post_mark(call: Call) -> web.Response:
@@ -58,6 +97,13 @@ async def post_read_all(call: Call) -> web.Response:
 async def _mark(call: Call, fields: dict[str, Any]) -> web.Response:
     await write_and_read(call, "inbox.mark", fields, "inbox_count", role=_ROLE)
     return no_content()
+
+
+def _category(call: Call) -> str:
+    try:
+        return msgspec.convert(call.query["category"], Category)
+    except msgspec.ValidationError as error:
+        raise Problem(400, "is not a category", "category") from error
 
 
 def _flag(call: Call, name: str) -> bool:
@@ -82,9 +128,22 @@ ROUTES = (
             "limit": f"At most so many, 1 to {_MOST}; 20 by default",
             "cursor": "The next_cursor of the page before",
             "unread": "true: only what is unread",
+            "archived": "true: only what is archived; false: all else",
+            "snoozed": "true: only what is put off; false: all else",
+            "category": "Only items of this category",
         },
     ),
     Route("GET", f"{_PATH}/count", get_count, OWN, "How much is unread and unseen", {200: InboxCount}),
+    Route("GET", f"{_PATH}/summary", get_summary, OWN, "Badge and counts in one call", {200: InboxSummary}),
+    Route(
+        "POST",
+        f"{_PATH}/{{notification_id}}/snooze",
+        post_snooze,
+        OWN,
+        "Put an item off, or bring it back",
+        {204: None},
+        body=Snooze,
+    ),
     Route("POST", f"{_PATH}/read-all", post_read_all, OWN, "Mark all as read", {204: None}),
     Route(
         "POST",

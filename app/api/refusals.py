@@ -65,12 +65,14 @@ def _ignore(*_: object) -> None:
 class Counting:
     """``refused``: an answer that is a problem, by status and reason. ``ended``: a connection, by why. ``answered``:
     every request, by its route's path, method, status and seconds. ``reported``: an event of a provider's webhook, by
-    provider and what became of it."""
+    provider and what became of it. ``streams``: how many are open now; ``stream_ended``: one, by why."""
 
     refused: Callable[[int, str], None] = _ignore
     ended: Callable[[Ended], None] = _ignore
     answered: Callable[[str, str, int, float], None] = _ignore
     reported: Callable[[str, str], None] = _ignore
+    streams: Callable[[int], None] = _ignore
+    stream_ended: Callable[[str], None] = _ignore
 
 
 #: Counts nothing.

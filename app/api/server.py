@@ -21,6 +21,7 @@ from app.api import (
     history,
     hooks,
     inbox,
+    inbox_stream,
     notifications,
     policy,
     preferences,
@@ -29,14 +30,18 @@ from app.api import (
     query,
     replays,
     templates,
+    user_history,
     verification,
     webhooks,
 )
-from app.api.call import AUDITED, STANDING, Call, Deps, answer
-from app.api.callers import PUBLIC, Caller, authorize
+from app.api import (
+    web as web_component,
+)
+from app.api.call import AUDITED, BEGAN, STANDING, Call, Deps, answer
+from app.api.callers import PUBLIC, Caller, User, authorize
 from app.api.connections import Connection
 from app.api.console import site as console
-from app.api.cors import cors
+from app.api.cors import named, preflight
 from app.api.description import describe
 from app.api.limits import Limits
 from app.api.problems import Problem, later
@@ -51,12 +56,14 @@ log = structlog.get_logger(__name__)
 RESOURCES = (
     notifications,
     history,
+    user_history,
     preferences,
     profile,
     verification,
     devices,
     consents,
     app_reports,
+    inbox_stream,
     inbox,
     erasures,
     templates,
@@ -70,6 +77,7 @@ RESOURCES = (
     campaigns,
     hooks,
     documents,
+    web_component,
 )
 
 
@@ -89,13 +97,14 @@ def routes(public_url: str | None) -> Sequence[Route]:
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     middlewares = [
         _counted(deps.counting.answered),
-        cors(deps.cors_origins),
+        preflight(deps.cors_origins),
         _problems(deps.limits, deps.counting.refused),
     ]
     if deps.tracing is not None:
         middlewares.insert(1, deps.tracing.middleware(_pattern))
     app = web.Application(middlewares=middlewares)
     app.on_response_prepare.append(_add_rate)
+    app.on_response_prepare.append(named(deps.cors_origins))
     app.on_response_prepare.append(add_security_headers)
     served = routes(public_url)
     for route in served:
@@ -122,7 +131,7 @@ _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", object)  # type: igno
 async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamResponse:
     caller: Caller | None = None
     if not route.access.public:
-        caller = request[_CALLER] = await deps.callers.identify(request.headers.get("Authorization"))
+        caller = request[_CALLER] = await _identify(deps, route, request)
         if isinstance(request.protocol, Connection):
             request.protocol.trust()
         request[STANDING] = deps.limits.count_call(caller)
@@ -131,6 +140,15 @@ async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamRe
         response = await route.handler(Call(request, deps, caller, hold, route.action))
         assert route.action is None or response.status >= 300 or AUDITED in request, "a change without its audit entry"
         return response
+
+
+async def _identify(deps: Deps, route: Route, request: web.Request) -> Caller:
+    """Raises Problem 401."""
+    authorization, given = request.headers.get("Authorization"), request.query.get("ticket")
+    if route.access.ticket and authorization is None and given is not None:
+        ticket = deps.tickets.read(given)
+        return User(ticket.user_id, ticket.ends, ticket)
+    return await deps.callers.identify(authorization)
 
 
 async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:
@@ -180,7 +198,7 @@ def _counted(answered: Callable[[str, str, int, float], None]) -> Middleware:
             return response
         finally:
             method = request.method if request.method in _METHODS else "other"
-            answered(_pattern(request), method, status, time.monotonic() - began)
+            answered(_pattern(request), method, status, request.get(BEGAN, time.monotonic()) - began)
 
     return counted
 

@@ -153,6 +153,9 @@ class Gateway(Section):
     #: Connections whose caller has shown no good credentials yet: in all, and from one address.
     connections: int = Field(default=2000, ge=1, le=100_000)
     connections_per_address: int = Field(default=200, ge=1, le=100_000)
+    #: Live streams of inboxes: in all, and of one user.
+    streams: int = Field(default=20_000, ge=1, le=1_000_000)
+    streams_per_user: int = Field(default=20, ge=1, le=10_000)
 
 
 def _header_names(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:

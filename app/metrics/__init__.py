@@ -105,6 +105,19 @@ class WebhookMetrics:
         self._events.inc((provider, outcome))
 
 
+class StreamMetrics:
+    """Live streams of the gateway. ``ends``: why they may end."""
+
+    def __init__(self, registry: CollectorRegistry, ends: Iterable[str]) -> None:
+        self.open = Gauge("tocsin_streams", "Live streams of inboxes that are open", registry=registry).set
+        self._ended = Counter("tocsin_stream_ends", "Live streams that ended", ["reason"], registry=registry)
+        for why in ends:  # a rate needs a first value
+            self._ended.labels(why)
+
+    def ended(self, why: str) -> None:
+        self._ended.labels(why).inc()
+
+
 class StreamingMetrics:
     """What a role with tables counts; children are bound once, so that counting costs next to nothing."""
 

@@ -16,11 +16,13 @@ from app.store.announcement import announced_url
 from app.store.lifecycle_rows import EVENT_COLUMNS
 from app.store.sql import statement
 from schemas.decode import Invalid
-from schemas.instants import instant_ms
+from schemas.instants import instant_ms, rfc3339
 
 #: How ``clickhouse.url`` begins where chDB is meant; its folder follows.
 EMBEDDED = "chdb://"
 _UNKNOWN_DATABASE = 81
+#: Of a part of a cursor.
+_MOST_NAME_CHARS = 64
 #: No answer at all, or one from a server that has been started anew since (with another password).
 _LOST = (None, 516)
 _AS_JSON = {"date_time_output_format": "iso", "output_format_json_quote_64bit_integers": 0}
@@ -128,6 +130,28 @@ class History:
         more = _cursor(page[-1]) if len(rows) > limit else None
         return [_event(row) for row in page], more
 
+    async def of_user(
+        self, user_id: str, since_ms: int, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """What became of everything meant for a user that was accepted since, newest first, and where to go on (None:
+        at the end). Raises ValueError for a cursor that isn't one of ours."""
+        before_at, before_id, before_channel, before_send = _place(cursor)
+        rows = await self._rows(
+            "user_notifications",
+            {
+                "user_id": user_id,
+                "since": rfc3339(since_ms),
+                "before_at": before_at,
+                "before_id": before_id,
+                "before_channel": before_channel,
+                "before_send": before_send,
+                "limit": limit + 1,
+            },
+        )
+        page = rows[:limit]
+        more = _written(tuple(page[-1][name] for name in _PLACED)) if len(rows) > limit else None
+        return [{name: row[name] for name in _OF_USER} for row in page], more
+
     async def _rows(self, name: str, parameters: Mapping[str, Any], **parts: str) -> list[dict[str, Any]]:
         try:
             raw = await self._raw(statement(name, **parts), parameters, fmt="JSONEachRow")
@@ -183,7 +207,30 @@ _START: _Position = ("1970-01-01T00:00:00.000Z", 0, 0, "")
 
 def _cursor(row: Mapping[str, Any]) -> str:
     position = (row["occurred_at"], row["rank"], row["topic_offset"], row["event_id"])
+    return _written(position)
+
+
+def _written(position: tuple[Any, ...]) -> str:
     return urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+_OF_USER = ("notification_id", "event_type", "category", "channel", "status", "reason", "at")
+_PLACED = ("at", "notification_id", "of_channel", "of_send")
+_Place = tuple[str, str, str, str]
+_NEWEST: _Place = ("2200-01-01T00:00:00.000Z", "", "", "")
+
+
+def _place(cursor: str | None) -> _Place:
+    if cursor is None:
+        return _NEWEST
+    try:
+        place: _Place = msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=_Place)
+        instant_ms(place[0], "cursor")
+        if any(len(part) > _MOST_NAME_CHARS or "\0" in part for part in place):
+            raise ValueError
+        return place
+    except (ValueError, msgspec.MsgspecError, Invalid):
+        raise ValueError("cursor: not one that was handed out") from None
 
 
 def _position(cursor: str | None) -> _Position:

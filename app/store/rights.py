@@ -40,8 +40,8 @@ class Right(NamedTuple):
 #: What services may do: to ask for notifications, and to say what they know of users and of sends.
 SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS))
 
-#: The gateway does for its callers what services do, keeps policy and templates, looks for letters and owners, and runs
-#: replays (of what happened to sends, and of the sends themselves) and campaigns.
+#: The gateway does for its callers what services do, keeps policy and templates, looks for letters and owners, follows
+#: inboxes, and runs replays (of what happened to sends, and of the sends themselves) and campaigns.
 GATEWAY = Access(
     reads=(
         topics.CONFIG,
@@ -58,6 +58,7 @@ GATEWAY = Access(
         topics.CAMPAIGN_RECIPIENTS,
         topics.HOOKS,
         topics.LIFECYCLE,
+        topics.INBOX_CHANGES,
         *(name for channel, lanes in topics.SEND_TOPICS.items() if channel != "in_app" for name in lanes),
     ),
     writes=(
@@ -72,6 +73,7 @@ GATEWAY = Access(
         topics.AUDIT_LOG,
         topics.REDRIVEN,
         topics.HOOKS,
+        topics.INBOX_CHANGES,
     ),
     groups=("tocsin_replays", "tocsin_campaigns", "tocsin_router"),
     # How far the roles are.

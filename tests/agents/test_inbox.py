@@ -10,7 +10,7 @@ from agents.inbox.machine import InAppMachine
 from app.domain.bounds import Bounds
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
-from schemas.requests import Content
+from schemas.requests import Button, Content, InboxOptions
 from schemas.sends import Send, Withdraw
 from tables.inbox import KEPT_MS, MOST_ITEMS
 from tests.agents.stage import DAY, HOUR, NOON, Stage, a_catalog, a_send
@@ -75,10 +75,16 @@ def test_an_item_is_shown_as_the_contract_says() -> None:
                 "seen": False,
                 "read": False,
                 "archived": False,
+                "icon": None,
+                "actions": [],
+                "expires_at": None,
+                "category": "orders",
+                "snoozed_until": None,
             }
         ],
         "unread_count": 1,
         "next_cursor": None,
+        "last_event_id": str(NOON * 1000),
     }
 
 
@@ -337,7 +343,8 @@ def test_a_bad_parameter_is_named(params: dict[str, str], field: str) -> None:
 
 
 def test_an_unknown_user_has_an_empty_inbox() -> None:
-    assert shown(inbox(), "nobody") == {"notifications": [], "unread_count": 0, "next_cursor": None}
+    nothing = {"notifications": [], "unread_count": 0, "next_cursor": None, "last_event_id": "0"}
+    assert shown(inbox(), "nobody") == nothing
 
 
 def test_an_unknown_view_is_refused() -> None:
@@ -356,6 +363,7 @@ def test_an_erased_user_leaves_nothing_behind() -> None:
 
     assert shown(stage)["notifications"] == []
     assert stage.rows_of("inbox") == stage.rows_of("inbox_counts") == stage.rows_of("schedule") == {}
+    assert stage.rows_of("inbox_changes") == {}
 
 
 def test_the_oldest_make_room_and_counts_stay_true() -> None:
@@ -412,3 +420,163 @@ def test_an_item_that_is_larger_than_a_page_is_a_page() -> None:
         stage.take(an_item(number, content=Content(title="t", body="x" * 2_000_000)))
 
     assert [ids(shown(stage, **more)) for more in ({}, {"cursor": "2"})] == [[2], [1]]
+
+
+# --- what the sender wishes
+
+
+def test_an_item_shows_what_the_request_says_of_it() -> None:
+    stage = inbox()
+    actions = [Button("Track", "https://a.example/t")]
+    leaves = rfc3339(NOON + HOUR)
+    stage.take(an_item(inbox=InboxOptions(icon="parcel", actions=actions, expires_at=leaves)))
+    [item] = shown(stage)["notifications"]
+
+    assert (item["icon"], item["actions"]) == ("parcel", [{"label": "Track", "url": "https://a.example/t"}])
+    assert (item["expires_at"], item["category"]) == (leaves, "orders")
+
+
+def test_an_item_leaves_when_its_sender_says() -> None:
+    stage = inbox()
+    stage.take(an_item(1, inbox=InboxOptions(expires_at=rfc3339(NOON + HOUR))))
+    stage.take(an_item(2))
+    stage.wait(HOUR - 1)
+    assert ids(shown(stage)) == [2, 1]
+
+    stage.wait(1)
+    assert ids(shown(stage)) == [2]
+    assert count(stage) == {"unread": 1, "unseen": 1}
+
+
+def test_what_had_left_before_it_came_is_expired() -> None:
+    stage = inbox()
+    stage.take(an_item(inbox=InboxOptions(expires_at=rfc3339(NOON))))
+
+    assert stage.story() == [("expired", None)]
+    assert shown(stage)["notifications"] == []
+
+
+def test_the_policy_says_how_long_items_stay_and_how_many() -> None:
+    stage = Stage(InAppMachine(a_catalog(inbox={"keep": "2h", "items": 3})))
+    stage.command("profile.set", name="Ada")
+    for number in range(1, 6):
+        stage.take(an_item(number))
+    assert ids(shown(stage)) == [5, 4, 3]
+
+    stage.wait(2 * HOUR)
+    assert ids(shown(stage)) == []
+    assert stage.rows_of("schedule") == {}
+
+
+# --- snoozing
+
+
+def snooze(stage: Stage, until: int | None, number: int = 1) -> None:
+    named = an_item(number).notification_id
+    stage.command("inbox.snooze", notification_id=named, until=None if until is None else rfc3339(until))
+
+
+def test_what_is_put_off_counts_as_nothing_until_it_comes_back_as_new() -> None:
+    stage = inbox()
+    stage.take(an_item(1))
+    stage.take(an_item(2))
+    mark(stage, "read", 1)
+    snooze(stage, NOON + HOUR)
+    snoozed = shown(stage)["notifications"][1]
+    assert (snoozed["snoozed_until"], snoozed["read"]) == (rfc3339(NOON + HOUR), True)
+    assert count(stage) == {"unread": 1, "unseen": 1}
+    assert ids(shown(stage, unread="true")) == [2]
+
+    stage.wait(HOUR)
+    back = shown(stage)["notifications"][1]
+    assert (back["snoozed_until"], back["read"], back["seen"]) == (None, False, False)
+    assert count(stage) == {"unread": 2, "unseen": 2}
+
+
+@pytest.mark.parametrize("until", [None, NOON - 1, NOON])
+def test_a_time_that_is_over_brings_an_item_back_now(until: int | None) -> None:
+    stage = inbox()
+    stage.take(an_item())
+    snooze(stage, NOON + HOUR)
+    snooze(stage, until)
+
+    assert shown(stage)["notifications"][0]["snoozed_until"] is None
+    assert count(stage) == {"unread": 1, "unseen": 1}
+    assert [due for due in stage.rows_of("schedule") if b"item" in due] == []
+
+
+def test_snoozing_again_counts_from_the_latest() -> None:
+    stage = inbox()
+    stage.take(an_item())
+    snooze(stage, NOON + HOUR)
+    snooze(stage, NOON + 3 * HOUR)
+    stage.wait(2 * HOUR)
+    assert count(stage)["unread"] == 0
+
+    stage.wait(HOUR)
+    assert count(stage)["unread"] == 1
+
+
+@pytest.mark.parametrize("number", [1, None])
+def test_archiving_ends_a_snooze(number: int | None) -> None:
+    stage = inbox()
+    stage.take(an_item())
+    snooze(stage, NOON + HOUR)
+    mark(stage, "archived", number)
+    stage.wait(2 * HOUR)
+
+    item = shown(stage)["notifications"][0]
+    assert (item["archived"], item["snoozed_until"]) == (True, None)
+    assert count(stage) == {"unread": 0, "unseen": 0}
+
+
+def test_what_was_archived_comes_back_after_a_snooze() -> None:
+    stage = inbox()
+    stage.take(an_item())
+    mark(stage, "archived")
+    snooze(stage, NOON + HOUR)
+    stage.wait(HOUR)
+
+    assert shown(stage)["notifications"][0]["archived"] is False
+    assert count(stage) == {"unread": 1, "unseen": 1}
+
+
+def test_a_snoozed_item_that_leaves_never_comes_back() -> None:
+    stage = inbox()
+    stage.take(an_item(inbox=InboxOptions(expires_at=rfc3339(NOON + HOUR))))
+    snooze(stage, NOON + 2 * HOUR)
+    stage.wait(3 * HOUR)
+
+    assert shown(stage)["notifications"] == []
+    assert count(stage) == {"unread": 0, "unseen": 0}
+
+
+# --- lists and counts
+
+
+def test_a_page_can_be_of_one_kind_of_items() -> None:
+    stage = inbox()
+    for number in range(1, 5):
+        stage.take(an_item(number, category="orders" if number % 2 else "other"))
+    mark(stage, "archived", 1)
+    snooze(stage, NOON + HOUR, 2)
+
+    assert ids(shown(stage, archived="true")) == [1]
+    assert ids(shown(stage, archived="false", snoozed="false")) == [4, 3]
+    assert ids(shown(stage, snoozed="true")) == [2]
+    assert ids(shown(stage, category="orders")) == [3, 1]
+    assert ids(shown(stage, category="nothing")) == []
+
+
+def test_a_summary_has_the_badge_and_every_count() -> None:
+    stage = inbox()
+    for number in range(1, 5):
+        stage.take(an_item(number))
+    mark(stage, "archived", 1)
+    mark(stage, "seen", 2)
+    snooze(stage, NOON + HOUR, 3)
+    summary = stage.machine.read("inbox_summary", "u1", {}, stage.state, stage.now)
+
+    last_id = summary.pop("last_event_id")
+    assert summary == {"badge": 2, "unread": 2, "unseen": 1, "total": 4, "archived": 1, "snoozed": 1}
+    assert last_id == shown(stage)["last_event_id"]

@@ -71,6 +71,11 @@ COMMANDS: tuple[dict[str, Any], ...] = (
     {"type": "notification.cancel", "campaign_id": "c1", "source": "shop"},
     {"type": "notification.cancel", "notification_id": "63a82c39-78a2-5b32-bbc5-bff671aac091"},
     {"type": "inbox.mark", "all": True, "as": "read"},
+    {
+        "type": "inbox.snooze",
+        "notification_id": "63a82c39-78a2-5b32-bbc5-bff671aac091",
+        "until": rfc3339(NOON + HOUR),
+    },
     {"type": "activity.seen", "timezone": "America/New_York"},
     {"type": "suppression.add", "channel": "sms", "address": "+442071838750", "reason": "asked"},
     {"type": "suppression.remove", "channel": "email", "address": "ann@example.com"},

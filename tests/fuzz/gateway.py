@@ -38,7 +38,7 @@ from app.domain.bounds import DEFAULT_BOUNDS
 from app.domain.origin import ORIGIN
 from app.operations import OperationsServer, ServedState
 from app.ports import NotOwned
-from app.store.clickhouse import _position
+from app.store.clickhouse import _place, _position
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
 from app.store.erased import ErasedUsers
@@ -59,6 +59,7 @@ from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 from tests.hook_topic import HookTopic, a_hook
+from tests.live import live_of
 from tests.provider_topic import ProviderTopic
 from tests.redriving import MemoryDead, MemoryRedriven, redriver_of
 from tests.replays import LocalReplays
@@ -161,6 +162,10 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("PUT", f"{users}/consents"): commands["consent.set"],
         ("POST", f"{users}/receipts"): receipts,
         ("POST", f"{users}/activity"): commands["activity.seen"],
+        ("POST", f"{users}/inbox/{{notification_id}}/snooze"): [
+            {"until": said["until"]} for said in commands["inbox.snooze"]
+        ]
+        + [{"until": None}],
         ("POST", "/v1/templates"): [template],
         ("PUT", "/v1/templates/{id}"): [{"channels": template["channels"]}],
         ("POST", "/v1/templates/{id}/preview"): [shown, {**shown, "channels": template["channels"], "items": [shown]}],
@@ -320,15 +325,17 @@ class _Gateway:
             for name, (key, source, scopes) in _KEYS.items()
         ]
         dead = MemoryDead(lambda: self.world.machines.letters)
+        owner = OwnerClient(
+            StateReader(aiohttp.ClientSession(), _INSTALLATION, unix_ms), owners, PARTITIONS, patience_s=_PATIENCE_S
+        )
+        live, _ = live_of(owner, lambda: self.world.machines.now)
         deps = Deps(
             callers=Callers(keys, Jwt(secret=_SECRET), SharedSecret(_SECRET)),  # type: ignore[arg-type]
             publisher=here,
             config=_Through(lambda: self.world.config),  # type: ignore[arg-type]
             writer=ConfigWriter(here, _Through(lambda: self.world.config), lambda: self.world.machines.now),  # type: ignore[arg-type]
             owners=owners,
-            owner=OwnerClient(
-                StateReader(aiohttp.ClientSession(), _INSTALLATION, unix_ms), owners, PARTITIONS, patience_s=_PATIENCE_S
-            ),
+            owner=owner,
             history=here,
             queries=_Queries(),  # type: ignore[arg-type]
             dead=dead,  # type: ignore[arg-type]
@@ -355,6 +362,8 @@ class _Gateway:
             # Rates aren't what is fuzzed: each call comes a second after the one before.
             limits=CallLimits(Room(), 1e9, count().__next__),
             codes=Codes(SECRET, CodeLimits(Verify(), count().__next__)),
+            streams=live.streams,
+            tickets=live.tickets,
         )
         serving = web.AppRunner(create_app(deps), access_log=None)
         await serving.setup()
@@ -428,6 +437,13 @@ class _Gateway:
             if e.notification_id == notification_id and user_id in (None, "", e.user_id)
         ]
         return found[:limit], None
+
+    async def of_user(
+        self, user_id: str, since_ms: int, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        _place(cursor)
+        ends = [e for e in self.world.machines.events if e.user_id == user_id and e.send_id]
+        return [{"notification_id": e.notification_id, "status": e.status} for e in ends][:limit], None
 
     # --- a client ---
 

@@ -30,7 +30,10 @@ from tests.fuzz.gateway import Asking
 from tests.fuzz.inputs import Fed, Script
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 
-_VIEWS = {"router": ("profile", "devices", "preferences", "consents", "known"), "in_app": ("inbox", "inbox_count")}
+_VIEWS = {
+    "router": ("profile", "devices", "preferences", "consents", "known"),
+    "in_app": ("inbox", "inbox_count", "inbox_summary", "inbox_changes"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from app.api.callers import Callers, SharedSecret
 from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.limits import Limits
+from app.api.live import Live
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import DEFAULT_LIMIT, Room, Size
 from app.api.server import create_app
@@ -28,6 +29,7 @@ from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
 from tests.auditing import EnteredLog
 from tests.calling import JWT_SECRET, bearer, called, key_hash
+from tests.live import live_of
 
 POLICY = """
 categories:
@@ -122,27 +124,27 @@ class Door:
                 await writer.wait_closed()
 
 
-Opening = Callable[..., contextlib.AbstractAsyncContextManager[Door]]
-
-
-@asynccontextmanager
-async def opened(
-    *keys: ApiKey,
-    limits: ConnectionLimits | None = None,
+def some_deps(
+    live: Live,
+    owner: Any,
+    *,
+    keys: Iterable[ApiKey] = (),
+    publisher: Any = None,
+    history: Any = None,
     room: Size = DEFAULT_LIMIT,
     rate: float = 5000.0,
-    owner: Any = None,
     counting: Counting = UNCOUNTED,
-) -> AsyncIterator[Door]:
-    log, nobody = Log(), Nobody()
-    deps = Deps(
+    origins: Iterable[str] = ("https://app.example",),
+) -> Deps:
+    """Of a gateway that reaches nothing else."""
+    return Deps(
         callers=Callers(keys, Jwt.model_validate({"secret": JWT_SECRET}), SharedSecret(JWT_SECRET)),
-        publisher=cast(Any, log),
+        publisher=publisher,
         config=cast(Any, Config()),
         writer=cast(Any, None),
         owners=cast(Any, None),
-        owner=owner or cast(Any, nobody),
-        history=cast(Any, nobody),
+        owner=owner,
+        history=history,
         queries=cast(Any, None),
         dead=cast(Any, None),
         redriver=cast(Any, None),
@@ -160,8 +162,30 @@ async def opened(
         new_id=lambda: "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e",
         limits=Limits(Room(room), rate, lambda: 0.0),  # no bucket is filled again meanwhile
         codes=Codes(JWT_SECRET.encode(), CodeLimits(Verify(), lambda: 0.0)),
-        cors_origins=frozenset(["https://app.example"]),
+        streams=live.streams,
+        tickets=live.tickets,
+        cors_origins=frozenset(origins),
         counting=counting,
+    )
+
+
+Opening = Callable[..., contextlib.AbstractAsyncContextManager[Door]]
+
+
+@asynccontextmanager
+async def opened(
+    *keys: ApiKey,
+    limits: ConnectionLimits | None = None,
+    room: Size = DEFAULT_LIMIT,
+    rate: float = 5000.0,
+    owner: Any = None,
+    longest_s: float = 0.0,
+    counting: Counting = UNCOUNTED,
+) -> AsyncIterator[Door]:
+    log, nobody = Log(), Nobody()
+    live, _ = live_of(owner or nobody, lambda: time.time_ns() // 1_000_000, longest_s=longest_s)
+    deps = some_deps(
+        live, owner or nobody, keys=keys, publisher=log, history=nobody, room=room, rate=rate, counting=counting
     )
     runner = web.AppRunner(create_app(deps))
     await runner.setup()

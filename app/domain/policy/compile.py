@@ -87,6 +87,7 @@ class _Compiler:
         rules = self._event_rules(categories, default, digests, expires)
         providers = delivery.providers_of(self._root, self._checks)
         sources = self._root.get("critical", {}).get("sources")
+        inbox = self._root.get("inbox", {})
         return Policy(
             timezone=self._zone(),
             categories=categories,
@@ -114,6 +115,8 @@ class _Compiler:
             verified=self._verified(defaults.get("channels", {})),
             verification=self._verification(self._root.get("event_types", {}).get(VERIFY, {})),
             critical_sources=None if sources is None else frozenset(sources),
+            inbox_keep_ms=self._checks.duration(("inbox", "keep"), inbox["keep"]) if "keep" in inbox else None,
+            inbox_items=int(inbox["items"]) if "items" in inbox else None,
         )
 
     def _zone(self) -> str:

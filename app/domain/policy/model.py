@@ -159,6 +159,9 @@ class Policy:
     stale_after_ms: int | None
     #: Of the codes that verify addresses (``VERIFY``); but for the template, no policy has a say in it.
     verification: EventRule
+    #: How long an inbox keeps an item, and how many; None: as long, and as many, as the inbox does by itself.
+    inbox_keep_ms: int | None = None
+    inbox_items: int | None = None
     _beginnings: dict[int, dict[str, EventRule]] = field(default_factory=dict, compare=False, repr=False)
     _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
     _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)

@@ -99,8 +99,24 @@ def settings(environ: dict[str, str]) -> Settings:
     return Settings.load(environ)
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """By role. A test that kills one starts another."""
+
+    environ: dict[str, str]
+    log: Path
+    running: dict[str, asyncio.subprocess.Process]
+
+    async def kill(self, role: str) -> None:
+        self.running[role].kill()
+        await self.running[role].wait()
+
+    async def start(self, role: str) -> None:
+        self.running[role] = await _worker(role, self.environ, self.log)
+
+
 @pytest.fixture(scope="package")
-def workers(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def workers(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     """The roles that the gateway asks, as processes of their own, ready."""
     log = tmp_path_factory.mktemp("logs")
     with asyncio.Runner() as runner:
@@ -108,7 +124,7 @@ def workers(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         try:
             for role in started:
                 runner.run(eventually(partial(_is_ready, environ, role), 120))
-            yield
+            yield Workers(environ, log, started)
         finally:
             for each in started.values():
                 runner.run(process.stop(each, 10))

@@ -33,7 +33,7 @@ from app.api.server import create_app, routes
 from app.config import ApiKey, Jwt, Verify
 from app.defaults import default_policy_text
 from app.domain.catalog import default_catalog
-from app.store.clickhouse import _position
+from app.store.clickhouse import _place, _position
 from app.store.config_follower import ConfigFollower
 from app.store.erased import ErasedUsers
 from app.store.owner_client import OwnerRefusedError
@@ -49,6 +49,7 @@ from tests.auditing import EnteredLog
 from tests.campaigns import LocalCampaigns
 from tests.hook_topic import HookTopic, a_hook
 from tests.hostile import REFUSED, TAKEN, texts
+from tests.live import live_of
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
 from tests.redriving import MemoryDead, redriver_of
@@ -161,6 +162,12 @@ class Past:
         assert 1 <= limit <= 1000
         return [], None
 
+    async def of_user(self, user_id: str, since_ms: int, cursor: Any = None, limit: int = 1) -> Any:
+        _place(cursor)
+        msgspec.json.encode(user_id)
+        assert 1 <= limit <= 100
+        return [], None
+
     async def query(self, *_: Any, **__: Any) -> Any:
         raise AssertionError("the query's route is left out here")
 
@@ -194,6 +201,7 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         scopes=("send", "campaign", "read", "admin"),
     )
     dead = MemoryDead(lambda: log.letters)
+    live, _ = live_of(log, lambda: NOON)
     deps: Any = Deps(
         erased=ErasedUsers(),
         retentions={},
@@ -220,6 +228,8 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         limits=Limits(Room(), 1e9, count().__next__),
         codes=Codes(b"s" * 32, CodeLimits(Verify(per_user=100, per_address=100), count().__next__)),
         webhooks=webhooks,
+        streams=live.streams,
+        tickets=live.tickets,
     )
     async with TestClient(TestServer(create_app(replace(deps, **more)))) as client:
         yield client, log
@@ -257,6 +267,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/users/{id}/devices": {"device_id": "d", "platform": "android", "token": "t", "app_id": None, "locale": None},
     "/v1/users/{id}/consents": {"channel": "sms", "category": "marketing", "granted": True, "evidence": {"a": 1}},
     "/v1/users/{id}/receipts": {"status": "opened", "notification_id": NEW_ID, "occurred_at": None, "detail": {}},
+    "/v1/users/{id}/inbox/{notification_id}/snooze": {"until": "2027-01-01T00:00:00Z"},
     "/v1/users/{id}/activity": {"timezone": "Europe/London"},
     "/v1/templates": {"id": "new", "channels": {"sms": {"en": {"body": "b"}}}, "variants": []},
     "/v1/templates/{id}": {"channels": {"sms": {"en": {"body": "b"}}}, "variants": []},

@@ -70,6 +70,7 @@ def _gateway() -> CollectorRegistry:
     metrics.AnnouncementMetrics(registry, ["untrusted"])
     refusals = metrics.RefusalMetrics(registry, ["limit"])
     refusals.refused(400, "malformed")
+    metrics.StreamMetrics(registry, ["slow"])
     metrics.HttpMetrics(registry).answered("/v1/policy", "GET", 200, 0.1)
     metrics.ReplayMetrics(registry, ["sent"])
     metrics.WebhookMetrics(registry, ["ses"], ["receipt"])

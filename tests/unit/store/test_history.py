@@ -94,10 +94,50 @@ async def test_pages_of_events_join_without_gap_or_overlap(history: History, cli
     assert sorted(seen) == sorted(each.event_id for each in events)
 
 
+async def test_a_user_has_a_history_of_their_own_newest_first(history: History, client: AsyncClient) -> None:
+    events = []
+    for number in range(9):
+        name = f"00000000-0000-4000-8000-{number:012x}"
+        events += [
+            event("accepted", number // 2, notification_id=name),
+            event("sent", number + 5, notification_id=name, channel="push", send_id=f"p{number}"),
+            event(
+                "failed", number + 5, notification_id=name, channel="email", send_id=f"m{number}", reason="permanent"
+            ),
+        ]
+    await store(client, *events, event("accepted", user_id="v"), event("suppressed", 1, user_id="v", reason="erased"))
+    seen: list[dict[str, object]] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = await history.of_user("u", T0, cursor, limit=5)
+        assert len(page) <= 5
+        seen += page
+        if cursor is None:
+            break
+
+    assert len({(each["notification_id"], each["channel"]) for each in seen}) == len(seen) == 18
+    assert [each["at"] for each in seen] == sorted((str(each["at"]) for each in seen), reverse=True)
+    assert {(each["channel"], each["status"], each["reason"]) for each in seen} == {
+        ("push", "sent", None),
+        ("email", "failed", "permanent"),
+    }
+    assert seen[0].keys() == {"notification_id", "event_type", "category", "channel", "status", "reason", "at"}
+    assert (await history.of_user("v", T0))[0][0]["channel"] is None
+
+
+async def test_what_is_too_long_ago_is_no_part_of_a_history(history: History, client: AsyncClient) -> None:
+    await store(client, event("accepted"), event("sent", 5, channel="push", send_id="s"))
+
+    assert len((await history.of_user("u", T0))[0]) == 1
+    assert await history.of_user("u", T0 + 1) == ([], None)
+
+
 async def test_a_cursor_of_somebody_else_is_refused(history: History) -> None:
     for cursor in ("", "nonsense", "W10", "é"):
         with pytest.raises(ValueError, match="cursor"):
             await history.events("n", cursor=cursor)
+        with pytest.raises(ValueError, match="cursor"):
+            await history.of_user("u", T0, cursor)
 
 
 async def test_reads_go_on_after_the_role_was_restarted(tmp_path: Path) -> None:

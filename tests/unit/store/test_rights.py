@@ -122,6 +122,7 @@ PRODUCING = {
     "app/api/intake.py": "tocsin-gateway",
     "app/api/webhooks.py": "tocsin-gateway",
     "app/api/commands.py": "tocsin-gateway",
+    "app/api/tickets.py": "tocsin-gateway",
     "app/api/app_reports.py": "tocsin-gateway",
     "app/api/verification.py": "tocsin-gateway",
     "app/replay/jobs.py": "tocsin-gateway",
@@ -146,6 +147,7 @@ PRODUCING = {
 READING = (
     *(
         "app/api/gateway.py",
+        "app/store/inbox_follower.py",
         "app/audit",
         "app/campaigns/lane.py",
         "app/kafka",

@@ -19,7 +19,7 @@ def an_item(name: str, arrived_at: int = 0) -> Item:
 
 def stored(inbox: Inbox, rows: MemoryRows) -> None:
     """What the runner does after every batch."""
-    for table in (inbox.items, inbox.counts):
+    for table in (inbox.items, inbox.counts, inbox.changes):
         rows.write(table.spec.name, table.changes())
         table.clear()
 
@@ -59,7 +59,8 @@ def test_items_and_counts_are_those_of_a_plain_list(script: list[tuple[Any, ...]
                 inbox.remove("u", [inbox.all("u")[place]])
                 del model[place]
             case ("sweep",):
-                inbox.sweep("u", now, 1_000)
+                inbox.remove("u", inbox.overdue("u", now, 1_000))
+                inbox.swept("u", now)
                 model = [item for item in model if item.arrived_at + KEPT_MS > now]
             case ("erase",):
                 inbox.erase("u")
@@ -105,7 +106,7 @@ def test_users_whose_names_begin_alike_are_apart() -> None:
 
 def test_nothing_is_written_for_a_user_who_has_no_inbox() -> None:
     inbox = Inbox(MemoryRows())
-    inbox.sweep("u", 10**15, 1_000)
+    inbox.swept("u", 10**15)
     inbox.erase("u")
 
     assert not inbox.counts.changes()

@@ -1,0 +1,334 @@
+"""The live streams of users' inboxes: what each lacks, it gets, in order and once, and nobody waits for a slow one.
+
+For each user somebody looks at there is one feed: what the topic says of that inbox lately, with the content of new
+items, read from the owner once for all of the user's streams. A stream takes from it what comes next, at its own pace,
+and what the feed no longer has (or never had) from the owner. So a feed may forget anything at any time, and a stream
+that doesn't keep up costs no memory. Nothing here knows how a stream is written: ``app.api.inbox_stream`` does.
+"""
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol, get_args
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from app.api.problems import Problem
+from app.api.refusals import UNCOUNTED, Counting
+from app.domain.inbox_events import Event, Recent, Said, count_event, reset_event, said_of
+from app.store.owner_client import OwnerRefusedError, OwnerUnavailableError
+from schemas.inbox_changes import InboxChange
+
+log = structlog.get_logger(__name__)
+
+#: Changes asked for in one read of the owner; and how many of a user may wait for it.
+_AT_ONCE = 100
+_MOST_PENDING = 1_000
+#: The topic may show a change a moment before its owner answers with it.
+_PAUSE_S, _LONGEST_PAUSE_S, _PATIENCE_S = 0.01, 0.25, 8.0
+
+#: Why a stream ends: its token, the gateway stops, the inbox can't be read, the client has gone, or doesn't read.
+Ended = Literal["token", "stopping", "unavailable", "gone", "slow"]
+ENDS: tuple[Ended, ...] = get_args(Ended)
+
+
+class Owners(Protocol):
+    """Who answers for an inbox."""
+
+    async def read(self, role: str, user_id: str, view: str, params: Any = None) -> Any:
+        """Raises OwnerUnavailableError, OwnerRefusedError."""
+        ...
+
+
+class Page(Struct, frozen=True):
+    """The owner's answer: see ``agents.inbox.page.changes_of``."""
+
+    version: int = 0
+    unread: int = 0
+    unseen: int = 0
+    changes: list[InboxChange] | None = None
+    items: dict[str, dict[str, Any]] = {}
+
+    def said(self) -> list[Said]:
+        return [said_of(change, self.items.get(str(change.version))) for change in self.changes or ()]
+
+
+class Ending(Exception):
+    """The stream is over; ``why``."""
+
+    def __init__(self, why: Ended) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Stream:
+    """One client's stream, as long as it lasts. ``ends_at``: of the event loop's clock."""
+
+    def __init__(self, feed: "Feed", ends_at: float) -> None:
+        self.position = 0
+        #: What the owner said last that there is.
+        self._known = 0
+        self._feed = feed
+        self._ends_at = ends_at
+        self._moved = asyncio.Event()
+        self._ended: Ended | None = None
+
+    def wake(self) -> None:
+        self._moved.set()
+
+    def end(self, why: Ended) -> None:
+        self._ended = self._ended or why
+        self._moved.set()
+
+    def check(self) -> None:
+        """Raises Ending."""
+        if self._ended is not None:
+            raise Ending(self._ended)
+        if asyncio.get_running_loop().time() >= self._ends_at:
+            raise Ending("token")
+
+    async def begin(self, after: int | None) -> list[Event]:
+        """The first events: ``count``, and ``reset`` where nothing can be resumed behind ``after``. Raises
+        OwnerUnavailableError."""
+        page = await self._read(after)
+        if after is not None and page.changes:
+            first = page.changes[0]
+            self.position = after
+            return [count_event(after, first.unread_before, first.unseen_before)]
+        self.position = page.version
+        count = count_event(page.version, page.unread, page.unseen)
+        is_whole = after is None or page.changes is not None
+        return [count] if is_whole else [count, reset_event(page.version)]
+
+    async def events(self, every_s: float) -> AsyncIterator[list[Event]]:
+        """What comes next, in order; nothing where nothing came for ``every_s``. Raises Ending."""
+        while True:
+            self._moved.clear()
+            self.check()
+            lacking = self._feed.recent.after(self.position)
+            if lacking:
+                self.position = lacking[-1].reached
+                self._feed.forget()
+                yield [event for said in lacking for event in said.events]
+            elif lacking is None or self._known > self.position:
+                yield await self._caught_up()
+            elif not await self._is_moved(every_s):
+                yield []
+
+    async def _read(self, after: int | None) -> Page:
+        page = await self._feed.read(after)
+        self._known = page.version
+        return page
+
+    async def _is_moved(self, within_s: float) -> bool:
+        ends_in = self._ends_at - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(min(within_s, max(0.0, ends_in))):
+                await self._moved.wait()
+        except TimeoutError:
+            return ends_in <= within_s  # (then ``check`` ends it)
+        return True
+
+    async def _caught_up(self) -> list[Event]:
+        """What the owner has behind the position."""
+        pause, give_up_at = _PAUSE_S, asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            try:
+                page = await self._read(self.position)
+            except OwnerUnavailableError:
+                raise Ending("unavailable") from None
+            if page.changes is None:
+                self.position = page.version
+                return [count_event(page.version, page.unread, page.unseen), reset_event(page.version)]
+            if page.changes:
+                self.position = page.changes[-1].version
+                return [event for said in page.said() for event in said.events]
+            self.check()
+            if asyncio.get_running_loop().time() >= give_up_at:
+                raise Ending("unavailable")
+            await asyncio.sleep(pause)  # what was heard of isn't there yet
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+class Feed:
+    """What the streams of one user share."""
+
+    def __init__(self, user_id: str, owners: Owners) -> None:
+        self.recent = Recent()
+        self.streams: set[Stream] = set()
+        self._user_id = user_id
+        self._owners = owners
+        self._pending: deque[InboxChange] = deque()
+        self._reading: asyncio.Task[None] | None = None
+
+    async def read(self, after: int | None, limit: int = _AT_ONCE) -> Page:
+        """Raises OwnerUnavailableError."""
+        params = {} if after is None else {"behind": str(after), "limit": str(limit)}
+        try:
+            answer = await self._owners.read("in_app", self._user_id, "inbox_changes", params)
+            return msgspec.convert(answer or {}, Page)
+        except (OwnerRefusedError, LookupError, msgspec.ValidationError) as error:
+            raise OwnerUnavailableError("the inbox's owner is of a revision before") from error
+
+    def take(self, change: InboxChange) -> None:
+        """The topic's next change of this user."""
+        if change.kind != "added" and not self._pending:
+            self._say(said_of(change, None))
+        elif len(self._pending) < _MOST_PENDING:
+            self._pending.append(change)
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read_pending())
+        else:
+            self._pending.clear()
+            self.skip(change.version)
+
+    def skip(self, version: int) -> None:
+        self.recent.skip(version)
+        self._wake()
+
+    def forget(self) -> None:
+        """Lets go of what every stream has."""
+        self.recent.forget(min((stream.position for stream in self.streams), default=self.recent.heard))
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _say(self, said: Said) -> None:
+        self.recent.take(said)
+        self._wake()
+
+    def _wake(self) -> None:
+        for stream in self.streams:
+            stream.wake()
+
+    async def _read_pending(self) -> None:
+        try:
+            while self._pending:
+                change = self._pending[0]
+                if change.version > self.recent.heard:
+                    await self._settle(change)
+                if self._pending and self._pending[0] is change:
+                    self._pending.popleft()
+        finally:
+            self._reading = None
+
+    async def _settle(self, change: InboxChange) -> None:
+        if change.kind != "added":
+            self._say(said_of(change, None))
+            return
+        pause, tries = _PAUSE_S, 0
+        while tries < _TRIES:
+            try:
+                page = await self.read(change.previous, len(self._pending))
+            except OwnerUnavailableError:
+                break
+            if page.changes is None:
+                break
+            for said in page.said():
+                self._say(said)
+            if change.version <= self.recent.heard:
+                return
+            tries += 1
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+        self.skip(change.version)  # each stream asks for itself, and ends where nobody answers
+
+
+#: Some five seconds.
+_TRIES = 25
+
+
+class Streams:
+    """All streams of this gateway. ``most``, ``most_of_user``: how many there may be. ``longest_s``: of one."""
+
+    def __init__(
+        self,
+        owners: Owners,
+        *,
+        most: int,
+        most_of_user: int,
+        longest_s: float = 86_400.0,
+        counting: Counting = UNCOUNTED,
+    ) -> None:
+        self._counting = counting
+        self._owners = owners
+        self._most = most
+        self._most_of_user = most_of_user
+        self._longest_s = longest_s
+        self._feeds: dict[bytes, Feed] = {}
+        self._open = 0
+        self._is_stopping = False
+        self.ended: Counter[Ended] = Counter()
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open
+
+    def check_room(self, user_id: str) -> None:
+        """Raises Problem 429, 503 where there is no room for one more."""
+        wait = {"Retry-After": str(random.randint(1, 5))}
+        if self._is_stopping:
+            raise Problem(503, "this gateway is stopping: connect again", headers=wait)
+        feed = self._feeds.get(user_id.encode())
+        if feed is not None and len(feed.streams) >= self._most_of_user:
+            raise Problem(429, f"a user has at most {self._most_of_user} streams at a time", headers=wait)
+        if self._open >= self._most:
+            raise Problem(503, "this gateway has as many streams as it takes: connect again", headers=wait)
+
+    @contextmanager
+    def opened(self, user_id: str, lasts_s: float) -> Iterator[Stream]:
+        """One more stream, which hears of every change from now on. Raises Problem as ``check_room`` does."""
+        self.check_room(user_id)
+        key = user_id.encode()
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = Feed(user_id, self._owners)
+        ends_at = asyncio.get_running_loop().time() + min(lasts_s, self._longest_s)
+        stream = Stream(feed, ends_at)
+        feed.streams.add(stream)
+        self._opened(1)
+        try:
+            yield stream
+        except Ending as ending:
+            self.ended[ending.why] += 1
+            self._counting.stream_ended(ending.why)
+            raise
+        finally:
+            self._opened(-1)
+            feed.streams.discard(stream)
+            if not feed.streams:
+                feed.close()
+                del self._feeds[key]
+
+    def _opened(self, more: int) -> None:
+        self._open += more
+        self._counting.streams(self._open)
+
+    def stop(self) -> None:
+        """Ends every stream, and opens no other."""
+        self._is_stopping = True
+        for feed in self._feeds.values():
+            for stream in feed.streams:
+                stream.end("stopping")
+
+    # --- what the topic says ---
+
+    def wants(self, user_id: bytes) -> bool:
+        return user_id in self._feeds
+
+    def take_change(self, change: InboxChange) -> None:
+        feed = self._feeds.get(change.user_id.encode())
+        if feed is not None:
+            feed.take(change)
+
+    def lost(self) -> None:
+        """Some changes may never come: every stream ends, and resumes at the inbox's owner."""
+        for feed in self._feeds.values():
+            for stream in feed.streams:
+                stream.end("unavailable")

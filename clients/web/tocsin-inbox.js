@@ -1,0 +1,667 @@
+/**
+ * <tocsin-inbox>: a bell with a badge, and the user's inbox behind it, live. One file, no framework, no build step.
+ * How to use it: docs/inbox.md of Tocsin. SPDX-License-Identifier: Apache-2.0
+ */
+
+const LABELS = {
+  bell: "Notifications",
+  unread: "{n} unread",
+  title: "Notifications",
+  empty: "Nothing here yet",
+  archive: "Archive",
+  inbox: "Inbox",
+  readAll: "Mark all as read",
+  read: "Mark as read",
+  unreadMark: "Mark as unread",
+  archiveItem: "Archive",
+  snooze: "Snooze",
+  hour: "For an hour",
+  tomorrow: "Until tomorrow",
+  week: "For a week",
+  close: "Close",
+  offline: "Offline. What you change is sent when you are back.",
+  failed: "Can't be loaded. Trying again.",
+  arrived: "New: {title}",
+};
+
+/** What each view shows, and how it is asked for. */
+const VIEWS = {
+  inbox: { query: "archived=false&snoozed=false", has: (item) => !item.archived && !item.snoozed_until },
+  archive: { query: "archived=true", has: (item) => item.archived },
+};
+
+const SCHEMES = ["http:", "https:", "mailto:", "tel:"];
+const MOST_SHOWN = 99;
+const LEAST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 30000;
+
+const STYLE = `
+:host { --accent: var(--tocsin-accent, #2457d6); --back: var(--tocsin-background, #fff);
+  --text: var(--tocsin-text, #1b1f27); --muted: var(--tocsin-muted, #5a6272); --line: var(--tocsin-line, #d9dde5);
+  --new: var(--tocsin-unread, #eef3fe); --badge: var(--tocsin-badge, #c21f32); --radius: var(--tocsin-radius, 10px);
+  display: inline-block; position: relative; font: var(--tocsin-font, 15px/1.4 system-ui, sans-serif);
+  color: var(--text); color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :host(:not([theme=light])) { --accent: var(--tocsin-accent, #9bb8ff);
+  --back: var(--tocsin-background, #16191f); --text: var(--tocsin-text, #eceff4); --muted: var(--tocsin-muted, #a9b1c0);
+  --line: var(--tocsin-line, #343a46); --new: var(--tocsin-unread, #202a40); --badge: var(--tocsin-badge, #d93a4c); } }
+:host([theme=dark]) { --accent: var(--tocsin-accent, #9bb8ff); --back: var(--tocsin-background, #16191f);
+  --text: var(--tocsin-text, #eceff4); --muted: var(--tocsin-muted, #a9b1c0); --line: var(--tocsin-line, #343a46);
+  --new: var(--tocsin-unread, #202a40); --badge: var(--tocsin-badge, #d93a4c); }
+:host([hidden]), [hidden] { display: none !important; }
+* { box-sizing: border-box; }
+button, select, .link { font: inherit; color: inherit; background: none; border: 1px solid transparent;
+  border-radius: 6px; padding: 4px 8px; cursor: pointer; min-height: 28px; text-decoration: none; }
+button:hover, select:hover, .link:hover { border-color: var(--line); }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
+.bell { position: relative; padding: 8px; min-width: 44px; min-height: 44px; }
+.bell svg { width: 24px; height: 24px; display: block; margin: auto; }
+.badge { position: absolute; inset-block-start: 2px; inset-inline-end: 0; min-width: 18px; padding: 0 5px;
+  border-radius: 9px; background: var(--badge); color: #fff; font-size: 12px; line-height: 18px; text-align: center; }
+.panel { position: absolute; z-index: 1000; inset-inline-end: 0; inset-block-start: 100%; display: flex;
+  flex-direction: column; width: min(400px, 94vw); max-height: min(640px, 80vh); margin-top: 6px; overflow: hidden;
+  background: var(--back); border: 1px solid var(--line); border-radius: var(--radius);
+  box-shadow: 0 8px 30px rgb(0 0 0 / .22); }
+:host([align=start]) .panel { inset-inline: 0 auto; }
+@media (max-width: 480px) { .panel { position: fixed; inset: auto 0 0 0; width: 100%; margin: 0; max-height: 90vh; } }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; padding: 8px 12px;
+  border-bottom: 1px solid var(--line); }
+h2 { margin: 0; margin-inline-end: auto; font-size: 1.05em; }
+.status { padding: 4px 12px; color: var(--muted); font-size: .87em; }
+.status:empty { display: none; }
+.feed { overflow: auto; overscroll-behavior: contain; }
+article { display: flow-root; padding: 10px 12px; border-bottom: 1px solid var(--line); outline-offset: -2px !important; }
+article.unread { background: var(--new); border-inline-start: 3px solid var(--accent); }
+article h3 { margin: 0; font-size: 1em; font-weight: 400; overflow-wrap: anywhere; }
+article.unread h3 { font-weight: 650; }
+h3 a { color: inherit; text-decoration: none; } h3 a:hover { text-decoration: underline; }
+p { margin: 2px 0; overflow-wrap: anywhere; white-space: pre-line; }
+time { color: var(--muted); font-size: .87em; }
+.icon { float: inline-start; width: 24px; height: 24px; margin-inline-end: 8px; object-fit: contain; }
+.image { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; margin: 6px 0; }
+.acts { display: flex; flex-wrap: wrap; gap: 2px; margin-inline-start: -8px; font-size: .87em; color: var(--muted); }
+.link { border-color: var(--line); color: var(--accent); }
+.empty { padding: 32px 12px; text-align: center; color: var(--muted); }
+.said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+@media (prefers-reduced-motion: no-preference) { .bell.rings svg { animation: ring .6s ease-in-out; } }
+@keyframes ring { 20% { transform: rotate(14deg); } 50% { transform: rotate(-12deg); } 80% { transform: rotate(6deg); } }
+`;
+
+const BELL =
+  '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" aria-hidden="true">' +
+  '<path d="M18 9a6 6 0 0 0-12 0c0 6-2.5 7-2.5 8h17c0-1-2.5-2-2.5-8zM10 20.5a2.2 2.2 0 0 0 4 0"/></svg>';
+
+const HERE = new URL(import.meta.url);
+
+/** An element with properties and children. Texts are texts, never markup. */
+function make(name, properties = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key in element && typeof value !== "string") element[key] = value;
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+class Refused extends Error {
+  constructor(status) {
+    super(`the gateway answered ${status}`);
+    this.status = status;
+  }
+}
+
+export class TocsinInbox extends HTMLElement {
+  static observedAttributes = ["user", "token", "gateway", "lang"];
+
+  /** Called for a user's token whenever one is needed; null: the attribute `token` is one. */
+  getToken = null;
+
+  #labels = LABELS;
+  #items = [];
+  #view = "inbox";
+  #cursor = null;
+  #lastId = null;
+  #source = null;
+  #queue = [];
+  #sending = false;
+  #turn = 0;
+  #adding = 0;
+  #wait = LEAST_WAIT_MS;
+  #timers = new Set();
+  #life = 0;
+  #parts = {};
+  #counts = { unread: 0, unseen: 0 };
+
+  constructor() {
+    super();
+    this.attachShadow({ mode: "open" });
+    this.#build();
+  }
+
+  // --- what a page can say
+
+  get labels() {
+    return this.#labels;
+  }
+
+  set labels(labels) {
+    this.#labels = { ...LABELS, ...labels };
+    this.#name();
+    this.#draw();
+  }
+
+  get counts() {
+    return { ...this.#counts };
+  }
+
+  get items() {
+    return this.#items.map(({ item }) => ({ ...item }));
+  }
+
+  open() {
+    if (!this.#parts.panel.hidden) return;
+    this.#parts.panel.hidden = false;
+    this.#parts.bell.setAttribute("aria-expanded", "true");
+    document.addEventListener("pointerdown", this.#outside);
+    this.#fit();
+    (this.#parts.feed.querySelector("article") ?? this.#parts.close).focus();
+    this.#lookSeen();
+  }
+
+  /** Within the page, wherever the bell is. */
+  #fit() {
+    const { panel } = this.#parts;
+    panel.style.translate = "";
+    const { left, right } = panel.getBoundingClientRect();
+    const over = left < 0 ? -left : Math.min(0, document.documentElement.clientWidth - right);
+    if (over) panel.style.translate = `${over}px 0`;
+  }
+
+  close() {
+    if (this.#parts.panel.hidden) return;
+    this.#parts.panel.hidden = true;
+    this.#parts.bell.setAttribute("aria-expanded", "false");
+    document.removeEventListener("pointerdown", this.#outside);
+    this.#parts.bell.focus();
+  }
+
+  // --- its life
+
+  connectedCallback() {
+    addEventListener("online", this.#back);
+    addEventListener("offline", this.#gone);
+    document.addEventListener("visibilitychange", this.#back);
+    this.#begin();
+  }
+
+  disconnectedCallback() {
+    removeEventListener("online", this.#back);
+    removeEventListener("offline", this.#gone);
+    document.removeEventListener("visibilitychange", this.#back);
+    document.removeEventListener("pointerdown", this.#outside);
+    this.#end();
+  }
+
+  attributeChangedCallback(name, before, after) {
+    if (before === after || !this.isConnected) return;
+    if (name === "lang") this.#draw();
+    else if (name === "token" && before !== null) this.#back();
+    else this.#begin();
+  }
+
+  #begin() {
+    this.#end();
+    this.#items = [];
+    this.#lastId = null;
+    this.#cursor = null;
+    this.#queue = [];
+    this.#draw();
+    if (this.getAttribute("user") && (this.getToken || this.getAttribute("token"))) this.#load();
+  }
+
+  #end() {
+    this.#life += 1; // what is under way for the life before comes to nothing
+    this.#disconnect();
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  #back = () => {
+    if (document.visibilityState === "hidden" || !navigator.onLine) return;
+    this.#wait = LEAST_WAIT_MS;
+    this.#send();
+    if (this.#lastId === null) this.#load();
+    else if (this.#source === null) this.#connect();
+  };
+
+  #gone = () => this.#say("offline");
+
+  #outside = (event) => {
+    if (!event.composedPath().includes(this)) this.close();
+  };
+
+  // --- the gateway
+
+  async #call(method, path, body) {
+    const base = this.getAttribute("gateway") ?? HERE.origin;
+    const token = this.getToken ? await this.getToken() : this.getAttribute("token");
+    const response = await fetch(`${base}/v1/users/${encodeURIComponent(this.getAttribute("user"))}/inbox${path}`, {
+      method,
+      headers: { Authorization: `Bearer ${token}`, ...(body ? { "Content-Type": "application/json" } : {}) },
+      body: body && JSON.stringify(body),
+      credentials: "omit",
+      cache: "no-store",
+    });
+    if (!response.ok) throw new Refused(response.status);
+    return response.status === 204 ? null : response.json();
+  }
+
+  /** The page anew, and the stream that continues it. */
+  async #load() {
+    const life = this.#life;
+    const turn = (this.#turn += 1); // what was asked for before comes too late
+    try {
+      const page = await this.#call("GET", `?limit=20&${VIEWS[this.#view].query}`);
+      if (life !== this.#life || turn !== this.#turn) return;
+      this.#items = page.notifications.map((item) => ({ item, at: Number(page.last_event_id) }));
+      this.#cursor = page.next_cursor;
+      this.#lastId ??= page.last_event_id;
+      this.#say("");
+      this.#draw();
+      if (this.#source === null) this.#connect();
+    } catch (error) {
+      if (life === this.#life && turn === this.#turn) this.#retry(error, () => this.#load());
+    }
+  }
+
+  async #more() {
+    const turn = this.#turn;
+    if (this.#cursor === null || this.#adding === turn) return;
+    const life = this.#life;
+    this.#adding = turn;
+    try {
+      const page = await this.#call("GET", `?limit=20&cursor=${this.#cursor}&${VIEWS[this.#view].query}`);
+      if (life !== this.#life || turn !== this.#turn) return;
+      const known = new Set(this.#items.map(({ item }) => item.id));
+      const older = page.notifications.filter((item) => !known.has(item.id));
+      this.#items.push(...older.map((item) => ({ item, at: Number(page.last_event_id) })));
+      this.#cursor = page.next_cursor;
+      this.#draw();
+    } catch (error) {
+      if (life === this.#life && turn === this.#turn) this.#retry(error, () => this.#more());
+    } finally {
+      if (this.#adding === turn) this.#adding = 0;
+    }
+  }
+
+  /** Each connection takes a ticket of its own: a browser's EventSource sends no headers. */
+  async #connect() {
+    if (this.#source !== null) return;
+    const life = this.#life;
+    const source = (this.#source = {}); // its place, while the ticket is asked for
+    try {
+      const { ticket } = await this.#call("POST", "/ticket");
+      if (life !== this.#life || this.#source !== source) return;
+      const base = this.getAttribute("gateway") ?? HERE.origin;
+      const user = encodeURIComponent(this.getAttribute("user"));
+      const query = new URLSearchParams({ ticket, last_event_id: this.#lastId });
+      const stream = (this.#source = new EventSource(`${base}/v1/users/${user}/inbox/stream?${query}`));
+      for (const name of ["notification", "update", "count", "reset"]) {
+        stream.addEventListener(name, (event) => {
+          if (this.#source === stream) this.#take(name, event);
+        });
+      }
+      stream.onerror = () => {
+        if (this.#source !== stream) return;
+        this.#disconnect();
+        this.#retry(null, () => this.#connect());
+      };
+    } catch (error) {
+      if (life !== this.#life || this.#source !== source) return;
+      this.#source = null;
+      this.#retry(error, () => this.#connect());
+    }
+  }
+
+  #disconnect() {
+    this.#source?.close?.();
+    this.#source = null;
+  }
+
+  #retry(error, again) {
+    if (error) this.#say(navigator.onLine ? "failed" : "offline");
+    const wait = this.#wait * (0.5 + Math.random());
+    this.#wait = Math.min(2 * this.#wait, LONGEST_WAIT_MS);
+    const life = this.#life;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      if (life === this.#life) again();
+    }, wait);
+    this.#timers.add(timer);
+  }
+
+  // --- what comes
+
+  #take(name, event) {
+    const data = JSON.parse(event.data);
+    const at = Number(event.lastEventId);
+    this.#lastId = event.lastEventId;
+    this.#wait = LEAST_WAIT_MS;
+    this.#say("");
+    if (name === "count") this.#count(data);
+    else if (name === "reset") this.#load();
+    else if (name === "notification") this.#arrive(data, at);
+    else this.#update(data, at);
+  }
+
+  #arrive(item, at) {
+    if (!this.#items.some((known) => known.item.id === item.id) && VIEWS[this.#view].has(item)) {
+      this.#items.unshift({ item, at });
+      this.#draw();
+    }
+    this.#parts.said.textContent = this.#label("arrived", { title: item.title || item.body });
+    this.#parts.bell.classList.remove("rings");
+    requestAnimationFrame(() => this.#parts.bell.classList.add("rings"));
+    this.dispatchEvent(new CustomEvent("tocsin-notification", { detail: item, bubbles: true, composed: true }));
+    if (!this.#parts.panel.hidden) this.#lookSeen();
+  }
+
+  /** An item that was read later than the change has it already. */
+  #update({ id, all, removed, ...marks }, at) {
+    const has = VIEWS[this.#view].has;
+    if (all && marks.archived) marks.snoozed_until = null;
+    const known = this.#items.some(({ item }) => all || item.id === id);
+    this.#items = this.#items
+      .filter(({ item, at: read }) => !(removed && item.id === id && read < at))
+      .map((one) => ((all || one.item.id === id) && one.at < at ? { item: { ...one.item, ...marks }, at } : one))
+      .filter(({ item }) => has(item));
+    this.#draw();
+    const mayAppear = this.#view === "archive" ? marks.archived : "snoozed_until" in marks || marks.archived === false;
+    if (!removed && mayAppear && (all || !known)) this.#load();
+  }
+
+  #count(counts) {
+    this.#counts = counts;
+    const { unread } = counts;
+    const { badge } = this.#parts;
+    badge.textContent = unread > MOST_SHOWN ? `${MOST_SHOWN}+` : String(unread);
+    badge.hidden = unread === 0;
+    this.#name();
+    this.dispatchEvent(new CustomEvent("tocsin-count", { detail: { ...counts }, bubbles: true, composed: true }));
+  }
+
+  // --- what the user does
+
+  /** Shown at once, sent in order, and kept while the gateway can't be reached. */
+  #act(item, path, marks, body) {
+    if (marks) {
+      this.#items = this.#items
+        .map((one) => (one.item.id === item.id ? { ...one, item: { ...one.item, ...marks } } : one))
+        .filter(({ item: each }) => VIEWS[this.#view].has(each));
+      this.#draw();
+    }
+    this.#queue.push([path, body]);
+    this.#send();
+  }
+
+  async #send() {
+    if (this.#sending) return;
+    const life = this.#life;
+    this.#sending = true;
+    try {
+      while (this.#queue.length && life === this.#life) {
+        const [path, body] = this.#queue[0];
+        try {
+          await this.#call("POST", path, body);
+        } catch (error) {
+          const comesBack = !(error instanceof Refused) || error.status === 401 || error.status === 429 || error.status >= 500;
+          if (comesBack) {
+            if (life === this.#life) this.#retry(error, () => this.#send());
+            return;
+          }
+          this.#load(); // it is refused for good: show what is there
+        }
+        if (life === this.#life) this.#queue.shift();
+      }
+    } finally {
+      this.#sending = false;
+    }
+  }
+
+  #mark(item, mark) {
+    const marks = {
+      seen: { seen: true },
+      read: { seen: true, read: true },
+      unread: { read: false },
+      archive: { seen: true, archived: true, snoozed_until: null },
+    }[mark];
+    this.#act(item, `/${encodeURIComponent(item.id)}/${mark}`, marks);
+  }
+
+  #snooze(item, choice) {
+    const until = new Date();
+    if (choice === "hour") until.setHours(until.getHours() + 1);
+    else until.setDate(until.getDate() + (choice === "week" ? 7 : 1));
+    if (choice === "tomorrow") until.setHours(9, 0, 0, 0);
+    const iso = until.toISOString();
+    this.#act(item, `/${encodeURIComponent(item.id)}/snooze`, { snoozed_until: iso, archived: false }, { until: iso });
+  }
+
+  #readAll() {
+    this.#items = this.#items.map((one) => ({ ...one, item: { ...one.item, seen: true, read: true } }));
+    this.#draw();
+    this.#queue.push(["/read-all", undefined]);
+    this.#send();
+  }
+
+  /** What lies open before the user has been seen. */
+  #lookSeen() {
+    for (const { item } of this.#items.slice(0, 20)) if (!item.seen && !item.archived) this.#mark(item, "seen");
+  }
+
+  #follow(item, event) {
+    if (!item.read) this.#mark(item, "read");
+    const asked = new CustomEvent("tocsin-open", { detail: item, bubbles: true, composed: true, cancelable: true });
+    if (!this.dispatchEvent(asked)) event?.preventDefault(); // the page goes there by itself
+    return !asked.defaultPrevented;
+  }
+
+  #switch() {
+    this.#view = this.#view === "inbox" ? "archive" : "inbox";
+    this.#items = [];
+    this.#cursor = null;
+    this.#name();
+    this.#draw();
+    this.#load();
+  }
+
+  #keys = (event) => {
+    if (event.key === "Escape") {
+      this.close();
+      event.stopPropagation();
+      return;
+    }
+    const articles = [...this.#parts.feed.querySelectorAll("article")];
+    const focused = this.shadowRoot.activeElement;
+    const place = articles.indexOf(focused?.closest?.("article"));
+    if (focused?.tagName === "SELECT" || place < 0) return;
+    const steps = { ArrowDown: place + 1, PageDown: place + 1, ArrowUp: place - 1, PageUp: place - 1, Home: 0, End: articles.length - 1 };
+    if (event.key in steps) {
+      articles[Math.max(0, Math.min(articles.length - 1, steps[event.key]))].focus();
+      event.preventDefault();
+    } else if (event.key === "Enter" && focused.tagName === "ARTICLE") {
+      const link = focused.querySelector("h3 a");
+      if (link) link.click();
+      else this.#follow(this.#items[place].item);
+    }
+  };
+
+  // --- how it looks
+
+  #label(name, values = {}) {
+    return this.#labels[name].replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+  }
+
+  #say(name) {
+    const words = name ? this.#label(name) : "";
+    if (this.#parts.status.textContent !== words) this.#parts.status.textContent = words;
+  }
+
+  #build() {
+    const button = (part, onclick) => make("button", { type: "button", part, onclick });
+    const parts = (this.#parts = {
+      bell: make("button", { type: "button", part: "bell", class: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" }),
+      badge: make("span", { part: "badge", class: "badge", hidden: true, "aria-hidden": "true" }),
+      panel: make("div", { part: "panel", class: "panel", role: "dialog", hidden: true }),
+      title: make("h2", { part: "title" }),
+      readAll: button("button read-all", () => this.#readAll()),
+      switch: button("button archive", () => this.#switch()),
+      close: button("button close", () => this.close()),
+      status: make("div", { part: "status", class: "status", role: "status" }),
+      feed: make("div", { part: "feed", class: "feed", role: "feed" }),
+      empty: make("div", { part: "empty", class: "empty", hidden: true }),
+      end: make("div", { style: "height:1px" }),
+      said: make("div", { class: "said", role: "status" }),
+    });
+    parts.bell.innerHTML = BELL;
+    parts.bell.append(parts.badge);
+    parts.bell.onclick = () => (parts.panel.hidden ? this.open() : this.close());
+    parts.panel.onkeydown = this.#keys;
+    parts.close.textContent = "\u2715";
+    const scrolled = make("div", { class: "feed", tabindex: "-1" }, parts.feed, parts.empty, parts.end);
+    parts.feed.classList.remove("feed");
+    parts.panel.append(make("header", { part: "header" }, parts.title, parts.readAll, parts.switch, parts.close), parts.status, scrolled);
+    this.shadowRoot.append(make("style", {}, STYLE), parts.bell, parts.panel, parts.said);
+    new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && this.#more(), {
+      root: scrolled,
+      rootMargin: "300px",
+    }).observe(parts.end);
+    this.#name();
+  }
+
+  #name() {
+    const { bell, panel, title, readAll, switch: other, close, feed, empty } = this.#parts;
+    const { unread } = this.#counts;
+    const counted = unread ? `, ${this.#label("unread", { n: unread })}` : "";
+    bell.setAttribute("aria-label", this.#label("bell") + counted);
+    title.textContent = this.#label(this.#view === "inbox" ? "title" : "archive");
+    panel.setAttribute("aria-label", title.textContent);
+    feed.setAttribute("aria-label", title.textContent);
+    readAll.textContent = this.#label("readAll");
+    readAll.hidden = this.#view !== "inbox";
+    other.textContent = this.#label(this.#view === "inbox" ? "archive" : "inbox");
+    close.setAttribute("aria-label", this.#label("close"));
+    empty.textContent = this.#label("empty");
+  }
+
+  /** Articles that show the same are kept as they are, so that focus and scrolling stay. */
+  #draw() {
+    const { feed, empty, panel } = this.#parts;
+    const focused = this.shadowRoot.activeElement;
+    const place = [...feed.children].indexOf(focused?.closest?.("article"));
+    const drawn = new Map([...feed.children].map((article) => [article.dataset.id, article]));
+    const articles = this.#items.map(({ item }, index) => {
+      const looks = JSON.stringify([item, this.#labels, this.getAttribute("lang")]);
+      const before = drawn.get(item.id);
+      const article = before?.looks === looks ? before : this.#article(item);
+      article.looks = looks;
+      article.setAttribute("aria-posinset", index + 1);
+      article.setAttribute("aria-setsize", this.#cursor === null ? this.#items.length : -1);
+      return article;
+    });
+    let next = feed.firstChild;
+    for (const article of articles) {
+      if (article === next) next = next.nextSibling;
+      else feed.insertBefore(article, next);
+    }
+    const shown = new Set(articles);
+    for (const article of [...feed.children]) if (!shown.has(article)) article.remove();
+    empty.hidden = articles.length > 0 || this.#lastId === null;
+    if (place >= 0 && !panel.hidden && !this.shadowRoot.activeElement) {
+      (articles[Math.min(place, articles.length - 1)] ?? this.#parts.close).focus();
+    }
+  }
+
+  #article(item) {
+    const title = make("h3", { part: "item-title", id: `t-${item.id}` });
+    const href = this.#link(item.url);
+    if (href) title.append(make("a", { href, tabindex: "-1", onclick: (event) => this.#follow(item, event) }, item.title || item.body));
+    else title.append(item.title);
+    const act = (name, mark) =>
+      make("button", { type: "button", part: `button ${mark}`, onclick: () => this.#mark(item, mark) }, this.#label(name));
+    const links = item.actions.map(({ label, url }) => {
+      const to = this.#link(url);
+      return to && make("a", { href: to, part: "action", class: "link", onclick: () => item.read || this.#mark(item, "read") }, label);
+    });
+    const unread = !item.read && !item.archived;
+    return make(
+      "article",
+      {
+        part: unread ? "item unread" : "item",
+        class: unread ? "unread" : null,
+        tabindex: "0",
+        "data-id": item.id,
+        "aria-labelledby": `t-${item.id}`,
+        "aria-describedby": `b-${item.id}`,
+        onclick: (event) => event.target.closest("a, button, select") || this.#follow(item),
+      },
+      this.#icon(item.icon),
+      title,
+      make("p", { part: "item-body", id: `b-${item.id}` }, href && !item.title ? "" : item.body),
+      this.#image(item.image),
+      make("time", { part: "item-time", datetime: item.created_at }, this.#ago(item.created_at)),
+      make(
+        "div",
+        { part: "item-actions", class: "acts" },
+        ...links.filter(Boolean),
+        item.read ? act("unreadMark", "unread") : act("read", "read"),
+        item.archived ? null : act("archiveItem", "archive"),
+        this.#snoozing(item),
+      ),
+    );
+  }
+
+  #snoozing(item) {
+    const options = ["snooze", "hour", "tomorrow", "week"].map((name) => make("option", { value: name }, this.#label(name)));
+    return make(
+      "select",
+      { part: "snooze", "aria-label": this.#label("snooze"), onchange: (event) => this.#snooze(item, event.target.value) },
+      ...options,
+    );
+  }
+
+  #icon(icon) {
+    if (!icon) return null;
+    const src = /[/:]/.test(icon) ? this.#link(icon, ["http:", "https:"]) : null;
+    if (src) return make("img", { src, alt: "", class: "icon", part: "icon", loading: "lazy", referrerpolicy: "no-referrer" });
+    return /^[\w-]+$/.test(icon) ? make("slot", { name: `icon-${icon}`, part: `icon icon-${icon}` }) : null;
+  }
+
+  #image(image) {
+    const src = image && this.#link(image, ["http:", "https:"]);
+    return src ? make("img", { src, alt: "", class: "image", part: "image", loading: "lazy", referrerpolicy: "no-referrer" }) : null;
+  }
+
+  /** The link, where it is of a kind that a page may follow. An app's own schemes: attribute `schemes`. */
+  #link(url, schemes) {
+    if (!url) return null;
+    const own = (this.getAttribute("schemes") ?? "").split(/\s+/).filter(Boolean).map((scheme) => `${scheme}:`);
+    try {
+      return (schemes ?? [...SCHEMES, ...own]).includes(new URL(url, document.baseURI).protocol) ? url : null;
+    } catch {
+      return null;
+    }
+  }
+
+  #ago(iso) {
+    const lang = this.getAttribute("lang") || document.documentElement.lang || undefined;
+    const seconds = (Date.parse(iso) - Date.now()) / 1000;
+    const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
+    const [unit, size] = units.find(([, each]) => Math.abs(seconds) >= each) ?? ["second", 1];
+    if (unit === "day" && seconds < -7 * 86400) return new Date(iso).toLocaleDateString(lang);
+    return new Intl.RelativeTimeFormat(lang, { numeric: "auto" }).format(Math.round(seconds / size), unit);
+  }
+}
+
+if (!customElements.get("tocsin-inbox")) customElements.define("tocsin-inbox", TocsinInbox);
