@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -107,12 +108,28 @@ class Workers:
     log: Path
     running: dict[str, asyncio.subprocess.Process]
 
+    #: Those that tests have started: not by the fixture's event loop.
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
     async def kill(self, role: str) -> None:
-        self.running[role].kill()
-        await self.running[role].wait()
+        """With kill -9, whichever event loop started it."""
+        killed = psutil.Process(self.running[role].pid)
+        killed.kill()
+
+        async def is_gone() -> bool:
+            return not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE
+
+        await eventually(is_gone)
 
     async def start(self, role: str) -> None:
-        self.running[role] = await _worker(role, self.environ, self.log)
+        command = [sys.executable, "-m", "app.cli", "worker", role]
+        with (self.log / f"{role}-again.log").open("wb") as log:
+            self.started.append(subprocess.Popen(command, env={**os.environ, **self.environ}, stdout=log, stderr=log))
+
+    def stop(self) -> None:
+        for process in self.started:
+            worker.terminate()
+            worker.wait(30)
 
 
 @pytest.fixture(scope="package")
@@ -124,7 +141,11 @@ def workers(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         try:
             for role in started:
                 runner.run(eventually(partial(_is_ready, environ, role), 120))
-            yield Workers(environ, log, started)
+            workers = Workers(environ, log, started)
+            try:
+                yield workers
+            finally:
+                workers.stop()
         finally:
             for each in started.values():
                 runner.run(process.stop(each, 10))
