@@ -127,7 +127,7 @@ class Workers:
             self.started.append(subprocess.Popen(command, env={**os.environ, **self.environ}, stdout=log, stderr=log))
 
     def stop(self) -> None:
-        for process in self.started:
+        for worker in self.started:
             worker.terminate()
             worker.wait(30)
 
