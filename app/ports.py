@@ -88,6 +88,8 @@ class Message:
     data: dict[str, str] = field(default_factory=dict)
     #: Extra mail headers, such as List-Unsubscribe.
     headers: dict[str, str] = field(default_factory=dict)
+    #: Of mail: where answers go, if not to whom it is from.
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

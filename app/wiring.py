@@ -413,7 +413,8 @@ async def _build(
     if role == "in_app":
         from agents.inbox.machine import InAppMachine
 
-        return _Built(InAppMachine(catalog, partitions=settings.kafka.partitions, keys=suppression_keys(settings)))
+        keys, partitions = suppression_keys(settings), settings.kafka.partitions
+        return _Built(InAppMachine(catalog, partitions=partitions, keys=keys, links=settings.links))
     return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, registry, stack)
 
 
@@ -457,6 +458,8 @@ async def _build_sender(
         channel,
         timeouts_ms,
         public_url=_public_url(settings),
+        links=settings.links,
+        postal_address=settings.branding.postal_address,
         shedding=shedding,
         partitions=settings.kafka.partitions,
         slots=executor,

@@ -97,6 +97,13 @@ class PreferencesPatch(Command, frozen=True, kw_only=True, tag="preferences.patc
     preferences: dict[str, Any]
 
 
+class PreferencesUnsubscribe(Command, frozen=True, kw_only=True, tag="preferences.unsubscribe"):
+    """Opts out of the category on the channel, as a link to unsubscribe does."""
+
+    channel: Channel
+    category: Category
+
+
 class ConsentSet(Command, frozen=True, kw_only=True, tag="consent.set"):
     channel: Channel
     category: Category
@@ -151,6 +158,7 @@ AnyCommand = (
     | DeviceNormalize
     | PreferencesSet
     | PreferencesPatch
+    | PreferencesUnsubscribe
     | ConsentSet
     | NotificationCancel
     | InboxMark

@@ -39,7 +39,7 @@ class PolicyVersion(Struct, frozen=True, kw_only=True, tag="policy", tag_field="
     at: str
 
 
-#: Of one channel in one locale: title, body, subject, html, text, url, image, as Jinja2 sources.
+#: Of one channel in one locale: title, body, subject, html, text, preheader, reply_to, url, image, as Jinja2 sources.
 Parts = dict[str, str]
 
 
@@ -68,7 +68,7 @@ encode_config = msgspec.json.Encoder().encode
 
 _PARTS: dict[Channel, tuple[frozenset[str], frozenset[str]]] = {
     "push": (frozenset(("title", "body")), frozenset(("url", "image"))),
-    "email": (frozenset(("subject",)), frozenset(("html", "text"))),
+    "email": (frozenset(("subject",)), frozenset(("html", "text", "preheader", "reply_to"))),
     "sms": (frozenset(("body",)), frozenset()),
     "in_app": (frozenset(("title", "body")), frozenset(("url", "image"))),
 }
@@ -96,6 +96,8 @@ def _check_channels(channels: dict[Channel, dict[str, Parts]], field: str) -> No
             where = f"{field}.{channel}.{locale}"
             if missing := required - parts.keys():
                 raise Invalid("is required", f"{where}.{min(missing)}")
+            if "attachments" in parts:
+                raise Invalid("is not supported: put the file where a link can lead to it", f"{where}.attachments")
             if unknown := parts.keys() - required - optional:
                 raise Invalid("is not a part of this channel", f"{where}.{min(unknown)}")
             if channel == "email" and not parts.keys() & {"html", "text"}:

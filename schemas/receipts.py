@@ -72,4 +72,13 @@ def happened_ms(receipt: Receipt, recorded_ms: int) -> int | None:
     return ms if possible else None
 
 
+#: What may be a machine's doing: a prefetch, or a scan of links.
+_FETCHED = frozenset(("opened", "clicked"))
+
+
+def is_machine(receipt: Receipt) -> bool:
+    """Whether it says of itself that a mail program's prefetch or a link scanner caused it."""
+    return receipt.status in _FETCHED and receipt.detail is not None and receipt.detail.get("machine") is True
+
+
 encode_receipt = msgspec.json.Encoder().encode

@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from app.domain.attempts import Tries
+from app.domain.policy import Tracking
 from schemas.decode import Invalid
 from schemas.sends import Withdraw
 from schemas.words import Status
@@ -25,6 +26,19 @@ class Timer(Struct, frozen=True, array_like=True, gc=False):
 
     kind: Kind
     due_ms: int
+
+
+class Mailed(Struct, frozen=True, array_like=True, gc=False):
+    """What a mail carries besides what is rendered: the same in all attempts, whatever policy and keys there are then.
+    ``key``: the name of the key that its links were made with."""
+
+    tracking: Tracking = "none"
+    one_click: bool = False
+    footer: bool = False
+    key: str | None = None
+
+
+NOTHING_MAILED = Mailed()
 
 
 class OpenSend(Struct, frozen=True, array_like=True, gc=False):
@@ -59,6 +73,8 @@ class OpenSend(Struct, frozen=True, array_like=True, gc=False):
     rendered: int | None = None
     #: When its latest hold by quiet hours ended here, Unix ms.
     waited_until: int | None = None
+    #: Of mail: what its first call carried; None: there was none.
+    mailed: Mailed | None = None
 
 
 class SendRow(Struct, frozen=True, array_like=True, gc=False):

@@ -24,6 +24,7 @@ from schemas.commands import (
     NotificationCancel,
     PreferencesPatch,
     PreferencesSet,
+    PreferencesUnsubscribe,
     ProfileSet,
     SuppressionAdd,
     SuppressionRemove,
@@ -36,6 +37,7 @@ from tables.applied import REMEMBERED_MS as APPLIED_MS
 from tables.cancels import CANCELS, CancelTable
 from tables.erasures import ERASURES, RUNNING_KEY, Erasure, certificate_key, erasure_key, running_key
 from tables.preferences import NO_WISHES, PREFERENCES, StoredPreferences, with_consent, with_document, with_patch
+from tables.preferences import without as unsubscribed_from
 from tables.profiles import (
     NOBODY,
     PROFILES,
@@ -243,9 +245,10 @@ class Knowledge:
         now: int,
         bounds: Bounds = DEFAULT_BOUNDS,
         recorded_ms: int | None = None,
+        policy: Policy | None = None,
     ) -> Change:
         """Takes one command of notify_commands. ``position``: where it lies. ``recorded_ms``: its record's timestamp
-        (None: now). Raises Invalid with the field."""
+        (None: now). ``policy``: says which event types belong to a category. Raises Invalid with the field."""
         key = applied_key(command.user_id, command.id)
         if self._applied.get(key) is not None:
             return _NOTHING
@@ -255,6 +258,9 @@ class Knowledge:
         begins_or_ends = isinstance(command, ProfileSet | UserErase)
         if command.user_id is not None and not begins_or_ends and self.erased(command.user_id):
             return _NOTHING
+        if isinstance(command, PreferencesUnsubscribe):
+            assert command.user_id is not None
+            return self._prefer(command.user_id, unsubscribed_from(self.wishes(command.user_id), command, policy))
         return self._change(command, now, bounds, now if recorded_ms is None else recorded_ms)
 
     def learn(self, message: Broadcast) -> Change:

@@ -22,6 +22,8 @@ REPORTED: dict[Status, int] = {
     "complained": 64,
     "unsubscribed": 128,
 }
+#: In ``Sent.reported``: a mail program's prefetch or a link scanner fetched something of it, and maybe nobody read it.
+MACHINE = 256
 
 
 class Facts(Struct, frozen=True, array_like=True, gc=False):

@@ -7,8 +7,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.domain.merge import merge_patch
-from app.domain.preferences import NO_PREFERENCES, Preferences, parse_preferences
-from schemas.commands import ConsentSet
+from app.domain.policy import Policy
+from app.domain.preferences import NO_PREFERENCES, Preferences, parse_preferences, unsubscribed
+from schemas.commands import ConsentSet, PreferencesUnsubscribe
 from schemas.decode import TooLarge
 from schemas.instants import parse_ms
 from schemas.words import Channel
@@ -16,6 +17,8 @@ from tables.table import TableSpec
 
 #: As compact JSON.
 MAX_DOCUMENT_BYTES = 32 * 1024
+#: What a document may have beyond that of opt-outs by links.
+ROOM_FOR_OPT_OUTS = 16 * 1024
 #: Consents of one user, and the evidence of all of them. A withdrawal is always taken, if need be without its evidence.
 MAX_CONSENTS = 500
 MAX_ALL_EVIDENCE_BYTES = 256 * 1024
@@ -71,6 +74,15 @@ def with_document(old: StoredPreferences, document: dict[str, Any]) -> StoredPre
 def with_patch(old: StoredPreferences, patch: dict[str, Any]) -> StoredPreferences:
     """Merges a part into the document as RFC 7396. Raises Invalid with the field."""
     return with_document(old, merge_patch(document_of(old), patch))
+
+
+def without(old: StoredPreferences, message: PreferencesUnsubscribe, policy: Policy | None) -> StoredPreferences:
+    """Opts out of a category on a channel. An opt-out is taken even where the document has no more room."""
+    document = unsubscribed(document_of(old), message.category, message.channel, policy)
+    encoded = msgspec.json.encode(document)
+    if len(encoded) > MAX_DOCUMENT_BYTES + ROOM_FOR_OPT_OUTS:
+        raise TooLarge("is larger than 32 KiB as compact JSON", "preferences")
+    return replace(old, preferences=parse_preferences(document), document=encoded)
 
 
 def document_of(wishes: StoredPreferences) -> dict[str, Any]:

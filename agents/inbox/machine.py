@@ -12,7 +12,7 @@ from agents.inbox.page import changes_of, page_of, summary_of
 from agents.inbox.state import InboxState
 from agents.shared.broadcasts import read_placed_broadcast
 from agents.shared.certificate import certificate
-from agents.shared.compose import compose, template_of
+from agents.shared.compose import Around, compose, template_of
 from agents.shared.lifecycle import emit, measure, report
 from agents.shared.placement import check_place
 from agents.shared.recipients import known_of, user_shown
@@ -21,6 +21,7 @@ from agents.shared.subscriptions import CHANNEL_OUTPUTS, channel_subscriptions, 
 from app.domain.catalog import Catalog
 from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.last_look import Over, look
+from app.domain.links import Links
 from app.domain.out import Out
 from app.domain.rendering import RenderError
 from app.ports import FailedReason, LogRecord, Machine, Message, Rows
@@ -41,15 +42,19 @@ _NO_DATA = msgspec.Raw(b"{}")
 
 class InAppMachine(Machine[InboxState, Due, Never]):
     """See ``app.ports.Machine``. ``catalog`` is replaced between batches. It makes no calls. ``partitions``: how many
-    the topics have. ``keys``: of the suppression list."""
+    the topics have. ``keys``: of the suppression list. ``links``: makes a recipient's links, None where none can be
+    made."""
 
     role = "in_app"
     subscriptions = channel_subscriptions("in_app")
     outputs = (*CHANNEL_OUTPUTS, topics.INBOX_CHANGES)
     tables = (*KNOWLEDGE_TABLES, ATTEMPTS.name, INBOX.name, COUNTS.name, CHANGES.name, SCHEDULE.name)
 
-    def __init__(self, catalog: Catalog, *, partitions: int = 1, keys: HashKeys = NO_SECRET) -> None:
+    def __init__(
+        self, catalog: Catalog, *, partitions: int = 1, keys: HashKeys = NO_SECRET, links: Links | None = None
+    ) -> None:
         self.catalog = catalog
+        self._links = links
         self._keys = keys
         self._partitions = partitions
 
@@ -61,7 +66,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
             return
         state.knowledge.rekey()
         if record.topic == topics.COMMANDS:
-            take_command(record, self._partitions, state, out, now, self.catalog.bounds)
+            take_command(record, self._partitions, state, out, now, self.catalog.bounds, self.catalog.policy)
             return
         if record.topic == topics.BROADCASTS:
             state.knowledge.learn(read_placed_broadcast(record, self._partitions))
@@ -138,7 +143,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
         template = template_of(send, self.catalog)
         if template is not None:
             send = replace(send, template_version=template.version)
-        message = compose(send, template, self.catalog, user, user.get("locale"))
+        message = compose(send, template, self.catalog, user, user.get("locale"), Around(self._links, at=now))
         if isinstance(message, RenderError):
             _end(send, "failed", "bad_template", state, out, now, cause)
             measure(out, self.catalog.policy, send, "failed", now)

@@ -17,6 +17,7 @@ from agents.shared.slices import Walk
 from agents.shared.subscriptions import position_of
 from app.domain.bounds import Bounds
 from app.domain.out import Out
+from app.domain.policy import Policy
 from app.ports import LogRecord
 from schemas.commands import InboxMark, InboxSnooze, Mark, read_command
 from schemas.instants import counted_ms, instant_ms
@@ -34,12 +35,15 @@ _TELLS: dict[Mark, tuple[Status, ...]] = {
 }
 
 
-def take_command(record: LogRecord, partitions: int, state: InboxState, out: Out, now: int, bounds: Bounds) -> None:
+def take_command(
+    record: LogRecord, partitions: int, state: InboxState, out: Out, now: int, bounds: Bounds, policy: Policy
+) -> None:
     """``partitions``: how many the topics have. Raises Invalid with the field."""
     assert record.value is not None
     command = read_command(record.value)
     check_command(record, command, partitions)
-    applied = state.knowledge.apply(command, position_of(record), now, bounds, counted_ms(record.timestamp, now))
+    recorded = counted_ms(record.timestamp, now)
+    applied = state.knowledge.apply(command, position_of(record), now, bounds, recorded, policy)
     if not applied.applied or command.user_id is None:
         return
     if applied.erased:

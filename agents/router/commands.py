@@ -25,7 +25,7 @@ def take_command(context: RouterContext, record: LogRecord) -> None:
     elif moved(context, record, check_key(record, command.user_id)):
         return
     change = context.state.known.apply(
-        command, position_of(record), context.now, context.catalog.bounds, record.timestamp
+        command, position_of(record), context.now, context.catalog.bounds, record.timestamp, context.policy
     )
     if change.claim is not None:
         claim_token(context, change.claim)

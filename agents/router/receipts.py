@@ -18,9 +18,9 @@ from app.domain.preferences import unsubscribed
 from app.ports import LogRecord
 from schemas.commands import PreferencesPatch
 from schemas.instants import rfc3339
-from schemas.receipts import IMPLIES, Receipt, happened_ms, read_receipt
+from schemas.receipts import IMPLIES, Receipt, happened_ms, is_machine, read_receipt
 from schemas.words import Status
-from tables.notifications import REPORTED, Facts, Sent
+from tables.notifications import MACHINE, REPORTED, Facts, Sent
 from tables.preferences import document_of
 
 
@@ -70,6 +70,12 @@ def _came_back(
         reason = "soft" if receipt.status == "failed" else "hard"
     sent = notification.parts[index].sends[at] if index is not None and at is not None else None
     implied = [s for s in reversed(IMPLIES.get(status, ())) if sent is None or not sent.reported & REPORTED[s]]
+    if is_machine(receipt):
+        _came_to_machine(notification, index, at, receipt, claimed_at, implied)
+        return
+    if status == "unsubscribed" and index is not None and sent is not None and sent.reported & REPORTED[status]:
+        _unsubscribe(notification, index, sent, receipt, recorded)  # (they may have opted in again)
+        return
     for reported in (*implied, status):
         _emit(notification, index, sent, reported, receipt, reason if reported == status else None, claimed_at)
     if sent is None or index is None or at is None:
@@ -91,6 +97,28 @@ def _came_back(
     cancel_what_arrived(notification)
 
 
+def _came_to_machine(
+    notification: NotificationRecord,
+    index: int | None,
+    at: int | None,
+    receipt: Receipt,
+    claimed_at: str | None,
+    implied: list[Status],
+) -> None:
+    """It arrived, so a replay leaves it alone; nobody need have seen it, so a fallback chain goes on."""
+    sent = notification.parts[index].sends[at] if index is not None and at is not None else None
+    if sent is not None and sent.reported & MACHINE:
+        implied = []
+    for reported in (*implied, receipt.status):
+        _emit(notification, index, sent, reported, receipt, None, claimed_at)
+    receipt_came(notification, notification.parts[index].channel if index is not None else receipt.channel)
+    if sent is None or index is None or at is None:
+        notification.came_back = notification.came_back or receipt.channel is None
+    else:
+        note(notification, index, at, replace(sent, reported=sent.reported | MACHINE))
+    cancel_what_arrived(notification)
+
+
 def _emit(
     notification: NotificationRecord,
     index: int | None,
@@ -100,7 +128,11 @@ def _emit(
     reason: str | None,
     claimed_at: str | None,
 ) -> None:
-    known = {"device_id": sent.device_id if sent is not None else None, "claimed_at": claimed_at}
+    known = {
+        "device_id": sent.device_id if sent is not None else None,
+        "claimed_at": claimed_at,
+        "machine": True if is_machine(receipt) else None,
+    }
     if sent is not None and index is not None:
         known["of"] = notification.parts[index].of or None
     emit_event(
@@ -133,5 +165,7 @@ def _unsubscribe(notification: NotificationRecord, index: int, sent: Sent, recei
         return
     before = document_of(context.state.known.wishes(facts.user_id))
     patch = merge_diff(before, unsubscribed(before, facts.category, channel, context.policy))
+    if not patch:  # as after the command of an unsubscribe link
+        return
     name = derived_id("unsubscribe", receipt.id)
     command(context, PreferencesPatch(id=name, at=receipt.occurred_at, user_id=facts.user_id, preferences=patch))

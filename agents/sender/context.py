@@ -1,7 +1,7 @@
 """What a sender decides with: one batch's tables, outputs and time; and a delivery, whose row, timer and wait change
 together."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from agents.sender.shed import Shedding
 from agents.shared.lifecycle import emit, measure, report
 from app.domain.catalog import Catalog
 from app.domain.keyed import NO_SECRET, HashKeys
+from app.domain.links import Links
 from app.domain.out import Out
 from app.domain.outcome import Outcome
 from app.domain.silence import Silences
@@ -66,16 +67,18 @@ class ChannelConfig:
     """What a channel's process is given.
 
     ``timeouts_ms``: the providers that have settings, each with its time limit. ``public_url``: where providers reach
-    the gateway. ``unsubscribe_url``: the signed link of a send's recipient, None where there is none. ``shedding``:
-    what is given up while too much waits for a provider. ``partitions``: how many the topics have. ``slots``: when a
-    call may begin. ``silences``: which addresses don't answer. ``on_settled``: called with each doubt that is settled.
-    ``keys``: of the suppression list, with the installation's secret; without it no code can be sent.
+    the gateway. ``links``: makes a recipient's links, None where none can be made. ``postal_address``: of the sender,
+    for the footer of mail. ``shedding``: what is given up while too much waits for a provider. ``partitions``: how
+    many the topics have. ``slots``: when a call may begin. ``silences``: which addresses don't answer. ``on_settled``:
+    called with each doubt that is settled. ``keys``: of the suppression list, with the installation's secret; without
+    it no code can be sent.
     """
 
     channel: Channel
     timeouts_ms: Mapping[Provider, int]
     public_url: str | None = None
-    unsubscribe_url: Callable[[Send], str | None] | None = None
+    links: Links | None = None
+    postal_address: str = ""
     shedding: Shedding = field(default_factory=Shedding)
     partitions: int = 1
     slots: Slots = field(default_factory=Unlimited)

@@ -5,7 +5,6 @@ provider has a slot and a token. Until then it waits in the table, in order, and
 (docs/decisions/0011-dispatch-when-the-call-begins.md).
 """
 
-from collections.abc import Mapping
 from dataclasses import replace as replaced
 from hashlib import sha256
 from typing import Any
@@ -15,7 +14,8 @@ from msgspec.structs import replace
 
 from agents.sender.calls import FRESH_MS, Call, Purpose
 from agents.sender.context import Delivery, SenderContext
-from agents.shared.compose import compose, template_of, with_code
+from agents.shared.compose import Around, compose, template_of, with_code
+from agents.shared.mail import lacks_link, mailed_of
 from agents.shared.recipients import known_of, user_shown
 from app.domain.attempts import Again, Tries, after, behind, candidates, provider_for
 from app.domain.codes import code_of
@@ -28,7 +28,7 @@ from app.ports import Address, Handle, Message
 from schemas.instants import rfc3339
 from schemas.sends import Send
 from schemas.words import Provider
-from tables.attempts import OpenSend, Timer
+from tables.attempts import Mailed, OpenSend, Timer
 from tables.pauses import Pause, is_held
 from tables.schedule import Due
 
@@ -162,6 +162,9 @@ def _look(context: SenderContext, delivery: Delivery, known: Known) -> Look:
 
 
 def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
+    if lacks_link(delivery.send, context.catalog.policy, context.channel_config.links):
+        give_up(context, delivery, Over("failed", "no_provider"))
+        return
     able = providers_for(context, delivery.send, reach)
     tries, called = delivery.open.tries, [provider for provider in able if provider not in context.paused]
     while (provider := provider_for(tries, called)) is not None:
@@ -412,6 +415,7 @@ def _claimed(context: SenderContext, delivery: Delivery, tries: Tries, rendered:
         first_called_at=delivery.open.first_called_at or context.now,
         until=None,
         rendered=rendered,
+        mailed=delivery.open.mailed or (_mailed(context, delivery.send) if delivery.send.channel == "email" else None),
     )
 
 
@@ -425,7 +429,10 @@ def compose_for(context: SenderContext, delivery: Delivery, reach: Reach) -> Mes
         send = with_code(send, code)
     user = user_shown(context.state.knowledge, send.user_id)
     template = template_of(send, context.catalog, delivery.open.rendered)
-    message = compose(send, template, context.catalog, user, reach.locale, _mail_headers(context, send))
+    config = context.channel_config
+    at = delivery.open.first_called_at or context.now
+    around = Around(config.links, delivery.open.mailed or _mailed(context, send), config.postal_address, at)
+    message = compose(send, template, context.catalog, user, reach.locale, around)
     limit = _sms_limit(context)
     if limit is None or limit.over != "truncate" or isinstance(message, RenderError):
         return message
@@ -436,15 +443,8 @@ def _sms_limit(context: SenderContext) -> SmsLimit | None:
     return context.catalog.policy.sms if context.channel_config.channel == "sms" else None
 
 
-def _mail_headers(context: SenderContext, send: Send) -> Mapping[str, str]:
-    """One click unsubscribes (RFC 8058), where the policy says so for the category."""
-    category = context.catalog.policy.categories.get(send.category)
-    if send.channel != "email" or send.verifies is not None or category is None or category.unsubscribe != "one_click":
-        return {}
-    url = context.channel_config.unsubscribe_url(send) if context.channel_config.unsubscribe_url else None
-    if url is None:
-        return {}
-    return {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+def _mailed(context: SenderContext, send: Send) -> Mailed:
+    return mailed_of(send, context.catalog.policy, context.channel_config.links)
 
 
 def _callback_url(context: SenderContext, send: Send, provider: Provider, attempt: int) -> str | None:

@@ -179,7 +179,9 @@ class SenderMachine(Machine[SenderState, Due, Result]):
         command = read_command(value)
         check_command(record, command, self.channel_config.partitions)
         bounds, recorded = self.catalog.bounds, counted_ms(record.timestamp, context.now)
-        change = context.state.knowledge.apply(command, position_of(record), context.now, bounds, recorded)
+        change = context.state.knowledge.apply(
+            command, position_of(record), context.now, bounds, recorded, self.catalog.policy
+        )
         if change.applied and command.user_id is not None:
             look_again(context, command.user_id)
 

@@ -1,19 +1,32 @@
 """Renders a send for its recipient: from the template, or from literal content."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import thread_time
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from agents.shared.mail import mail_of, unsubscribe_url
 from app.domain.catalog import Catalog
-from app.domain.rendering import RenderError, compile_template, render, render_content, variables_of
+from app.domain.links import NO_LINKS, Links
+from app.domain.rendering import (
+    Compiled,
+    RenderError,
+    compile_template,
+    locale_shown,
+    names,
+    render,
+    render_content,
+    variables_of,
+)
 from app.domain.verification import CODE_MS
 from app.ports import Message
 from schemas.config import TemplateVersion
 from schemas.requests import Content
 from schemas.sends import Send
+from tables.attempts import NOTHING_MAILED, Mailed
 
 _CODE_TITLE = "Your verification code"
 _CODE_BODY = (
@@ -42,50 +55,69 @@ def template_of(send: Send, catalog: Catalog, rendered: int | None = None) -> Te
     return catalog.template(send.template_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What goes with what is rendered. ``links``: None where none can be made. ``mailed``: what a mail carries.
+    ``postal_address``: for its footer. ``at``: when the first call began (Unix ms), from which links count their time.
+    """
+
+    links: Links | None = None
+    mailed: Mailed = NOTHING_MAILED
+    postal_address: str = ""
+    at: int = 0
+
+
 def compose(
     send: Send,
     template: TemplateVersion | None,
     catalog: Catalog,
     user: Mapping[str, Any],
     locale: str | None,
-    headers: Mapping[str, str] | None = None,
+    around: Around,
 ) -> Message | RenderError:
-    """``template``: see ``template_of``. ``locale``: the user's (or their device's), where the request named none.
-    ``headers``: of mail."""
-    parts = _parts(send, template, catalog, user, send.locale or locale)
+    """``template``: see ``template_of``. ``locale``: the user's (or their device's), where the request named none."""
+    locale = send.locale or locale
+    if send.content is not None:
+        parts: dict[str, str] | RenderError = render_content(send.content, send.channel)
+        shown_in = send.locale
+    elif template is None:
+        return RenderError("template_id", "there is no such template, or its version isn't kept")
+    else:
+        parts = _rendered(send, compile_template(template), catalog, user, locale, around)
+        shown_in = locale_shown(compile_template(template), send.channel, locale, send.variant)
     if isinstance(parts, RenderError):
         return parts
-    return Message(
-        title=parts.get("title"),
-        body=parts.get("body"),
-        subject=parts.get("subject"),
-        html=parts.get("html"),
-        text=parts.get("text"),
-        url=parts.get("url"),
-        image=parts.get("image"),
-        headers=dict(headers or {}),
-    )
+    if send.channel == "email":
+        return mail_of(send, parts, shown_in, around.links, around.mailed, around.postal_address)
+    return Message(title=parts.get("title"), body=parts.get("body"), url=parts.get("url"), image=parts.get("image"))
 
 
-def _parts(
-    send: Send, template: TemplateVersion | None, catalog: Catalog, user: Mapping[str, Any], locale: str | None
+def _rendered(
+    send: Send,
+    template: Compiled,
+    catalog: Catalog,
+    user: Mapping[str, Any],
+    locale: str | None,
+    around: Around,
 ) -> dict[str, str] | RenderError:
-    if send.content is not None:
-        return render_content(send.content, send.channel)
-    if template is None:
-        return RenderError("template_id", "there is no such template, or its version isn't kept")
     try:
         data = _decode_object(send.data)
         items = [_decode_object(msgspec.json.encode(item)) for item in send.items] if send.items else None
     except msgspec.DecodeError:  # an earlier version took numbers that nobody can read
         return RenderError("data", "can't be read")
-    variables = variables_of(data, user, items, len(items) if items else None)
-    return render(
-        compile_template(template),
-        send.channel,
-        locale,
-        variables,
-        send.variant,
-        catalog.bounds.link_schemes,
-        thread_time,
-    )
+    variables = {**NO_LINKS, **variables_of(data, user, items, len(items) if items else None)}
+    if around.links is not None and send.verifies is None:
+        variables |= _links_named(send, template, catalog, around.links, around)
+    return render(template, send.channel, locale, variables, send.variant, catalog.bounds.link_schemes, thread_time)
+
+
+def _links_named(
+    send: Send, template: Compiled, catalog: Catalog, links: Links, around: Around
+) -> Mapping[str, str | None]:
+    """Those links that the template shows; there is none to unsubscribe from what can't be turned off."""
+    made: dict[str, str | None] = {}
+    if names(template, send.channel, send.variant, "unsubscribe_url"):
+        made["unsubscribe_url"] = unsubscribe_url(send, catalog.policy, links, around.mailed.key)
+    if names(template, send.channel, send.variant, "preferences_url"):
+        made["preferences_url"] = links.preferences(send.user_id, around.at, around.mailed.key)
+    return made

@@ -16,14 +16,17 @@ from app.api.callers import Caller, Callers, Service
 from app.api.code_limits import Codes
 from app.api.console.sessions import Sessions
 from app.api.limits import Limits
+from app.api.pages import Pages
 from app.api.problems import Problem, check_coding, problem_of
 from app.api.rates import Standing
 from app.api.refusals import UNCOUNTED, Counting
+from app.api.reporter import Reporter
 from app.api.room import Hold
 from app.api.streams import Streams
 from app.api.tickets import Tickets
 from app.api.tracing import Tracing
 from app.campaigns.service import Campaigns
+from app.domain.links import Links
 from app.replay.service import Replays
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
@@ -95,10 +98,14 @@ class Deps:
     sealing: bytes = field(repr=False)
     streams: Streams
     tickets: Tickets
+    pages: Pages
+    reporter: Reporter
     #: Of the console. Without the installation's secret no other process takes them.
     sessions: Sessions = field(default_factory=lambda: Sessions.of_this_process(lambda: int(time.time())))
     #: The hosts that hooks may lead to though they aren't public.
     hook_hosts: Sequence[str] = ()
+    #: Makes and reads links that go out with messages; None where none can be made.
+    links: Links | None = None
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP

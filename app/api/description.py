@@ -15,7 +15,14 @@ from schemas.commands import Command
 _VERSION = "1.0.0"
 _REF = "#/components/schemas/{name}"
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_PHRASES = {101: "A WebSocket from here on", 200: "OK", 201: "Made", 202: "Accepted", 204: "Done"}
+_PHRASES = {
+    101: "A WebSocket from here on",
+    200: "OK",
+    201: "Made",
+    202: "Accepted",
+    204: "Done",
+    302: "Found",
+}
 #: The errors that any operation with such access may answer with.
 _PROBLEMS = {
     "400": "What was sent is malformed",
@@ -68,7 +75,7 @@ def describe(routes: Iterable[Route], server: str | None) -> dict[str, Any]:
                 "userToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
             },
-            "responses": {"Problem": _problem_response()},
+            "responses": {"Problem": _problem_response(), "ProblemPage": _problem_response("text/html")},
         },
     }
 
@@ -93,7 +100,7 @@ def _operation(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         "tags": [route.path.strip("/").split("/")[1] if route.path.startswith("/v1/") else "description"],
         "security": _security(route.access),
         "responses": {str(status): _response(route, status, schemas) for status in route.answers}
-        | dict.fromkeys(_PROBLEMS, _PROBLEM_REF),
+        | dict.fromkeys(_PROBLEMS, _problem_of(route)),
     }
     if parameters:
         operation["parameters"] = parameters
@@ -103,14 +110,20 @@ def _operation(route: Route, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     return operation
 
 
-_PROBLEM_REF = {"$ref": "#/components/responses/Problem"}
+def _problem_of(route: Route) -> dict[str, str]:
+    """Of routes that people open, some problems are pages."""
+    name = "ProblemPage" if "text/html" in route.gives else "Problem"
+    return {"$ref": f"#/components/responses/{name}"}
 
 
-def _problem_response() -> dict[str, Any]:
+def _problem_response(*others: str) -> dict[str, Any]:
     schema = {"$ref": _REF.format(name="Problem")}
     return {
         "description": "; ".join(f"{status}: {meaning.lower()}" for status, meaning in _PROBLEMS.items()),
-        "content": {"application/problem+json": {"schema": schema}},
+        "content": {
+            "application/problem+json": {"schema": schema},
+            **{media: {"schema": {"type": "string"}} for media in others},
+        },
     }
 
 

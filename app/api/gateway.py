@@ -24,7 +24,9 @@ from app.api.jwks import PublishedKeys
 from app.api.key_follower import KeyFollower
 from app.api.limits import Limits
 from app.api.live import Live
+from app.api.pages import Pages
 from app.api.refusals import UNCOUNTED, Counting
+from app.api.reporter import Reporter
 from app.api.room import Room
 from app.api.server import create_app
 from app.api.streams import Streams
@@ -187,6 +189,9 @@ async def opened(
         inboxes = InboxFollower(options, live, unix_ms, partitions=partitions, since_ms=CLAIMS_MS, guard=guard)
         stack.push_async_callback(inboxes.close)
         await inboxes.start()
+        reporter = Reporter(publisher, time.monotonic)
+        stack.push_async_callback(reporter.close)
+        await reporter.start()
         dead = DeadLetters(options, erased)
         kept = retentions(settings.kafka)
         kept_ms = {topic: limit // _MS for topic, limit in kept.items()}
@@ -239,6 +244,9 @@ async def opened(
             sessions=Sessions(secret, lambda: int(time.time())),
             streams=live.streams,
             tickets=live.tickets,
+            pages=Pages(settings.branding),
+            reporter=reporter,
+            links=settings.links,
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
             webhooks=_webhooks(settings, session),

@@ -28,3 +28,5 @@ class Route:
     #: Media types of the body and of the answers.
     takes: tuple[str, ...] = ("application/json",)
     gives: tuple[str, ...] = ("application/json",)
+    #: Whether it answers a HEAD, too.
+    head: bool = False

@@ -24,12 +24,15 @@ from app.api import (
     inbox_stream,
     notifications,
     policy,
+    preference_page,
     preferences,
     profile,
     providers,
     query,
     replays,
     templates,
+    tracking,
+    unsubscribe,
     user_history,
     verification,
     webhooks,
@@ -78,6 +81,9 @@ RESOURCES = (
     hooks,
     documents,
     web_component,
+    tracking,
+    unsubscribe,
+    preference_page,
 )
 
 
@@ -108,7 +114,8 @@ def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     app.on_response_prepare.append(add_security_headers)
     served = routes(public_url)
     for route in served:
-        app.router.add_route(route.method, route.path, partial(_serve, deps, route), expect_handler=_expected)
+        for method in (route.method, "HEAD") if route.head else (route.method,):
+            app.router.add_route(method, route.path, partial(_serve, deps, route), expect_handler=_expected)
     console.add_to(app, deps, served, secure=(public_url or "").startswith("https:"))
     return app
 

@@ -15,6 +15,7 @@ from app.api.callers import ADMIN, ADMIN_READ
 from app.api.commands import check_in_path
 from app.api.problems import Problem, problem_of, unknown
 from app.api.routes import Route
+from app.domain.links import NO_LINKS, Links
 from app.domain.rendering import RenderError, check_syntax, choose_variant, compile_template, render, variables_of
 from app.domain.sms import segments
 from schemas.config import Parts, Template, TemplateVersion, Variant, check_template, read_template
@@ -117,19 +118,20 @@ async def post_preview(call: Call) -> web.Response:
     schemes = call.deps.config.catalog.bounds.link_schemes
     try:
         async with asyncio.timeout(_PREVIEW_S):
-            return answer(await asyncio.to_thread(_preview, current, body, schemes))
+            return answer(await asyncio.to_thread(_preview, current, body, schemes, call.deps.links))
     except TimeoutError:
         raise Problem(422, "takes too long", "channels") from None
 
 
-def _preview(current: TemplateVersion, body: PreviewBody, schemes: Set[str]) -> Preview:
+def _preview(current: TemplateVersion, body: PreviewBody, schemes: Set[str], links: Links | None) -> Preview:
     """Beside the loop: what is shown may take all the work that a rendering may do, on each channel."""
     template = current.template
     if body.channels is not None:
         template = _checked({"id": template.id, "channels": msgspec.to_builtins(body.channels)})
     variant = body.variant or choose_variant(template, str(body.user.get("id", "")))
     count = None if body.items is None else len(body.items)
-    variables = variables_of(body.data, body.user, body.items, count)
+    shown_links = links.samples() if links is not None else NO_LINKS
+    variables = {**NO_LINKS, **variables_of(body.data, body.user, body.items, count), **shown_links}
     compiled = compile_template(msgspec.structs.replace(current, template=template))
     shown: dict[Channel, dict[str, str]] = {}
     for channel in template.channels:

@@ -45,7 +45,7 @@ async def _examine() -> list[Finding]:
     except ConfigError as error:
         return [Finding("settings", False, str(error), "correct this key in the settings file or the environment")]
     where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
-    findings = [Finding("settings", True, where), secret(settings)]
+    findings = [Finding("settings", True, where), secret(settings), links(settings)]
     findings += [await _kafka(settings), *await _brokers(settings), await _clickhouse(settings)]
     findings += [*providers(settings), *await _running(settings), _java()]
     return findings
@@ -73,6 +73,31 @@ def secret(settings: Settings) -> Finding:
     if all(is_loopback(_host_of(broker)) for broker in settings.kafka.bootstrap.split(",")):
         return Finding("secret", True, where)
     return Finding("secret", None, where, "if roles run on several hosts, set installation.secret to the same on all")
+
+
+_LEAST_KEY_BYTES = 32
+
+
+def links(settings: Settings) -> Finding:
+    """Whether mail can carry links to unsubscribe, and whether their keys can't be guessed."""
+    gateway = settings.gateway
+    given = {"gateway.public_url": gateway.public_url, "gateway.signing_keys": gateway.signing_keys}
+    if missing := " and ".join(name for name, value in given.items() if not value):
+        found = (
+            f"{missing} not set: mail of categories with unsubscribe: one_click or footer: true ends failed, "
+            "no_provider; nothing is tracked, and there is no preference page"
+        )
+        sends_mail = settings.providers.ses is not None or settings.providers.sendgrid is not None
+        return Finding("links", False if sends_mail else None, found, f"set {missing}")
+    keys = [key.get_secret_value() for key in gateway.signing_keys]
+    short = [str(place) for place, key in enumerate(keys, 1) if len(key.encode()) < _LEAST_KEY_BYTES]
+    if short:
+        found = f"gateway.signing_keys: number {', '.join(short)} is shorter than {_LEAST_KEY_BYTES} bytes"
+        return Finding("links", False, found, "make one by `openssl rand -hex 32` and put it first")
+    if not settings.branding.postal_address:
+        remedy = "set branding.postal_address if a category of the policy has footer: true"
+        return Finding("links", True, "mail can be unsubscribed from; no postal address is set", remedy)
+    return Finding("links", True, "mail can be unsubscribed from")
 
 
 def _host_of(broker: str) -> str:

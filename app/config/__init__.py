@@ -22,6 +22,7 @@ from app.config.sections import (
     ApiKey,
     Auth,
     BadCertificate,
+    Branding,
     ClickHouse,
     Data,
     Gateway,
@@ -36,6 +37,7 @@ from app.config.sections import (
 )
 from app.config.values import Name, is_loopback
 from app.domain.bounds import Bounds
+from app.domain.links import Links, Tokens
 from schemas.links import SCHEMES
 
 PREFIX = "TOCSIN_"
@@ -79,6 +81,7 @@ class Settings(BaseSettings):
     hooks: Hooks = Hooks()
     installation: Installation = Installation()
     gateway: Gateway = Gateway()
+    branding: Branding = Branding()
     verify: Verify = Verify()
     auth: Auth = Auth()
     operations: Operations = Operations()
@@ -126,6 +129,14 @@ class Settings(BaseSettings):
             push_hosts=frozenset(host.lower() for host in push.allow_hosts) if push is not None else frozenset(),
             traced=None if self.tracing.endpoint is None else self.tracing.sample_ratio,
         )
+
+    @property
+    def links(self) -> Links | None:
+        """Makes and reads the links that go out with messages; None without ``gateway.public_url`` or signing keys."""
+        keys = [key.get_secret_value() for key in self.gateway.signing_keys]
+        if self.gateway.public_url is None or not keys:
+            return None
+        return Links(self.gateway.public_url, Tokens(keys))
 
     def data_folder(self, role: str) -> Path:
         """The folder that belongs to this instance of a role alone."""
@@ -178,6 +189,7 @@ __all__ = [
     "ApiKey",
     "Auth",
     "BadCertificate",
+    "Branding",
     "ClickHouse",
     "ConfigError",
     "Data",

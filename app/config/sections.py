@@ -138,13 +138,17 @@ class Installation(Section):
     former_secrets: tuple[SecretStr, ...] = Field(default=(), max_length=10)
 
 
+#: Makes and reads the tokens of links; whoever has it can make some.
+SigningKey = Annotated[SecretStr, Field(min_length=1, max_length=1000)]
+
+
 class Gateway(Section):
     """The public HTTP door. The first signing key signs, all of them verify."""
 
     host: str = "127.0.0.1"
     port: PortOrAny = 8080
     public_url: SafeUrl | None = None
-    signing_keys: tuple[SecretStr, ...] = ()
+    signing_keys: tuple[SigningKey, ...] = Field(default=(), max_length=20)
     cors_origins: tuple[str, ...] = ()
     #: Schemes of links besides https, http, mailto and tel, such as an app's own.
     link_schemes: tuple[LinkScheme, ...] = ()
@@ -177,6 +181,19 @@ class Tracing(Section):
     headers: Annotated[Mapping[str, SecretStr], AfterValidator(_header_names)] = Field(
         default_factory=dict, max_length=20
     )
+
+
+class Branding(Section):
+    """What recipients see of the sender: on the hosted pages, and in the footer of mail.
+
+    ``name``: of the product or company. ``logo_url``, ``color`` (``#rrggbb``): of the hosted pages. ``postal_address``:
+    for the footer, in lines.
+    """
+
+    name: str = Field(default="", max_length=100)
+    logo_url: SafeUrl | None = None
+    color: str = Field(default="#1f5fbf", pattern=r"^#[0-9a-fA-F]{6}$")
+    postal_address: str = Field(default="", max_length=500)
 
 
 class Verify(Section):

@@ -97,7 +97,8 @@ class SendGrid:
         }
         if headers:
             request["headers"] = headers
-        reply_to = next((value for name, value in message.headers.items() if name.lower() == "reply-to"), None)
+        named = (value for name, value in message.headers.items() if name.lower() == "reply-to")
+        reply_to = message.reply_to or next(named, None)
         if reply_to is not None:
             request["reply_to"] = mailbox(reply_to)
         return request

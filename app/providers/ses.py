@@ -108,6 +108,8 @@ class Ses:
             "Content": {"Simple": simple},
             "EmailTags": [{"Name": name, "Value": value} for name, value in names.items()],
         }
+        if message.reply_to:
+            request["ReplyToAddresses"] = [message.reply_to]
         if self._settings.configuration_set:
             request["ConfigurationSetName"] = self._settings.configuration_set
         return request

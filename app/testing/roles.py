@@ -12,6 +12,7 @@ from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
 from app.domain.catalog import Catalog
 from app.domain.keyed import HashKeys
+from app.domain.links import Links, Tokens
 from app.domain.out import Out
 from app.ports import Message
 from app.testing.providers import TIMEOUT_MS, Answer
@@ -23,6 +24,7 @@ from tables.rows import MemoryRows
 
 #: The world's installation has one, too.
 SECRET = b"a world's own secret, known to all"
+LINKS = Links("https://notify.example", Tokens(["a world's own signing key, known to all"]))
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Roles:
         told: Callable[[LifecycleEvent], None],
         called: Callable[[Call], None],
     ) -> None:
-        machines: list[Any] = [InAppMachine(catalog), _router(catalog, providers)]
+        machines: list[Any] = [InAppMachine(catalog, links=LINKS), _router(catalog, providers)]
         machines += [_sender(catalog, channel, providers) for channel in CHANNELS if channel != "in_app"]
         self._rows = [MemoryRows() for _ in machines]
         self._all = [VirtualPartition(machine, rows) for machine, rows in zip(machines, self._rows, strict=True)]
@@ -147,6 +149,5 @@ def _router(catalog: Catalog, providers: Mapping[Channel, frozenset[Provider]]) 
 
 
 def _sender(catalog: Catalog, channel: Channel, providers: Mapping[Channel, frozenset[Provider]]) -> SenderMachine:
-    return SenderMachine(
-        catalog, ChannelConfig(channel, dict.fromkeys(providers[channel], TIMEOUT_MS), keys=HashKeys(SECRET))
-    )
+    timeouts_ms = dict.fromkeys(providers[channel], TIMEOUT_MS)
+    return SenderMachine(catalog, ChannelConfig(channel, timeouts_ms, links=LINKS, keys=HashKeys(SECRET)))

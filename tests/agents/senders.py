@@ -1,10 +1,12 @@
 """Senders in virtual time: one of each channel, with the user to whom it sends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
+from app.domain.catalog import Catalog
+from app.domain.links import Links, Tokens
 from schemas.sends import Send
 from schemas.words import Provider
 from tests.agents.stage import Stage, a_catalog, a_send
@@ -25,8 +27,12 @@ def push(providers: Sequence[Provider] = ("apns", "fcm")) -> Stage:
     return stage
 
 
-def email(unsubscribe_url: Callable[[Send], str | None] | None = None) -> Stage:
-    stage = Stage(SenderMachine(a_catalog(), ChannelConfig("email", {"ses": 15_000}, unsubscribe_url=unsubscribe_url)))
+LINKS = Links("https://n.example", Tokens(["the signing key of these tests"]))
+
+
+def email(links: Links | None = LINKS, *, catalog: Catalog | None = None, postal_address: str = "") -> Stage:
+    config = ChannelConfig("email", {"ses": 15_000}, links=links, postal_address=postal_address)
+    stage = Stage(SenderMachine(catalog or a_catalog(), config))
     stage.command("profile.set", email="ada@example.com")
     return stage
 

@@ -11,7 +11,7 @@ from agents.sender.machine import SenderMachine
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.sends import Item, Send
-from tests.agents.senders import PHONE, a_push, email, push, sms
+from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import DAY, NOON, Stage, a_catalog, a_send
 
 
@@ -122,23 +122,6 @@ def test_a_receipt_that_cannot_be_read_is_left_to_the_router() -> None:
     receipts = next(i for i in stage.machine.subscriptions if i.topic == "notify_receipts")
 
     assert not receipts.owned
-
-
-def test_marketing_mail_can_be_unsubscribed_from_with_one_click() -> None:
-    stage = email(unsubscribe_url=lambda send: f"https://n.example/v1/unsubscribe/{send.user_id}")
-    stage.take(a_send(channel="email", category="marketing", event_type="sale"))
-
-    assert stage.calls[0].message.headers == {
-        "List-Unsubscribe": "<https://n.example/v1/unsubscribe/u1>",
-        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
-    }
-
-
-def test_other_mail_has_no_unsubscribe_header() -> None:
-    stage = email(unsubscribe_url=lambda send: "https://n.example/u")
-    stage.take(a_send(channel="email"))
-
-    assert stage.calls[0].message.headers == {}
 
 
 def test_a_record_without_a_value_is_passed_over() -> None:

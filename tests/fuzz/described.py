@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import requests
@@ -29,7 +30,7 @@ _TRANSPORT = ("method", "url", "headers", "cookies", "params", "data", "json", "
 #: Said by the caller, or by the connection.
 _OURS = ("authorization", "host", "connection", "content-length", "transfer-encoding")
 #: Parameters of paths whose values there are.
-_NAMED = ("device_id", "letter_id", "notification_id", "mark", "name", "provider")
+_NAMED = ("device_id", "letter_id", "notification_id", "mark", "name", "provider", "token")
 
 
 @cache
@@ -73,6 +74,7 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
 
 #: What an operation needs beside the real bodies and ids: its query, and what is asked before.
 _QUERIES = {"GET /v1/notifications/{id}/why": "user_id=ann", "GET /v1/query": "sql=SELECT%201"}
+_AS_FORM = (("Content-Type", b"application/x-www-form-urlencoded"),)
 _AS_JSON = (("Content-Type", b"application/json"),)
 
 
@@ -120,15 +122,26 @@ def good(name: str) -> Sequence[Asking]:
     bodies = gateway.bodies().get((method, path))
     if bodies is None:
         return [Asking((*before, Asked(caller, method, target))) for target in targets]
+    as_form = name == "POST /preferences/{token}"
     return [
-        Asking((*before, Asked(caller, method, target, _AS_JSON, json.dumps(body).encode())))
+        Asking((*before, Asked(caller, method, target, *(_form(body) if as_form else _json(body)))))
         for target in targets
         for body in bodies
     ]
 
 
+def _json(body: Any) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
+    return _AS_JSON, json.dumps(body).encode()
+
+
+def _form(body: Any) -> tuple[tuple[tuple[str, bytes], ...], bytes]:
+    return _AS_FORM, urlencode(body, doseq=True).encode()
+
+
 def _with_parameters(path: str, its_id: str) -> str:
     def value(found: re.Match[str]) -> str:
+        if found[1] == "token":
+            return gateway.token_for(path)
         return its_id if found[1] == "id" else gateway.path_values(found[1])[0]
 
     return re.sub(r"\{(\w+)\}", value, path)

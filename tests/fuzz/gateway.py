@@ -31,8 +31,10 @@ from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.gateway import unix_ms
 from app.api.limits import Limits as CallLimits
+from app.api.pages import Pages
 from app.api.room import Room
 from app.api.server import create_app, routes
+from app.config import Branding
 from app.config.sections import ApiKey, Jwt, Operations, Verify
 from app.domain.bounds import DEFAULT_BOUNDS
 from app.domain.origin import ORIGIN
@@ -60,6 +62,7 @@ from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 from tests.hook_topic import HookTopic, a_hook
 from tests.live import live_of
+from tests.links import LINKS, KeptReports, a_mail, token_of
 from tests.provider_topic import ProviderTopic
 from tests.redriving import MemoryDead, MemoryRedriven, redriver_of
 from tests.replays import LocalReplays
@@ -180,6 +183,7 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
         ("POST", "/v1/hooks/{id}/replay"): [{"from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
         ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
         ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
+        ("POST", "/preferences/{token}"): [{"act": "all"}, {"act": "save", "on": ["channel/email"], "quiet": "none"}],
         # Signatures aren't guessed: what is signed is fuzzed in tests/unit/api/test_webhooks.py.
         ("POST", "/v1/webhooks/ses"): [{"Type": "Notification", "Message": "{}", "Signature": "AA=="}],
         ("POST", "/v1/webhooks/sendgrid"): [[{"event": "delivered"}]],
@@ -202,6 +206,23 @@ def texts() -> Sequence[str]:
     return policies()
 
 
+@cache
+def _tokens() -> Mapping[str, str]:
+    """By how the path of their route begins."""
+    mail = a_mail(user_id="ann")
+    return {
+        "/v1/track/open/": token_of(LINKS.opened(mail)),
+        "/v1/track/click/": token_of(LINKS.clicked(mail, "https://shop.example/")),
+        "/v1/unsubscribe/": token_of(LINKS.unsubscribe(mail)),
+        "/preferences/": token_of(LINKS.preferences("ann", 2**42)),
+    }
+
+
+def token_for(path: str) -> str:
+    """A token of a route of links."""
+    return next(token for begin, token in _tokens().items() if path.startswith(begin))
+
+
 def path_values(name: str) -> Sequence[str]:
     """Values of a path's parameter that there are."""
     match name:
@@ -215,6 +236,8 @@ def path_values(name: str) -> Sequence[str]:
             return (known_id(),)
         case "name":
             return ("request", "lifecycle", "nothing")
+        case "token":
+            return tuple(_tokens().values())
         case "provider":
             return ("fcm", "push", "inbox")
         case _:
@@ -361,6 +384,9 @@ class _Gateway:
             new_id=lambda: self.world.new_id(),
             # Rates aren't what is fuzzed: each call comes a second after the one before.
             limits=CallLimits(Room(), 1e9, count().__next__),
+            pages=Pages(Branding()),
+            reporter=KeptReports(),
+            links=LINKS,
             codes=Codes(SECRET, CodeLimits(Verify(), count().__next__)),
             streams=live.streams,
             tickets=live.tickets,

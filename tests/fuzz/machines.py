@@ -33,6 +33,7 @@ from tables.schedule import Due, due_ms_of
 from tests import records
 from tests.agents.harness import NOON, PROVIDERS, SECRET, catalog
 from tests.agents.test_router_balance import EVERYTHING
+from tests.links import LINKS
 
 PARTITIONS = 2
 _DAY = 86_400_000
@@ -166,7 +167,9 @@ class Machines:
         self.catalog = _CATALOG
         self._answer = answer
         carriers = {
-            c: ChannelConfig(c, dict.fromkeys(PROVIDERS[c], _TIMEOUT_MS), partitions=PARTITIONS, keys=HashKeys(SECRET))
+            c: ChannelConfig(
+                c, dict.fromkeys(PROVIDERS[c], _TIMEOUT_MS), partitions=PARTITIONS, links=LINKS, keys=HashKeys(SECRET)
+            )
             for c in CHANNELS
         }
         machines: list[Any] = [

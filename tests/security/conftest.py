@@ -19,10 +19,11 @@ from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.limits import Limits
 from app.api.live import Live
+from app.api.pages import Pages
 from app.api.refusals import UNCOUNTED, Counting
 from app.api.room import DEFAULT_LIMIT, Room, Size
 from app.api.server import create_app
-from app.config import ApiKey, Jwt, Verify
+from app.config import ApiKey, Branding, Jwt, Verify
 from app.domain.catalog import Catalog
 from app.domain.policy import parse_policy
 from app.store.erased import ErasedUsers
@@ -30,6 +31,7 @@ from app.store.publisher import Outgoing
 from tests.auditing import EnteredLog
 from tests.calling import JWT_SECRET, bearer, called, key_hash
 from tests.live import live_of
+from tests.links import LINKS, KeptReports
 
 POLICY = """
 categories:
@@ -164,6 +166,9 @@ def some_deps(
         codes=Codes(JWT_SECRET.encode(), CodeLimits(Verify(), lambda: 0.0)),
         streams=live.streams,
         tickets=live.tickets,
+        pages=Pages(Branding()),
+        reporter=KeptReports(),
+        links=LINKS,
         cors_origins=frozenset(origins),
         counting=counting,
     )

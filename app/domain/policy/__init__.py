@@ -12,6 +12,7 @@ from app.domain.policy.model import (
     Rate,
     Retries,
     SmsLimit,
+    Tracking,
 )
 from app.domain.policy.problems import PolicyError, Problem
 from app.domain.policy.schema import policy_schema
@@ -28,6 +29,7 @@ __all__ = [
     "Rate",
     "Retries",
     "SmsLimit",
+    "Tracking",
     "differences",
     "duration_ms",
     "parse_policy",

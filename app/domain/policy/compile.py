@@ -173,6 +173,10 @@ class _Compiler:
             consent=frozenset(entry.get("consent", ())),
             verified=entry.get("verified", {}),
             unsubscribe=entry.get("unsubscribe"),
+            tracking=entry.get("tracking", "none"),
+            footer=entry.get("footer", False),
+            label=entry.get("name", ""),
+            description=entry.get("description", ""),
             digest=digests.get(digest) if digest else None,
             target_ms=self._checks.duration(("categories", name, "target"), entry["target"])
             if "target" in entry

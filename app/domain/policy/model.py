@@ -19,6 +19,10 @@ _MOST_CACHED_RULES = 10_000
 TARGETS_MS: Mapping[Priority, int | None] = {"critical": 10_000, "high": 60_000, "normal": 300_000, "low": None}
 
 
+#: Which of a mail's opens and clicks are reported.
+Tracking = Literal["none", "opens", "clicks", "all"]
+
+
 @dataclass(frozen=True, slots=True)
 class Failover:
     """When another provider of a channel takes over a category's sends; None: not said.
@@ -45,12 +49,24 @@ class Category:
     #: Where it differs from the policy's defaults: whether an address must be verified.
     verified: Mapping[Channel, bool] = field(default_factory=dict)
     unsubscribe: Literal["one_click"] | None = None
+    #: What is reported of its mail, unless that is critical.
+    tracking: Tracking = "none"
+    #: Its mail ends with a link to unsubscribe and the sender's postal address.
+    footer: bool = False
+    #: For people: what it is called (``""``: its name), and what it is about.
+    label: str = ""
+    description: str = ""
     digest: DigestRule | None = None
     #: In which time a send should be out; None: as its priority has it.
     target_ms: int | None = None
     #: The part of its recipients who get nothing, see ``app.domain.holdout``.
     holdout: int = 0
     failover: Mapping[Channel, Failover] = field(default_factory=dict)
+
+    @property
+    def needs_unsubscribe(self) -> bool:
+        """Whether its mail can't go out without a link to unsubscribe."""
+        return self.unsubscribe is not None or self.footer
 
     def target_of(self, priority: Priority) -> int | None:
         """In how many milliseconds a send of this priority should be out; None: there is no target."""

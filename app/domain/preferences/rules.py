@@ -128,16 +128,17 @@ def evaluate_consent(granted: bool | None, category: Category, channel: Channel)
     return _NO_CONSENT_NEEDED
 
 
-def unsubscribed(document: Mapping[str, Any], category: str, channel: Channel, policy: Policy) -> dict[str, Any]:
+def unsubscribed(document: Mapping[str, Any], category: str, channel: Channel, policy: Policy | None) -> dict[str, Any]:
     """The document after the user unsubscribed from a category on a channel.
 
-    Entries that let its event types through on that channel go: they are more specific, and would win.
+    Entries that let its event types through on that channel go: they are more specific, and would win. ``policy``: says
+    which event types those are; None: none.
     """
     event_types = {
         name: {
             of: on
             for of, on in switches.items()
-            if of != channel or not on or category not in policy.categories_of(name)
+            if of != channel or not on or policy is None or category not in policy.categories_of(name)
         }
         for name, switches in (document.get("event_types") or {}).items()
     }

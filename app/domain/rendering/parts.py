@@ -18,7 +18,7 @@ _BREAK = re.compile(r"\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 #: Parts that are one line: a header, a heading, an address.
-_ONE_LINE = frozenset(("title", "subject", "url", "image"))
+_ONE_LINE = frozenset(("title", "subject", "preheader", "reply_to", "url", "image"))
 
 
 _LINKS = frozenset(("url", "image"))
@@ -125,6 +125,19 @@ def choose_variant(template: Template, user_id: str) -> str | None:
         if draw < 0:
             return variant.name
     raise AssertionError("weights add up to the total")
+
+
+def locale_shown(compiled: Compiled, channel: Channel, locale: str | None, variant: str | None = None) -> str | None:
+    """The locale in which the channel's parts are shown; None for those of every language (``default``)."""
+    locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel)
+    shown = best_locale(locales, locale) if locales else None
+    return None if shown == "default" else shown
+
+
+def names(compiled: Compiled, channel: Channel, variant: str | None, variable: str) -> bool:
+    """Whether any of the channel's parts may use the variable."""
+    locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel) or {}
+    return any(variable in source for parts in locales.values() for source in parts.values())
 
 
 def best_locale(locales: Mapping[str, Parts], wanted: str | None) -> str:

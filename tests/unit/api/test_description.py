@@ -40,8 +40,8 @@ def test_bodies_lack_what_the_gateway_says_itself(document: dict[str, Any]) -> N
     assert not schemas["Notification"]["properties"].keys() & {"source", "notification_id", "assigned_id", "replay_id"}
 
 
-#: Requests that prove by themselves who made them.
-SIGNED = ("/v1/webhooks/",)
+#: Requests that prove by themselves who made them, or that they come by a link of ours.
+SIGNED = ("/v1/webhooks/", "/v1/track/", "/v1/unsubscribe/", "/preferences/")
 #: What is said of topics and records.
 DOCUMENTS = ("/schemas/", "/asyncapi.")
 

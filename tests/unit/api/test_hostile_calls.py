@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -28,9 +29,10 @@ from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
 from app.api.code_limits import CodeLimits, Codes
 from app.api.limits import Limits
+from app.api.pages import Pages
 from app.api.room import Room
 from app.api.server import create_app, routes
-from app.config import ApiKey, Jwt, Verify
+from app.config import ApiKey, Branding, Jwt, Verify
 from app.defaults import default_policy_text
 from app.domain.catalog import default_catalog
 from app.store.clickhouse import _place, _position
@@ -50,6 +52,7 @@ from tests.campaigns import LocalCampaigns
 from tests.hook_topic import HookTopic, a_hook
 from tests.hostile import REFUSED, TAKEN, texts
 from tests.live import live_of
+from tests.links import LINKS, KeptReports, a_mail, token_of
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
 from tests.redriving import MemoryDead, redriver_of
@@ -226,6 +229,9 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         clock=lambda: NOON,
         new_id=new_id,
         limits=Limits(Room(), 1e9, count().__next__),
+        pages=Pages(Branding()),
+        reporter=KeptReports(),
+        links=LINKS,
         codes=Codes(b"s" * 32, CodeLimits(Verify(per_user=100, per_address=100), count().__next__)),
         webhooks=webhooks,
         streams=live.streams,
@@ -239,7 +245,7 @@ ROUTES = [route for route in routes(None) if route.path != "/v1/query"]
 CLOSED = [route for route in routes(None) if not route.access.public]
 WRITING = [route for route in ROUTES if route.body is not None]
 #: Of the others nothing is read that isn't signed.
-READING = [route for route in WRITING if not route.path.startswith("/v1/webhooks/")]
+READING = [route for route in WRITING if not route.path.startswith(("/v1/webhooks/", "/preferences/"))]
 
 A_CAMPAIGN: dict[str, Any] = {
     "campaign_id": "spring",
@@ -311,6 +317,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "secret": "whsec_" + b64encode(b"k" * 32).decode(),
     },
     "/v1/hooks/{id}/replay": {"from": "2026-03-04T11:00:00Z", "to": "2026-03-04T11:30:00Z"},
+    "/preferences/{token}": {"act": "save", "on": [], "shown": [], "quiet": ""},
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
     "/v1/policy/validate": {"categories": {"other": {"channels": ["in_app"]}}, "timezone": "UTC", "event_types": {}},
 }
@@ -325,14 +332,24 @@ def credentials(route: Any) -> dict[str, str]:
 def path_of(route: Any, **given: str) -> str:
     path: str = route.path
     known = {"id": "ada" if "/users/" in path else "otp" if "/templates/" in path else NEW_ID}
-    known |= {"device_id": "d", "letter_id": "0-0"}
+    known |= {"device_id": "d", "letter_id": "0-0", "token": token_of(link_of(path))}
     for name, value in {**known, "notification_id": NEW_ID, "mark": "read", "provider": "fcm", **given}.items():
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     return path
 
 
+def link_of(path: str) -> str:
+    """A link of ours to the route; none where it isn't one of links."""
+    makers = {
+        "/v1/track/open/": LINKS.opened(a_mail()),
+        "/v1/track/click/": LINKS.clicked(a_mail(), "https://shop.example/"),
+        "/v1/unsubscribe/": LINKS.unsubscribe(a_mail()),
+    }
+    return next((url for begin, url in makers.items() if path.startswith(begin)), LINKS.preferences("ada", NOON))
+
+
 async def answered(client: Any, method: str, path: str, **call: Any) -> int:
-    async with client.request(method, URL(path, encoded=True), **call) as response:
+    async with client.request(method, URL(path, encoded=True), allow_redirects=False, **call) as response:
         status: int = response.status
         body = await response.read()
     assert status < 500, body
@@ -402,7 +419,7 @@ ODD = [
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 async def test_no_parameter_of_any_route_makes_it_fail(route: Any) -> None:
-    names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+    names = re.findall(r"\{(\w+)\}", route.path)
     body = json.dumps(BODIES[route.path]).encode() if route.body is not None else None
     async with gateway() as (client, _):
         for odd in ODD:

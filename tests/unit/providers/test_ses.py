@@ -90,6 +90,14 @@ async def test_a_mail_of_text_alone_takes_the_body_and_the_title(ses: Ses, http:
     }
 
 
+async def test_answers_go_where_the_mail_says(ses: Ses, http: HttpServer) -> None:
+    http.script = lambda _: told(200, {"MessageId": "M-1"})
+
+    await send(ses, reply_to="help@shop.example")
+
+    assert http.received[0].json["ReplyToAddresses"] == ["help@shop.example"]
+
+
 async def test_header_injection_is_dropped_without_a_request(ses: Ses, http: HttpServer) -> None:
     for broken in ("x\r\nBcc: eve@example.org", "x\ny", "x\x00"):
         outcomes = [

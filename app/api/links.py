@@ -1,0 +1,18 @@
+"""Reading the token of a public link: whoever has one may do what it is for, and nothing else."""
+
+from app.api.call import Call
+from app.api.problems import unknown
+from app.domain.links import Click, OfSend, Preferences
+from app.domain.links.tokens import NamedT, Use
+
+
+def named(call: Call, use: Use, kind: type[NamedT]) -> NamedT:
+    """What the path's token names. Raises Problem 404 for one that isn't ours."""
+    links = call.deps.links
+    found = links.tokens.read(use, call.path("token"), kind) if links is not None else None
+    if found is None:
+        raise unknown("the link")
+    return found
+
+
+__all__ = ["Click", "OfSend", "Preferences", "named"]
