@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from app.cli import build
-from app.cli.doctor import providers
+from app.cli.doctor import links, providers
 from app.cli.doctor_reads import announcements, asked, pauses, port
 from app.config import Operations, Settings
 from app.dev.ports import free_port
@@ -51,6 +51,35 @@ def test_a_provider_without_settings_is_not_used_and_not_wrong() -> None:
 
     assert (findings["provider apns"].ok, findings["provider apns"].found) == (None, "not used")
     assert len(findings) == 8
+
+
+MAIL = {"TOCSIN_PROVIDERS__SES": json.dumps(SETTINGS["ses"])}
+KEY = "k" * 32
+
+
+@pytest.mark.parametrize(
+    ("given", "ok", "found"),
+    [
+        ({}, None, "gateway.public_url and gateway.signing_keys not set"),
+        (MAIL, False, "gateway.public_url and gateway.signing_keys not set"),
+        ({**MAIL, "TOCSIN_GATEWAY__PUBLIC_URL": "https://n.example"}, False, "gateway.signing_keys not set"),
+        ({**MAIL, "TOCSIN_GATEWAY__SIGNING_KEYS": json.dumps([KEY])}, False, "gateway.public_url not set"),
+    ],
+)
+def test_mail_that_could_not_be_unsubscribed_from_is_wrong(given: dict[str, str], ok: bool | None, found: str) -> None:
+    finding = links(Settings.load(given))
+
+    assert (finding.ok, finding.found.partition(":")[0]) == (ok, found)
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(("keys", "ok"), [([KEY], True), ([KEY, "short"], False)])
+def test_keys_of_links_must_be_long(keys: list[str], ok: bool) -> None:
+    given = {"TOCSIN_GATEWAY__PUBLIC_URL": "https://n.example", "TOCSIN_GATEWAY__SIGNING_KEYS": json.dumps(keys)}
+    finding = links(Settings.load(given))
+
+    assert finding.ok is ok
+    assert not any(key in finding.found for key in (KEY, 'short"'))
 
 
 def test_a_file_that_a_provider_needs_must_be_there(tmp_path: Path) -> None:
