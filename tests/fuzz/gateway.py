@@ -61,8 +61,8 @@ from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 from tests.hook_topic import HookTopic, a_hook
-from tests.live import live_of
 from tests.links import LINKS, KeptReports, a_mail, token_of
+from tests.live import live_of
 from tests.provider_topic import ProviderTopic
 from tests.redriving import MemoryDead, MemoryRedriven, redriver_of
 from tests.replays import LocalReplays

@@ -30,8 +30,8 @@ from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
 from tests.auditing import EnteredLog
 from tests.calling import JWT_SECRET, bearer, called, key_hash
-from tests.live import live_of
 from tests.links import LINKS, KeptReports
+from tests.live import live_of
 
 POLICY = """
 categories:

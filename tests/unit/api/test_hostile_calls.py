@@ -51,8 +51,8 @@ from tests.auditing import EnteredLog
 from tests.campaigns import LocalCampaigns
 from tests.hook_topic import HookTopic, a_hook
 from tests.hostile import REFUSED, TAKEN, texts
-from tests.live import live_of
 from tests.links import LINKS, KeptReports, a_mail, token_of
+from tests.live import live_of
 from tests.provider_topic import ProviderTopic
 from tests.records import Record
 from tests.redriving import MemoryDead, redriver_of
