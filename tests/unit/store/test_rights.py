@@ -123,6 +123,8 @@ PRODUCING = {
     "app/api/webhooks.py": "tocsin-gateway",
     "app/api/commands.py": "tocsin-gateway",
     "app/api/tickets.py": "tocsin-gateway",
+    "app/api/unsubscribe.py": "tocsin-gateway",
+    "app/api/reporter.py": "tocsin-gateway",
     "app/api/app_reports.py": "tocsin-gateway",
     "app/api/verification.py": "tocsin-gateway",
     "app/replay/jobs.py": "tocsin-gateway",
