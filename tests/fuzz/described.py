@@ -96,8 +96,11 @@ _BEFORE = {
 }
 #: Which operations no call here is answered as asked for, each with why.
 NEVER: dict[str, str] = {
-    f"POST /v1/webhooks/{provider}": "only the provider can sign it: see tests/unit/api/test_webhooks.py"
-    for provider in ("ses", "sendgrid", "twilio", "vonage")
+    "GET /v1/users/{id}/inbox/ws": "no call here shakes hands: see tests/unit/api/test_inbox_stream.py",
+    **{
+        f"POST /v1/webhooks/{provider}": "only the provider can sign it: see tests/unit/api/test_webhooks.py"
+        for provider in ("ses", "sendgrid", "twilio", "vonage")
+    },
 }
 
 
