@@ -30,6 +30,8 @@ _AT_ONCE = 100
 _MOST_PENDING = 1_000
 #: The topic may show a change a moment before its owner answers with it.
 _PAUSE_S, _LONGEST_PAUSE_S, _PATIENCE_S = 0.01, 0.25, 8.0
+#: So long an owner may take to get to a version that a client names; longer, and there never was one.
+_LAG_S = 1.0
 
 #: Why a stream ends: its token, the gateway stops, the inbox can't be read, the client has gone, or doesn't read.
 Ended = Literal["token", "stopping", "unavailable", "gone", "slow"]
@@ -166,7 +168,18 @@ class Feed:
         self._reading: asyncio.Task[None] | None = None
 
     async def read(self, after: int | None, limit: int = _AT_ONCE) -> Page:
-        """Raises OwnerUnavailableError."""
+        """Waits a moment for an owner that hasn't got to ``after`` yet: what the topic has shown is stored just then.
+        Raises OwnerUnavailableError."""
+        clock = asyncio.get_running_loop().time
+        pause, give_up_at = _PAUSE_S, clock() + _LAG_S
+        while True:
+            page = await self._ask(after, limit)
+            if after is None or after <= page.version or clock() >= give_up_at:
+                return page
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    async def _ask(self, after: int | None, limit: int) -> Page:
         params = {} if after is None else {"behind": str(after), "limit": str(limit)}
         try:
             answer = await self._owners.read("in_app", self._user_id, "inbox_changes", params)

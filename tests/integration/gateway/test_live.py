@@ -1,6 +1,7 @@
 """A live inbox through the real log: two gateways, the in_app role, and what clients see while that is killed."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,25 +42,27 @@ class Client:
             url, turn = f"{gateway.url}{self._path}/stream?last_event_id={self.last_id}", turn + 1
             try:
                 async with gateway.session.get(url, headers=gateway.headers, timeout=_FOREVER) as response:
-                    while response.status == 200:
-                        self._take(await response.content.readuntil(b"\n\n"))
-            except (aiohttp.ClientError, asyncio.IncompleteReadError):
+                    while response.status == 200 and (block := await response.content.readuntil(b"\n\n")):
+                        self._take(block)
+            except (aiohttp.ClientError, TimeoutError):
                 pass
             await asyncio.sleep(0.1)
 
     def _take(self, block: bytes) -> None:
-        fields = dict(line.split(": ", 1) for line in block.decode().strip().splitlines() if not line.startswith(":"))
+        assert block.endswith(b"\n\n"), "a stream breaks off between two events"
+        lines = block.decode().strip().splitlines()
+        fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))
         if "event" not in fields:
             return
         event, data = fields["event"], json.loads(fields["data"])
-        assert event != "reset"
-        assert int(fields["id"]) >= int(self.last_id)
+        assert event != "reset", (fields, self.last_id)
+        assert int(fields["id"]) >= int(self.last_id), (fields, self.last_id)
         self.last_id = fields["id"]
         self.told.append((fields["id"], event, fields["data"]))
         if event == "count":
             self.counts = data
         elif event == "notification":
-            assert data["id"] not in [item["id"] for item in self.items]
+            assert data["id"] not in [item["id"] for item in self.items], fields
             self.items.insert(0, data)
         elif "all" in data:
             self.items = [item | {name: mark for name, mark in data.items() if name != "all"} for item in self.items]
@@ -72,13 +75,16 @@ _FOREVER = aiohttp.ClientTimeout(total=None, sock_connect=5)
 
 @asynccontextmanager
 async def following(*clients: Client) -> AsyncIterator[None]:
+    """Fails as a client does that is told what can't be."""
     tasks = [asyncio.create_task(client.follow()) for client in clients]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if not isinstance(ended, asyncio.CancelledError):
+                raise ended if isinstance(ended, BaseException) else AssertionError("a client has ended")
 
 
 async def test_what_clients_saw_is_the_inbox_though_its_owner_was_killed(
@@ -88,8 +94,10 @@ async def test_what_clients_saw_is_the_inbox_though_its_owner_was_killed(
     clients = [Client([gateway], "lively"), Client([other], "lively"), Client([other, gateway], "lively")]
     path = "/v1/users/lively/inbox"
 
+    numbers = itertools.count()  # (the same content twice is one notification)
+
     async def send(count: int) -> None:
-        for number in range(count):
+        for number in itertools.islice(numbers, count):
             request: dict[str, Any] = {"user_id": "lively", "event_type": "note.made", "channels": ["in_app"]}
             request |= {"content": {"title": f"No. {number}", "body": "b"}}
             reply = await gateway.key("shop")("POST", "/v1/notifications", request)

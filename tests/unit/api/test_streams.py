@@ -4,7 +4,7 @@ owner that lags; however often the client breaks off and comes back, and at whic
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,14 @@ from tests.agents.stage import HOUR
 from tests.live import Inbox
 
 MARKS = ("seen", "read", "unread", "archived")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_lag() -> Iterator[None]:
+    """Nobody waits for an owner here that never was further."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.api.streams._LAG_S", 0.02)
+        yield
 
 
 @dataclass
@@ -326,6 +334,24 @@ async def test_resuming_reaches_back_a_day(hours: int) -> None:
 
     names = [name for _, name, _ in await begun(inbox, last_id)]
     assert names[:2] == ["count", "notification" if hours == 23 else "reset"]
+
+
+async def test_an_owner_that_has_not_stored_the_id_yet_is_asked_again() -> None:
+    """The topic shows a change a moment before its owner stores it; the client may break off just then."""
+    inbox = Inbox()
+    item = inbox.item()
+    stored = inbox.read
+    before = await stored("in_app", "u1", "inbox_changes", {"behind": "0"})
+    inbox.mark(item, "read")
+    answers = [before | {"changes": None}]
+
+    class Late:
+        async def read(self, *asked: Any) -> Any:
+            return answers.pop() if answers else await stored(*asked)
+
+    with Gateway(Late()).streams.opened("u1", 1e9) as stream:
+        [count] = await stream.begin(inbox.changes[-1].version)
+    assert (int(count.id), json.loads(count.data)) == (inbox.changes[-1].version, {"unread": 0, "unseen": 0})
 
 
 @pytest.mark.parametrize("after", [1, 2**59])
