@@ -114,6 +114,8 @@ class Stream:
             lacking = self._feed.recent.after(self.position)
             if lacking:
                 self.position = lacking[-1].reached
+                if not self.position:  # whoever was erased begins anew
+                    self._known = 0
                 self._feed.forget()
                 yield [event for said in lacking for event in said.events]
             elif lacking is None or self._known > self.position:

@@ -376,6 +376,46 @@ async def test_nobody_resumes_behind_an_erasure() -> None:
     assert inbox.changes[2].version > inbox.changes[1].version
 
 
+def _replaced(inbox: Inbox) -> None:
+    inbox.item(collapse_key="k")
+
+
+def _expired(inbox: Inbox) -> None:
+    inbox.wait(HOUR)
+
+
+def _over_the_cap(inbox: Inbox) -> None:
+    inbox.item()
+    inbox.item()
+
+
+def _erased(inbox: Inbox) -> None:
+    inbox.command("user.erase")
+    inbox.wait(1)
+
+
+@pytest.mark.parametrize("leaves", [_replaced, _expired, _over_the_cap, _erased])
+async def test_an_item_that_leaves_is_removed_whatever_makes_it_leave(leaves: Callable[[Inbox], None]) -> None:
+    inbox = Inbox(inbox={"items": 2})
+    first = inbox.item(collapse_key="k", inbox=InboxOptions(expires_at=rfc3339(inbox.now + HOUR)))
+    gateway = Gateway(inbox)
+    with gateway.streams.opened("u1", 1e9) as stream:
+        await stream.begin(None)
+        before = len(inbox.changes)
+        leaves(inbox)
+        for change in inbox.changes[before:]:
+            gateway.streams.take_change(change)
+        async with asyncio.timeout(10):
+            events = [event for _ in range(2) async for events in _until_silent(stream) for event in events]
+    removed = [event for event in events if json.loads(event.data) == {"id": first, "removed": True}]
+    assert [event.name for event in removed] == ["update"]
+    left = [item["id"] for item in inbox.shown()]
+    assert first not in left
+    count = [event for event in events if event.id == removed[0].id and event.name == "count"]
+    assert len(count) == 1
+    assert json.loads(events[-1].data) == inbox.counts() == {"unread": len(left), "unseen": len(left)}
+
+
 # --- limits
 
 
