@@ -209,7 +209,6 @@ async def opened(
         )
         stack.push_async_callback(replays.close)
         await replays.start()
-        owner = OwnerClient(reader, owners, partitions)
         campaigns = Campaigns(settings, publisher, config, erased, owner, secret, unix_ms, partitions, guard)
         stack.push_async_callback(campaigns.close)
         await campaigns.start()

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -18,8 +18,12 @@ from tests.integration.gateway.conftest import Caller, Workers, served
 @pytest.fixture
 async def other(environ: dict[str, str], workers: Workers) -> AsyncIterator[Caller]:
     """A second gateway of the installation."""
-    async with served(Settings.load(environ | {"TOCSIN_INSTANCE": "2"})) as url, aiohttp.ClientSession() as session:
+    async with _one_more(environ, "2") as url, aiohttp.ClientSession() as session:
         yield Caller(session, url)
+
+
+def _one_more(environ: dict[str, str], instance: str) -> AbstractAsyncContextManager[str]:
+    return served(Settings.load(environ | {"TOCSIN_INSTANCE": instance}))
 
 
 class Client:
@@ -88,10 +92,10 @@ async def following(*clients: Client) -> AsyncIterator[None]:
 
 
 async def test_what_clients_saw_is_the_inbox_though_its_owner_was_killed(
-    gateway: Caller, other: Caller, workers: Workers
+    environ: dict[str, str], gateway: Caller, other: Caller, workers: Workers
 ) -> None:
+    """And though a gateway stopped whose client went on at another."""
     user = gateway.user("lively")
-    clients = [Client([gateway], "lively"), Client([other], "lively"), Client([other, gateway], "lively")]
     path = "/v1/users/lively/inbox"
 
     numbers = itertools.count()  # (the same content twice is one notification)
@@ -112,11 +116,15 @@ async def test_what_clients_saw_is_the_inbox_though_its_owner_was_killed(
             client.items == page["notifications"] and client.counts == counts for client in clients
         )
 
-    async with following(*clients):
+    third = AsyncExitStack()
+    stopping = Caller(other.session, await third.enter_async_context(_one_more(environ, "3")))
+    clients = [Client([one, gateway], "lively") for one in (gateway, other, stopping)]
+    async with third, following(*clients):
         await send(5)
         await eventually(lambda: agree(5), 60)
         newest = clients[0].items[0]["id"]
         assert (await user("POST", f"{path}/{newest}/read")).status == 204
+        await third.aclose()
         await send(3)
         await workers.kill("in_app")
         await send(3)
