@@ -20,7 +20,7 @@ COPY schemas schemas
 COPY tables tables
 COPY agents agents
 COPY app app
-COPY clients clients
+COPY clients/web clients/web
 # The root file system is read-only where it runs, so bytecode is made here.
 RUN /opt/tocsin/bin/python -m compileall -q schemas tables agents app
 USER 10001:10001

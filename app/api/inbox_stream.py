@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from aiohttp import WSCloseCode, WSMessage, web
 from msgspec import Struct
@@ -41,6 +42,14 @@ class TicketAnswer(Struct, frozen=True):
 
     ticket: str
     expires_at: str
+
+
+class StreamEvent(Struct):
+    """``data`` is JSON: of a notification the item, of an update its id and marks, of the counts those."""
+
+    id: str
+    event: Literal["notification", "update", "count", "reset"]
+    data: str
 
 
 async def post_ticket(call: Call) -> web.Response:
@@ -207,7 +216,7 @@ ROUTES = (
         get_stream,
         OWN_OR_TICKET,
         "The inbox live, as server-sent events: notification, update, count, reset",
-        {200: str},
+        {200: StreamEvent},
         query=_RESUME,
         gives=("text/event-stream",),
     ),

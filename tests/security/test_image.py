@@ -28,6 +28,8 @@ WRITABLE = {
     "kafka": {"/var/lib/kafka/data", "/opt/kafka/config", "/opt/kafka/logs"},
     "clickhouse": {"/var/lib/clickhouse"},
 }
+#: The last is what the gateway serves to browsers.
+CODE = {"schemas", "tables", "agents", "app", "clients/web"}
 OWN_DATA = {"/var/lib/tocsin"}
 SECRET_NAMES = re.compile(r"PASSWORD|SECRET|TOKEN|_URL$|KEY")
 
@@ -224,7 +226,7 @@ def test_the_image_has_all_that_the_code_consists_of_and_no_tests() -> None:
     }
     sent = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
 
-    assert copied == {"requirements-uv.txt", "requirements-production.txt", "schemas", "tables", "agents", "app"}
+    assert copied == {"requirements-uv.txt", "requirements-production.txt", *CODE}
     assert sent == copied
     assert all((REPOSITORY / source).exists() for source in copied)
 

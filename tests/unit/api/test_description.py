@@ -42,8 +42,8 @@ def test_bodies_lack_what_the_gateway_says_itself(document: dict[str, Any]) -> N
 
 #: Requests that prove by themselves who made them, or that they come by a link of ours.
 SIGNED = ("/v1/webhooks/", "/v1/track/", "/v1/unsubscribe/", "/preferences/")
-#: What is said of topics and records.
-DOCUMENTS = ("/schemas/", "/asyncapi.")
+#: What is said of topics and records, and what pages load.
+DOCUMENTS = ("/web/", "/schemas/", "/asyncapi.")
 
 
 def test_operations_ask_for_credentials_are_signed_or_say_nothing_of_anybody(document: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ class Tab:
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         name = next(self._ids)
         await self._socket.send_json({"id": name, "method": method, "params": params})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 message = json.loads((await self._socket.receive()).data)
                 if message.get("id") == name:
@@ -43,7 +43,7 @@ class Tab:
     async def until(self, expression: str) -> None:
         """Returns when it is true."""
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not await self.value(f"Boolean({expression})"):
                     await asyncio.sleep(0.05)
         except TimeoutError:
