@@ -36,6 +36,8 @@ NOT_FOR_SERVICES = {
     "POST /preferences/": "the hosted preference page, for browsers",
     "GET /schemas/": "for those who build on the topics; /openapi.json isn't described either",
     "GET /asyncapi.": "for those who build on the topics",
+    "GET /v1/users/{id}/inbox/stream": "for apps, which keep what it brings",
+    "GET /v1/users/{id}/inbox/ws": "for apps, which keep what it brings",
     "GET /web/": "a component for browsers",
 }
 

@@ -284,11 +284,25 @@ class InboxCount(Struct, frozen=True, kw_only=True):
 
 
 class InboxPage(Struct, frozen=True, kw_only=True):
-    """Newest first. An item: id, title, body, url, image, data, created_at, seen, read, archived."""
+    """Newest first. An item: id, title, body, url, image, data, created_at, seen, read, archived, icon, actions,
+    expires_at, category, snoozed_until. ``last_event_id``: where a stream that continues the page begins."""
 
     notifications: list[dict[str, Any]] = []
     unread_count: int = 0
     next_cursor: str | None = None
+    last_event_id: str = "0"
+
+
+class InboxSummary(Struct, frozen=True, kw_only=True):
+    """All that an app shows before the inbox is opened. ``badge``: for the app's icon."""
+
+    badge: int = 0
+    unread: int = 0
+    unseen: int = 0
+    total: int = 0
+    archived: int = 0
+    snoozed: int = 0
+    last_event_id: str = "0"
 
 
 class Noted(Struct, frozen=True, kw_only=True):
@@ -317,6 +331,13 @@ class PolicyDocument(Struct, frozen=True, kw_only=True):
     in_force: bool
     waiting_for: list[str]
     policy: dict[str, Any]
+
+
+class PreferencesLink(Struct, frozen=True, kw_only=True):
+    """A page that whoever has its address can open until it expires."""
+
+    url: str
+    expires_at: str
 
 
 class Preview(Struct, frozen=True, kw_only=True):
@@ -432,6 +453,14 @@ class SchemaList(Struct, frozen=True, kw_only=True):
     schemas: list[SchemaEntry]
 
 
+class StreamEvent(Struct, frozen=True, kw_only=True):
+    """``data`` is JSON: of a notification the item, of an update its id and marks, of the counts those."""
+
+    id: str
+    event: str
+    data: str
+
+
 class Variant(Struct, frozen=True, kw_only=True):
     name: str
     weight: int
@@ -451,6 +480,21 @@ class TemplateDocument(Struct, frozen=True, kw_only=True):
 
 class Templates(Struct, frozen=True, kw_only=True):
     templates: list[TemplateDocument]
+
+
+class TicketAnswer(Struct, frozen=True, kw_only=True):
+    """Good for one stream until ``expires_at``."""
+
+    ticket: str
+    expires_at: str
+
+
+class UserHistory(Struct, frozen=True, kw_only=True):
+    """Newest first. An entry: notification_id, event_type, category, channel (null: all of them), status, reason,
+    and at, when it was accepted."""
+
+    notifications: list[dict[str, Any]]
+    next_cursor: str | None = None
 
 
 class Valid(Struct, frozen=True, kw_only=True):

@@ -169,6 +169,20 @@ class PreferencesBody(TypedDict, total=False):
     preferences: Required[dict[str, Any]]
 
 
+class PreferencesForm(TypedDict, total=False):
+    """What the page's form sends: ``act`` (``save``, ``all``), and with ``save`` what was shown and what is
+    chosen."""
+
+    act: str
+    shown: list[str]
+    on: list[str]
+    quiet: str
+    quiet_was: str
+    quiet_start: str
+    quiet_end: str
+    quiet_day: list[str]
+
+
 class PreviewBody(TypedDict, total=False):
     """What a send would bring: ``data``, and of a digest ``items``; ``user`` stands for the user's profile."""
 
@@ -225,6 +239,12 @@ class Rollback(TypedDict, total=False):
     """``version``: the one to go back to; it becomes a new one."""
 
     version: Required[int]
+
+
+class Snooze(TypedDict, total=False):
+    """Until when the item is put off (RFC 3339); null, or a time that is over: it comes back now."""
+
+    until: Required[str | None]
 
 
 class Variant(TypedDict, total=False):

@@ -257,6 +257,34 @@ class Users(Resource[Way]):
         return Call("POST", _user("inbox/read-all", user_id), nothing)
 
     @operation
+    def inbox_summary(self, user_id: str, /) -> Call[answers.InboxSummary]:
+        """The badge and all counts."""
+        return Call("GET", _user("inbox/summary", user_id), reader(answers.InboxSummary))
+
+    @operation
+    def snooze(self, user_id: str, notification_id: str, /, *, until: str | None) -> Call[None]:
+        """Puts an item off until an instant (RFC 3339); None brings it back."""
+        values = {"id": user_id, "notification_id": notification_id}
+        target = path("/v1/users/{id}/inbox/{notification_id}/snooze", **values)
+        return Call("POST", target, nothing, json_of({"until": until}))
+
+    @operation
+    def inbox_ticket(self, user_id: str, /) -> Call[answers.TicketAnswer]:
+        """Opens one stream of the inbox, within a minute."""
+        return Call("POST", _user("inbox/ticket", user_id), reader(answers.TicketAnswer))
+
+    @listing
+    def notifications(self, user_id: str, /, *, limit: int | None = None) -> Pages[dict[str, Any]]:
+        """The user's history of 90 days, newest first."""
+        target = asked(_user("notifications", user_id), limit=limit)
+        return pages(target, answers.UserHistory, lambda page: page.notifications, lambda page: page.next_cursor)
+
+    @operation
+    def preferences_link(self, user_id: str, /) -> Call[answers.PreferencesLink]:
+        """To the page on which the user chooses what to get, without a password."""
+        return Call("POST", _user("preferences/link", user_id), reader(answers.PreferencesLink))
+
+    @operation
     def erase(self, user_id: str, /) -> Call[answers.Erasing]:
         """Forgets the user. It isn't asked for again by itself where the answer is lost: the user may have begun
         anew."""
