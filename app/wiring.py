@@ -30,6 +30,7 @@ from schemas.topics import (
     HOOK_POSITIONS,
     HOOKS,
     INBOX_CHANGES,
+    KEYS,
     LIFECYCLE,
     OWNERS,
     PROVIDERS,
@@ -251,6 +252,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
             CAMPAIGNS,
             CAMPAIGN_RECIPIENTS,
             HOOKS,
+            KEYS,
         )
         if not await _log_is_ready(settings, needed, stop):
             return

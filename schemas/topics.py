@@ -48,6 +48,8 @@ PROVIDERS = "tocsin_providers"
 #: compacted).
 HOOKS = "tocsin_hooks"
 HOOK_POSITIONS = "tocsin_hook_positions"
+#: The API keys that were made over HTTP, and when keys were used last (schemas/keys.py; ours, compacted).
+KEYS = "tocsin_keys"
 
 LANE_OF_EVENT_TOPIC: dict[str, Lane] = {EVENTS_CRITICAL: "critical", EVENTS: "normal", EVENTS_BULK: "bulk"}
 EVENT_TOPIC_OF_LANE: dict[Lane, str] = {lane: topic for topic, lane in LANE_OF_EVENT_TOPIC.items()}
@@ -87,7 +89,7 @@ KEPT_DAYS: dict[str, int] = {
 
 #: Those that have one partition, so that everybody can follow them or read them in order.
 SINGLE: frozenset[str] = frozenset(
-    (CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, CAMPAIGNS, CAMPAIGN_RECIPIENTS, AUDIT_LOG, REDRIVEN, HOOKS)
+    (CONFIG, OWNERS, PROVIDERS, ERASURES, REPLAYS, CAMPAIGNS, CAMPAIGN_RECIPIENTS, AUDIT_LOG, REDRIVEN, HOOKS, KEYS)
 )
 
 #: Those that hold nothing of users: no erasure concerns them.

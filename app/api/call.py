@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from app.api.callers import Caller, Callers, Service
+from app.api.callers import Caller, Callers, Service, check_event_type
 from app.api.code_limits import Codes
 from app.api.console.sessions import Sessions
 from app.api.limits import Limits
@@ -28,6 +28,7 @@ from app.api.tracing import Tracing
 from app.campaigns.service import Campaigns
 from app.domain.links import Links
 from app.replay.service import Replays
+from app.store.api_keys import KeyWriter
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
@@ -94,6 +95,7 @@ class Deps:
     limits: Limits
     codes: Codes
     hooks: HookWriter
+    keys: KeyWriter
     #: What seals the secrets of hooks.
     sealing: bytes = field(repr=False)
     streams: Streams
@@ -137,6 +139,10 @@ class Call:
         assert self.caller is not None
         self.request[STANDING] = self.deps.limits.count_more(self.caller, requests)
 
+    def check_event_type(self, event_type: str) -> None:
+        """Raises Problem 403 where the caller's key isn't for it."""
+        check_event_type(self.service, event_type)
+
     def path(self, name: str) -> str:
         return self.request.match_info[name]
 
@@ -169,11 +175,14 @@ class Call:
         return bytes(read)
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The body's bytes as they come, however many; raises Problem as ``body`` does, but for their number."""
+        """The body's bytes as they come, however many, for as long as the caller's key counts; raises Problem as
+        ``body`` does, but for their number."""
         check_coding(self.request.headers.getall("Content-Encoding", []))
         self.hold.take_body(STREAMED_BYTES)
         try:
             while chunk := await self._chunk():
+                if isinstance(self.caller, Service):
+                    self.deps.callers.check_known(self.caller)
                 yield chunk
         except (RequestPayloadError, ConnectionError) as error:
             close = {"Connection": "close"}

@@ -1,18 +1,20 @@
 """Who is calling: a service by its API key, or a user by a JWT; and what each route lets them do."""
 
-import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jwt
 
 from app.api.problems import Problem
 from app.api.tickets import Ticket
 from app.config import ApiKey, Jwt
-from app.config.sections import Scope
+from app.config.sections import PlainScope
+from app.domain.api_keys import hash_of
+from app.domain.scopes import covers, event_types_of, plain_scopes, scope_for
+from schemas.keys import MadeKey
 
 #: By so much clocks may differ.
 _LEEWAY_S = 60
@@ -28,10 +30,13 @@ class Service:
 
     key_id: str
     source: str
-    scopes: frozenset[Scope]
+    #: Without the event types to which some are limited.
+    scopes: frozenset[str]
     #: Requests a second; None: the gateway's own.
     rate: float | None = None
     may_be_critical: bool = True
+    #: For which it may send: names, and beginnings with ``*``. None: all.
+    event_types: tuple[str, ...] | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -60,7 +65,7 @@ Caller = Service | User
 class Access:
     """Who may call a route: services with one of the scopes, and the user of the path with ``own``."""
 
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[PlainScope, ...] = ()
     own: bool = False
     #: Or whoever has a ticket of that user's.
     ticket: bool = False
@@ -103,8 +108,57 @@ class SharedSecret:
         return self._secret
 
 
+class MadeKeys(Protocol):
+    """The keys that were made over HTTP. See ``KeyStates``."""
+
+    def find(self, key_id: str) -> MadeKey | None: ...
+
+
+class Uses(Protocol):
+    """See ``LastUses``."""
+
+    def note(self, key_id: str, number: int) -> None: ...
+
+
+class _Nothing:
+    def find(self, key_id: str) -> MadeKey | None:
+        return None
+
+    def note(self, key_id: str, number: int) -> None:
+        pass
+
+
+#: No other keys than those of the settings.
+NO_KEYS = _Nothing()
+
+
+class _Secret(NamedTuple):
+    """``expires_at``: Unix seconds; None: with the key."""
+
+    sha256: str
+    number: int
+    expires_at: float | None = None
+
+
+class _Held(NamedTuple):
+    """A key as calls are checked against it, and what it was made of. ``expires_at``: Unix seconds."""
+
+    service: Service
+    secrets: tuple[_Secret, ...]
+    expires_at: float | None
+    of: ApiKey | MadeKey
+
+
+#: As long as any: an unknown id takes the comparison's time too.
+_NOBODYS = (_Secret("0" * 64, -1),)
+
+
 class Callers:
-    """Tells callers apart by their credentials. Raises Problem: 401 for bad ones, 403 for what isn't theirs."""
+    """Tells callers apart by their credentials. Raises Problem: 401 for bad ones, 403 for what isn't theirs.
+
+    ``made``: the keys beside those of the settings, which win where an id is in both. ``uses``: is given each use of a
+    key. ``clock``: Unix seconds.
+    """
 
     def __init__(
         self,
@@ -112,15 +166,25 @@ class Callers:
         tokens: Jwt | None,
         signing_keys: SigningKeys | None,
         clock: Callable[[], float] = time.time,
+        made: MadeKeys = NO_KEYS,
+        uses: Uses = NO_KEYS,
     ) -> None:
         self.replace_keys(api_keys)
         self._tokens = tokens
         self._signing_keys = signing_keys
         self._clock = clock
+        self._made = made
+        self._uses = uses
+        self._held: dict[str, _Held] = {}
 
     def replace_keys(self, api_keys: Iterable[ApiKey]) -> None:
-        """From now on these count, and no others."""
-        self._api_keys = {key.id: key for key in api_keys}
+        """From now on these are the settings' keys, and no others."""
+        self._set_up = {key.id: _set_up(key) for key in api_keys}
+
+    @property
+    def set_up(self) -> Sequence[ApiKey]:
+        """The keys of the settings, in their order."""
+        return [held.of for held in self._set_up.values() if isinstance(held.of, ApiKey)]
 
     async def admit(self, authorization: str | None, access: Access, user_id: str | None) -> Caller:
         """The caller, if the route is open to it. ``user_id``: the user that the path names."""
@@ -139,27 +203,52 @@ class Callers:
         if scheme.lower() != "bearer" or not credential:
             raise _unauthorized("the scheme of credentials is Bearer")
         key_id, dot, _ = credential.partition(".")
-        if self._tokens is not None and key_id not in self._api_keys and credential.count(".") == 2:
+        if self._tokens is not None and credential.count(".") == 2 and self._find(key_id) is None:
             return await self._user(credential)
         return self._service(key_id if dot else "", credential)
 
-    def known(self, key_id: str) -> tuple[Service, str] | None:
-        """The service of a key that counts now, and the key's SHA-256; None: there is none."""
-        key = self._api_keys.get(key_id)
-        if key is None or (key.expires_at is not None and key.expires_at.timestamp() <= self._clock()):
+    def known(self, key_id: str) -> tuple[Service, tuple[str, ...]] | None:
+        """The service of a key that counts now, and the SHA-256 of each of its secrets; None: there is none."""
+        held, now = self._find(key_id), self._clock()
+        if held is None or _is_over(held.expires_at, now):
             return None
-        return Service(key.id, key.source, frozenset(key.scopes), key.rate, key.critical), key.sha256
+        live = tuple(secret.sha256 for secret in held.secrets if not _is_over(secret.expires_at, now))
+        return (held.service, live) if live else None
+
+    def check_known(self, service: Service) -> None:
+        """Raises Problem 401 where the key of a call that takes long has ended meanwhile."""
+        if self.known(service.key_id) is None:
+            raise _unauthorized("the API key has ended since the call began")
+
+    def _find(self, key_id: str) -> _Held | None:
+        held = self._set_up.get(key_id)
+        if held is not None:
+            return held
+        made = self._made.find(key_id)
+        if made is None:
+            self._held.pop(key_id, None)
+            return None
+        held = self._held.get(key_id)
+        if held is None or held.of is not made:
+            held = self._held[key_id] = _held(made)
+        return held
 
     def _service(self, key_id: str, credential: str) -> Service:
-        key = self._api_keys.get(key_id)
-        given = hashlib.sha256(credential.encode(errors="surrogateescape")).hexdigest()
-        # An unknown id takes the comparison's time too.
-        matches = hmac.compare_digest(given, key.sha256 if key else "0" * 64)
-        if key is None or not matches:
+        held = self._find(key_id)
+        given = hash_of(credential)
+        found: _Secret | None = None
+        for secret in _NOBODYS if held is None else held.secrets:
+            if hmac.compare_digest(given, secret.sha256):
+                found = secret
+        if held is None or found is None:
             raise _unauthorized("the API key is not known")
-        if key.expires_at is not None and key.expires_at.timestamp() <= self._clock():
+        now = self._clock()
+        if _is_over(held.expires_at, now):
             raise _unauthorized("the API key has expired")
-        return Service(key.id, key.source, frozenset(key.scopes), key.rate, key.critical)
+        if _is_over(found.expires_at, now):
+            raise _unauthorized("the API key was rotated, and this secret of it has ended")
+        self._uses.note(key_id, found.number)
+        return held.service
 
     async def _user(self, token: str) -> User:
         assert self._tokens is not None
@@ -195,6 +284,34 @@ def authorize(caller: Caller, access: Access, user_id: str | None) -> None:
             raise Problem(403, "not yours: the token's sub is not the user of the path")
         case User():
             raise Problem(403, "only a service with an API key may do this")
+
+
+def check_event_type(service: Service, event_type: str) -> None:
+    """Raises Problem 403 where the service's key isn't for what happened there."""
+    if not covers(service.event_types, event_type):
+        raise Problem(403, f"this key lacks the scope {scope_for(event_type)}", "event_type")
+
+
+def _is_over(expires_at: float | None, now: float) -> bool:
+    return expires_at is not None and expires_at <= now
+
+
+def _set_up(key: ApiKey) -> _Held:
+    expires_at = None if key.expires_at is None else key.expires_at.timestamp()
+    return _Held(_service_of(key), (_Secret(key.sha256, 0),), expires_at, key)
+
+
+def _held(made: MadeKey) -> _Held:
+    secrets = tuple(_Secret(each.sha256, each.number, _seconds(each.expires_at)) for each in made.secrets)
+    return _Held(_service_of(made), secrets, _seconds(made.expires_at), made)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+def _service_of(key: ApiKey | MadeKey) -> Service:
+    return Service(key.id, key.source, plain_scopes(key.scopes), key.rate, key.critical, event_types_of(key.scopes))
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -106,6 +106,7 @@ async def post(call: Call) -> web.Response:
 
 async def _post_json(call: Call) -> web.Response:
     asked = await call.read(read_asked, MAX_JSON_BYTES)
+    call.check_event_type(asked.event_type)
     _check_name(asked.campaign_id)
     audience = audience_of(asked)
     service = call.service
@@ -135,6 +136,7 @@ async def _post_rows(call: Call, kind: Format) -> web.Response:
         if len(call.request.query.getall(name)) > 1:
             raise Problem(400, "is given twice", name)
     terms = read_query(call.query)
+    call.check_event_type(terms.event_type)
     _check_name(terms.campaign_id)
     service = call.service
     job, known = call.deps.campaigns.prepare(terms, "listed", None, service.source, service.key_id)
@@ -260,6 +262,7 @@ async def _wished(call: Call, act: Act) -> web.Response:
         known = campaigns.may(call.service.source, call.path("id"))
         if known is None or known.job is None:
             raise unknown("the campaign")
+        call.check_event_type(known.job.event_type)
         await audited(call, _named(known.job))
         after = await campaigns.wish(known, act, call.service.key_id)
     except HasEnded as error:

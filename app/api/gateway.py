@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 
 from app.api.call import Deps
-from app.api.callers import Callers, SharedSecret, SigningKeys
+from app.api.callers import Callers, MadeKeys, SharedSecret, SigningKeys, Uses
 from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.console.sessions import Sessions
@@ -37,6 +37,7 @@ from app.config import CONFIG_VARIABLE, Auth, Gateway, Settings, installation_se
 from app.domain.tracing import Span
 from app.replay.service import Replays
 from app.store.announced import Refusal
+from app.store.api_keys import KeysFollower, KeyWriter
 from app.store.audit_log import AuditLog
 from app.store.clickhouse import History
 from app.store.config_follower import ConfigFollower
@@ -204,6 +205,11 @@ async def opened(
         hooks = HooksFollower(options, keys, guard=guard)
         stack.push_async_callback(hooks.close)
         await hooks.start()
+        made = KeysFollower(options, keys, guard)
+        stack.push_async_callback(made.close)
+        await made.start()
+        key_writer = KeyWriter(publisher, made, secret, unix_ms)
+        await stack.enter_async_context(_running(key_writer.keep_written()))
         replays = Replays(
             settings, publisher, config, erased, unix_ms, partitions, is_open, providers.is_idle, on_outcome, guard
         )
@@ -213,7 +219,7 @@ async def opened(
         stack.push_async_callback(campaigns.close)
         await campaigns.start()
         yield Deps(
-            callers=callers(settings.auth, session),
+            callers=callers(settings.auth, session, made, key_writer.uses),
             publisher=publisher,
             config=config,
             writer=ConfigWriter(publisher, config, unix_ms),
@@ -229,6 +235,7 @@ async def opened(
             replays=replays,
             campaigns=campaigns,
             hooks=HookWriter(publisher, hooks, secret, unix_ms),
+            keys=key_writer,
             hook_hosts=settings.hooks.allow_hosts,
             sealing=secret,
             erased=erased,
@@ -259,11 +266,11 @@ def _webhooks(settings: Settings, session: aiohttp.ClientSession) -> Webhooks:
     return webhooks_of(settings.providers, certificates, settings.gateway.public_url)
 
 
-def callers(auth: Auth, session: aiohttp.ClientSession) -> Callers:
-    """Who may call, from the settings."""
+def callers(auth: Auth, session: aiohttp.ClientSession, made: MadeKeys, uses: Uses) -> Callers:
+    """Who may call, from the settings, and by keys that were made over HTTP."""
     keys: SigningKeys | None = None
     if auth.jwt is not None and auth.jwt.secret is not None:
         keys = SharedSecret(auth.jwt.secret.get_secret_value())
     elif auth.jwt is not None and auth.jwt.jwks_url is not None:
         keys = PublishedKeys(session, auth.jwt.jwks_url)
-    return Callers(auth.api_keys, auth.jwt, keys)
+    return Callers(auth.api_keys, auth.jwt, keys, made=made, uses=uses)

@@ -1,6 +1,5 @@
 """What became of a notification: how far it is, its events, and why in words."""
 
-import asyncio
 from typing import Any, Literal
 
 from aiohttp import web
@@ -9,14 +8,11 @@ from msgspec import Struct
 from app.api.call import Call, answer
 from app.api.callers import READ
 from app.api.explain import Explanation, explain
-from app.api.notifications import notification_id_of
+from app.api.known import known, notification_id_of
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
 from schemas.lifecycle import LifecycleEvent
 
-#: What was accepted a moment ago is waited for.
-_PATIENCE_S = 2.0
-_PAUSE_S = 0.1
 _MOST = 1000
 
 
@@ -38,7 +34,7 @@ class Events(Struct, frozen=True):
 
 
 async def get(call: Call) -> web.Response:
-    found = await _known(call)
+    found = await known(call)
     return answer(
         NotificationStatus(
             notification_id=notification_id_of(call),
@@ -51,7 +47,7 @@ async def get(call: Call) -> web.Response:
 
 
 async def get_events(call: Call) -> web.Response:
-    await _known(call)
+    await known(call)
     limit = call.integer("limit", 100, _MOST)
     try:
         events, cursor = await call.deps.history.events(
@@ -66,26 +62,11 @@ async def get_why(call: Call) -> web.Response:
     user_id = call.query.get("user_id")
     if not user_id:
         raise Problem(400, "is required", "user_id")
-    await _known(call)
+    await known(call)
     events = await _all_events(call, user_id)
     if not events:
         raise unknown("the recipient")
     return answer(explain(events))
-
-
-async def _known(call: Call) -> dict[str, Any]:
-    """What is known of the path's notification; raises Problem 404 when nothing is within the patience, 403 when it
-    is another source's."""
-    notification_id = notification_id_of(call)
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + _PATIENCE_S
-    while (found := await call.deps.history.status(notification_id)) is None:
-        if loop.time() >= give_up_at:
-            raise unknown("the notification")
-        await asyncio.sleep(_PAUSE_S)
-    if not call.service.may_see(found["source"]):
-        raise Problem(403, "another source has sent this notification")
-    return found
 
 
 async def _all_events(call: Call, user_id: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Notifications out of bodies: read, checked against the policy in force, and made into one record a recipient."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -84,13 +84,16 @@ def take(
     new_id: str,
     *,
     may_be_critical: bool = True,
+    check_event_type: Callable[[str], None] = lambda _: None,
 ) -> Taken:
     """What a body asks for, as the service of this source. ``header_key``: the Idempotency-Key header;
-    ``may_be_critical``: whether the service's key may ask for that.
+    ``may_be_critical``: whether the service's key may ask for that; ``check_event_type`` raises Problem for what it may
+    not send for.
 
     Raises Problem with the field.
     """
     body = _read(raw)
+    check_event_type(body.event_type)
     if not may_be_critical:
         body = _lowered(body, catalog)
     key = _key_of(body, header_key)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 import msgspec
 from aiohttp import web
@@ -15,7 +14,8 @@ from app.api.call import Call, answer
 from app.api.callers import SEND
 from app.api.commands import command_all
 from app.api.intake import Notification, Taken, take
-from app.api.problems import Problem, unknown
+from app.api.known import known, notification_id_of
+from app.api.problems import Problem
 from app.api.routes import Route
 from app.store.publisher import Outgoing
 from schemas.decode import Reader
@@ -87,19 +87,13 @@ async def post_bulk(call: Call) -> web.Response:
 async def delete(call: Call) -> web.Response:
     """Cancels what this service has sent, or is about to send, under the id; the truth is in the events."""
     notification_id = notification_id_of(call)
+    if call.service.event_types is not None:
+        await _check_event_types(call, notification_id)
     await _check_cancel(call, notification_id)
     fields = {"notification_id": notification_id, "source": call.service.source}
     await audited(call, f"notification {notification_id} of {call.service.source or 'no source'}")
     await command_all(call, "notification.cancel", fields)
     return answer(Cancelling(notification_id), 202)
-
-
-def notification_id_of(call: Call) -> str:
-    """The path's notification id; what isn't a UUID is not known."""
-    try:
-        return str(UUID(call.path("id")))
-    except ValueError:
-        raise unknown("the notification") from None
 
 
 def _take(call: Call, raw: bytes | Raw, header_key: str | None) -> Taken:
@@ -112,6 +106,7 @@ def _take(call: Call, raw: bytes | Raw, header_key: str | None) -> Taken:
         deps.clock(),
         deps.new_id(),
         may_be_critical=call.service.may_be_critical,
+        check_event_type=call.check_event_type,
     )
 
 
@@ -150,6 +145,13 @@ def in_pieces(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:
 
 def _octets(record: Outgoing) -> int:
     return len(record.value or b"")
+
+
+async def _check_event_types(call: Call, notification_id: str) -> None:
+    """Of what is asked to be cancelled by a key that may send for some event types only. Raises Problem 403, and 404
+    where after a while nothing is known that they could be found by."""
+    for event_type in (await known(call))["event_types"]:
+        call.check_event_type(event_type)
 
 
 async def _check_cancel(call: Call, notification_id: str) -> None:

@@ -22,6 +22,7 @@ from app.api import (
     hooks,
     inbox,
     inbox_stream,
+    keys,
     notifications,
     policy,
     preference_page,
@@ -84,6 +85,7 @@ RESOURCES = (
     tracking,
     unsubscribe,
     preference_page,
+    keys,
 )
 
 

@@ -1,69 +1,126 @@
-"""``tocsin keys``: API keys in the settings file."""
+"""``tocsin keys``: API keys in the settings file; with ``--gateway``, those that running gateways keep."""
 
 import json
+import time
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from app.cli.entering import enter_in_audit_log
+from app.cli.gateway import connect, segment
+from app.cli.moments import duration
 from app.cli.output import AsJson, Refused, print_rows
 from app.cli.settings import load_settings, settings_file
 from app.config import ApiKey
 from app.config.keys import new_api_key, settings_entry
-from app.config.sections import Scope
+from app.domain.api_keys import DEFAULT_OVERLAP
+from app.domain.scopes import KNOWN
+from schemas.decode import Invalid
+from schemas.instants import instant_ms, rfc3339
 
 app = typer.Typer()
 
 _EFFECT = "Running gateways take it over within 5 s."
+_PATH = "/v1/keys"
+
+AtGateway = Annotated[
+    bool,
+    typer.Option("--gateway", help="Of the running gateways, which keep it themselves; not of the settings file."),
+]
+KeyName = Annotated[str, typer.Argument(metavar="ID", help="As `tocsin keys list` shows it.")]
 
 
 @app.command()
 def create(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="Names the key: letters, digits, - and _.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do: send, campaign, read, admin. Repeatable.")],
+    scope: Annotated[list[str], typer.Option(help=f"What it may do: {KNOWN}. Repeatable.")],
     source: Annotated[str, typer.Option(help="The service that sends with it; it sees only its own.")] = "",
+    rate: Annotated[float | None, typer.Option(help="Requests a second; default: gateway.rate.")] = None,
+    critical: Annotated[bool, typer.Option(help="Whether it may ask for that priority.")] = True,
+    expires: Annotated[
+        str | None, typer.Option(help="When it ends: RFC 3339, or from now on, such as 90d. Default: never.")
+    ] = None,
+    gateway: AtGateway = False,
 ) -> None:
-    """Make an API key. It is shown once; the settings get only its hash.
+    """Make an API key. It is shown once; only its hash is kept. Without --gateway it is printed for the settings file.
 
-    Example: `tocsin keys create shop --source shop --scope send --scope read`
+    Example: `tocsin keys create shop --source shop --scope send:order.* --scope read --gateway`
     """
-    scopes: list[Scope] = scope  # type: ignore[assignment]  # checked when the entry is made
+    limits: dict[str, Any] = {
+        **({} if rate is None else {"rate": rate}),
+        **({} if critical else {"critical": False}),
+        **({} if expires is None else {"expires_at": rfc3339(_expiry(expires))}),
+    }
+    if gateway:
+        body = {"id": key_id, "source": source, "scopes": scope, **limits}
+        made = connect("admin").call("POST", _PATH, body)
+        typer.echo("Keep it now: it isn't shown again. It counts from now on.", err=True)
+        print(made["key"])
+        return
     try:
-        key = new_api_key(key_id, source, scopes)
+        key = new_api_key(key_id, source, scope, **limits)
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         raise Refused(f"{problem['loc'][0]}: {problem['msg']}") from None
     typer.echo(f"{key}\n\nKeep it now: it isn't shown again. Put this into the settings file, at its end:\n", err=True)
-    print(_entry(settings_entry(key, source, scopes)))
+    print(_entry(settings_entry(key, source, scope, **limits)))
     typer.echo(f"\n{_EFFECT}", err=True)
-    _enter("key.create", f"{key_id} ({', '.join(scopes)})")
+    _enter("key.create", f"{key_id} ({', '.join(scope)})")
 
 
 @app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List the API keys of the settings.
+def list_(gateway: AtGateway = False, as_json: AsJson = False) -> None:
+    """List the API keys of the settings file; with --gateway all that count, and when they were used last.
 
-    Example: `tocsin keys list --json`
+    Example: `tocsin keys list --gateway --json`
     """
-    keys = load_settings().auth.api_keys
-    rows = [{"id": key.id, "source": key.source, "scopes": ", ".join(key.scopes)} for key in keys]
-    print_rows(rows, ("id", "source", "scopes"), as_json=as_json)
+    if not gateway:
+        keys = load_settings().auth.api_keys
+        rows = [{"id": key.id, "source": key.source, "scopes": ", ".join(key.scopes)} for key in keys]
+        print_rows(rows, ("id", "source", "scopes"), as_json=as_json)
+        return
+    shown = connect("admin").call("GET", _PATH)["keys"]
+    columns = ("id", "source", "scopes", "state", "kept_in", "expires_at", "last_used_at", "secrets")
+    print_rows(shown if as_json else [_row(each) for each in shown], columns, as_json=as_json)
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `tocsin keys list` shows it.")]) -> None:
-    """Take an API key out of the settings file; the rest of the file stays as it is.
+def rotate(
+    key_id: KeyName,
+    overlap: Annotated[
+        str, typer.Option(help="How long the former secret goes on, such as 1h; 0s: it ends now, as do all.")
+    ] = DEFAULT_OVERLAP,
+) -> None:
+    """Give a key that running gateways keep a new secret. It is shown once; the former one goes on for a while.
+
+    Example: `tocsin keys rotate shop --overlap 48h`
+    """
+    made = connect("admin").call("POST", f"{_PATH}/{segment(key_id)}/rotate", {"overlap": overlap})
+    former = made["former_expires_at"]
+    ends = f"The former secret goes on until {former}." if former else "All former secrets have ended."
+    typer.echo(f"Keep it now: it isn't shown again. It counts from now on. {ends}", err=True)
+    print(made["key"])
+
+
+@app.command()
+def revoke(key_id: KeyName, gateway: AtGateway = False) -> None:
+    """End an API key: it is taken out of the settings file, whose rest stays as it is; with --gateway, running gateways
+    refuse it from then on.
 
     Example: `tocsin keys revoke shop`
     """
+    if gateway:
+        connect("admin").call("DELETE", f"{_PATH}/{segment(key_id)}")
+        print(f"{key_id} is revoked. Within 2 s no gateway takes it.")
+        return
     path = settings_file()
     text = path.read_text()
     if key_id not in _ids(text):
-        raise Refused(f"{path} has no API key {key_id!r}")
+        raise Refused(f"{path} has no API key {key_id!r}; one that gateways keep is revoked with --gateway")
     shorter = without_key(text, key_id)
     if _ids(shorter) != [each for each in _ids(text) if each != key_id]:
         raise Refused(
@@ -72,6 +129,20 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `tocsin 
     _enter("key.revoke", key_id)
     _replace(path, shorter)
     print(f"{key_id} is out of {path}. {_EFFECT}")
+
+
+def _expiry(text: str) -> int:
+    """Unix ms. Raises Refused."""
+    if text[:1].isdigit() and text[-1:] in "smhd":
+        return time.time_ns() // 1_000_000 + duration("--expires", text)
+    try:
+        return instant_ms(text, "--expires")
+    except Invalid as invalid:
+        raise Refused(f"{invalid}; or a time from now on, such as 90d") from None
+
+
+def _row(key: dict[str, Any]) -> dict[str, Any]:
+    return {**key, "scopes": ", ".join(key["scopes"]), "secrets": len(key["secrets"]) or None}
 
 
 def _enter(action: str, what: str) -> None:

@@ -22,6 +22,7 @@ from app.config.values import (
     Section,
 )
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
+from app.domain.scopes import check_scope
 from schemas.topics import KEPT_DAYS
 
 _SHORTEST_RETENTION_S = 3600.0
@@ -29,7 +30,9 @@ _SHORTEST_RETENTION_S = 3600.0
 #: Of a shared secret (RFC 7518, 3.2: as long as what HS256 makes).
 _LEAST_SECRET_BYTES = 32
 
-Scope = Literal["send", "campaign", "read", "admin", "admin:read"]
+PlainScope = Literal["send", "campaign", "read", "admin", "admin:read"]
+#: One of these, or ``send:`` with an event type.
+Scope = Annotated[str, AfterValidator(check_scope)]
 
 
 def _topics_with_a_limit(retention: Mapping[str, float]) -> Mapping[str, float]:

@@ -82,7 +82,8 @@ class History:
             await self._drop(self._client)
 
     async def status(self, notification_id: str) -> dict[str, Any] | None:
-        """``{recipients, created_at, source, delivery: {channel: {pending, sent, …: count}}, done}``; None: not known.
+        """``{recipients, created_at, source, event_types, delivery: {channel: {pending, sent, …: count}}, done}``;
+        None: not known. Of the event types (there is one unless producers to Kafka repeat ids) at most 100.
 
         ``delivery`` counts sends, under ``all`` what has ended or waits for all channels together. ``pending`` and the
         ends (``sent``, ``suppressed``, ``failed``, ``expired``, ``cancelled``, ``aggregated``, ``unknown``) add up to
@@ -101,6 +102,7 @@ class History:
             "recipients": known["recipients"],
             "created_at": known["created_at"],
             "source": known["source"],
+            "event_types": known["event_types"],
             "delivery": delivery,
             "done": known["judged"] >= known["recipients"] and not any(row["pending"] for row in delivery.values()),
         }

@@ -57,6 +57,7 @@ GATEWAY = Access(
         topics.CAMPAIGNS,
         topics.CAMPAIGN_RECIPIENTS,
         topics.HOOKS,
+        topics.KEYS,
         topics.LIFECYCLE,
         topics.INBOX_CHANGES,
         *(name for channel, lanes in topics.SEND_TOPICS.items() if channel != "in_app" for name in lanes),
@@ -74,6 +75,7 @@ GATEWAY = Access(
         topics.REDRIVEN,
         topics.HOOKS,
         topics.INBOX_CHANGES,
+        topics.KEYS,
     ),
     groups=("tocsin_replays", "tocsin_campaigns", "tocsin_router"),
     # How far the roles are.

@@ -105,6 +105,7 @@ def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STE
         topics.CAMPAIGN_RECIPIENTS,
         topics.HOOKS,
         topics.HOOK_POSITIONS,
+        topics.KEYS,
     )
     configs |= {name: _compacted(steps) for name in compacted}
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}

@@ -30,7 +30,7 @@ _TRANSPORT = ("method", "url", "headers", "cookies", "params", "data", "json", "
 #: Said by the caller, or by the connection.
 _OURS = ("authorization", "host", "connection", "content-length", "transfer-encoding")
 #: Parameters of paths whose values there are.
-_NAMED = ("device_id", "letter_id", "notification_id", "mark", "name", "provider", "token")
+_NAMED = ("device_id", "letter_id", "notification_id", "mark", "name", "number", "provider", "token")
 
 
 @cache
@@ -50,13 +50,15 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
     rightful = _rightful(operation)
     values = {parameter: gateway.path_values(parameter) for parameter in _NAMED}
     kind = name.partition("/v1/")[2].partition("/")[0]
-    values["id"] = {
-        "users": ("ann",),
-        "notifications": (gateway.known_id(),),
-        "templates": ("welcome",),
-        "campaigns": (gateway.CAMPAIGN,),
-        "hooks": (gateway.A_HOOK,),
-    }.get(kind, ("x",))
+    known = {
+        "users": "ann",
+        "notifications": gateway.known_id(),
+        "templates": "welcome",
+        "campaigns": gateway.CAMPAIGN,
+        "hooks": gateway.A_HOOK,
+        "keys": gateway.A_KEY,
+    }
+    values["id"] = (known.get(kind, "x"),)
 
     @st.composite
     def call(draw: st.DrawFn) -> Asking:
@@ -115,6 +117,7 @@ def good(name: str) -> Sequence[Asking]:
         "templates": ["note", "welcome"],
         "campaigns": [gateway.CAMPAIGN],
         "hooks": [gateway.A_HOOK],
+        "keys": [gateway.A_KEY],
     }
     named = ids.get(kind, made_here) if "{id}" in path else [""]
     targets = [_with_parameters(path, its) for its in named]

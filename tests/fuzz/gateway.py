@@ -24,7 +24,7 @@ from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
-from app.api import app_reports, history
+from app.api import app_reports, known
 from app.api.call import Deps
 from app.api.callers import Callers, SharedSecret
 from app.api.code_limits import CodeLimits, Codes
@@ -61,6 +61,7 @@ from tests.fuzz.corpus import COMMANDS as COMMAND_SEEDS
 from tests.fuzz.corpus import REQUESTS, accepting, introduced, policies
 from tests.fuzz.machines import PARTITIONS, Broken, Machines
 from tests.hook_topic import HookTopic, a_hook
+from tests.key_topic import KeyTopic, a_key, two_secrets
 from tests.links import LINKS, KeptReports, a_mail, token_of
 from tests.live import live_of
 from tests.provider_topic import ProviderTopic
@@ -73,12 +74,14 @@ _KEYS: Mapping[str, tuple[str, str, tuple[Any, ...]]] = {
     "shop": ("shop." + "s" * 43, "shop", ("send", "campaign", "read")),
     "sender": ("sender." + "t" * 43, "sender", ("send",)),
     "reader": ("reader." + "r" * 43, "shop", ("read",)),
+    "limited": ("limited." + "l" * 43, "shop", ("campaign", "send:order.*")),
     "ops": ("ops." + "o" * 43, "", ("admin",)),
 }
 #: One that there is.
 CAMPAIGN = "spring"
 #: Who may call; the users by their own tokens.
 CALLERS = (*_KEYS, "ann", "bob", "nobody", "garbage")
+A_KEY = "till"
 A_HOOK = "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e"
 _PATIENCE_S = 3.0
 _ANSWER_S = 10.0
@@ -87,7 +90,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 ROUTES = tuple(routes(None))
 
 # In the gateway a second or two pass until ClickHouse has what was said; here it is there at once.
-history._PATIENCE_S = 0.0
+known._PATIENCE_S = 0.0
 vars(app_reports)["_PAUSES_S"] = ()
 
 
@@ -180,6 +183,11 @@ def bodies() -> Mapping[tuple[str, str], Sequence[Any]]:
             {"url": "https://example.com/hooks"},
             {"url": "https://example.com:8443/a?b=c", "statuses": ["sent", "failed"], "secret": "whsec_" + "a" * 40},
         ],
+        ("POST", "/v1/keys"): [
+            {"id": "blog", "scopes": ["send:comment.*", "read"], "source": "blog", "rate": 5, "critical": False},
+            {"id": "ops2", "scopes": ["admin"], "expires_at": "2199-01-01T00:00:00Z"},
+        ],
+        ("POST", "/v1/keys/{id}/rotate"): [{"overlap": "24h"}, {"overlap": "0s"}, {}],
         ("POST", "/v1/hooks/{id}/replay"): [{"from": "2026-03-04T10:00:00Z", "to": "2026-03-04T11:00:00Z"}],
         ("POST", "/v1/providers/{provider}/pause"): [{"why": "an outage"}],
         ("POST", "/v1/providers/{provider}/resume"): [{"why": "it is over"}, {}],
@@ -227,7 +235,9 @@ def path_values(name: str) -> Sequence[str]:
     """Values of a path's parameter that there are."""
     match name:
         case "id":
-            return ("ann", "bob", "note", known_id(), "welcome", A_HOOK)
+            return ("ann", "bob", "note", known_id(), "welcome", A_HOOK, A_KEY)
+        case "number":
+            return ("1", "2")
         case "device_id":
             return ("d1", "d2")
         case "letter_id":
@@ -283,6 +293,7 @@ class _World:
         self.providers = topic.follow()
         self.pausing = topic.writer(self.providers)
         self.hooks = HookTopic().with_hook(a_hook(A_HOOK))
+        self.keys = KeyTopic().with_key(a_key(A_KEY, secrets=two_secrets()))
         self.redriven = MemoryRedriven()
         self.campaigns = LocalCampaigns(lambda: self.machines.now, self.config).add(CAMPAIGN, "shop")
 
@@ -376,6 +387,7 @@ class _Gateway:
             replays=LocalReplays(lambda: self.world.machines.now),
             campaigns=_Through(lambda: self.world.campaigns),  # type: ignore[arg-type]
             hooks=_Through(lambda: self.world.hooks),  # type: ignore[arg-type]
+            keys=_Through(lambda: self.world.keys),  # type: ignore[arg-type]
             sealing=SECRET,
             erased=_Through(lambda: self.world.erased),  # type: ignore[arg-type]
             retentions={EVENTS: timedelta(days=7)},
@@ -449,6 +461,7 @@ class _Gateway:
             "recipients": len(users),
             "created_at": first.occurred_at,
             "source": first.source,
+            "event_types": sorted({e.event_type for e in events if e.event_type}),
             "delivery": delivery,
             "done": done,
         }

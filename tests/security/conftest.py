@@ -30,6 +30,7 @@ from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
 from tests.auditing import EnteredLog
 from tests.calling import JWT_SECRET, bearer, called, key_hash
+from tests.key_topic import KeyTopic
 from tests.links import LINKS, KeptReports
 from tests.live import live_of
 
@@ -139,8 +140,10 @@ def some_deps(
     origins: Iterable[str] = ("https://app.example",),
 ) -> Deps:
     """Of a gateway that reaches nothing else."""
+    keys_made = KeyTopic().writer()
+    tokens = Jwt.model_validate({"secret": JWT_SECRET})
     return Deps(
-        callers=Callers(keys, Jwt.model_validate({"secret": JWT_SECRET}), SharedSecret(JWT_SECRET)),
+        callers=Callers(keys, tokens, SharedSecret(JWT_SECRET), made=keys_made.states, uses=keys_made.uses),
         publisher=publisher,
         config=cast(Any, Config()),
         writer=cast(Any, None),
@@ -153,6 +156,7 @@ def some_deps(
         audit_log=cast(Any, EnteredLog()),
         providers=cast(Any, None),
         hooks=cast(Any, None),
+        keys=keys_made,
         sealing=b"",
         pausing=cast(Any, None),
         replays=cast(Any, None),

@@ -30,6 +30,7 @@ from app.api.console.rendering import page, static_files, text
 from app.api.console.sessions import COOKIE, LASTS_S, Session, fingerprint_of
 from app.api.problems import Problem
 from app.api.routes import Route
+from app.domain.api_keys import hash_of
 
 _PAGES: Final = (overview, find, providers, replays, campaigns, dead, policy, templates, dashboards, query, audit)
 #: Of a form: a policy is the largest thing that one holds.
@@ -88,16 +89,15 @@ class _Site:
         """A wrong key counts as any refusal of a caller without good credentials does."""
         _check_origin(request)
         form = await _form(request, _MOST_SIGN_IN_BYTES)
+        credential = form.get("key", "").strip()
         try:
-            caller = await self.deps.callers.identify(f"Bearer {form.get('key', '').strip()}")
+            caller = await self.deps.callers.identify(f"Bearer {credential}")
         except Problem:
             caller = None
         if not isinstance(caller, Service) or caller.scopes.isdisjoint(_SCOPES):
             self.deps.limits.count_refusal(request.remote)
             return page("sign_in", 403, problem=text("sign_in.wrong"), root=ROOT)
-        known = self.deps.callers.known(caller.key_id)
-        assert known is not None
-        _, cookie = self.deps.sessions.begin(caller.key_id, known[1])
+        _, cookie = self.deps.sessions.begin(caller.key_id, hash_of(credential))
         response = _to(ROOT)
         response.set_cookie(
             COOKIE, cookie, max_age=LASTS_S, path=ROOT, httponly=True, samesite="Strict", secure=self.secure
@@ -120,7 +120,7 @@ class _Site:
     def _session(self, request: web.Request) -> tuple[Session, Service] | None:
         session = self.deps.sessions.read(request.cookies.get(COOKIE, ""))
         known = self.deps.callers.known(session.key_id) if session else None
-        if session is None or known is None or session.fingerprint != fingerprint_of(known[1]):
+        if session is None or known is None or session.fingerprint not in map(fingerprint_of, known[1]):
             return None
         return None if known[0].scopes.isdisjoint(_SCOPES) else (session, known[0])
 

@@ -51,6 +51,7 @@ from tests.auditing import EnteredLog
 from tests.campaigns import LocalCampaigns
 from tests.hook_topic import HookTopic, a_hook
 from tests.hostile import REFUSED, TAKEN, texts
+from tests.key_topic import KeyTopic, a_key, two_secrets
 from tests.links import LINKS, KeptReports, a_mail, token_of
 from tests.live import live_of
 from tests.provider_topic import ProviderTopic
@@ -157,7 +158,8 @@ class Past:
     async def status(self, notification_id: str) -> Any:
         msgspec.json.encode(notification_id)
         at = "2026-01-01T00:00:00Z"
-        return {"done": True, "recipients": 1, "created_at": at, "delivery": {}, "source": "shop"}
+        shown: dict[str, Any] = {"done": True, "recipients": 1, "created_at": at, "delivery": {}}
+        return {**shown, "source": "shop", "event_types": ["a.b"]}
 
     async def events(self, notification_id: str, user_id: Any = None, cursor: Any = None, limit: int = 1) -> Any:
         _position(cursor)
@@ -196,6 +198,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
     """``more``: of ``Deps``, in place of what is here."""
     log, past, topic = Log(), Past(), ProviderTopic()
+    keys = KeyTopic().with_key(a_key(NEW_ID, secrets=two_secrets()), lambda: NOON)
     providers = topic.follow()
     key = ApiKey(
         id="all",
@@ -208,7 +211,7 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
     deps: Any = Deps(
         erased=ErasedUsers(),
         retentions={},
-        callers=Callers([key], Jwt(secret=SECRET), SharedSecret(SECRET)),  # type: ignore[arg-type]
+        callers=Callers([key], Jwt(secret=SECRET), SharedSecret(SECRET), lambda: NOON / 1000, keys.states, keys.uses),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         config=Config(),
         writer=Writer(log.written),  # type: ignore[arg-type]
@@ -224,6 +227,7 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         replays=LocalReplays(lambda: NOON).add(NEW_ID),
         campaigns=LocalCampaigns(lambda: NOON, Config()).add(NEW_ID, "shop"),
         hooks=HookTopic().with_hook(a_hook(NEW_ID)),
+        keys=keys,
         sealing=b"s" * 32,
         partitions=1,
         clock=lambda: NOON,
@@ -316,6 +320,15 @@ BODIES: dict[str, dict[str, Any]] = {
         "statuses": ["sent"],
         "secret": "whsec_" + b64encode(b"k" * 32).decode(),
     },
+    "/v1/keys": {
+        "id": "blog",
+        "scopes": ["send:comment.*", "read"],
+        "source": "blog",
+        "rate": 5.0,
+        "critical": False,
+        "expires_at": "2199-01-01T00:00:00Z",
+    },
+    "/v1/keys/{id}/rotate": {"overlap": "0s"},
     "/v1/hooks/{id}/replay": {"from": "2026-03-04T11:00:00Z", "to": "2026-03-04T11:30:00Z"},
     "/preferences/{token}": {"act": "save", "on": [], "shown": [], "quiet": ""},
     "/v1/policy": {"categories": {"other": {"channels": ["in_app"]}}, "caps": [], "defaults": {}},
@@ -332,7 +345,7 @@ def credentials(route: Any) -> dict[str, str]:
 def path_of(route: Any, **given: str) -> str:
     path: str = route.path
     known = {"id": "ada" if "/users/" in path else "otp" if "/templates/" in path else NEW_ID}
-    known |= {"device_id": "d", "letter_id": "0-0", "token": token_of(link_of(path))}
+    known |= {"device_id": "d", "letter_id": "0-0", "number": "1", "token": token_of(link_of(path))}
     for name, value in {**known, "notification_id": NEW_ID, "mark": "read", "provider": "fcm", **given}.items():
         path = path.replace(f"{{{name}}}", quote(value, safe=""))
     return path

@@ -20,6 +20,7 @@ from app.campaigns.jobs import Jobs
 from app.domain import announcing
 from app.domain.catalog import Catalog
 from app.kafka.records import Unreadable
+from app.store.api_keys import KeysFollower
 from app.store.config_follower import ConfigFollower
 from app.store.dead_letters import _letter, is_of_erased
 from app.store.erased import ErasedUsers, follow_erased
@@ -34,11 +35,13 @@ from schemas.config import PolicyVersion, Template, TemplateVersion, encode_conf
 from schemas.dead import dead_letter, encode_dead, read_dead
 from schemas.erasures import REDACT, REDACTED, USER, Erased, Redacted, ToRedact, encode_erasure
 from schemas.hooks import HookDisabled, HookReplay, encode_hook_record
+from schemas.keys import KeyRevoked, KeyUsed, encode_key_record
 from schemas.lifecycle import encode_lifecycle
-from schemas.topics import CAMPAIGNS, CONFIG, DEAD, ERASURES, HOOKS, LIFECYCLE, OWNERS
+from schemas.topics import CAMPAIGNS, CONFIG, DEAD, ERASURES, HOOKS, KEYS, LIFECYCLE, OWNERS
 from tests.campaigns import job_at
 from tests.hook_topic import a_hook
 from tests.hostile import REFUSED, TAKEN, texts
+from tests.key_topic import a_key
 from tests.records import Record
 from tests.unit.store.conftest import T0, event, recorded
 
@@ -47,6 +50,9 @@ POLICY = "defaults: {category: other}\ncategories: {other: {channels: [in_app]}}
 HASH = b"ab" * 16
 OWNER = Owner(role="router", instance="1", partitions=[0, 1], url="http://127.0.0.1:1", policy_version=1, at=T0)
 HOOK = a_hook("ab")
+KEY = a_key("ab", "ab.secret")
+KEY_REVOKED = KeyRevoked(id="cd", creation="c", version=1, at=T0)
+KEY_USED = KeyUsed(id="ab", number=1, at=T0)
 HOOK_DISABLED = HookDisabled(id="ab", at=T0, why="it answered 410")
 HOOK_REPLAY = HookReplay(id="ab", replay_id="cd", from_ms=0, to_ms=T0, at=T0)
 PARTS: Any = {"push": {"en": {"title": "t", "body": "b"}}}
@@ -81,6 +87,7 @@ GOOD: dict[str, list[tuple[bytes, bytes]]] = {
         )
     ],
     HOOKS: [(each.key, encode_hook_record(each)) for each in (HOOK, HOOK_DISABLED, HOOK_REPLAY)],
+    KEYS: [(each.key, encode_key_record(each)) for each in (KEY, a_key("cd", "cd.secret"), KEY_REVOKED, KEY_USED)],
     LIFECYCLE: [(b"u", encode_lifecycle(event("accepted")))],
     DEAD: [(b"u", encode_dead(dead_letter(Record(key=b"u", value=b"{"), "undecodable", "is bad", None, "router", T0)))],
 }
@@ -145,7 +152,19 @@ def _hooks() -> tuple[TopicFollower, Callable[[], Any]]:
     return hooks._follower, lambda: (hooks.all(), hooks.disabled(HOOK.id), hooks.replay(HOOK.id))
 
 
-FOLLOWERS = {CONFIG: _config, OWNERS: _owners, ERASURES: _erased, CAMPAIGNS: _campaigns, HOOKS: _hooks}
+def _keys() -> tuple[TopicFollower, Callable[[], Any]]:
+    keys = KeysFollower({}, [SECRET])
+    return keys._follower, lambda: (keys.all(), keys.find(KEY.id), keys.used_at(KEY.id, 1), keys.to_rewrite())
+
+
+FOLLOWERS = {
+    CONFIG: _config,
+    OWNERS: _owners,
+    ERASURES: _erased,
+    CAMPAIGNS: _campaigns,
+    HOOKS: _hooks,
+    KEYS: _keys,
+}
 
 
 def good(topic: str) -> list[Record]:
