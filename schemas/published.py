@@ -55,7 +55,8 @@ def _described(kind: type[Struct], **types: Any) -> Any:
 
 
 _Data = dict[str, Any] | None
-_REQUEST, _CLOUD_EVENT = _described(Request, data=_Data), _described(CloudEvent, data=_Data)
+_AS_THEY_COME = {"data": _Data, "traceparent": str | None, "tracestate": str | None}
+_REQUEST, _CLOUD_EVENT = _described(Request, **_AS_THEY_COME), _described(CloudEvent, **_AS_THEY_COME)
 _SEND_KIND = _described(Send, data=_Data, items=list[_described(Item, data=_Data)] | None)  # type: ignore[misc]
 
 _ADA = {"user_id": "ada"}

@@ -120,7 +120,7 @@ def test_a_device_still_on_its_way_is_hope() -> None:
     assert explain(events).channels["push"].outcome == "sending"
 
 
-def test_a_retry_adds_what_the_provider_answered_while_it_waits_and_hides_no_decision() -> None:
+def test_a_retry_adds_the_answer_while_it_waits_and_hides_no_decision() -> None:
     judged = event("queued", detail={"trail": [["erased", True]]})
     retried = event("retrying", reason="429", detail={"trail": [["answer", "wait", "throttle"]]})
     waiting = explain([ACCEPTED, judged, event("sending"), retried]).channels["push"]
