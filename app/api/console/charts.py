@@ -64,7 +64,7 @@ def stacked(title: str, labels: Sequence[str], series: Mapping[str, Sequence[flo
 @dataclass(frozen=True, slots=True)
 class Lines:
     """One line for each series. A line's class in the style sheet is ``line-`` and its number. ``lines``: (class,
-    points as SVG writes them, name)."""
+    points as SVG writes them, name); a single point stands twice, and shows as a dot."""
 
     width: int
     height: int
@@ -81,18 +81,14 @@ def lines(labels: Sequence[str], series: Mapping[str, Mapping[str, float]]) -> L
     most = nice_above(max((value for name in largest for value in series[name].values()), default=0.0))
     plot_height, step = _HEIGHT - _TOP - _BOTTOM, (_WIDTH - _LEFT - 8) / max(1, len(labels) - 1)
     x_of = {label: _LEFT + n * step for n, label in enumerate(labels)}
-    drawn = [
-        (
-            f"line-{number}",
-            " ".join(
-                f"{x_of[label]:.1f},{_HEIGHT - _BOTTOM - max(0.0, series[name][label]) / most * plot_height:.1f}"
-                for label in labels
-                if label in series[name]
-            ),
-            name,
-        )
-        for number, name in enumerate(largest)
-    ]
+    drawn = []
+    for number, name in enumerate(largest):
+        points = [
+            f"{x_of[label]:.1f},{_HEIGHT - _BOTTOM - max(0.0, series[name][label]) / most * plot_height:.1f}"
+            for label in labels
+            if label in series[name]
+        ]
+        drawn.append((f"line-{number}", " ".join(points * 2 if len(points) == 1 else points), name))
     every = max(1, -(-len(labels) // 5))
     ticks = [(x_of[label], label) for n, label in enumerate(labels) if n % every == 0]
     return Lines(_WIDTH, _HEIGHT, _LEFT, drawn, _grid(most), ticks)
