@@ -33,7 +33,6 @@ JOB, WISH, UPLOAD, LISTED, STATE = b"job/", b"wish/", b"upload/", b"listed/", b"
 Reach = Literal["push", "email", "sms"]
 #: Where its users come from: they are listed in uploads, or the routers find them.
 Audience = Literal["listed", "segment", "all"]
-Ended = Literal["done", "cancelled"]
 
 
 class Segment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

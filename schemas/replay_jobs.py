@@ -16,8 +16,6 @@ from schemas.decode import AnyId, Reader
 from schemas.verifications import Uuid
 from schemas.words import Channel, Provider, Status
 
-#: ``tocsin_replays`` has one partition, so that everybody can follow it.
-PARTITION = 0
 #: A receipt is kept for so long.
 KEPT_DAYS = 90
 

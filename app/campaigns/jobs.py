@@ -1,20 +1,17 @@
-"""The campaigns that there are, as ``tocsin_campaigns`` has them: followed by every gateway, by heart."""
+"""The campaigns that there are, as ``tocsin_campaigns`` has them."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import msgspec
-import structlog
 
-from app.ports import Guard, LogRecord, Publisher
-from app.store.follower import TopicFollower
+from app.jobs.topic import JobsTopic
+from app.ports import Guard, Publisher
 from schemas.campaigns import (
     JOB,
     KEPT_DAYS,
     LISTED,
-    PARTITION,
     STATE,
     UPLOAD,
     WISH,
@@ -30,10 +27,7 @@ from schemas.campaigns import (
     read_listed,
     read_upload,
 )
-from schemas.decode import Invalid
 from schemas.topics import CAMPAIGNS
-
-log = structlog.get_logger(__name__)
 
 Status = Literal["uploading", "scheduled", "running", "paused", "done", "cancelled"]
 
@@ -105,12 +99,8 @@ class Known:
         return "running"
 
 
-class Jobs:
-    """Reads and writes the topic. ``clock``: Unix milliseconds.
-
-    What writes returns when the record is acknowledged and known here; raises PublishError, and TimeoutError where it
-    isn't known after a while.
-    """
+class Jobs(JobsTopic[Known]):
+    """Reads and writes the topic. ``clock``: Unix milliseconds."""
 
     def __init__(
         self,
@@ -119,48 +109,14 @@ class Jobs:
         clock: Callable[[], int],
         guard: Guard | None = None,
     ) -> None:
-        self._follower = TopicFollower(client_options, CAMPAIGNS, self.take, guard=guard)
-        self._publisher = publisher
-        self._clock = clock
-        self._known: dict[str, Known] = {}
-        #: Set with everything that is taken; whoever waits for it clears it.
-        self.changed = asyncio.Event()
+        super().__init__(CAMPAIGNS, Known(), client_options, publisher, clock, guard)
 
-    async def start(self) -> None:
-        await self._follower.start()
+    def _taken(self, known: Known, kind: bytes, part: str, value: bytes | None) -> Known:
+        after = _taken(known, kind, part, value)
+        return _without_content(after) if after.has_ended else after
 
-    async def close(self) -> None:
-        await self._follower.close()
-
-    def take(self, record: LogRecord) -> None:
-        """Takes the next record of the topic."""
-        kind, _, rest = (record.key or b"").partition(b"/")
-        name, _, part = rest.decode(errors="replace").partition("/")
-        before = self._known.get(name, Known())
-        try:
-            known = _taken(before, kind + b"/", part, record.value)
-        except Invalid as invalid:
-            log.warning("a campaign can't be read", offset=record.offset, reason=str(invalid))
-            return
-        if known == Known():
-            self._known.pop(name, None)
-        else:
-            self._known[name] = _without_content(known) if known.has_ended else known
-        self.changed.set()
-
-    def get(self, notification_id: str) -> Known | None:
-        """None: there is none, or it is no longer kept."""
-        known = self._known.get(notification_id)
-        return known if known is not None and known.job is not None and not self._is_over(known) else None
-
-    def newest(self) -> list[Known]:
-        """All that are kept, newest first."""
-        kept = [each for each in self._known.values() if each.job is not None and not self._is_over(each)]
-        return sorted(kept, key=_age, reverse=True)
-
-    def over(self) -> list[str]:
-        """Those that are no longer kept but still lie in the topic."""
-        return [name for name, each in self._known.items() if each.job is not None and self._is_over(each)]
+    def _asked_at(self, known: Known) -> int | None:
+        return None if known.job is None else known.job.at
 
     def _is_over(self, known: Known) -> bool:
         return known.has_ended and known.state is not None and known.state.at < self._clock() - _KEPT_MS
@@ -197,10 +153,6 @@ class Jobs:
         for attempt in known.jobs:
             await self._write(JOB, f"{name}/{attempt}", None)
 
-    async def _write(self, kind: bytes, name: str, value: bytes | None) -> None:
-        _, offset = await self._publisher.publish(CAMPAIGNS, kind + name.encode(), value, partition=PARTITION)
-        await self._follower.reached(offset)
-
 
 def _taken(known: Known, kind: bytes, part: str, value: bytes | None) -> Known:
     """With the next record. Raises Invalid."""
@@ -234,8 +186,3 @@ def _without_content(known: Known) -> Known:
         for attempt, job in known.jobs.items()
     }
     return replace(known, jobs=jobs)
-
-
-def _age(known: Known) -> tuple[int, str]:
-    assert known.job is not None
-    return known.job.at, known.job.notification_id

@@ -1,10 +1,10 @@
 """Campaigns in a gateway: what its API asks, and the work of the one gateway that runs them (``app/jobs/owner.py``)."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import Final, Literal
 from uuid import uuid4
@@ -22,10 +22,11 @@ from app.config import Settings
 from app.domain.erasure import ErasureSteps
 from app.domain.ids import derived_id
 from app.jobs.owner import Owner
+from app.jobs.running import run_each
 from app.ports import Guard
 from app.store.config_follower import ConfigFollower
 from app.store.erased import ErasedUsers
-from app.store.owner_client import OwnerClient, OwnerUnavailableError
+from app.store.owner_client import OwnerClient
 from app.store.publisher import KafkaPublisher, Outgoing, PublishError
 from schemas.campaigns import (
     MOST_ERRORS,
@@ -47,9 +48,8 @@ log = structlog.get_logger(__name__)
 GROUP: Final = "tocsin_campaigns"
 #: Campaigns that haven't ended, at most.
 MOST_ACTIVE = 500
-_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
+_BACKOFF_S = 1.0
 _HOUSEKEEPING_S = 5.0
-_LOOK_S = 1.0
 #: How long an upload waits for whether a campaign that is about to end takes more users.
 _CLOSING_S = 15.0
 #: An upload's rows are written when there are so many, or so many bytes of them, or it has been so long.
@@ -139,7 +139,7 @@ class Campaigns:
 
     def sources(self) -> list[str]:
         """Of all campaigns that are kept."""
-        return sorted({each.job.source for each in self._jobs.newest() if each.job is not None})
+        return sorted({each.job.source for each in self._jobs.kept() if each.job is not None})
 
     def status(self, known: Known) -> str:
         return known.status(self._clock())
@@ -165,7 +165,7 @@ class Campaigns:
             _check_same(known.job, job)
             return job, known
         check_job(job, self._config.catalog)
-        if sum(not each.has_ended for each in self._jobs.newest()) >= MOST_ACTIVE:
+        if sum(not each.has_ended for each in self._jobs.kept()) >= MOST_ACTIVE:
             raise TooMany
         return job, None
 
@@ -233,7 +233,10 @@ class Campaigns:
             )
             work = [
                 asyncio.create_task(recipients.follow(), name="follow campaigns' recipients"),
-                asyncio.create_task(self._carry_out_all(world), name="carry out campaigns"),
+                asyncio.create_task(
+                    run_each("campaign", self._active, self._jobs.changed, partial(carry_out, world), recipients.drop),
+                    name="carry out campaigns",
+                ),
                 asyncio.create_task(self._keep_house(recipients), name="keep house for campaigns"),
                 asyncio.create_task(self._tick(recipients), name="roll campaigns' recipients"),
             ]
@@ -247,31 +250,12 @@ class Campaigns:
                 await asyncio.gather(*work, return_exceptions=True)
             await asyncio.sleep(_BACKOFF_S)
 
-    async def _carry_out_all(self, world: World) -> None:
-        """Each in a task of its own: one that waits holds up no other."""
-        tasks = dict[str, asyncio.Task[None]]()
-        try:
-            while True:
-                self._jobs.changed.clear()
-                active = {
-                    known.job.notification_id
-                    for known in self._jobs.newest()
-                    if known.job is not None and known.progress.phase not in ("done", "cancelled")
-                }
-                for name in [name for name, task in tasks.items() if name not in active or task.done()]:
-                    task = tasks.pop(name)
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-                    if name not in active:
-                        await world.recipients.drop(name)
-                for name in active - tasks.keys():
-                    tasks[name] = asyncio.create_task(_carry_out(world, name), name=f"campaign {name}")
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._jobs.changed.wait(), _LOOK_S)
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+    def _active(self) -> list[str]:
+        return [
+            known.job.notification_id
+            for known in self._jobs.kept()
+            if known.job is not None and known.progress.phase not in ("done", "cancelled")
+        ]
 
     async def _keep_house(self, recipients: Recipients) -> None:
         while True:
@@ -289,20 +273,6 @@ class Campaigns:
             with suppress(PublishError):
                 await recipients.tick()
             await asyncio.sleep(self._steps.roll.total_seconds())
-
-
-async def _carry_out(world: World, name: str) -> None:
-    backoff_s = _BACKOFF_S
-    while True:
-        try:
-            await carry_out(world, name)
-            return
-        except (KafkaError, PublishError, OwnerUnavailableError, TimeoutError, OSError, sqlite3.Error) as error:
-            log.warning("a campaign waits", notification_id=name, error=repr(error), again_in_s=backoff_s)
-        except Exception:
-            log.exception("a campaign fails", notification_id=name, again_in_s=backoff_s)
-        await asyncio.sleep(backoff_s)
-        backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
 
 
 def name_of(source: str, campaign_id: str) -> str:

@@ -1,1 +1,1 @@
-"""Jobs that one gateway at a time runs: which gateway that is, and how fast they go."""
+"""Jobs that one gateway at a time runs: which there are, which gateway that is, how they go on, and how fast."""

@@ -1,21 +1,19 @@
 """Replays in a gateway: what its API asks, and the work of the one gateway that runs them (``app/jobs/owner.py``)."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from app.config import Settings
 from app.domain.policy import Rate
 from app.jobs.owner import Owner
 from app.jobs.pace import default_rate
+from app.jobs.running import run_each
 from app.kafka.reading import open_reader
 from app.ports import Guard
 from app.providers.registry import CLIENTS
@@ -37,7 +35,6 @@ log = structlog.get_logger(__name__)
 GROUP: Final = "tocsin_replays"
 #: Replays that aren't done, and aren't stopped, at most.
 MOST_ACTIVE = 20
-_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
 _HOUSEKEEPING_S = 3_600.0
 _CATCH_UP_S = 2.0
 
@@ -170,7 +167,7 @@ class Replays:
         return self._jobs.get(replay_id)
 
     def _check_room(self) -> None:
-        if sum(known.is_active for known in self._jobs.newest()) >= MOST_ACTIVE:
+        if sum(known.is_active for known in self._jobs.kept()) >= MOST_ACTIVE:
             raise TooMany
 
     async def _is_kept(self, begin: Sequence[int], end: Sequence[int]) -> bool:
@@ -270,43 +267,19 @@ class Runner:
         self._world = world
 
     async def run(self) -> None:
-        """Each replay that is to go on has a task of its own: one that waits for a provider holds up no other."""
-        jobs, tasks = self._world.jobs, dict[str, asyncio.Task[None]]()
         await asyncio.to_thread(_leave_nothing, self._world.folder)
-        housekeeping = asyncio.create_task(self._keep_house())
-        try:
-            while True:
-                jobs.changed.clear()
-                active = {known.job.replay_id for known in jobs.newest() if known.is_active and known.job is not None}
-                for replay_id in [name for name, task in tasks.items() if name not in active or task.done()]:
-                    task = tasks.pop(replay_id)
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-                for replay_id in active - tasks.keys():
-                    tasks[replay_id] = asyncio.create_task(self._carry_out(replay_id), name=f"replay {replay_id}")
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(jobs.changed.wait(), 1.0)
-        finally:
-            left = [housekeeping, *tasks.values()]
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+        jobs = self._world.jobs
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_house(), name="keep house for replays")
+            tasks.create_task(run_each("replay", self._active, jobs.changed, self._carry_out), name="carry out replays")
+
+    def _active(self) -> list[str]:
+        return [known.job.replay_id for known in self._world.jobs.kept() if known.job is not None and known.is_active]
 
     async def _carry_out(self, replay_id: str) -> None:
-        backoff_s = _BACKOFF_S
-        while True:
-            known = self._world.jobs.get(replay_id)
-            if known is None or known.job is None or not known.is_active:
-                return
-            try:
-                await carry_out(self._world, known.job, known.state)
-                return
-            except (KafkaError, PublishError, TimeoutError, OSError, sqlite3.Error) as error:
-                log.warning("a replay waits", replay_id=replay_id, error=repr(error), again_in_s=backoff_s)
-            except Exception:
-                log.exception("a replay fails", replay_id=replay_id, again_in_s=backoff_s)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+        known = self._world.jobs.get(replay_id)
+        if known is not None and known.job is not None and known.is_active:
+            await carry_out(self._world, known.job, known.state)
 
     async def _keep_house(self) -> None:
         """Receipts that are no longer kept go."""
