@@ -243,5 +243,7 @@ def merged_data(job: CampaignJob, row: Row, common: Mapping[str, Any] | None = N
 
 def check_row_data(job: CampaignJob, row: Row) -> None:
     """Raises TooLarge where the data of campaign and recipient together are too much."""
-    if row.data is not None and len((merged_data(job, row) or "").encode()) > MAX_DATA_BYTES:
+    if row.data is None or len(row.data.encode()) + len((job.data or "").encode()) <= MAX_DATA_BYTES:
+        return
+    if len((merged_data(job, row) or "").encode()) > MAX_DATA_BYTES:
         raise TooLarge("is larger than 64 KiB as compact JSON, the campaign's own data included", "data")

@@ -90,6 +90,11 @@ class Recipients:
         async with self._moved:
             await self._moved.wait_for(lambda: self._position > offset)
 
+    @property
+    def position(self) -> int:
+        """The offset up to which it has read."""
+        return self._position
+
     async def moved(self) -> None:
         """Returns when more has been read."""
         async with self._moved:

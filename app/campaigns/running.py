@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -20,7 +19,7 @@ from app.campaigns.jobs import Jobs, Known
 from app.campaigns.lane import BulkLane
 from app.campaigns.listing import Listing
 from app.campaigns.recipients import Recipients
-from app.domain.holdout import ALL, HOLDOUT, signed_holdout
+from app.domain.holdout import HOLDOUT, is_drawn, signed_holdout
 from app.domain.ids import derived_id
 from app.jobs.pace import Pace
 from app.kafka.reading import ends_of, open_reader
@@ -59,9 +58,7 @@ class World:
 
 def in_canary(job: CampaignJob, user_id: str) -> bool:
     """Whether the user is in the part of a campaign's recipients that gets it first: the same whenever it is asked."""
-    named = f"{job.notification_id}\n{user_id}".encode()
-    number = int.from_bytes(blake2b(named, digest_size=8, person=b"canary").digest(), "big")
-    return job.canary is not None and number * ALL < job.canary << 64
+    return is_drawn(b"canary", (job.notification_id,), user_id, job.canary or 0)
 
 
 def is_next(job: CampaignJob, state: CampaignState, at: Place, user_id: str) -> bool:
@@ -102,6 +99,8 @@ class _Campaign:
         self._name = job.notification_id
         #: As it was noted last, and as it is.
         self._noted = self._state = known.progress
+        #: What had been read of all recipients when these were counted.
+        self._counted_at = -1
         self._loop = asyncio.get_running_loop()
         self._noted_at = self._loop.time()
         self._pace = Pace(job.rate, job.per_ms, self._loop.time()) if job.rate else None
@@ -147,9 +146,13 @@ class _Campaign:
     # --- what is noted ---
 
     async def _count(self) -> None:
-        """How many recipients there are now."""
+        """How many recipients there are now; asked only where more has been read since."""
+        position = self._world.recipients.position
+        if position == self._counted_at:
+            return
         recipients, refused, errors = await self._world.recipients.ask(self._name, _counts)
         self._state = replace(self._state, recipients=recipients, refused=refused, errors=errors)
+        self._counted_at = position
 
     async def _note(self, *, at_once: bool = False) -> None:
         """What is known of its progress, where that has changed. Raises PublishError."""

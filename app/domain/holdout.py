@@ -41,10 +41,16 @@ def percent(share: int) -> str:
 def is_held_out(user_id: str, group: Sequence[str], share: int) -> bool:
     """Whether the user is among the ``share`` of the group's recipients who get nothing: the same whenever it is asked,
     and with a greater share still. ``group``: names what they are the recipients of."""
+    return is_drawn(b"holdout", group, user_id, share)
+
+
+def is_drawn(purpose: bytes, group: Sequence[str], user_id: str, share: int) -> bool:
+    """Whether the user is in the part of the group that ``purpose`` (at most 16 bytes) draws. One purpose tells nothing
+    of another."""
     if share <= 0:
         return False
     named = "\n".join((*group, user_id)).encode()
-    number = int.from_bytes(blake2b(named, digest_size=8, person=b"holdout").digest(), "big")
+    number = int.from_bytes(blake2b(named, digest_size=8, person=purpose).digest(), "big")
     return number * ALL < share << 64
 
 
