@@ -54,11 +54,11 @@ class Relay:
     relayed: int = 0
     refused: int = 0
     _looked_at: float = field(default=float("-inf"))
+    _pause_s: float = _FIRST_PAUSE_S
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """Until ``stop``, or with ``once`` until nothing waits. A database or a Kafka that is away is waited
         for. Raises OutboxRefused."""
-        pause = _FIRST_PAUSE_S
         while not stop.is_set():
             try:
                 outbox = await self.open()
@@ -71,15 +71,17 @@ class Relay:
                         await outbox.close()
             except _AWAY as error:
                 self.metrics.retries.inc()
-                log.warning("the outbox waits", error=type(error).__name__, again_in_s=pause)
+                log.warning("the outbox waits", error=type(error).__name__, again_in_s=self._pause_s)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                    await asyncio.wait_for(stop.wait(), self._pause_s)
+                self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
     async def _work(self, outbox: Outbox, stop: asyncio.Event) -> None:
         while not stop.is_set():
             await self._look(outbox)
-            if await self._relay(outbox):
+            over = await self._relay(outbox)
+            self._pause_s = _FIRST_PAUSE_S
+            if over:
                 continue
             if self.how.once and not (await outbox.lag()).waiting:
                 return

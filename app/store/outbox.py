@@ -1,10 +1,10 @@
 """The outbox in a service's own PostgreSQL: requests that were written in the transactions of which they are part."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import asyncpg
@@ -98,9 +98,24 @@ class Lag:
     oldest_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Rows of one slot, locked. ``slot`` None: none has any, or all that have some are being worked on."""
+
+    connection: Any
+    table: str
+    slot: int | None
+    rows: Sequence[OutboxRow]
+
+    async def settle(self, relayed: Sequence[int], refused: Mapping[int, str]) -> None:
+        if relayed:
+            await self.connection.execute(_RELAYED.format(table=self.table), list(relayed))
+        if refused:
+            await self.connection.execute(_REFUSED.format(table=self.table), list(refused), list(refused.values()))
+
+
 class Outbox:
-    """One connection to the database. All methods raise ``OUTAGE``. ``async with outbox.claimed(limit)`` gives rows of
-    one slot, locked until the end."""
+    """One connection to the database. All methods raise ``OUTAGE``."""
 
     def __init__(self, connection: Any, table: str) -> None:
         table_ddl(table)
@@ -124,8 +139,16 @@ class Outbox:
     async def close(self) -> None:
         await self._connection.close(timeout=5)
 
-    def claimed(self, limit: int) -> "Claim":
-        return Claim(self._connection, self._table, limit)
+    @asynccontextmanager
+    async def claimed(self, limit: int) -> AsyncIterator["Claim"]:
+        """Some rows of one slot, which nobody else works on until the end. What is settled counts when it ends without
+        an error; otherwise the rows wait as before."""
+        async with self._connection.transaction():
+            slot = await self._connection.fetchval(_CLAIM.format(table=self._table))
+            # A new snapshot: what a relay before has committed is seen.
+            query = _ROWS.format(table=self._table)
+            found = [] if slot is None else await self._connection.fetch(query, slot, limit)
+            yield Claim(self._connection, self._table, slot, [OutboxRow(*row) for row in found])
 
     async def lag(self) -> Lag:
         """Raises OutboxRefused where there is no such table, or the user may not read it."""
@@ -139,52 +162,6 @@ class Outbox:
             ) from None
         return Lag(count, max(0.0, oldest_s))
 
-    async def purge(self, kept_s: float) -> int:
-        """Deletes rows that were relayed before, 10,000 at most. Returns how many."""
-        return _count(await self._connection.execute(_PURGE.format(table=self._table), kept_s))
-
-
-class Claim:
-    """Some rows of one slot, which nobody else works on until the end. What is said of them counts when it ends without
-    an error; otherwise they wait as before."""
-
-    def __init__(self, connection: Any, table: str, limit: int) -> None:
-        self._connection = connection
-        self._table = table
-        self._limit = limit
-        self._transaction: Any = None
-        #: None: no slot has any, or all that have some are being worked on.
-        self.slot: int | None = None
-        self.rows: list[OutboxRow] = []
-
-    async def __aenter__(self) -> Self:
-        self._transaction = self._connection.transaction()
-        await self._transaction.start()
-        try:
-            self.slot = await self._connection.fetchval(_CLAIM.format(table=self._table))
-            if self.slot is not None:  # a new snapshot: what a relay before has committed is seen
-                found = await self._connection.fetch(_ROWS.format(table=self._table), self.slot, self._limit)
-                self.rows = [OutboxRow(*row) for row in found]
-        except BaseException as error:
-            await self.__aexit__(type(error), error, None)
-            raise
-        return self
-
-    async def settle(self, relayed: Sequence[int], refused: Mapping[int, str]) -> None:
-        if relayed:
-            await self._connection.execute(_RELAYED.format(table=self._table), list(relayed))
-        if refused:
-            await self._connection.execute(_REFUSED.format(table=self._table), list(refused), list(refused.values()))
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            await self._transaction.commit()
-        elif not self._connection.is_closed():
-            await self._transaction.rollback()
-
-
-def _count(tag: str) -> int:
-    """``DELETE 7``."""
-    return int(tag.rpartition(" ")[2])
+    async def purge(self, kept_s: float) -> None:
+        """Deletes rows that were relayed before, 10,000 at most."""
+        await self._connection.execute(_PURGE.format(table=self._table), kept_s)
