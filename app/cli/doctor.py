@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import aiohttp
@@ -45,10 +46,11 @@ async def _examine() -> list[Finding]:
     except ConfigError as error:
         return [Finding("settings", False, str(error), "correct this key in the settings file or the environment")]
     where = environment().get("TOCSIN_CONFIG", "defaults: TOCSIN_CONFIG is unset, and no `tocsin dev` runs here")
-    findings = [Finding("settings", True, where), secret(settings), links(settings)]
-    findings += [await _kafka(settings), *await _brokers(settings), await _clickhouse(settings)]
-    findings += [*providers(settings), *await _running(settings), _java()]
-    return findings
+    kafka, brokers, clickhouse, running = await asyncio.gather(
+        _kafka(settings), _brokers(settings), _clickhouse(settings), _running(settings)
+    )
+    own = [Finding("settings", True, where), secret(settings), links(settings)]
+    return [*own, kafka, *brokers, clickhouse, *providers(settings), *running, _java()]
 
 
 async def _running(settings: Settings) -> list[Finding]:
@@ -57,8 +59,10 @@ async def _running(settings: Settings) -> list[Finding]:
     if port.ok is False:
         return [port]
     roles = [finding async for finding in _roles(settings)]
-    told = [*await doctor_reads.reads(settings), *await doctor_reads.paused(settings)]
-    return [port, *roles, *told, *await doctor_reads.hooks(settings)]
+    read = await asyncio.gather(
+        doctor_reads.reads(settings), doctor_reads.paused(settings), doctor_reads.hooks(settings)
+    )
+    return [port, *roles, *chain.from_iterable(read)]
 
 
 def secret(settings: Settings) -> Finding:
