@@ -255,9 +255,9 @@ async def test_who_announces_last_owns_the_partition_and_who_leaves_owns_none(
 async def test_a_silent_worker_does_not_run_and_is_not_waited_for(producer: KafkaPublisher, settings: Settings) -> None:
     now = NOW
     async with started(OwnersFollower(settings.kafka.client_options(), SECRET, lambda: now)) as owners:
-        said = (owner(instance="1", policy_version=3), owner(instance="2", policy_version=2, partitions=[5]))
+        said = (owner(instance="3", policy_version=3), owner(instance="4", policy_version=2, partitions=[5]))
         async with announced(producer, owners, *said):
-            assert owners.behind(3) == ["router/2"]
+            assert owners.behind(3) == ["router/4"]
             assert owners.behind(2) == []
             now = NOW + 16_000
             assert owners.running("router") == []
@@ -284,7 +284,8 @@ async def asked(producer: KafkaPublisher, owners: OwnersFollower, answers: Answe
     app.router.add_get("/state/{view}", answer)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{server.port}"
-        async with announced(producer, owners, owner(url, role="asked")):
+        # One that no test before had: each clock stands, and what isn't newer than before is refused.
+        async with announced(producer, owners, owner(url, role="asked", instance=uuid4().hex)):
             yield OwnerClient(StateReader(session, SECRET, lambda: NOW), owners, 4, patience_s=1)
 
 
