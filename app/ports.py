@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from app.domain.out import Out
 from app.domain.outcome import Outcome
+from schemas.requests import PushOptions
 from schemas.words import Channel, Platform, Priority, Provider
 
 # --- the log -----------------------------------------------------------------------------------------------------
@@ -90,6 +91,8 @@ class Message:
     headers: dict[str, str] = field(default_factory=dict)
     #: Of mail: where answers go, if not to whom it is from.
     reply_to: str | None = None
+    #: Of push: how it is shown, where the request says so.
+    push: PushOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

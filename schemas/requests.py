@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Set
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -74,6 +74,42 @@ class InboxOptions(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tr
     expires_at: Instant | None = None
 
 
+class PushAction(Struct, frozen=True, gc=False):
+    """A button of a push. ``id``: what the app is told when it is tapped."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=50)]
+    label: Annotated[str, Meta(min_length=1, max_length=100)]
+
+
+class PushOptions(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """What concerns push alone, in the words of Apple and Google."""
+
+    #: The number on the app's icon; 0 takes it off (iOS).
+    badge: Annotated[int, Meta(ge=0, le=99_999)] | None = None
+    #: A file of the app's, ``default``, or ``""`` for none.
+    sound: Annotated[str, Meta(max_length=100)] | None = None
+    #: Of the buttons that the app registered.
+    category: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    actions: Annotated[list[PushAction], Meta(max_length=3)] | None = None
+    #: Those of a thread are shown together.
+    thread_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    interruption_level: Literal["passive", "active", "time-sensitive"] | None = None
+    #: The app's extension may change it before it is shown (iOS).
+    mutable_content: bool = False
+    #: Nothing is shown: the app is woken.
+    silent: bool = False
+    android_channel_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    android_priority: Literal["normal", "high"] | None = None
+    #: For the app, beside what is shown.
+    data: (
+        Annotated[
+            dict[Annotated[str, Meta(min_length=1, max_length=100)], Annotated[str, Meta(max_length=1024)]],
+            Meta(max_length=20),
+        ]
+        | None
+    ) = None
+
+
 class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One recipient's request as it lies on the event topics."""
 
@@ -98,6 +134,7 @@ class Request(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     locale: Locale | None = None
     created_at: Instant | None = None
     inbox: InboxOptions | None = None
+    push: PushOptions | None = None
     #: ``09:00``: the first such moment of the user's wall clock at or after ``send_at``, else after the record.
     local_time: LocalTime | None = None
     #: Of a campaign's request: until when the router knows a repeated one, whatever the policy's ``dedup.keys`` says.

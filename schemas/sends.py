@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from schemas.decode import Invalid, Reader
-from schemas.requests import Content, InboxOptions
+from schemas.requests import Content, InboxOptions, PushOptions
 from schemas.traces import Trace
 from schemas.words import Channel, Priority, Provider
 
@@ -75,6 +75,8 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     trace: Trace | None = None
     #: in_app: what the request says of its item.
     inbox: InboxOptions | None = None
+    #: push: how the request would have it shown.
+    push: PushOptions | None = None
 
 
 class Withdraw(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag="withdraw", tag_field="kind"):
@@ -107,7 +109,7 @@ def named_send(value: bytes, recorded_ms: int) -> Send | None:
 
 
 #: What an end tells of its send, each by its own reader; and what must be known of any.
-_CONTENT = frozenset(("content", "data", "items", "verifies", "inbox"))
+_CONTENT = frozenset(("content", "data", "items", "verifies", "inbox", "push"))
 _VERSION = Annotated[int, Meta(ge=0, lt=2**32)]
 _TYPES: dict[str, Any] = {"template_version": _VERSION | None, "policy_version": _VERSION}
 _FIELDS = {

@@ -98,7 +98,8 @@ RECORDS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     (
         REQUEST,
         ("content", "data", "channels", "priority", "idempotency_key", "notification_id", "assigned_id", "source",
-         "send_at", "expires_at", "collapse_key", "campaign_id", "locale", "created_at", "inbox", "replay_id", "other"),
+         "send_at", "expires_at", "collapse_key", "campaign_id", "locale", "created_at", "inbox", "push",
+         "replay_id", "other"),
     ),
     (
         CLOUD_EVENT,

@@ -156,6 +156,7 @@ def _send(notification: NotificationRecord, part: Part, target: Target, name: st
         renders=None if replay is None else replay.renders,
         trace=None if facts.trace is None else _queueing_span(facts.trace, name, notification.cause),
         inbox=request.inbox if part.channel == "in_app" else None,
+        push=request.push if part.channel == "push" else None,
     )
 
 

@@ -298,6 +298,7 @@ def _request(send: Send, asked: Priority | None) -> Request:
         collapse_key=send.collapse_key,
         campaign_id=send.campaign_id,
         locale=send.locale,
+        push=send.push,
     )
 
 

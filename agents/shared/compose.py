@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from time import thread_time
 from typing import Any
 
@@ -89,7 +90,10 @@ def compose(
         return parts
     if send.channel == "email":
         return mail_of(send, parts, shown_in, around.links, around.mailed, around.postal_address)
-    return Message(title=parts.get("title"), body=parts.get("body"), url=parts.get("url"), image=parts.get("image"))
+    shown = Message(title=parts.get("title"), body=parts.get("body"), url=parts.get("url"), image=parts.get("image"))
+    if send.push is None or send.channel != "push":
+        return shown
+    return replaced(shown, data=send.push.data or {}, push=send.push)
 
 
 def _rendered(

@@ -15,6 +15,7 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers.apns_http2 import Lost, NotSent, Reply
 from app.providers.apns_pool import Pool
+from app.providers.push import actions_of
 from app.providers.wire import (
     answered,
     dropped,
@@ -26,6 +27,7 @@ from app.providers.wire import (
     retry_after_ms,
     tls_context,
 )
+from schemas.requests import PushOptions
 from schemas.words import Channel, Provider
 
 #: Apple's reasons in our words (developer.apple.com, "Handling notification responses from APNs").
@@ -139,7 +141,7 @@ class Apns:
         if not _TOPIC.fullmatch(topic):
             return dropped("BadTopic")
         deadline = asyncio.get_running_loop().time() + timeout_s
-        headers = self._headers(to, topic, handle)
+        headers = self._headers(to, topic, handle, is_silent=message.push is not None and message.push.silent)
         leaves()
         match await self._pool.send(headers, body, deadline):
             case NotSent(why):
@@ -166,7 +168,7 @@ class Apns:
         if self._pool is not None:
             await self._pool.close()
 
-    def _headers(self, to: Address, topic: str, handle: Handle) -> list[tuple[str, str]]:
+    def _headers(self, to: Address, topic: str, handle: Handle, *, is_silent: bool) -> list[tuple[str, str]]:
         assert self._token is not None
         return [
             (":method", "POST"),
@@ -176,8 +178,8 @@ class Apns:
             _own("authorization", self._token.header(time.time())),
             _own("apns-id", handle.send_id.lower()),
             ("apns-topic", topic),
-            ("apns-push-type", "alert"),
-            ("apns-priority", "5" if handle.priority == "low" else "10"),
+            ("apns-push-type", "background" if is_silent else "alert"),
+            ("apns-priority", "5" if is_silent or handle.priority == "low" else "10"),
             _own("apns-expiration", str(handle.expires_at_ms // 1000)),
             _own("apns-collapse-id", handle.collapse_id),
         ]
@@ -190,16 +192,46 @@ def _own(name: str, value: str) -> tuple[str, str]:
 
 def payload(message: Message, handle: Handle) -> bytes:
     """The notification as compact JSON: ``aps``, the send's names, the message's url, image and data."""
+    links = {name: link for name, link in (("url", message.url), ("image", message.image)) if link}
+    names = {"send_id": handle.send_id, "notification_id": handle.notification_id}
+    buttons = {"actions": actions_of(message.push)} if message.push is not None and message.push.actions else {}
+    content = {**message.data, **links, **buttons, **names, "aps": _aps(message, handle)}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _aps(message: Message, handle: Handle) -> dict[str, Any]:
     alert = {name: text for name, text in (("title", message.title), ("body", message.body)) if text is not None}
     aps: dict[str, Any] = {"alert": alert}
     if handle.priority != "low":
         aps["sound"] = "default"
+    if handle.priority == "critical":
+        aps["interruption-level"] = "time-sensitive"
     if message.image:
         aps["mutable-content"] = 1  # lets the app's extension fetch the picture
-    links = {name: link for name, link in (("url", message.url), ("image", message.image)) if link}
-    names = {"send_id": handle.send_id, "notification_id": handle.notification_id}
-    content = {**message.data, **links, **names, "aps": aps}
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return aps if message.push is None else _as_asked(message.push, aps)
+
+
+def _as_asked(options: PushOptions, usual: dict[str, Any]) -> dict[str, Any]:
+    """``usual``: ``aps`` without the options. A background push has none of it: Apple doesn't wake an app by one that
+    shows or sounds."""
+    if options.silent:
+        return {"content-available": 1}
+    aps = usual
+    if options.badge is not None:
+        aps["badge"] = options.badge
+    if options.sound:
+        aps["sound"] = options.sound
+    elif options.sound is not None:
+        aps.pop("sound", None)
+    named = (
+        ("category", options.category),
+        ("thread-id", options.thread_id),
+        ("interruption-level", options.interruption_level),
+    )
+    aps |= {name: text for name, text in named if text is not None}
+    if options.mutable_content:
+        aps["mutable-content"] = 1
+    return aps
 
 
 def outcome_of(reply: Reply, send_id: str, own_topic: bool, now_s: float) -> Outcome:

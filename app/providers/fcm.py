@@ -14,6 +14,7 @@ from app.config.providers import Fcm as Settings
 from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers.fcm_http import AccessToken, OneRequest
+from app.providers.push import actions_of
 from app.providers.wire import (
     answered,
     dropped,
@@ -23,6 +24,7 @@ from app.providers.wire import (
     not_sent,
     retry_after_ms,
 )
+from schemas.requests import PushOptions
 from schemas.words import Channel, Provider
 
 #: FCM's error codes in our words (firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode), and the canonical ones
@@ -49,6 +51,7 @@ MAX_PAYLOAD = 4096
 MAX_TTL_S = 2_419_200
 #: Keys of ``data`` that FCM refuses with the whole message.
 RESERVED, RESERVED_PREFIXES = frozenset(("from", "message_type", "collapse_key")), ("google.", "gcm.")
+_AS_USUAL = PushOptions()
 
 
 class Fcm:
@@ -128,16 +131,16 @@ def compose(message: Message, to: Address, handle: Handle, now_s: float) -> mess
         for name, value in message.data.items()
         if name not in RESERVED and not name.startswith(RESERVED_PREFIXES)
     }
-    ttl_s = min(max(0, int(handle.expires_at_ms / 1000 - now_s)), MAX_TTL_S)
-    urgent = handle.priority in ("critical", "high")
+    options = message.push or _AS_USUAL
+    said = {"category": options.category} if options.category else {}
+    if options.actions:
+        said["actions"] = json.dumps(actions_of(options), ensure_ascii=False, separators=(",", ":"))
+    names = {"send_id": handle.send_id, "notification_id": handle.notification_id}
+    shown = messaging.Notification(title=message.title, body=message.body, image=message.image)
     composed = messaging.Message(
-        data={**extra, **links, "send_id": handle.send_id, "notification_id": handle.notification_id},
-        notification=messaging.Notification(title=message.title, body=message.body, image=message.image),
-        android=messaging.AndroidConfig(
-            ttl=ttl_s,
-            priority="high" if urgent else "normal",
-            notification=messaging.AndroidNotification(tag=handle.collapse_id),
-        ),
+        data={**extra, **links, **said, **names},
+        notification=None if options.silent else shown,
+        android=_android(options, handle, now_s),
         apns=messaging.APNSConfig(
             headers={
                 "apns-collapse-id": handle.collapse_id,
@@ -148,6 +151,21 @@ def compose(message: Message, to: Address, handle: Handle, now_s: float) -> mess
     )
     composed.token = to.value  # the constructor warns of it, in favour of an id that devices don't report yet
     return composed
+
+
+def _android(options: PushOptions, handle: Handle, now_s: float) -> messaging.AndroidConfig:
+    usual = "high" if handle.priority in ("critical", "high") else "normal"
+    shown = messaging.AndroidNotification(
+        tag=handle.collapse_id,
+        channel_id=options.android_channel_id,
+        sound=options.sound or None,
+        notification_count=options.badge,
+    )
+    return messaging.AndroidConfig(
+        ttl=min(max(0, int(handle.expires_at_ms / 1000 - now_s)), MAX_TTL_S),
+        priority=options.android_priority or usual,
+        notification=None if options.silent else shown,
+    )
 
 
 def _payload_size(encoded: dict[str, Any]) -> int:

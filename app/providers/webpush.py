@@ -24,9 +24,11 @@ from app.config.providers import WebPush as Settings
 from app.domain.hosts import is_public_address
 from app.domain.outcome import Outcome
 from app.ports import Address, Handle, Message
+from app.providers.push import actions_of
 from app.providers.rest import Reply, Rest
 from app.providers.webpush_encryption import MAX_PLAINTEXT, encrypt, public_bytes
 from app.providers.wire import answered, dropped, kind_of_status, retry_after_ms
+from schemas.requests import PushOptions
 from schemas.words import Channel, Priority, Provider
 
 #: Where browsers subscribe: Chrome, Edge, Opera and Samsung at Google's or Microsoft's, Firefox at Mozilla's, Safari.
@@ -210,7 +212,19 @@ def compose(message: Message, handle: Handle) -> bytes:
     first on the screen."""
     shown = {name: getattr(message, name) for name in ("title", "body", "url", "image")}
     names = {"tag": handle.collapse_id, "send_id": handle.send_id, "notification_id": handle.notification_id}
-    return orjson.dumps({name: value for name, value in {**shown, "data": message.data, **names}.items() if value})
+    told = {name: value for name, value in {**shown, "data": message.data, **names}.items() if value}
+    return orjson.dumps(told if message.push is None else told | _asked(message.push))
+
+
+def _asked(options: PushOptions) -> dict[str, Any]:
+    """``silent``: the service worker shows it without a sound, as browsers have something shown of every push."""
+    asked = {
+        "badge": options.badge,
+        "category": options.category,
+        "actions": actions_of(options) or None,
+        "silent": options.silent or options.sound == "" or None,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def topic_of(collapse_id: str) -> str:

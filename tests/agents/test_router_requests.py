@@ -7,6 +7,7 @@ import pytest
 
 from schemas import topics
 from schemas.instants import rfc3339
+from schemas.requests import PushOptions
 from tests.agents.harness import HOUR, MINUTE, NOON, POLICY, Harness, catalog, template
 
 
@@ -34,6 +35,13 @@ def test_push_becomes_one_send_for_each_device(router: Harness) -> None:
     assert [event["detail"]["device_id"] for event in router.events[1:]] == ["d1", "d2"]
 
 
+def test_what_is_said_of_push_goes_with_its_sends_alone(router: Harness) -> None:
+    router.request(push={"badge": 3, "android_channel_id": "orders"})
+
+    said = {send.channel: send.push for send in router.sends}
+    assert said == {"push": PushOptions(badge=3, android_channel_id="orders"), "email": None}
+
+
 def test_a_device_that_no_provider_serves_fails_beside_one_that_is_served(router: Harness) -> None:
     router.device(device_id="d2", platform="web", subscription=_subscription(), token=None)
 
@@ -53,6 +61,17 @@ def test_a_device_that_no_provider_serves_fails_beside_one_that_is_served(router
         ({"event_type": "without.template"}, "template_id"),
         ({"content": {"title": "t", "body": "b"}, "template_id": "note"}, "content"),
         ({"data": [1]}, "data"),
+        ({"push": {"badge": -1}}, "push.badge"),
+        ({"push": {"badge": 100_000}}, "push.badge"),
+        ({"push": {"sound": "x" * 101}}, "push.sound"),
+        ({"push": {"category": ""}}, "push.category"),
+        ({"push": {"thread_id": "x" * 65}}, "push.thread_id"),
+        ({"push": {"interruption_level": "critical"}}, "push.interruption_level"),
+        ({"push": {"silent": "yes"}}, "push.silent"),
+        ({"push": {"actions": [{"id": "a", "label": "A"}] * 4}}, "push.actions"),
+        ({"push": {"actions": [{"id": "", "label": "A"}]}}, "push.actions[0].id"),
+        ({"push": {"android_priority": "max"}}, "push.android_priority"),
+        ({"push": {"data": {"a": 1}}}, "push.data"),
         ({"channels": ["fax"]}, "channels"),
         ({"notification_id": "x"}, "notification_id"),
         ({"send_at": "2028-01-01T00:00:00Z"}, "send_at"),

@@ -10,6 +10,7 @@ from agents.sender.context import ChannelConfig
 from agents.sender.machine import SenderMachine
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
+from schemas.requests import PushOptions
 from schemas.sends import Item, Send
 from tests.agents.senders import PHONE, a_push, push, sms
 from tests.agents.stage import DAY, NOON, Stage, a_catalog, a_send
@@ -74,6 +75,15 @@ def test_without_a_collapse_key_the_send_id_is_the_collapse_id() -> None:
     stage.take(a_push())
 
     assert stage.calls[0].handle.collapse_id == a_send().send_id
+
+
+@pytest.mark.parametrize("options", [None, PushOptions(badge=2, data={"order": "9"}), PushOptions(silent=True)])
+def test_a_push_is_called_with_what_the_request_said_of_it(options: PushOptions | None) -> None:
+    stage = push()
+    stage.take(a_push(push=options))
+
+    message = stage.calls[0].message
+    assert (message.push, message.data) == (options, (options.data if options else None) or {})
 
 
 def test_a_push_goes_to_the_devices_token_as_it_is_now_and_events_name_the_device() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -13,6 +14,7 @@ from app.config.providers import Apns as ApnsSettings
 from app.domain.outcome import Outcome
 from app.providers.apns import REASONS, Apns, ProviderToken, outcome_of, payload
 from app.providers.apns_http2 import Reply
+from schemas.requests import PushAction, PushOptions
 from tests.unit.providers.apns_server import GRACEFUL, ApnsServer, Request
 from tests.unit.providers.factories import a_device, a_handle, a_message
 
@@ -100,6 +102,63 @@ def test_data_cannot_take_the_place_of_the_names() -> None:
     assert told["send_id"] == handle.send_id
     assert told["aps"]["alert"]["title"] == "Your order"
     assert told["url"] == "https://shop.example/orders/7"
+
+
+def aps(options: PushOptions | None = None, **handle: Any) -> dict[str, Any]:
+    message = a_message(push=options, data=(options.data or {}) if options else {})
+    told: dict[str, Any] = json.loads(payload(message, a_handle(**handle)))
+    return {**told["aps"], "told": told}
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (PushOptions(badge=0), "badge", 0),
+        (PushOptions(badge=7), "badge", 7),
+        (PushOptions(sound="gate.caf"), "sound", "gate.caf"),
+        (PushOptions(sound=""), "sound", None),
+        (PushOptions(badge=1), "sound", "default"),
+        (PushOptions(category="ORDER"), "category", "ORDER"),
+        (PushOptions(thread_id="chat-17"), "thread-id", "chat-17"),
+        (PushOptions(interruption_level="passive"), "interruption-level", "passive"),
+        (PushOptions(mutable_content=True), "mutable-content", 1),
+        (PushOptions(badge=1), "mutable-content", None),
+    ],
+)
+def test_each_option_is_where_apple_looks_for_it(options: PushOptions, name: str, value: Any) -> None:
+    assert aps(options).get(name) == value
+
+
+@pytest.mark.parametrize(
+    ("priority", "options", "level"),
+    [
+        ("critical", None, "time-sensitive"),
+        ("critical", PushOptions(interruption_level="active"), "active"),
+        ("high", None, None),
+        ("low", PushOptions(interruption_level="time-sensitive"), "time-sensitive"),
+    ],
+)
+def test_what_is_critical_is_time_sensitive_unless_asked(
+    priority: str, options: PushOptions | None, level: str | None
+) -> None:
+    assert aps(options, priority=priority).get("interruption-level") == level
+
+
+def test_buttons_and_data_are_the_apps() -> None:
+    told = aps(PushOptions(actions=[PushAction("pay", "Pay now")], data={"order": "9"}))["told"]
+
+    assert told["actions"] == [{"action": "pay", "title": "Pay now"}]
+    assert told["order"] == "9"
+
+
+async def test_a_silent_push_wakes_the_app_and_shows_nothing(apns: Apns, server: ApnsServer) -> None:
+    options = PushOptions(silent=True, badge=3, sound="a", interruption_level="active")
+
+    await apns.send(a_message(push=options, image="https://x.example/i.png"), a_device(), a_handle(), LIMIT_S)
+
+    [request] = server.requests
+    assert (request.headers["apns-push-type"], request.headers["apns-priority"]) == ("background", "5")
+    assert json.loads(request.body)["aps"] == {"content-available": 1}
 
 
 async def test_all_connections_share_one_token(apns: Apns, server: ApnsServer) -> None:

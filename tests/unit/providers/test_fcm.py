@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from app.config.providers import Fcm as FcmSettings
 from app.domain.outcome import Outcome
 from app.providers.fcm import CODES, FCM_ERROR, Fcm, compose
+from schemas.requests import PushAction, PushOptions
 from tests.unit.providers.factories import a_device, a_handle, a_message
 from tests.unit.providers.http_server import HANG_UP, SILENCE, Answer, HttpServer, Received, told
 
@@ -117,6 +118,36 @@ def test_keys_that_fcm_reserves_do_not_cost_the_message() -> None:
     composed = compose(a_message(data=data), a_device(), a_handle(), 0.0)
 
     assert set(composed.data) == {"kept", "url", "send_id", "notification_id"}
+
+
+def encoded(options: PushOptions, **handle: Any) -> dict[str, Any]:
+    composed = compose(a_message(push=options), a_device(), a_handle(**handle), 0.0)
+    found: dict[str, Any] = json.loads(str(composed))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "value"),
+    [
+        (PushOptions(badge=7), "android.notification.notification_count", 7),
+        (PushOptions(sound="gate"), "android.notification.sound", "gate"),
+        (PushOptions(sound=""), "android.notification.sound", None),
+        (PushOptions(android_channel_id="orders"), "android.notification.channel_id", "orders"),
+        (PushOptions(android_priority="high"), "android.priority", "high"),
+        (PushOptions(android_priority="normal"), "android.priority", "normal"),
+        (PushOptions(badge=1), "android.priority", "normal"),
+        (PushOptions(category="ORDER"), "data.category", "ORDER"),
+        (PushOptions(actions=[PushAction("a", "Ä")]), "data.actions", '[{"action":"a","title":"Ä"}]'),
+        (PushOptions(silent=True), "notification", None),
+        (PushOptions(silent=True, badge=1), "android.notification", None),
+    ],
+)
+def test_each_option_is_where_google_looks_for_it(options: PushOptions, path: str, value: Any) -> None:
+    found: Any = encoded(options)
+    for name in path.split("."):
+        found = (found or {}).get(name)
+
+    assert found == value
 
 
 @pytest.mark.parametrize(("ahead_s", "ttl"), [(-5, 0), (10, 10), (10**8, 2_419_200)])

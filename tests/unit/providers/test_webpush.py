@@ -19,8 +19,9 @@ from app.config.providers import WebPush as WebPushSettings
 from app.domain.addresses import parse_subscription
 from app.domain.outcome import Outcome
 from app.ports import Address
-from app.providers.webpush import PublicAddresses, WebPush, is_allowed, read_key, topic_of
+from app.providers.webpush import PublicAddresses, WebPush, compose, is_allowed, read_key, topic_of
 from app.sandbox.webpush import Browser, decrypted, subscription
+from schemas.requests import PushAction, PushOptions
 from tests.unit.providers.factories import a_handle, a_message
 from tests.unit.providers.http_server import HANG_UP, SILENCE, Answer, HttpServer
 
@@ -96,6 +97,23 @@ async def test_the_request_is_what_the_rfcs_ask_for(webpush: WebPush, https: Htt
         "send_id": handle.send_id,
         "notification_id": handle.notification_id,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (PushOptions(badge=0), {"badge": 0}),
+        (PushOptions(sound=""), {"silent": True}),
+        (PushOptions(sound="gate"), {}),
+        (PushOptions(silent=True, category="ORDER"), {"silent": True, "category": "ORDER"}),
+        (PushOptions(actions=[PushAction("pay", "Pay")]), {"actions": [{"action": "pay", "title": "Pay"}]}),
+    ],
+)
+def test_the_service_worker_is_given_what_was_asked(options: PushOptions, told: dict[str, Any]) -> None:
+    handle = a_handle()
+
+    usual = json.loads(compose(a_message(), handle))
+    assert json.loads(compose(a_message(push=options), handle)) == usual | told
 
 
 async def test_the_signature_is_for_the_push_service_alone_and_used_for_hours(
