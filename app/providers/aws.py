@@ -2,6 +2,8 @@
 errors mean."""
 
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -12,7 +14,7 @@ from botocore import exceptions as boto
 
 from app.config.providers import Ses, Sns
 from app.domain.outcome import Outcome, OutcomeKind
-from app.providers.wire import CONNECT_S, Answer, dropped, lost, not_sent, tls_context
+from app.providers.wire import CONNECT_S, Answer, dropped, kind_of_status, lost, not_sent, retry_after_ms, tls_context
 
 #: The errors that all services have (AWS, "Common errors"; those of signatures by their names in both protocols).
 COMMON_CODES: dict[str, OutcomeKind] = {
@@ -63,6 +65,26 @@ def _session_of(answer: type[Answer]) -> type[AIOHTTPSession]:
             return session
 
     return Session
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What AWS answered in place of what was asked. ``text``: in lower case. ``wait_ms``: None where it names none."""
+
+    code: str
+    text: str
+    kind: OutcomeKind
+    wait_ms: int | None
+
+
+def refusal_of(error: boto.ClientError, codes: Mapping[str, OutcomeKind], now_s: float) -> Refusal:
+    """``codes``: those of the service, in our words."""
+    told, answer = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+    status = answer.get("HTTPStatusCode", 0)
+    code = str(told.get("Code") or status)
+    kind = codes.get(code) or kind_of_status(status)
+    wait_ms = retry_after_ms(answer.get("HTTPHeaders", {}).get("retry-after"), now_s)
+    return Refusal(code, str(told.get("Message", "")).lower(), kind, wait_ms)
 
 
 def outcome_without_answer(error: Exception) -> Outcome:

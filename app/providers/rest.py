@@ -10,8 +10,8 @@ import orjson
 from aiohttp.abc import AbstractResolver
 
 from app.config.providers import ProviderSettings
-from app.domain.outcome import Outcome, OutcomeKind
-from app.providers.wire import CONNECT_S, Answer, kind_of_status, leaves, tls_context, unanswered
+from app.domain.outcome import Outcome
+from app.providers.wire import CONNECT_S, Answer, leaves, tls_context, unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,3 @@ class Rest:
                     return Reply(response.status, response.headers, await response.read())
         except Exception as error:
             return unanswered(error)
-
-
-def kind_of(status: int) -> OutcomeKind:
-    """As ``kind_of_status``; a redirect says that the URL is wrong, and is never followed."""
-    return "config" if 300 <= status < 400 else kind_of_status(status)

@@ -11,8 +11,8 @@ from app.config.providers import SendGrid as Settings
 from app.domain.outcome import LONGEST_WAIT_MS, Outcome
 from app.ports import Address, Handle, Message
 from app.providers.mail import refusal_of
-from app.providers.rest import Reply, Rest, kind_of
-from app.providers.wire import answered, dropped, lost, retry_after_ms
+from app.providers.rest import Reply, Rest
+from app.providers.wire import answered, dropped, kind_without_redirects, lost, retry_after_ms
 from schemas.words import Channel, Provider
 
 #: Of a whole request.
@@ -124,7 +124,7 @@ def outcome_of(reply: Reply, now_s: float) -> Outcome:
     wait_ms = retry_after_ms(reply.headers.get("Retry-After"), now_s)
     if wait_ms is None and reply.status == 429:
         wait_ms = _until_reset_ms(reply.headers.get("X-RateLimit-Reset"), now_s)
-    return answered(kind_of(reply.status), code, wait_ms)
+    return answered(kind_without_redirects(reply.status), code, wait_ms)
 
 
 def _until_reset_ms(header: str | None, now_s: float) -> int | None:

@@ -14,7 +14,7 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.ports import Address, Handle, Message
 from app.providers import aws
 from app.providers.mail import refusal_of
-from app.providers.wire import Answer, answered, kind_of_status, leaves, lost, retry_after_ms
+from app.providers.wire import Answer, answered, leaves, lost
 from schemas.words import Channel, Provider
 
 #: SES's error codes in our words (the service model of sesv2, and AWS' common errors).
@@ -125,13 +125,10 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
 
 
 def _refused(error: boto.ClientError, now_s: float) -> Outcome:
-    told, answer = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-    status = answer.get("HTTPStatusCode", 0)
-    code, text = str(told.get("Code") or status), str(told.get("Message", "")).lower()
-    kind = CODES.get(code) or kind_of_status(status)
-    if code == "MessageRejected" and "not verified" in text:
-        return Outcome("config", code=code)
-    wait_ms = retry_after_ms(answer.get("HTTPHeaders", {}).get("retry-after"), now_s)
-    if wait_ms is None and kind == "throttle":
-        wait_ms = DAILY_WAIT_MS if "daily" in text else RATE_WAIT_MS
-    return answered(kind, code, wait_ms)
+    told = aws.refusal_of(error, CODES, now_s)
+    if told.code == "MessageRejected" and "not verified" in told.text:
+        return Outcome("config", code=told.code)
+    wait_ms = told.wait_ms
+    if wait_ms is None and told.kind == "throttle":
+        wait_ms = DAILY_WAIT_MS if "daily" in told.text else RATE_WAIT_MS
+    return answered(told.kind, told.code, wait_ms)

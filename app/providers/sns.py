@@ -18,7 +18,7 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.domain.sms import E164
 from app.ports import Address, Handle, Message
 from app.providers import aws
-from app.providers.wire import Answer, answered, dropped, kind_of_status, leaves, lost, retry_after_ms
+from app.providers.wire import Answer, answered, dropped, leaves, lost
 from schemas.words import Channel, Provider
 
 #: The error codes of Publish in our words (the service model of sns).
@@ -131,13 +131,11 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
 
 
 def _refused(error: boto.ClientError, now_s: float) -> Outcome:
-    told, answer = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-    status = answer.get("HTTPStatusCode", 0)
-    code, text = str(told.get("Code") or status), str(told.get("Message", "")).lower()
-    kind = CODES.get(code) or kind_of_status(status)
-    if code == "OptedOut" or (kind == "drop" and "opted out" in text):
-        return dropped(code, "opted_out")
-    if kind == "drop" and "phonenumber" in text:
-        return Outcome("bad_token", code=code)
-    wait_ms = retry_after_ms(answer.get("HTTPHeaders", {}).get("retry-after"), now_s)
-    return answered(kind, code, RATE_WAIT_MS if wait_ms is None and kind == "throttle" else wait_ms)
+    told = aws.refusal_of(error, CODES, now_s)
+    if told.code == "OptedOut" or (told.kind == "drop" and "opted out" in told.text):
+        return dropped(told.code, "opted_out")
+    if told.kind == "drop" and "phonenumber" in told.text:
+        return Outcome("bad_token", code=told.code)
+    return answered(
+        told.kind, told.code, RATE_WAIT_MS if told.wait_ms is None and told.kind == "throttle" else told.wait_ms
+    )

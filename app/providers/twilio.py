@@ -27,7 +27,7 @@ from app.providers.wire import (
     Answer,
     answered,
     dropped,
-    kind_of_status,
+    kind_without_redirects,
     leaves,
     lost,
     retry_after_ms,
@@ -213,7 +213,7 @@ def outcome_of(error: Exception, now_s: float) -> Outcome:
 def _refused(given: object, status: int) -> Outcome:
     """Twilio's code decides; without a known one the HTTP status (which the library then gives as the code)."""
     code = given if isinstance(given, int) else None
-    kind = CODES.get(code or 0) or ("config" if 300 <= status < 400 else kind_of_status(status))
+    kind = CODES.get(code or 0) or kind_without_redirects(status)
     told = str(code or status)
     if kind == "config":
         return Outcome("config", code=told, scope="address" if code in ABOUT_DESTINATION else "lane")

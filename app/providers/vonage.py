@@ -15,8 +15,8 @@ from app.config.providers import Vonage as Settings
 from app.domain.outcome import MAX_MESSAGE_ID, Outcome, OutcomeKind
 from app.domain.sms import E164, is_gsm
 from app.ports import Address, Handle, Message
-from app.providers.rest import Reply, Rest, kind_of
-from app.providers.wire import answered, dropped, lost, retry_after_ms
+from app.providers.rest import Reply, Rest
+from app.providers.wire import answered, dropped, kind_without_redirects, lost, retry_after_ms
 from schemas.words import Channel, Provider
 
 #: The statuses of the SMS API in our words (developer.vonage.com, "SMS API errors"); others are a message's fault.
@@ -137,8 +137,9 @@ def outcome_of(reply: Reply, now_s: float) -> Outcome:
     statuses = {status for status, _ in parts}
     wait_ms = retry_after_ms(reply.headers.get("Retry-After"), now_s)
     if not parts:
-        unreadable = 200 <= reply.status < 300
-        return lost("connection_lost", "unreadable") if unreadable else _by_status(reply.status, wait_ms)
+        if 200 <= reply.status < 300:
+            return lost("connection_lost", "unreadable")
+        return answered(kind_without_redirects(reply.status), str(reply.status), wait_ms)
     if statuses == {TAKEN}:
         names = (name for _, name in parts if isinstance(name, str))
         return Outcome("ok", provider_message_id=next(names, None))
@@ -153,10 +154,6 @@ def _refused(status: str, wait_ms: int | None) -> Outcome:
     if status == TOO_LONG:
         return dropped(status, "too_large")
     return answered(STATUSES.get(status, "drop"), status, wait_ms)
-
-
-def _by_status(status: int, wait_ms: int | None) -> Outcome:
-    return answered(kind_of(status), str(status), wait_ms)
 
 
 def _objects(reply: Reply, name: str) -> Iterator[dict[str, Any]]:

@@ -171,3 +171,8 @@ def kind_of_status(status: int) -> OutcomeKind:
             return "drop"
         case _:
             return "in_doubt"
+
+
+def kind_without_redirects(status: int) -> OutcomeKind:
+    """As ``kind_of_status``, of a client that follows no redirects: one says that the URL is wrong."""
+    return "config" if 300 <= status < 400 else kind_of_status(status)
