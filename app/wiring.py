@@ -219,8 +219,8 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
     from app.api.gateway import run_gateway as serve
     from app.api.refusals import ENDINGS, Counting
     from app.api.streams import ENDS
-    from app.api.webhooks import CALLERS
     from app.api.webhooks import OUTCOMES as REPORTED
+    from app.api.webhooks import VENDORS
     from app.metrics import (
         AnnouncementMetrics,
         HttpMetrics,
@@ -267,7 +267,7 @@ async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio
                 refusals.refused,
                 refusals.ended,
                 HttpMetrics(registry).answered,
-                WebhookMetrics(registry, CALLERS, REPORTED).reported,
+                WebhookMetrics(registry, VENDORS, REPORTED).reported,
                 streams.open,
                 streams.ended,
             ),

@@ -28,8 +28,8 @@ from schemas.words import Channel
 
 log = structlog.get_logger(__name__)
 
-Caller = Literal["ses", "sendgrid", "twilio", "vonage"]
-CALLERS: tuple[Caller, ...] = get_args(Caller)
+Vendor = Literal["ses", "sendgrid", "twilio", "vonage"]
+VENDORS: tuple[Vendor, ...] = get_args(Vendor)
 
 #: What became of an event. ``unknown_send``: it names no send that could be ours.
 Became = Literal["receipt", "unknown_send", "no_interest", "unreadable", "opted_out", "opted_in", "inbound_text"]
@@ -37,7 +37,7 @@ OUTCOMES: tuple[Became, ...] = get_args(Became)
 
 #: SendGrid posts up to 768 KB of events at once; a message of SNS has at most 256 KiB, before it is quoted.
 _LARGEST = 2 * MAX_BODY_BYTES
-_CHANNELS: dict[Caller, Channel] = {"ses": "email", "sendgrid": "email", "twilio": "sms", "vonage": "sms"}
+_CHANNELS: dict[Vendor, Channel] = {"ses": "email", "sendgrid": "email", "twilio": "sms", "vonage": "sms"}
 _MAX_MESSAGE_ID = 1_000
 
 Verify = Callable[[Webhooks, Posted, int], Awaitable[Sequence[Event]]]
@@ -61,7 +61,7 @@ async def post_vonage(call: Call) -> web.Response:
     return await _take(call, "vonage", Webhooks.from_vonage)
 
 
-async def _take(call: Call, provider: Caller, verify: Verify) -> web.Response:
+async def _take(call: Call, vendor: Vendor, verify: Verify) -> web.Response:
     """Answers once the log has all of it. Raises Problem 403 for a request that isn't the vendor's, 400 for one that
     is, and can't be read, 503 where it can't be verified or recorded right now: vendors then send it again."""
     deps, request = call.deps, call.request
@@ -70,28 +70,28 @@ async def _take(call: Call, provider: Caller, verify: Verify) -> web.Response:
     try:
         events = await verify(deps.webhooks, posted, deps.clock())
     except NotGenuine as error:
-        log.warning("refused a webhook", provider=provider, why=error.why)
+        log.warning("refused a webhook", provider=vendor, why=error.why)
         raise Problem(403, f"not accepted: {error.why}") from error
     except NotReached as error:
-        log.warning("can't verify a webhook yet", provider=provider, why=str(error))
+        log.warning("can't verify a webhook yet", provider=vendor, why=str(error))
         raise later("what signs or subscribes can't be reached") from error
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     if isinstance(request.protocol, Connection):
         request.protocol.trust()
-    became, receipts, commands = _recorded(call, provider, events)
+    became, receipts, commands = _recorded(call, vendor, events)
     if receipts:
         await deps.publisher.publish_many(receipts)
     for command in commands:
         if await publish_to_all(call, command):
             raise later("some partitions of the log haven't acknowledged the opt-out")
     for outcome in became:
-        deps.counting.reported(provider, outcome)
+        deps.counting.reported(vendor, outcome)
     return web.Response()
 
 
 def _recorded(
-    call: Call, provider: Caller, events: Sequence[Event]
+    call: Call, vendor: Vendor, events: Sequence[Event]
 ) -> tuple[Sequence[Became], Sequence[Outgoing], Sequence[bytes]]:
     """What became of each event; the receipts, and the commands for all partitions."""
     became: list[Became] = []
@@ -100,11 +100,11 @@ def _recorded(
     for event in events:
         match event:
             case Report():
-                receipt = _receipt(call, provider, event)
+                receipt = _receipt(call, vendor, event)
                 became.append("unknown_send" if receipt is None else "receipt")
                 receipts += [] if receipt is None else [receipt]
             case InboundText():
-                outcome, command = _inbound(call, provider, event)
+                outcome, command = _inbound(call, vendor, event)
                 became.append(outcome)
                 commands += [] if command is None else [command]
             case NoInterest():
@@ -112,7 +112,7 @@ def _recorded(
     return became, receipts, commands
 
 
-def _receipt(call: Call, provider: Caller, report: Report) -> Outgoing | None:
+def _receipt(call: Call, vendor: Vendor, report: Report) -> Outgoing | None:
     """None where it is of no send that could be ours. Named by the vendor's event: said again, it is the same."""
     partition = partition_of_send(report.send_id or "")
     if partition is None or partition >= call.deps.partitions:
@@ -121,12 +121,12 @@ def _receipt(call: Call, provider: Caller, report: Report) -> Outgoing | None:
     message_id = report.provider_message_id
     value = encode_receipt(
         Receipt(
-            id=derived_id("webhook", provider, report.event_id),
+            id=derived_id("webhook", vendor, report.event_id),
             send_id=report.send_id,
             status=report.status,
             reason=report.reason,
-            channel=_CHANNELS[provider],
-            provider=provider,
+            channel=_CHANNELS[vendor],
+            provider=vendor,
             provider_message_id=message_id[:_MAX_MESSAGE_ID] if message_id else None,
             occurred_at=rfc3339(at_ms),
             detail={"machine": True} if report.is_machine else None,
@@ -139,14 +139,14 @@ def _receipt(call: Call, provider: Caller, report: Report) -> Outgoing | None:
     return Outgoing(RECEIPTS, None, value, partition)
 
 
-def _inbound(call: Call, provider: Caller, said: InboundText) -> tuple[Became, bytes | None]:
+def _inbound(call: Call, vendor: Vendor, said: InboundText) -> tuple[Became, bytes | None]:
     """A STOP puts the number on the suppression list, whoever has it, and a START takes it off."""
     number = parse_phone(said.number)
     if said.opt_out is None or number is None:
-        log.info("an SMS came in that is no opt-out: its text is not kept", provider=provider)
+        log.info("an SMS came in that is no opt-out: its text is not kept", provider=vendor)
         return "inbound_text", None
     kind, became = _OPTED[said.opt_out]
-    name, at = derived_id("webhook", provider, said.event_id), rfc3339(call.deps.clock())
+    name, at = derived_id("webhook", vendor, said.event_id), rfc3339(call.deps.clock())
     command = kind(id=name, at=at, channel="sms", address=number, reason=said.opt_out)
     return became, msgspec.json.encode(command)
 
@@ -157,10 +157,10 @@ _OPTED: Mapping[OptOut, tuple[type[SuppressionAdd | SuppressionRemove], Became]]
 }
 
 
-def _route(handler: Callable[[Call], Awaitable[web.Response]], provider: Caller, name: str, *takes: str) -> Route:
+def _route(handler: Callable[[Call], Awaitable[web.Response]], vendor: Vendor, name: str, *takes: str) -> Route:
     return Route(
         "POST",
-        f"/v1/webhooks/{provider}",
+        f"/v1/webhooks/{vendor}",
         handler,
         PUBLIC,
         f"What {name} reports of sends; signed by it",

@@ -34,8 +34,16 @@ _PREFETCH = ("purpose", "sec-purpose", "x-purpose", "x-moz")
 def is_machine(method: str, headers: Mapping[str, str]) -> bool:
     """``headers``: looked up by name in lower case."""
     agent = headers.get("user-agent", "").strip()
-    if method == "HEAD" or not agent or agent == _APPLE:
+    if method == "HEAD" or not agent:
         return True
     if any(word in headers.get(name, "").lower() for name in _PREFETCH for word in _AHEAD):
+        return True
+    return is_machines(agent)
+
+
+def is_machines(agent: str | None) -> bool:
+    """The same by the User-Agent alone, as vendors report it; None: they don't say."""
+    agent = (agent or "").strip()
+    if agent == _APPLE:
         return True
     return _GMAIL_PREFETCH.search(agent) is not None or _PROGRAMS.search(agent[:1000]) is not None

@@ -10,15 +10,19 @@ from uuid import UUID
 import msgspec
 
 from schemas.decode import Invalid, Reader
+from schemas.instants import parse_ms
 from schemas.receipts import ReceiptStatus
 
 #: How far a signed time may be from ours: what was overheard can't be said again later.
 FRESH_MS = 5 * 60_000
 
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+
 OptOut = Literal["stop", "start"]
 
 _MAX_FIELDS = 1_000
 _MAX_EVENT_ID = 2_000
+_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _UUID_FIRST = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f-])", re.IGNORECASE)
 
 read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
@@ -41,6 +45,11 @@ class Posted:
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def content_type(self) -> str:
+        """Without parameters; empty where there is none."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,19 @@ def send_id_in(handle: str | None) -> str | None:
     """The send that a handle begins with (an attempt may stand behind it); None where it begins with no id."""
     found = _UUID_FIRST.match(handle or "")
     return str(UUID(found[0])) if found else None
+
+
+def ms_of_seconds(at: str | None) -> int | None:
+    """Unix ms of Unix seconds; None where it isn't such."""
+    return int(at) * 1000 if at is not None and _SECONDS.fullmatch(at) else None
+
+
+def ms_of_instant(at: str | None) -> int | None:
+    """Unix ms of RFC 3339; None where it isn't such."""
+    try:
+        return parse_ms(at or "")
+    except ValueError:
+        return None
 
 
 def form(body: bytes) -> list[tuple[str, str]]:

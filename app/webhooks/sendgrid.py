@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from app.domain.machines import is_machines
 from app.webhooks.events import (
     FRESH_MS,
     NO_INTEREST,
@@ -22,6 +23,7 @@ from app.webhooks.events import (
     Posted,
     Report,
     event_id,
+    ms_of_seconds,
     read_list,
     read_object,
     send_id_in,
@@ -32,8 +34,6 @@ from schemas.receipts import ReceiptStatus
 
 SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
-
-_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 #: What an event comes to; one that isn't here or below is of no interest: processed, deferred, group_resubscribe,
 #: account_status_change, and what SendGrid may add.
@@ -59,9 +59,10 @@ _OURS = "invalid smtpapi"
 def verify(posted: Posted, key: ec.EllipticCurvePublicKey, now_ms: int) -> None:
     """Raises NotGenuine."""
     at = posted.headers.get(TIMESTAMP, "")
-    if not _SECONDS.fullmatch(at):
+    at_ms = ms_of_seconds(at)
+    if at_ms is None:
         raise NotGenuine("the signature's time is missing")
-    if abs(int(at) * 1000 - now_ms) > FRESH_MS:
+    if abs(at_ms - now_ms) > FRESH_MS:
         raise NotGenuine("the signature's time is too far from ours")
     try:
         signature = base64.b64decode(posted.headers.get(SIGNATURE, "").encode(), validate=True)
@@ -94,10 +95,11 @@ def _event(raw: msgspec.Raw) -> Event:
         send_id=send_id_in(text(said, "send_id")),
         status=status,
         reason=reason,
-        at_ms=_at_ms(said),
+        at_ms=ms_of_seconds(text(said, "timestamp")),
         # As it was answered when the mail was taken: what follows names SendGrid's own machines.
         provider_message_id=re.split(r"\.(?:filter|recvd)", message_id or "", maxsplit=1)[0] or None,
-        is_machine=said.get("sg_machine_open") is True,
+        is_machine=said.get("sg_machine_open") is True
+        or (kind in ("open", "click") and is_machines(text(said, "useragent"))),
     )
 
 
@@ -113,8 +115,3 @@ def _named(said: Any, kind: str) -> tuple[ReceiptStatus, str | None] | None:
             return next((means for begins, means in _DROPPED.items() if why.startswith(begins)), ("failed", "soft"))
         case _:
             return (_STATUS[kind], None) if kind in _STATUS else None
-
-
-def _at_ms(said: Any) -> int | None:
-    at = text(said, "timestamp") or ""
-    return int(at) * 1000 if _SECONDS.fullmatch(at) else None

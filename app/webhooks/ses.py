@@ -6,6 +6,7 @@ Sources: AWS, "Contents of event data that Amazon SES publishes to Amazon SNS", 
 from collections.abc import Sequence
 from typing import Any
 
+from app.domain.machines import is_machines
 from app.webhooks.events import (
     NO_INTEREST,
     UNREADABLE,
@@ -13,15 +14,15 @@ from app.webhooks.events import (
     Report,
     event_id,
     member,
+    ms_of_instant,
     read_object,
     send_id_in,
     text,
 )
 from schemas.decode import Invalid
-from schemas.instants import parse_ms
 from schemas.receipts import ReceiptStatus
 
-#: Where each event's own part stands.
+#: Where each event's own part stands; others are of no interest, as Send and DeliveryDelay, which only lead to these.
 _PARTS = {
     "Bounce": "bounce",
     "Complaint": "complaint",
@@ -32,8 +33,6 @@ _PARTS = {
     "Rendering Failure": "failure",
     "Subscription": "subscription",
 }
-#: Of no interest, as they only lead to one of the others.
-_INTERIM = frozenset(("Send", "DeliveryDelay"))
 #: A complaint that takes an earlier one back.
 _NOT_SPAM = "not-spam"
 
@@ -49,7 +48,7 @@ def events_of(message: str) -> Sequence[Event]:
     message_id = text(mail, "messageId")
     if kind is None or message_id is None:
         return [UNREADABLE]
-    if kind in _INTERIM or kind not in _PARTS:
+    if kind not in _PARTS:
         return [NO_INTEREST]
     part = member(said, _PARTS[kind])
     named = _named(kind, part)
@@ -64,8 +63,9 @@ def events_of(message: str) -> Sequence[Event]:
             send_id=send_id_in(_tag(mail, "send_id")),
             status=status,
             reason=reason,
-            at_ms=_at_ms(at),
+            at_ms=ms_of_instant(at),
             provider_message_id=message_id,
+            is_machine=kind in ("Open", "Click") and is_machines(text(part, "userAgent")),
         )
     ]
 
@@ -100,10 +100,3 @@ def _opts_out(preferences: dict[str, Any]) -> bool:
 def _tag(mail: dict[str, Any], name: str) -> str | None:
     values = member(mail, "tags").get(name)
     return values[0] if isinstance(values, list) and values and isinstance(values[0], str) else None
-
-
-def _at_ms(at: str | None) -> int | None:
-    try:
-        return parse_ms(at or "")
-    except ValueError:
-        return None

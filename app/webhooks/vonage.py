@@ -17,6 +17,7 @@ import jwt
 
 from app.webhooks.events import (
     FRESH_MS,
+    JSON,
     NO_INTEREST,
     UNREADABLE,
     Event,
@@ -27,20 +28,21 @@ from app.webhooks.events import (
     event_id,
     form,
     member,
+    ms_of_instant,
+    ms_of_seconds,
     read_object,
     send_id_in,
     text,
 )
 from app.webhooks.keywords import opt_out_of
 from schemas.decode import Invalid, Malformed
-from schemas.instants import parse_ms, to_ms
+from schemas.instants import to_ms
 from schemas.receipts import ReceiptStatus
 
 #: What verifying a token can raise: PyJWT checks less of what a claim holds than it then relies on.
 _BAD_TOKEN = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 #: By the length of a ``sig`` in hex. MD5 and SHA-1 are not taken: choose SHA-256 or SHA-512 in Vonage's settings.
 _DIGESTS = {64: hashlib.sha256, 128: hashlib.sha512}
-_IS_JSON = "application/json"
 
 #: Final states; submitted, accepted and buffered only lead to them, and ``unknown`` says nothing.
 _STATUS: Mapping[str, ReceiptStatus] = {
@@ -56,7 +58,6 @@ _HARD_SMS = frozenset(("3", "4", "9"))
 #: Of the Messages API: no such number, absent for good, an illegal number.
 _HARD_MESSAGES = frozenset(("1170", "1190", "1240"))
 _CODE_AT_END = re.compile(r"(?:^|#|/)([0-9]{4})$", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def verified(posted: Posted, secret: str, api_key: str, now_ms: int) -> Mapping[str, Any]:
@@ -101,7 +102,7 @@ def events_of(said: Mapping[str, Any]) -> Sequence[Event]:
 
 def _fields(posted: Posted) -> dict[str, Any]:
     """Raises Invalid."""
-    if posted.headers.get("Content-Type", "").partition(";")[0].strip().lower() == _IS_JSON:
+    if posted.content_type == JSON:
         return read_object(posted.body)
     try:
         return dict(form(posted.body))
@@ -170,14 +171,11 @@ def _inbound(message_id: str, said: dict[str, Any]) -> Event:
 
 def _at_ms(at: str | None) -> int | None:
     """Unix ms of RFC 3339, of ``2026-11-29 10:00:00`` (UTC), or of Unix seconds."""
-    if at is None:
-        return None
-    if _SECONDS.fullmatch(at):
-        return int(at) * 1000
-    try:
-        return parse_ms(at)
-    except ValueError:
-        pass
+    found = ms_of_seconds(at)
+    if found is None:
+        found = ms_of_instant(at)
+    if found is not None or at is None:
+        return found
     try:
         return to_ms(datetime.strptime(at[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC))
     except ValueError:

@@ -5,7 +5,6 @@ part of what is signed, so that one that opens a page never unsubscribes.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from hashlib import sha256
@@ -87,7 +86,7 @@ class Tokens:
             return None
         try:
             sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        except binascii.Error:
+        except ValueError:
             return None
         for key in self._keys:
             try:

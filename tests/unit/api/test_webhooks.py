@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from app.api.refusals import Counting
-from app.api.webhooks import CALLERS, OUTCOMES
+from app.api.webhooks import OUTCOMES, VENDORS
 from app.domain.ids import partition_of_send
 from app.store.publisher import Outgoing, PublishError
 from app.webhooks.certificates import Certificates
@@ -170,7 +170,7 @@ async def test_vendors_that_use_the_same_name_for_an_event_are_told_apart(vendor
     assert len({receipt.id for receipt in vendors.log.receipts}) == 2
 
 
-@pytest.mark.parametrize("vendor", CALLERS)
+@pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"a=b", b"\xff", b"[" * 5_000, b"x" * 300_000])
 async def test_what_is_not_signed_is_a_403_and_nothing_is_written(vendors: Vendors, vendor: str, body: bytes) -> None:
     for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data", "?"):
@@ -196,7 +196,7 @@ async def test_a_signature_over_other_bytes_is_a_403_and_nothing_is_written(vend
     assert (await vendors.post(target.replace(SEND_ID, other), body, headers))[0] == 403
 
 
-@pytest.mark.parametrize("vendor", CALLERS)
+@pytest.mark.parametrize("vendor", VENDORS)
 async def test_a_vendor_that_is_not_set_up_is_a_403(vendor: str) -> None:
     async with gateway(sendgrid=None, twilio=None, vonage=None) as vendors:
         status, answer = await vendors.post(f"/v1/webhooks/{vendor}", b"{}", {})
@@ -206,7 +206,7 @@ async def test_a_vendor_that_is_not_set_up_is_a_403(vendor: str) -> None:
 
 
 async def test_a_body_that_is_larger_than_any_vendors_is_not_read(vendors: Vendors) -> None:
-    for vendor in CALLERS:
+    for vendor in VENDORS:
         assert (await vendors.post(f"/v1/webhooks/{vendor}", b"x" * (2 * 1024 * 1024 + 1), {}))[0] == 413
 
 

@@ -196,6 +196,7 @@ def certificate(
     ca: bool = False,
     names: Sequence[str] = (),
     ended_days_ago: int = -365,
+    began_days_ago: int = 800,
 ) -> x509.Certificate:
     """For the key of ``name``, signed by that of ``issuer``."""
     now = datetime.datetime.fromtimestamp(NOW / 1000, datetime.UTC)
@@ -205,7 +206,7 @@ def certificate(
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(_rsa_key(name).public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=800))
+        .not_valid_before(now - datetime.timedelta(days=began_days_ago))
         .not_valid_after(now - datetime.timedelta(days=ended_days_ago))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )

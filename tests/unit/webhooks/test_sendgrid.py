@@ -119,6 +119,14 @@ def test_an_open_by_a_machine_says_so() -> None:
     assert (by_machine.is_machine, by_person.is_machine) == (True, False)
 
 
+@pytest.mark.parametrize("event", ["open", "click"])
+def test_what_fetched_it_is_known_by_its_user_agent(event: str) -> None:
+    agents = ("Mozilla/5.0", "Barracuda Sentinel (EE)", "Mozilla/5.0 (X11; Linux) Firefox/145.0", None)
+    read = events(*(sendgrid_event(event, useragent=agent) for agent in agents))
+
+    assert [report.is_machine for report in read] == [True, True, False, False]
+
+
 def test_one_bad_event_of_a_batch_harms_no_other() -> None:
     read = events(sendgrid_event("delivered"), 7, None, [], {"event": ["open"]}, "text", sendgrid_event("open"))
 

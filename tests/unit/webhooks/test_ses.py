@@ -80,6 +80,15 @@ def test_each_open_and_each_link_clicked_is_an_event_of_its_own() -> None:
     assert len({events(each)[0].event_id for each in said}) == 4
 
 
+@pytest.mark.parametrize("kind", ["Open", "Click"])
+@pytest.mark.parametrize(
+    ("agent", "is_machine"),
+    [("Mozilla/5.0", True), ("python-requests/2.32", True), ("Mozilla/5.0 (X11) Firefox/145.0", False), (None, False)],
+)
+def test_what_fetched_it_is_known_by_its_user_agent(kind: str, agent: str | None, is_machine: bool) -> None:
+    assert events(ses_event(kind, {"userAgent": agent}))[0].is_machine is is_machine
+
+
 def test_the_same_feedback_is_the_same_event_whenever_it_is_said() -> None:
     one = ses_event("Bounce", {"feedbackId": "f", "timestamp": "2026-11-30T00:00:00Z"})
     two = ses_event("Bounce", {"feedbackId": "f", "timestamp": "2026-11-30T00:00:01Z"})
