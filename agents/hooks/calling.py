@@ -1,54 +1,22 @@
 """One call of a hook: over HTTPS to an address that may be called, which is looked up once and then called itself;
 without redirects, proxies or cookies, and with an end."""
 
-import asyncio
-import socket
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from app.domain.hooks import Answer, may_call, signed_headers
-from app.domain.hosts import is_public_address
+from app.domain.hooks import Answer, signed_headers
+from app.domain.hosts import is_named
+from app.resolving import NotPublic, PublicAddresses, is_public
 
 #: From the first packet to the whole answer.
 CALL_S = 15.0
 #: What is read of an answer, so that its connection can be used again.
 _READ_BYTES = 16 * 1024
 _HEADERS = {"Content-Type": "application/json", "User-Agent": "Tocsin", "Accept": "*/*"}
-
-
-class _NotPublic(OSError):
-    """The host has no address that may be called."""
-
-
-class PublicAddresses(AbstractResolver):
-    """Answers with public addresses alone, but for the hosts that the settings allow. What it answers is what is
-    called: nobody looks the name up again."""
-
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        is_allowed = may_call(host, port, "https", self._allowed)
-        results = [
-            ResolveResult(hostname=host, host=str(at[0]), port=port, family=kind, proto=proto, flags=0)
-            for kind, _, proto, _, at in found
-            if is_allowed or _is_public(str(at[0]))
-        ]
-        if not results:
-            raise _NotPublic(f"{host} has no public address")
-        return results
-
-    async def close(self) -> None:
-        return
 
 
 class HookCaller:
@@ -84,7 +52,7 @@ class HookCaller:
         except TimeoutError:
             return Answer("failed", f"no answer within {CALL_S:g} s")
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _NotPublic):
+            if isinstance(error.os_error, NotPublic):
                 return Answer("refused", "its host has no public address")
             return Answer("failed", type(error).__name__)
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -92,20 +60,13 @@ class HookCaller:
 
     def _may_be_called(self, host: str, port: int | None, scheme: str) -> bool:
         """An address that is written out isn't looked up by anybody."""
-        if may_call(host, port, scheme, self._allowed):
+        if is_named(host, port or 443, self._allowed):
             return True
         try:
             ip_address(host)
         except ValueError:
             return scheme == "https"
-        return scheme == "https" and _is_public(host)
-
-
-def _is_public(address: str) -> bool:
-    try:
-        return is_public_address(ip_address(address))
-    except ValueError:
-        return False
+        return scheme == "https" and is_public(host)
 
 
 def _answer(status: int, retry_after: str | None) -> Answer:

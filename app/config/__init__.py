@@ -126,7 +126,7 @@ class Settings(BaseSettings):
             devices=self.users.devices,
             codes=self.verify.per_user,
             link_schemes=SCHEMES.union(self.gateway.link_schemes),
-            push_hosts=frozenset(host.lower() for host in push.allow_hosts) if push is not None else frozenset(),
+            push_hosts=frozenset(push.allow_hosts) if push is not None else frozenset(),
             traced=None if self.tracing.endpoint is None else self.tracing.sample_ratio,
         )
 

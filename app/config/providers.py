@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from app.config.values import EcdsaKey, PerSecond, Port, SafeUrl, Seconds, Section, Sender
+from app.config.values import AllowedHost, EcdsaKey, PerSecond, Port, SafeUrl, Seconds, Section, Sender
 from schemas.words import Provider
 
 _VONAGE, _VONAGE_REPORTS = "https://rest.nexmo.com", "https://api.nexmo.com"
@@ -45,7 +45,7 @@ class WebPush(ProviderSettings):
     vapid_private_key: SecretStr
     #: Apple refuses a signature whose subject is neither.
     subject: str = Field(pattern=r"^(mailto:[!-~]+@[!-~]+|https://[!-~]+)$", max_length=255)
-    allow_hosts: tuple[str, ...] = ()
+    allow_hosts: tuple[AllowedHost, ...] = ()
 
 
 class Ses(ProviderSettings):

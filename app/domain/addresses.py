@@ -12,7 +12,7 @@ import idna
 import msgspec
 import phonenumbers
 
-from app.domain.hosts import is_public_host
+from app.domain.hosts import is_named, is_public_host
 from schemas.commands import MAX_TOKEN_BYTES
 from schemas.words import Channel, Platform
 
@@ -122,7 +122,7 @@ def check_push_host(subscription: str, allowed: Collection[str]) -> None:
     ``host`` or ``host:port``."""
     parts = urlsplit(msgspec.json.decode(subscription)["endpoint"])
     host, port = parts.hostname or "", parts.port or 443
-    if host in allowed or f"{host}:{port}" in allowed:
+    if is_named(host, port, allowed):
         return
     if not is_public_host(host):
         raise NotASubscription("names a host that isn't public, and providers.webpush.allow_hosts lacks it", "endpoint")

@@ -15,7 +15,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.domain.hosts import is_public_host
+from app.domain.hosts import is_named, is_public_host
 from schemas.decode import Invalid, Malformed
 from schemas.hooks import MAX_URL_CHARS
 from schemas.lifecycle import LifecycleEvent
@@ -70,18 +70,11 @@ def check_url(url: str, allowed: Sequence[str]) -> None:
         raise Malformed("is not a URL, such as https://example.com/hooks (other characters in it are %-encoded)", "url")
     if "@" in parts.netloc or parts.fragment or port == 0:
         raise Invalid("must hold no user, password or fragment", "url")
-    is_allowed = may_call(host, port, parts.scheme, allowed)
+    is_allowed = is_named(host, port or (443 if parts.scheme == "https" else 80), allowed)
     if parts.scheme == "http" and not (is_allowed and _LOOPBACK.fullmatch(host)):
         raise Invalid("must be https (http: only to a loopback host that hooks.allow_hosts names)", "url")
     if not is_allowed and not is_public_host(host):
         raise Invalid("leads to no public host: name it in hooks.allow_hosts, if it may be called", "url")
-
-
-def may_call(host: str, port: int | None, scheme: str, allowed: Sequence[str]) -> bool:
-    """Whether the settings name the host, so that its address may be any."""
-    number = port or (443 if scheme == "https" else 80)
-    names = {host.lower(), f"[{host.lower()}]"}
-    return any(entry.lower() in names or entry.lower() in {f"{name}:{number}" for name in names} for entry in allowed)
 
 
 # --- how it is signed ---

@@ -5,6 +5,7 @@ A name that is public may still resolve to an address that isn't: whoever calls 
 """
 
 import re
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 #: What browsers and the C library read as a part of an IPv4 address: decimal, octal, hexadecimal.
@@ -33,6 +34,14 @@ def is_public_host(host: str) -> bool:
     if len(name) > 253 or len(labels) < 2 or not all(_LABEL.fullmatch(label) for label in labels):
         return False
     return labels[-1] not in _PRIVATE_SUFFIXES and not any(f".{name}".endswith(f".{n}") for n in _PRIVATE_NAMES)
+
+
+def is_named(host: str, port: int, allowed: Collection[str]) -> bool:
+    """Whether the settings name the host, as HOST (at any port) or HOST:PORT, so that it may be called though it isn't
+    public. ``host``: as a URL's, without brackets."""
+    name = host.lower()
+    names = (name, f"[{name}]")
+    return any(each.lower() in (*names, *(f"{one}:{port}" for one in names)) for each in allowed)
 
 
 def is_public_address(address: IPv4Address | IPv6Address) -> bool:

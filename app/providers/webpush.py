@@ -7,27 +7,26 @@ at public addresses, and redirects are not followed.
 import re
 import time
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import jwt
 import orjson
-from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.config.providers import WebPush as Settings
-from app.domain.hosts import is_public_address
+from app.domain.hosts import is_named
 from app.domain.outcome import Outcome
 from app.ports import Address, Handle, Message
 from app.providers.push import actions_of
 from app.providers.rest import Reply, Rest
 from app.providers.webpush_encryption import MAX_PLAINTEXT, encrypt, public_bytes
 from app.providers.wire import answered, dropped, kind_of_status, retry_after_ms
+from app.resolving import PublicAddresses
 from schemas.requests import PushOptions
 from schemas.words import Channel, Priority, Provider
 
@@ -71,7 +70,7 @@ class WebPush:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._allowed = frozenset(host.lower() for host in settings.allow_hosts)
+        self._allowed = settings.allow_hosts
         self._rest: Rest | None = None
         self._key: ec.EllipticCurvePrivateKey | None = None
         self._public = ""
@@ -142,25 +141,6 @@ class WebPush:
         return f"vapid t={signature}, k={self._public}"
 
 
-class PublicAddresses(AbstractResolver):
-    """Resolves names to addresses of the public internet only; the connection is made to these very addresses. Hosts
-    that the settings allow may have any."""
-
-    def __init__(self, allowed: frozenset[str]) -> None:
-        self._allowed = frozenset(host.partition(":")[0] for host in allowed)
-        self._resolver = aiohttp.DefaultResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        """Raises OSError."""
-        found = await self._resolver.resolve(host, port, family)
-        if host.lower() not in self._allowed and not all(is_public_address(ip_address(one["host"])) for one in found):
-            raise OSError("the name resolves to an address that isn't public")
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
 def read_key(text: str) -> ec.EllipticCurvePrivateKey:
     """A VAPID key: base64url of its 32 bytes, as browsers' tools write it, or PEM.
 
@@ -195,14 +175,14 @@ def read_subscription(token: str) -> Subscription | None:
     return Subscription(endpoint, p256dh, auth) if (len(p256dh), len(auth)) == (65, 16) else None
 
 
-def is_allowed(endpoint: str, allowed: frozenset[str]) -> bool:
+def is_allowed(endpoint: str, allowed: Collection[str]) -> bool:
     """Whether it is https on a browser's push service, or on a host that the settings name as ``host`` or
     ``host:port``."""
     parts = urlsplit(endpoint)
     host, port = parts.hostname or "", parts.port or 443
     if parts.scheme != "https" or parts.username is not None:
         return False
-    if host in allowed or f"{host}:{port}" in allowed:
+    if is_named(host, port, allowed):
         return True
     return port == 443 and (host in PUSH_SERVICES or host.endswith(PUSH_SERVICE_DOMAINS))
 

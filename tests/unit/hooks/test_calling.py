@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from standardwebhooks.webhooks import Webhook
 
 from agents.hooks import calling
-from agents.hooks.calling import HookCaller, PublicAddresses
+from agents.hooks.calling import HookCaller
 from app.domain.hooks import Answer, new_secret
 
 SECRET = new_secret(b"r" * 24)
@@ -165,14 +165,6 @@ async def test_a_public_name_with_a_private_address_is_not_called(monkeypatch: p
     await caller.close()
 
     assert (answer.outcome, asked) == ("refused", ["rebinding.example"])
-
-
-async def test_of_several_addresses_only_public_ones_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, "10.1.2.3", "8.8.8.8", "127.0.0.1")
-
-    found = await PublicAddresses(()).resolve("mixed.example", 443)
-
-    assert [each["host"] for each in found] == ["8.8.8.8"]
 
 
 async def test_a_name_is_looked_up_once_for_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
