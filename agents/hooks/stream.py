@@ -35,6 +35,14 @@ _FETCH = {"max_partition_fetch_bytes": 256 * 1024, "fetch_max_bytes": 2 * 1024 *
 _GRACE_S = 2.0
 
 
+_FORESEEN = (KafkaError, PublishError)
+
+
+def is_foreseen(error: Exception) -> bool:
+    """Whether only the log was away, whichever task of a group found out."""
+    return error.split(_FORESEEN)[1] is None if isinstance(error, ExceptionGroup) else isinstance(error, _FORESEEN)
+
+
 class Span(NamedTuple):
     """Of a replay: what was recorded in ``[from_ms, to_ms)``."""
 
@@ -100,8 +108,8 @@ class HookStream:
                 await self._once()
                 return
             except Exception as error:
-                foreseen = isinstance(error, (KafkaError, PublishError))
-                log.warning("a hook is taken up again", hook=self._hook.id, exc_info=None if foreseen else error)
+                trace = None if is_foreseen(error) else error
+                log.warning("a hook is taken up again", hook=self._hook.id, exc_info=trace)
             await asyncio.sleep(_BACKOFF_S)
 
     async def end(self) -> None:
