@@ -5,7 +5,8 @@ import datetime
 import hmac
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from botocore.credentials import Credentials
 from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 
+from app.sandbox.certificates import keep
 from app.sandbox.exchange import Request
 
 _AUTHORIZATION = re.compile(
@@ -38,19 +40,21 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def new_keys() -> bytes:
+def _new_keys() -> bytes:
     """A pair of keys of one account, which all its services take."""
     access_key = "AKIA" + base64.b32encode(secrets.token_bytes(10)).decode()
     return orjson.dumps({"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30)})
 
 
 class Gate:
-    """Checks signatures made with one pair of keys for one service and region."""
+    """Checks signatures made with the account's keys for one service and region. ``env``: the keys, as clients take
+    them."""
 
-    def __init__(self, access_key: str, secret_key: str, service: str, region: str) -> None:
-        self._access_key = access_key
+    def __init__(self, folder: Path, service: str, region: str) -> None:
+        self.env: Mapping[str, str] = orjson.loads(keep(folder / "aws-keys.json", _new_keys))
+        self._access_key = self.env["AWS_ACCESS_KEY_ID"]
         self._scope = f"{region}/{service}/aws4_request"
-        self._signer = SigV4Auth(Credentials(access_key, secret_key), service, region)
+        self._signer = SigV4Auth(Credentials(self._access_key, self.env["AWS_SECRET_ACCESS_KEY"]), service, region)
 
     def objection(self, request: Request, now: datetime.datetime) -> tuple[str, str] | None:
         """(AWS's error code, message), None if the request is signed as it must be."""

@@ -31,7 +31,7 @@ class Desk:
         journal: Journal,
         faults: Faults,
         clock: Callable[[], int],
-        accepted: Callable[[Accepted], None] = lambda message: None,
+        accepted: Callable[[Accepted], None],
     ) -> None:
         self._accepted = accepted
         self._journal = journal

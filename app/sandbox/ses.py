@@ -9,7 +9,7 @@ import datetime
 import email
 import email.policy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import parseaddr
 from pathlib import Path
@@ -17,8 +17,7 @@ from typing import Any
 
 import orjson
 
-from app.sandbox.aws import Gate, complaints, new_keys, service_model
-from app.sandbox.certificates import keep
+from app.sandbox.aws import Gate, complaints, service_model
 from app.sandbox.exchange import Judged, Moment, Reply, Request, attempt_of, refused
 from app.sandbox.journal import Journal
 from app.sandbox.records import Shown
@@ -75,9 +74,8 @@ class Ses:
     outage = "ServiceUnavailable"
 
     def __init__(self, folder: Path, journal: Journal) -> None:
-        keys = orjson.loads(keep(folder / "aws-keys.json", new_keys))
-        self.env: Mapping[str, str] = keys
-        self._gate = Gate(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], "ses", REGION)
+        self._gate = Gate(folder, "ses", REGION)
+        self.env = self._gate.env
         operation = service_model("sesv2").operation_model("SendEmail")
         self._path = operation.http["requestUri"]
         self._shape = operation.input_shape

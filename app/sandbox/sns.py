@@ -5,18 +5,14 @@ Sources: botocore's model of sns; AWS, "Publish" and "Common errors" of the SNS 
 
 import datetime
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-import orjson
-
 from app.domain.sms import E164
-from app.sandbox.aws import Gate, complaints, new_keys, service_model
-from app.sandbox.certificates import keep
+from app.sandbox.aws import Gate, complaints, service_model
 from app.sandbox.exchange import Judged, Moment, Reply, Request, attempt_of, refused
 from app.sandbox.journal import Journal
 from app.sandbox.records import Shown
@@ -69,9 +65,8 @@ class Sns:
     outage = "InternalError"
 
     def __init__(self, folder: Path, journal: Journal) -> None:
-        keys = orjson.loads(keep(folder / "aws-keys.json", new_keys))
-        self.env: Mapping[str, str] = keys
-        self._gate = Gate(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], "sns", REGION)
+        self._gate = Gate(folder, "sns", REGION)
+        self.env = self._gate.env
         self._shape = service_model("sns").operation_model("Publish").input_shape
 
     def open_at(self, host: str, port: int, ca_file: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -85,7 +85,8 @@ class Callbacks:
         name = str(uuid4())
         if reporter is None or reporter.inbound(sender, said, name, url, 0) is None:
             raise Invalid("takes no texts", "provider")
-        self._begin(self._inbound(reporter, sender, said, name, url.rstrip("/")))
+        base = url.rstrip("/")
+        self._begin(self._insist(lambda now_ms: reporter.inbound(sender, said, name, base, now_ms), "inbound"))
 
     async def serve_sns(self, request: web.Request) -> web.Response:
         """The certificate, and the address by which a subscription is confirmed."""
@@ -118,22 +119,18 @@ class Callbacks:
     async def _report(self, reporter: Reporter, message: Accepted, planned: Planned, url: str) -> None:
         await asyncio.sleep(planned.delay_ms / 1000)
         told = Told(message, planned.kind, planned.number, url)
+        needs = url if reporter is self._ses else None
+        await self._insist(lambda now_ms: reporter.report(told, now_ms), f"{message.provider} {planned.kind}", needs)
+
+    async def _insist(self, signed: Callable[[int], Post | None], counted: str, needs: str | None = None) -> None:
+        """Posts until it is taken, as vendors do, for a while. ``signed``: at each time anew, as signatures don't stay
+        good for long. ``needs``: the address that has to subscribe first."""
         for wait_s in (*_AGAIN_S, None):
-            post = reporter.report(told, _now_ms())  # signed anew: signatures don't stay good for long
+            post = signed(_now_ms())
             if post is None:
                 return
-            if (reporter is not self._ses or await self._subscribed(url)) and await self._posted(post):
-                self.counts[f"{message.provider} {planned.kind}"] += 1
-                return
-            if wait_s is not None:
-                await asyncio.sleep(wait_s)
-        self.counts["given_up"] += 1
-
-    async def _inbound(self, reporter: Reporter, sender: str, said: str, name: str, url: str) -> None:
-        for wait_s in (*_AGAIN_S, None):
-            post = reporter.inbound(sender, said, name, url, _now_ms())
-            if post is None or await self._posted(post):
-                self.counts["inbound"] += 1
+            if (needs is None or await self._subscribed(needs)) and await self._posted(post):
+                self.counts[counted] += 1
                 return
             if wait_s is not None:
                 await asyncio.sleep(wait_s)

@@ -23,7 +23,7 @@ class Twilio:
         self.settings: Mapping[str, Any] = {}
         self._account: str = opened["account_sid"]
         self._token: str = opened["auth_token"]
-        self._number: str = opened.get("from", "")
+        self._number: str = opened["from"]
 
     def report(self, told: Told, now_ms: int) -> Post | None:
         url, status = told.message.tags.get("StatusCallback"), _STATUS.get(told.kind)

@@ -25,10 +25,9 @@ class Vonage:
     """Signs with the account's signature secret."""
 
     def __init__(self, folder: Path, opened: Mapping[str, Any]) -> None:
-        kept = keep(folder / "vonage-signature-secret", lambda: secrets.token_urlsafe(40).encode()).decode()
-        self._secret: str = opened.get("signature_secret") or kept
+        self._secret = keep(folder / "vonage-signature-secret", lambda: secrets.token_urlsafe(40).encode()).decode()
         self._api_key: str = opened["api_key"]
-        self._sender: str = opened.get("from", "")
+        self._sender: str = opened["from"]
         self.settings: Mapping[str, Any] = {"signature_secret": self._secret}
 
     def report(self, told: Told, now_ms: int) -> Post | None:
