@@ -30,12 +30,13 @@ class Timer(Struct, frozen=True, array_like=True, gc=False):
 
 class Mailed(Struct, frozen=True, array_like=True, gc=False):
     """What a mail carries besides what is rendered: the same in all attempts, whatever policy and keys there are then.
-    ``key``: the name of the key that its links were made with."""
+    ``key``: the name of the key that its links were made with. ``can_opt_out``: of its category."""
 
     tracking: Tracking = "none"
     one_click: bool = False
     footer: bool = False
     key: str | None = None
+    can_opt_out: bool = True
 
 
 NOTHING_MAILED = Mailed()

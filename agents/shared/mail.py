@@ -21,16 +21,19 @@ def lacks_link(send: Send, policy: Policy, links: Links | None) -> bool:
 
 
 def mailed_of(send: Send, policy: Policy, links: Links | None) -> Mailed:
-    """What a mail carries by the policy of now; critical mail is never tracked."""
+    """What a mail carries by the policy of now; critical mail is never tracked, and from what can't be turned off
+    nobody unsubscribes."""
     category = policy.categories.get(send.category)
-    if send.channel != "email" or links is None or category is None or send.verifies is not None:
+    if send.channel != "email" or category is None or send.verifies is not None:
         return NOTHING_MAILED
     is_critical = send.priority == "critical" or category.critical
+    can_opt_out = not category.opt_out_never
     return Mailed(
-        "none" if is_critical else category.tracking,
-        category.unsubscribe == "one_click",
+        "none" if is_critical or links is None else category.tracking,
+        category.unsubscribe == "one_click" and can_opt_out,
         category.footer,
-        links.tokens.current,
+        links.tokens.current if links is not None else None,
+        can_opt_out,
     )
 
 
@@ -50,7 +53,7 @@ def mail_of(
     if reply_to is not None and (reply_to := parse_email(reply_to)) is None:
         return RenderError("email.reply_to", "is no mail address")
     unsubscribe = None
-    if links is not None and (mailed.one_click or mailed.footer):
+    if links is not None and mailed.can_opt_out and (mailed.one_click or mailed.footer):
         unsubscribe = links.unsubscribe(send, mailed.key)
     mail = finished(
         parts.get("html"), parts.get("text"), _added(send, parts, locale, links, mailed, unsubscribe, postal_address)

@@ -27,8 +27,7 @@ async def get(call: Call) -> web.Response:
         if wants_page(call.request):
             return call.deps.pages.problem(call.request, 404)
         raise
-    category = call.deps.config.catalog.policy.categories.get(sent.category)
-    return _page(call, sent, "never" if category is not None and category.opt_out_never else "ask")
+    return _page(call, sent, "ask")
 
 
 async def post(call: Call) -> web.Response:
@@ -52,11 +51,12 @@ async def post(call: Call) -> web.Response:
 
 
 def _page(call: Call, sent: OfSend, state: str) -> web.Response:
+    """``state``: of what can be turned off."""
     category = call.deps.config.catalog.policy.categories.get(sent.category)
     return call.deps.pages.answer(
         call.request,
         "unsubscribe",
-        state=state,
+        state="never" if category is not None and category.opt_out_never else state,
         category=(category.label if category is not None else "") or sent.category,
         description=category.description if category is not None else "",
         channel=texts_of(call.request)[f"channel.{sent.channel}"],

@@ -127,6 +127,18 @@ def test_the_footer_has_the_link_and_the_postal_address_in_both_parts() -> None:
     assert "https://n.example/v1/unsubscribe/" in message.html
 
 
+@pytest.mark.parametrize("links", [LINKS, None])
+def test_what_can_not_be_turned_off_has_the_footer_without_a_link(links: Links | None) -> None:
+    rules = {"opt_out": "never", "unsubscribe": "one_click", "footer": True}
+    stage = email(links, catalog=category(**rules), postal_address="Acme")
+    stage.take(a_mail())
+
+    message = stage.calls[0].message
+    assert message.headers == {}
+    assert (message.text or "").endswith("\n\n-- \nAcme")
+    assert "/v1/unsubscribe/" not in (message.html or "")
+
+
 def catalog_with(parts: dict[str, str], locale: str = "default", **rules: Any) -> Catalog:
     template = TemplateVersion(
         version=1, at="2026-01-01T00:00:00Z", template=Template(id="news", channels={"email": {locale: parts}})

@@ -66,7 +66,7 @@ class Category:
     @property
     def needs_unsubscribe(self) -> bool:
         """Whether its mail can't go out without a link to unsubscribe."""
-        return self.unsubscribe is not None or self.footer
+        return not self.opt_out_never and (self.unsubscribe is not None or self.footer)
 
     def target_of(self, priority: Priority) -> int | None:
         """In how many milliseconds a send of this priority should be out; None: there is no target."""

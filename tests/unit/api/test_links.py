@@ -109,6 +109,15 @@ async def test_posting_to_it_opts_out_by_one_command_and_one_receipt(
     assert msgspec.json.decode(receipt)["send_id"] == a_mail().send_id
 
 
+async def test_what_can_not_be_turned_off_says_so_whether_it_is_asked_or_acted(gateway: Served) -> None:
+    path = path_of(LINKS.unsubscribe(a_mail(category="security")))
+    for answer in (await gateway.client.get(path), await gateway.client.post(path, data=b"", headers=FORM)):
+        assert answer.status == 200
+        text = await answer.text()
+        assert "t be turned off" in text
+        assert "<form" not in text
+
+
 PATHS = ("/v1/track/open/{}.gif", "/v1/track/click/{}", "/v1/unsubscribe/{}", "/preferences/{}")
 
 
