@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,9 @@ from app.cli.finding import Finding
 from app.cli.output import AsJson, print_rows
 from app.cli.settings import environment
 from app.config import ConfigError, NoSecret, Settings, installation_secret, is_loopback
+from app.config.providers import WebPush
 from app.dev.java import NoJava, find_java
+from app.providers.webpush import read_key
 from app.store import topics
 
 _LIMIT_S = 15.0
@@ -50,7 +52,7 @@ async def _examine() -> list[Finding]:
         _kafka(settings), _brokers(settings), _clickhouse(settings), _running(settings)
     )
     own = [Finding("settings", True, where), secret(settings), links(settings)]
-    return [*own, kafka, *brokers, clickhouse, *providers(settings), *running, _java()]
+    return [*own, kafka, *brokers, clickhouse, *providers(settings), *webhooks(settings), *running, _java()]
 
 
 async def _running(settings: Settings) -> list[Finding]:
@@ -170,9 +172,44 @@ def providers(settings: Settings) -> list[Finding]:
         missing = [str(path) for path in files if not os.access(path, os.R_OK)]
         if missing:
             findings.append(Finding(f"provider {name}", False, f"can't read {', '.join(missing)}", "correct the path"))
+        elif name == "webpush" and (wrong := _vapid_key(part)):
+            findings.append(Finding("provider webpush", False, wrong, "`npx web-push generate-vapid-keys` makes one"))
         else:
             findings.append(Finding(f"provider {name}", True, "configured"))
     return findings
+
+
+def _vapid_key(settings: WebPush) -> str | None:
+    try:
+        read_key(settings.vapid_private_key.get_secret_value())
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def webhooks(settings: Settings) -> list[Finding]:
+    """A finding for each provider that is used and could report what became of its sends."""
+    given = settings.providers
+    needed: dict[str, dict[str, object]] = {}
+    if given.ses is not None:
+        needed["ses"] = {
+            "providers.ses.configuration_set": given.ses.configuration_set,
+            "providers.ses.webhook_topic_arns": given.ses.webhook_topic_arns,
+        }
+    if given.sendgrid is not None:
+        needed["sendgrid"] = {"providers.sendgrid.webhook_public_key": given.sendgrid.webhook_public_key}
+    if given.vonage is not None:
+        needed["vonage"] = {"providers.vonage.signature_secret": given.vonage.signature_secret}
+    if given.twilio is not None:
+        needed["twilio"] = {"gateway.public_url": settings.gateway.public_url}
+    return [_webhook(name, [key for key, value in keys.items() if not value]) for name, keys in needed.items()]
+
+
+def _webhook(name: str, missing: Sequence[str]) -> Finding:
+    if not missing:
+        return Finding(f"webhook {name}", True, "what it reports is verified by the settings")
+    lacking = f"{' and '.join(missing)} not set: nothing by {name} becomes delivered or bounced"
+    return Finding(f"webhook {name}", None, lacking, "set it up as docs/operating.md#webhooks says")
 
 
 async def _roles(settings: Settings) -> AsyncIterator[Finding]:

@@ -1,16 +1,19 @@
 """The doctor names what is wrong, and what isn't used."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from app.cli import build
-from app.cli.doctor import links, providers
+from app.cli.doctor import links, providers, webhooks
 from app.cli.doctor_reads import announcements, asked, pauses, port
 from app.config import Operations, Settings
 from app.dev.ports import free_port
@@ -27,7 +30,7 @@ from schemas.providers import ProviderPause
 SETTINGS = {
     "apns": {"key_file": "/dev/null", "key_id": "k", "team_id": "t", "topic": "com.example"},
     "fcm": {"service_account_file": "/dev/null"},
-    "webpush": {"vapid_private_key": "k", "subject": "mailto:ops@example.com"},
+    "webpush": {"vapid_private_key": "AQ" + "A" * 41, "subject": "mailto:ops@example.com"},
     "ses": {"region": "x", "from": "shop@example.com"},
     "sendgrid": {"api_key": "k", "from": "shop@example.com"},
     "twilio": {"account_sid": "AC1", "auth_token": "t", "from": "+442071838750"},
@@ -44,6 +47,50 @@ def test_a_provider_that_has_settings_is_used(name: str) -> None:
 
     assert (mine.ok, mine.found, name in CLIENTS) == (True, "configured", True)
     assert {other.found for other in findings.values()} == {"not used"}
+
+
+def test_a_vapid_key_that_is_none_is_found_without_being_shown() -> None:
+    part = {**SETTINGS["webpush"], "vapid_private_key": "not-a-key"}
+    [finding] = [f for f in providers(Settings.load({"TOCSIN_PROVIDERS__WEBPUSH": json.dumps(part)})) if f.ok is False]
+
+    assert finding.check == "provider webpush"
+    assert "vapid_private_key" in finding.found
+    assert "not-a-key" not in finding.found
+
+
+#: With which a vendor's reports are verified.
+REPORTING: dict[str, dict[str, Any]] = {
+    "ses": {"providers.ses.configuration_set": "c", "providers.ses.webhook_topic_arns": ["arn:aws:sns:x:1:t"]},
+    "sendgrid": {
+        "providers.sendgrid.webhook_public_key": base64.b64encode(
+            ec.generate_private_key(ec.SECP256R1())
+            .public_key()
+            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ).decode()
+    },
+    "vonage": {"providers.vonage.signature_secret": "s" * 32},
+    "twilio": {"gateway.public_url": "https://notify.example"},
+}
+
+
+@pytest.mark.parametrize(("vendor", "left_out"), [(v, key) for v, keys in REPORTING.items() for key in (None, *keys)])
+def test_a_webhook_without_its_settings_is_named_with_them(vendor: str, left_out: str | None) -> None:
+    environ: dict[str, Any] = {f"TOCSIN_PROVIDERS__{vendor.upper()}": dict(SETTINGS[vendor])}
+    for key, value in REPORTING[vendor].items():
+        section, _, name = key.rpartition(".")
+        if key != left_out and section == "gateway":
+            environ["TOCSIN_GATEWAY__PUBLIC_URL"] = value
+        elif key != left_out:
+            environ[f"TOCSIN_PROVIDERS__{vendor.upper()}"][name] = value
+    given = {name: value if isinstance(value, str) else json.dumps(value) for name, value in environ.items()}
+
+    [finding] = webhooks(Settings.load(given))
+    assert (finding.check, finding.ok) == (f"webhook {vendor}", True if left_out is None else None)
+    assert (left_out or "") in finding.found
+
+
+def test_only_providers_that_are_used_and_report_have_a_webhook() -> None:
+    assert webhooks(Settings.load({"TOCSIN_PROVIDERS__SNS": json.dumps(SETTINGS["sns"])})) == []
 
 
 def test_a_provider_without_settings_is_not_used_and_not_wrong() -> None:
