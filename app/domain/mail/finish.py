@@ -4,6 +4,7 @@ A mail to which nothing is to be done stays as it was rendered, byte for byte. S
 much work to read (``effort.py``), but for its footer.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,10 @@ _WEB = frozenset(("http", "https"))
 _MAX_URL_BYTES = 2048
 #: All of printable ASCII: what needs no escape stays as it was signed.
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
+
+_DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
+#: As a parser writes ``<![if !mso]>`` and ``<![endif]>``.
+_REVEALED = re.compile(r"<!--\[(if [^\]<>-]*|endif)\]-->")
 
 #: Keeps a preview from going on with the mail's own text.
 _PAD = "&#847;&zwnj;&nbsp;" * 40
@@ -78,8 +83,18 @@ def finished(html: str | None, text: str | None, added: Added) -> Mail:
         shown = html + (_footer_html(added) if added.footer is not None else "")
         return Mail(shown, None if text is None else text + footer)
     text = text_of(html) if text is None else text
-    shown = styled(html)
-    return Mail(_with_added(shown, added) if added.changes_html else shown, text + footer)
+    styles = styled(html)
+    shown = _with_added(styles, added) if added.changes_html else styles
+    return Mail(shown if shown is html else _as_written(html, shown), text + footer)
+
+
+def _as_written(html: str, shown: str) -> str:
+    """With what parsers read otherwise than mail programs: the document type, which says how tables with pictures are
+    laid out, and what Outlook leaves out (``<![if !mso]>``), which HTML takes for a comment."""
+    declared, read = _DOCTYPE.match(html), _DOCTYPE.match(shown)
+    if declared is not None and read is not None:
+        shown = declared[0].strip() + shown[read.end() :]
+    return _REVEALED.sub(r"<![\1]>", shown) if "<![" in html else shown
 
 
 def styled(html: str) -> str:

@@ -118,3 +118,27 @@ def test_what_is_hidden_stands_in_no_text_and_links_say_where_they_lead() -> Non
 @given(markup)
 def test_text_is_made_of_any_html(html: str) -> None:
     assert "<b id" not in unescape(text_of(html)) or "<plaintext>" in html or "<textarea>" in html or "<title>" in html
+
+
+STRICT = '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" "http://www.w3.org/TR/xhtml1/xhtml1.dtd">'
+CONDITIONS = (
+    "<!--[if mso]><table><tr><td><![endif]-->",
+    "<!--[if !mso]><!-->",
+    "<!--<![endif]-->",
+    "<![if !mso]>",
+    "<![endif]>",
+    "<!-- a remark -->",
+)
+
+
+@pytest.mark.parametrize("style", ["", "<style>p{color:red}</style>"])
+@pytest.mark.parametrize("pixel", [None, "https://n.example/p.gif"])
+def test_what_only_mail_programs_read_stays_as_it_was_written(style: str, pixel: str | None) -> None:
+    html = f"{STRICT}<html><head>{style}</head><body><p>{'x'.join(CONDITIONS)}</p></body></html>"
+
+    shown = finished(html, None, Added(pixel=pixel)).html or ""
+
+    assert shown.startswith(f"{STRICT}<html>")
+    for condition in CONDITIONS:
+        assert condition in shown
+    assert "<!--[if !mso]-->" not in shown
