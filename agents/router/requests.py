@@ -179,6 +179,10 @@ def _begin_channels(notification: NotificationRecord) -> None:
         else ("request", tuple(dict.fromkeys(request.channels)))
     )
     chain = notification.rule.fallback
+    if notification.facts.priority == "low" and not notification.context.policy.low_by_sms:
+        if "sms" in (*listed, *(chain.steps if chain is not None else ())):
+            notification.trail.append(("low_by_sms", False))
+        able = [channel for channel in able if channel != "sms"]
     if chain is not None:
         chain = chain.within(tuple(c for c in able if request.channels is None or c in request.channels))
         channels: tuple[Channel, ...] = tuple(c for c in listed if c == "in_app" and c in able and c not in chain.steps)

@@ -143,6 +143,7 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("template", False): lambda name: f"template {name} doesn't exist",
     ("channels", True): lambda by, *names: f"{', '.join(names)}, named by the {by}",
     ("channels", False): lambda by: f"no channel is left of those that the {by} names",
+    ("low_by_sms", False): lambda: "messages of low priority don't go by SMS",
     ("fallback", True): _fallback,
     ("no_receipt", True): lambda provider, ms: (
         f"sent once more by the next provider: nothing came back of the send by {provider} within {lasting(ms)}"

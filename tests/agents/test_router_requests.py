@@ -330,6 +330,41 @@ def test_critical_of_a_source_that_may_not_is_lowered_to_high() -> None:
     assert [send.priority for send in router.sends] == ["high", "critical"]
 
 
+@pytest.mark.parametrize(
+    ("low", "priority", "channels"),
+    [
+        (False, "low", ["push", "email"]),
+        (False, "normal", ["push", "email", "sms"]),
+        (True, "low", ["push", "email", "sms"]),
+    ],
+)
+def test_low_ones_are_kept_off_sms_where_the_policy_says(low: bool, priority: str, channels: list[str]) -> None:
+    router = Harness(policy=f"{POLICY}\nsms: {{low: {str(low).lower()}}}\n")
+    router.known()
+    router.request(channels=["push", "email", "sms"], priority=priority)
+
+    assert [send.channel for send in router.sends] == channels
+
+
+def test_a_low_one_by_sms_alone_has_no_channel_and_its_trail_says_why() -> None:
+    router = Harness(policy=f"{POLICY}\nsms: {{low: false}}\n")
+    router.known()
+    router.request(channels=["sms"], priority="low")
+
+    assert router.reported() == [("accepted", None, None), ("suppressed", None, "no_channel")]
+    assert router.last()["detail"]["trail"][-2:] == [["low_by_sms", False], ["channels", False, "request"]]
+
+
+def test_a_chain_of_a_low_one_goes_past_sms() -> None:
+    chain = "  paid: {category: orders, template: note, fallback: {chain: [push, sms, email], wait: 1m}}\n"
+    router = Harness(policy=POLICY.rstrip("\n") + "\n" + chain + "sms: {low: false}\n")
+    router.known()
+    router.request(event_type="paid", priority="low")
+    router.at(NOON + 2 * MINUTE)
+
+    assert [send.channel for send in router.sends] == ["push", "email"]
+
+
 def test_every_decision_keeps_its_trail(router: Harness) -> None:
     router.request(channels=["email"])
 

@@ -105,6 +105,7 @@ class _Compiler:
             retries=delivery.retries_of(self._root, self._checks),
             in_doubt=delivery.in_doubt_of(self._root, self._checks, categories),
             sms=delivery.sms_of(self._root),
+            low_by_sms=self._root.get("sms", {}).get("low", True),
             shed=delivery.shed_of(self._root, self._checks),
             shed_backlog=delivery.shed_backlog_of(self._root, self._checks, providers),
             takeover_ms=delivery.takeover_of(self._root, self._checks),

@@ -87,8 +87,8 @@ def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Collection[
 
 
 def sms_of(root: Mapping[str, Any]) -> SmsLimit | None:
-    said: dict[str, Any] | None = root.get("sms")
-    return None if said is None else SmsLimit(said["max_segments"], said.get("over", "fail"))
+    said: dict[str, Any] = root.get("sms", {})
+    return SmsLimit(said["max_segments"], said.get("over", "fail")) if "max_segments" in said else None
 
 
 def shed_of(root: Mapping[str, Any], checks: Checks) -> dict[Priority, int]:

@@ -102,7 +102,10 @@ def _rules(policy: Policy) -> dict[str, Said]:
             "default": policy.in_doubt.default,
             **policy.in_doubt.by_category,
         },
-        "sms": {} if policy.sms is None else {"max_segments": policy.sms.max_segments, "over": policy.sms.over},
+        "sms": {
+            "low": policy.low_by_sms,
+            **({} if policy.sms is None else {"max_segments": policy.sms.max_segments, "over": policy.sms.over}),
+        },
         "shed": {
             **{priority: _time(ms) for priority, ms in policy.shed.items()},
             **{f"backlog.{provider}": limit for provider, limit in policy.shed_backlog.items()},

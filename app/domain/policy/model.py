@@ -178,6 +178,8 @@ class Policy:
     #: How long an inbox keeps an item, and how many; None: as long, and as many, as the inbox does by itself.
     inbox_keep_ms: int | None = None
     inbox_items: int | None = None
+    #: Whether messages of low priority go by SMS.
+    low_by_sms: bool = True
     _beginnings: dict[int, dict[str, EventRule]] = field(default_factory=dict, compare=False, repr=False)
     _rules: dict[str, EventRule] = field(default_factory=dict, compare=False, repr=False)
     _caps: dict[tuple[str, Channel], tuple[Cap, ...]] = field(default_factory=dict, compare=False, repr=False)

@@ -86,6 +86,7 @@ MISSHAPEN = {
     "holdout_above_all": ("categories:\n  a: {holdout: 101%}", 2, "categories.a.holdout"),
     "failover_of_push": ("categories:\n  a: {failover: {push: {after: 1m}}}", 2, "categories.a.failover.push"),
     "failover_of_another_word": ("failover: {sms: {no_receipt: 1m}}", 1, "failover.sms.no_receipt"),
+    "sms_cut_at_no_length": ("sms: {over: truncate}", 1, "sms"),
     "devices_of_another_word": ("devices: {stale: 1d}", 1, "devices.stale"),
     "critical_shed": ("shed: {critical: 1h}", 1, "shed.critical"),
     "cap_without_limit": ("caps:\n  - {name: a, window: 1h}", 2, "caps[0]"),
