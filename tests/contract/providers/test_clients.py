@@ -1,6 +1,7 @@
 """What every vendor's client promises, on the real sandbox: one request a send, one of seven outcomes, in time."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.domain.outcome import Outcome
 from app.ports import ProviderClient
 from app.providers.registry import CLIENTS, clients_for
 from app.providers.wire import watch_statuses
+from schemas.requests import PushAction, PushOptions
 from tests.contract.providers.vendors import MESSAGE, Vendor, a_handle, client_of
 from tests.contract.providers.vendors import shown as address_shown
 from tests.contract.sandbox.process import RunningSandbox
@@ -39,6 +41,29 @@ async def test_what_is_accepted_is_shown_under_its_send_in_every_attempt(
     assert [one["provider_message_id"] for one in shown] == [outcome.provider_message_id for outcome in outcomes]
     assert {one["address"] for one in shown} == {address_shown(to)}
     assert {one["body"] for one in shown} == {"Boarding now"}
+
+
+PUSHED = PushOptions(
+    badge=7,
+    sound="gate.caf",
+    category="BOARDING",
+    actions=[PushAction("map", "Show the way")],
+    thread_id="flight-7",
+    interruption_level="time-sensitive",
+    mutable_content=True,
+    android_channel_id="flights",
+    android_priority="high",
+)
+
+
+@pytest.mark.parametrize("vendor", ["apns", "fcm", "webpush"], indirect=True)
+@pytest.mark.parametrize("options", [PUSHED, PushOptions(sound=""), PushOptions(silent=True, badge=1)])
+async def test_whatever_is_asked_of_a_push_the_vendor_takes_it(
+    client: ProviderClient, vendor: Vendor, sandbox: RunningSandbox, options: PushOptions
+) -> None:
+    outcome = await client.send(replace(MESSAGE, push=options), vendor.new_address(), a_handle(), LIMIT_S)
+
+    assert outcome.kind == "ok"
 
 
 async def test_a_throttled_send_waits_as_long_as_the_provider_says(
