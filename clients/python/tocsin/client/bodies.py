@@ -81,6 +81,29 @@ class InboxOptions(TypedDict, total=False):
     expires_at: Instant | None
 
 
+class PushAction(TypedDict, total=False):
+    """A button of a push. ``id``: what the app is told when it is tapped."""
+
+    id: Required[str]
+    label: Required[str]
+
+
+class PushOptions(TypedDict, total=False):
+    """What concerns push alone, in the words of Apple and Google."""
+
+    badge: int | None
+    sound: str | None
+    category: str | None
+    actions: list[PushAction] | None
+    thread_id: str | None
+    interruption_level: Literal["active", "passive", "time-sensitive"] | None
+    mutable_content: bool
+    silent: bool
+    android_channel_id: str | None
+    android_priority: Literal["high", "normal"] | None
+    data: dict[str, str] | None
+
+
 class Notification(TypedDict, total=False):
     user_id: str | None
     event_type: Required[str]
@@ -97,6 +120,7 @@ class Notification(TypedDict, total=False):
     locale: str | None
     created_at: Instant | None
     inbox: InboxOptions | None
+    push: PushOptions | None
     traceparent: str | None
     tracestate: str | None
     user_ids: list[str] | None
