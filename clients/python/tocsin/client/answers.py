@@ -305,6 +305,59 @@ class InboxSummary(Struct, frozen=True, kw_only=True):
     last_event_id: str = "0"
 
 
+class SecretShown(Struct, frozen=True, kw_only=True):
+    """One of a key's secrets that go on, by its number. ``expires_at`` null: with the key."""
+
+    number: int
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+
+
+class KeyShown(Struct, frozen=True, kw_only=True):
+    """``rate`` null: the gateway's own. ``created_by``: an API key. ``last_used_at``: within a minute or so; null:
+    not known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown."""
+
+    id: str
+    source: str
+    scopes: list[str]
+    rate: float | None
+    critical: bool
+    state: str
+    kept_in: str
+    expires_at: str | None
+    created_at: str | None
+    created_by: str | None
+    last_used_at: str | None
+    secrets: list[SecretShown]
+
+
+class KeyList(Struct, frozen=True, kw_only=True):
+    """Those of the settings first, then those made over HTTP, the oldest first."""
+
+    keys: list[KeyShown]
+
+
+class KeyMade(Struct, frozen=True, kw_only=True):
+    """``key`` is the whole of it, as it is sent with ``Authorization: Bearer``. It is shown this once."""
+
+    id: str
+    key: str
+    secret: int
+    scopes: list[str]
+    source: str
+    expires_at: str | None
+
+
+class KeyRotated(Struct, frozen=True, kw_only=True):
+    """``key``: with the new secret, shown this once. ``former_expires_at``: when the one before it ends."""
+
+    id: str
+    key: str
+    secret: int
+    former_expires_at: str | None
+
+
 class Noted(Struct, frozen=True, kw_only=True):
     status: str = "accepted"
 

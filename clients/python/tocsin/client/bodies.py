@@ -183,6 +183,17 @@ class HookAsked(TypedDict, total=False):
     secret: str | None
 
 
+class KeyAsked(TypedDict, total=False):
+    """What is misspelt is refused: it could be what limits the key."""
+
+    id: Required[str]
+    scopes: Required[list[str]]
+    source: str | None
+    rate: float | None
+    critical: bool | None
+    expires_at: Instant | None
+
+
 class PauseBody(TypedDict, total=False):
     why: Required[str]
 
@@ -263,6 +274,12 @@ class Rollback(TypedDict, total=False):
     """``version``: the one to go back to; it becomes a new one."""
 
     version: Required[int]
+
+
+class RotationAsked(TypedDict, total=False):
+    """``overlap``: for how long the secret that was the newest goes on; ``0s``: all former ones end now."""
+
+    overlap: str | None
 
 
 class Snooze(TypedDict, total=False):
