@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "replay": ("app.cli.replay", "app", "Send again what a channel did not get out, after an outage for instance."),
     "campaign": ("app.cli.campaign", "app", "Send one message to many; look at it, pause, resume and cancel it."),
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
+    "query-user": ("app.cli.query_user", "app", "Make users for other tools that ask ClickHouse; list and drop them."),
     "export": ("app.cli.export", "export", "Write a range of a ClickHouse table into files, with a manifest."),
     "experiments": ("app.cli.experiments", "app", "Show whether the variants of a campaign or a template differ."),
     "templates": ("app.cli.templates", "app", "Write, list and preview templates."),

@@ -17,9 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cramjam
-from aiohttp import web
+from aiohttp import BasicAuth, web
 from chdb.state.sqlitelike import Connection
 
+from app.store.lookups import as_asked
+from app.store.query_users import QueryUsers
 from app.store.reading import (
     DATABASE,
     NotThere,
@@ -55,6 +57,8 @@ READER_LIMITS = {
 #: Readers' queries that run at the same time; how long, in seconds, another one waits for its turn, and how much longer
 #: than its time one may take before it is killed.
 _ASKED_AT_ONCE, _PATIENCE_S, _GRACE_S = 2, 5.0, 2.0
+#: Of one of the users that were made for other tools.
+_QUERIES_A_MINUTE = 600
 #: What HTTP parameters may say that isn't a setting of the query.
 _NOT_SETTINGS = {
     *("query", "database", "default_format", "query_id", "quota_key", "role", "user", "password"),
@@ -71,6 +75,7 @@ _MAX_BODY_BYTES = 256 << 20
 #: ClickHouse's own numbers.
 _NOT_IMPLEMENTED, _AUTHENTICATION_FAILED, _UNKNOWN_EXCEPTION = "48", "516", "1002"
 _ACCESS_DENIED, _TIMEOUT_EXCEEDED, _TOO_MANY_QUERIES, _UNKNOWN_DATABASE = "497", "159", "202", "81"
+_QUOTA_EXCEEDED = "201"
 
 
 def _basic(user: str, password: str) -> bytes:
@@ -94,11 +99,14 @@ def _quoted(text: str, mark: str = "'") -> str:
 class ChdbFront:
     """Serves one folder on loopback, as ``aiohttp`` application ``app``. The passwords are what clients must know."""
 
-    def __init__(self, folder: Path, password: str, reader_password: str) -> None:
+    def __init__(self, folder: Path, password: str, reader_password: str, users: QueryUsers) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = str(folder.resolve())
         self._owner_basic = _basic(USER, password)
         self._reader_basic = _basic(READER, reader_password)
+        self._users = users
+        #: Of each of ``users``, in which minute it asked last, and how often.
+        self._asked_by: dict[str, tuple[int, int]] = {}
         #: Keeps the folder open, and other processes out.
         self._owner = Connection(self._path)
         #: Apart, so that somebody's long query doesn't hold up what comes in.
@@ -131,7 +139,8 @@ class ChdbFront:
     async def _query(self, request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         is_reader = hmac.compare_digest(given, self._reader_basic)
-        if not is_reader and not hmac.compare_digest(given, self._owner_basic):
+        user = None if is_reader or hmac.compare_digest(given, self._owner_basic) else self._user(request)
+        if user == "":
             return _failure(
                 403, _AUTHENTICATION_FAILED, f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed"
             )
@@ -141,6 +150,9 @@ class ChdbFront:
         except ValueError as error:
             return _failure(400, _NOT_IMPLEMENTED, f"Code: {_NOT_IMPLEMENTED}. DB::Exception: {error}")
         sql = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
+        if user is not None:
+            await self._inserted()
+            return await self._answer_user(user, sql, params)
         threads = self._threads(sql)
         if is_reader or threads is self._readers:
             await self._inserted()
@@ -169,8 +181,37 @@ class ChdbFront:
 
     # --- what people ask ---
 
-    async def _answer_reader(self, sql: bytes, params: Mapping[str, str]) -> web.Response:
-        """Judged, limited, and broken off when its time is over."""
+    def _user(self, request: web.Request) -> str:
+        """Who of ``users`` asks, by any of the ways that ClickHouse knows; "": nobody."""
+        try:
+            login = BasicAuth.decode(request.headers.get("Authorization", ""))
+            name, password = login.login, login.password
+        except ValueError:
+            name = request.headers.get("X-ClickHouse-User", request.query.get("user", ""))
+            password = request.headers.get("X-ClickHouse-Key", request.query.get("password", ""))
+        return name if self._users.is_known(name, password) else ""
+
+    async def _answer_user(self, user: str, sql: bytes, params: Mapping[str, str]) -> web.Response:
+        """As a reader's, in the format that it asks for; what its tool looks up of its own accord is answered, too."""
+        minute = int(asyncio.get_running_loop().time() // 60)
+        last, count = self._asked_by.get(user, (minute, 0))
+        self._asked_by[user] = (minute, count + 1 if last == minute else 1)
+        if self._asked_by[user][1] > _QUERIES_A_MINUTE:
+            return _failure(
+                429, _QUOTA_EXCEEDED, f"{user} asks more than {_QUERIES_A_MINUTE} queries a minute: ask less often"
+            )
+        try:
+            text, format, is_own = as_asked(
+                sql.decode("utf-8", "replace"), params.get("default_format", "TabSeparated")
+            )
+        except QueryRefused as refused:
+            return _failure(403, _ACCESS_DENIED, str(refused))
+        return await self._answer_reader(text.encode(), params, format, is_own=is_own)
+
+    async def _answer_reader(
+        self, sql: bytes, params: Mapping[str, str], format: str = "JSONCompact", *, is_own: bool = False
+    ) -> web.Response:
+        """Judged (unless the statement is our own), limited, and broken off when its time is over."""
         try:
             limits = _reader_limits(params)
             async with asyncio.timeout(_PATIENCE_S):
@@ -180,7 +221,9 @@ class ChdbFront:
         except TimeoutError:
             return _failure(503, _TOO_MANY_QUERIES, "too many queries are running: try again later")
         mark = f"/* {secrets.token_hex(12)} */"
-        running = asyncio.get_running_loop().run_in_executor(self._asked, self._run_judged, sql, limits, mark)
+        running = asyncio.get_running_loop().run_in_executor(
+            self._asked, self._run_judged, sql, limits, mark, format, is_own
+        )
         running.add_done_callback(lambda _: self._asking.release())
         try:
             async with asyncio.timeout(float(limits["max_execution_time"]) + _GRACE_S):
@@ -192,10 +235,10 @@ class ChdbFront:
             return _failure(503, _UNKNOWN_DATABASE, str(missing))
         except QueryRefused as refused:
             return _failure(403, _ACCESS_DENIED, str(refused))
-        return web.Response(body=answer)
+        return web.Response(body=answer, headers={"X-ClickHouse-Format": format})
 
-    def _run_judged(self, sql: bytes, limits: Mapping[str, str], mark: str) -> bytes:
-        """The answer in JSON. Raises QueryRefused, NotThere."""
+    def _run_judged(self, sql: bytes, limits: Mapping[str, str], mark: str, format: str, is_own: bool) -> bytes:
+        """Raises QueryRefused, NotThere."""
         text = sql.decode("utf-8", "replace")
         connection = Connection(self._path)
         try:
@@ -206,9 +249,10 @@ class ChdbFront:
                 "SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": as_parameter(text)}
             ).bytes()
             formatted = formatted.decode()
-            tree = connection.query(explain(formatted), "TabSeparatedRaw").bytes() if needs_tree(formatted) else b""
-            judge(formatted, tree.decode("utf-8", "replace"))
-            answer: bytes = connection.query(f"{mark} {formatted}", "JSONCompact").bytes()
+            if not is_own:
+                tree = connection.query(explain(formatted), "TabSeparatedRaw").bytes() if needs_tree(formatted) else b""
+                judge(formatted, tree.decode("utf-8", "replace"))
+            answer: bytes = connection.query(f"{mark} {formatted}", format).bytes()
             return answer
         except RuntimeError as error:
             if is_not_there_yet(str(error)):

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from app.store.announcement import announce, announced_url
 from app.store.chdb_front import READER, USER, ChdbFront
+from app.store.query_users import QueryUsers
 from app.store.reading import DATABASE
 
 #: How long requests in hand may take when the role stops.
@@ -23,7 +24,7 @@ async def embedded_clickhouse(folder: Path, data_dir: Path) -> AsyncIterator[Non
     Raises RuntimeError when another process has the folder.
     """
     password, reader_password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    front = ChdbFront(folder, password, reader_password)
+    front = ChdbFront(folder, password, reader_password, QueryUsers(data_dir))
     runner = web.AppRunner(front.app, access_log=None, shutdown_timeout=_GRACE_S)
     try:
         await runner.setup()
