@@ -19,6 +19,7 @@ from faults.load import Load
 from faults.observing import Observer
 from faults.policy import POLICY, SETTLE_S, SLACK_MS, TIMEOUT_S
 from faults.record import Record, unix_ms
+from faults.rollups import rolled_up
 from faults.scene import Experiment, Finding, Scene
 from faults.system import Faulty
 
@@ -87,6 +88,7 @@ async def run_experiment(
     say("is judged")
     verdicts = [each.as_json() for each in await asyncio.to_thread(judge, folder)]
     result.invariants = verdicts + [_as_json(finding) for finding in scene.findings]
+    result.invariants.append(await asyncio.to_thread(rolled_up, system.dev.settings.data.dir))
     system.letters += observer.dead
     if audit:
         say("is audited")
