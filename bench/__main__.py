@@ -11,7 +11,19 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench import comparison, latency, neighbours, partitions, recovery, slowloris, state, stopping, urgent, workers
+from bench import (
+    analytics,
+    comparison,
+    latency,
+    neighbours,
+    partitions,
+    recovery,
+    slowloris,
+    state,
+    stopping,
+    urgent,
+    workers,
+)
 from bench.figures import results, write_results
 from bench.page import PICTURE, picture, with_figures
 from bench.profile import profile as profile_decisions
@@ -36,9 +48,14 @@ BENCHMARKS: dict[str, Benchmark] = {
     workers.NAME: workers.measure,
     partitions.NAME: partitions.measure,
     state.NAME: state.measure,
+    analytics.NAME: analytics.measure,
 }
 #: Parts of a benchmark that can be asked for alone.
-CASES: dict[str, tuple[str, ...]] = {comparison.NAME: comparison.CASES, stopping.NAME: stopping.CASES}
+CASES: dict[str, tuple[str, ...]] = {
+    comparison.NAME: comparison.CASES,
+    stopping.NAME: stopping.CASES,
+    analytics.NAME: analytics.CASES,
+}
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 

@@ -29,8 +29,9 @@ log = structlog.get_logger(__name__)
 ROLE = "analytics"
 GROUP = f"tocsin_{ROLE}"
 
-#: Larger batches insert hardly faster, and take more memory.
-MAX_ROWS = 10_000
+#: With the states that are made of it an insert costs much by itself: five tables get a part each. So batches are large
+#: where much waits (docs/performance.md#the-analytics-role); larger ones take more memory.
+MAX_ROWS = 25_000
 #: Each day of an insert is a part of its own. Only reading the log anew brings more days than this at once.
 MAX_DAYS = 50
 #: From one insert to the next, so that ClickHouse has few parts to merge; the first record after a pause doesn't wait.

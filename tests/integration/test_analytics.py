@@ -28,6 +28,7 @@ from app.store.chdb_front import USER, ChdbFront
 from app.store.clickhouse import Unavailable
 from app.store.lifecycle_sink import GROUP
 from app.store.queries import Queries
+from app.store.query_users import QueryUsers
 from schemas import topics
 from schemas.dead import DeadLetter, read_dead
 from schemas.instants import rfc3339
@@ -269,7 +270,7 @@ async def worker(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process
 @asynccontextmanager
 async def clickhouse(folder: Path, port: int) -> AsyncIterator[None]:
     """A server that comes and goes at one address."""
-    front = ChdbFront(folder, "secret", "readers-secret")
+    front = ChdbFront(folder, "secret", "readers-secret", QueryUsers(folder))
     runner = web.AppRunner(front.app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
