@@ -85,6 +85,7 @@ async def served(links: Links | None = LINKS) -> AsyncIterator[Served]:
         providers=nobody,
         pausing=nobody,
         hooks=nobody,
+        keys=nobody,
         sealing=b"",
         replays=nobody,
         campaigns=nobody,

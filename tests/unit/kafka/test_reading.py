@@ -48,7 +48,7 @@ class Consumer:
         for place in places:
             here = [offset for offset in self._log[place] if offset >= self._at[place]][: min(2, max_records)]
             self._at[place] = here[-1] + 1 if here else 1 << 40  # (a hole at the end is passed)
-            found[place] = [Record(*place, offset) for offset in here]
+            found[place] = [Record(place.topic, place.partition, offset) for offset in here]
         return found
 
 
