@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-import aiohttp
+import httpx
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.record.util import calc_crc32c
@@ -22,12 +22,15 @@ from app.dev.state import State
 from app.domain.partition import partition_of
 from faults.policy import EVENT_TYPES
 from faults.record import Record, unix_ms
+from tocsin.client import AsyncTocsin, Retrying, TooMany, Unavailable, Unreachable
 
 _KEYED = uuid.UUID("6f1c9a52-0d57-5b0e-9a39-5f5c1d3f7a10")
 _COMMANDS = "notify_commands"
 _LANES = {"critical": "notify_events_critical", "low": "notify_events_bulk"}
 _CHANNELS = ("push", "email", "sms", "in_app")
 _RETRY_S = 0.3
+#: Each try is seen, so the client makes one at a time.
+_ONE_TRY = Retrying(attempts=1, total_s=30.0, timeout_s=30.0)
 #: What goes on for as long as things are being broken, after what was planned.
 _AFTERWARDS = 0.25
 _HOT_SHARE, _HOT_TRAFFIC = 0.01, 0.2
@@ -105,9 +108,8 @@ class Load:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._state.kafka_bootstrap, acks="all", linger_ms=5, max_request_size=16 << 20
         )
-        key = self._state.api_keys["demo"]
-        timeout = aiohttp.ClientTimeout(total=30)
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}, timeout=timeout) as self._http:
+        async with _connections() as http:
+            self._service = self._service_over(http)
             await self._producer.start()
             try:
                 await self._introduce()
@@ -118,6 +120,9 @@ class Load:
                 for task in self._tasks:
                     task.cancel()
                 await self._producer.stop()
+
+    def _service_over(self, http: httpx.AsyncClient) -> AsyncTocsin:
+        return AsyncTocsin(self._state.gateway_url, self._state.api_keys["demo"], http=http, retrying=_ONE_TRY)
 
     # --- people ---
 
@@ -235,29 +240,25 @@ class Load:
         content = {"title": "Its own", "body": "Of an experiment."}
         self._named += 1
         body = {"user_id": user, "event_type": "order.shipped", "channels": ["in_app"], "content": content, **fields}
-        async with aiohttp.ClientSession(headers=self._http.headers, timeout=self._http.timeout) as http:
-            return await self._post(f"{self._run}:own:{self._named}", user, body, http, refused)
+        async with _connections() as http:
+            service = self._service_over(http)
+            return await self._post(f"{self._run}:own:{self._named}", user, body, service, refused)
 
     async def _post(
         self,
         key: str,
         user: str,
         body: Mapping[str, Any],
-        http: aiohttp.ClientSession | None = None,
+        service: AsyncTocsin | None = None,
         refused: Callable[[str], None] = lambda why: None,
     ) -> str:
-        url = f"{self._state.gateway_url}/v1/notifications"
+        asked: Any = {**body, "idempotency_key": key}
         while True:
             try:
-                async with (http or self._http).post(url, json=body, headers={"Idempotency-Key": key}) as answer:
-                    if answer.status == 202:
-                        named = str((await answer.json())["notification_id"])
-                        break
-                    if answer.status not in (429, 503):
-                        raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
-                    refused(f"{answer.status}: {await answer.text()}")
-            except (aiohttp.ClientError, TimeoutError) as error:
-                refused(type(error).__name__)  # not answered, so nothing was promised: the same key again
+                named = (await (service or self._service).notifications.send(**asked)).notification_id
+                break
+            except (TooMany, Unavailable, Unreachable) as error:
+                refused(str(error))  # nothing was promised: the same key again
             await asyncio.sleep(_RETRY_S)
         self._took("http", user, "demo", key, named, dict(body), {"topic": None, "partition": None, "offset": None})
         return named
@@ -361,6 +362,11 @@ class Load:
     def _ended(self, task: asyncio.Task[object]) -> None:
         if task.cancelled() or task.exception() is None:
             self._tasks.discard(task)  # one that failed stays, for run to raise
+
+
+def _connections() -> httpx.AsyncClient:
+    """As many as are needed at once; the gateway is on this machine, and speaks no TLS."""
+    return httpx.AsyncClient(limits=httpx.Limits(max_connections=None), verify=False)
 
 
 def _renamed(batch: bytes, old: bytes, new: bytes) -> bytes:

@@ -1,46 +1,42 @@
-"""The HTTP API as a service asks it that isn't put off: what isn't answered is asked again."""
+"""The gateway, as the demonstration's service and its operator call it: by the client that services use."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
-
-import aiohttp
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 from app.dev.state import State
+from tocsin.client import AsyncTocsin, NotFound, Retrying, backoff
 
-#: How long a service goes on trying while the gateway doesn't answer.
+T = TypeVar("T")
+
+#: How long they go on trying while the gateway doesn't answer, or doesn't know yet what it took a moment ago.
 _PATIENCE_S, _PAUSE_S = 60.0, 0.2
-_NOT_NOW = (429, 503)
+_RETRYING = Retrying(attempts=1_000, total_s=_PATIENCE_S, pause_s=backoff(_PAUSE_S, 2 * _PAUSE_S))
 
 
+@dataclass(frozen=True, slots=True)
 class Gateway:
-    """Whatever it is asked for can be asked twice without harm. Raises TimeoutError."""
+    service: AsyncTocsin
+    operator: AsyncTocsin
 
-    def __init__(self, session: aiohttp.ClientSession, state: State) -> None:
-        self._session = session
-        self._url = state.gateway_url
-        self._keys = state.api_keys
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        key: str = "admin",
-        headers: Mapping[str, str] | None = None,
-        not_yet: tuple[int, ...] = (),
-    ) -> Any:
-        """The answer's JSON. ``key``: an API key's id; ``not_yet``: statuses upon which to ask again."""
-        sent = {"Authorization": f"Bearer {self._keys[key]}", **(headers or {})}
-        async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                try:
-                    async with self._session.request(method, self._url + path, json=body, headers=sent) as answer:
-                        if answer.status < 300:
-                            return await answer.json()
-                        if answer.status not in (*_NOT_NOW, *not_yet):
-                            raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
-                except aiohttp.ClientConnectionError:
-                    pass  # it is just being started again
+@asynccontextmanager
+async def reached(state: State) -> AsyncIterator[Gateway]:
+    url, keys = state.gateway_url, state.api_keys
+    async with (
+        AsyncTocsin(url, keys["demo"], retrying=_RETRYING) as service,
+        AsyncTocsin(url, keys["admin"], retrying=_RETRYING) as operator,
+    ):
+        yield Gateway(service, operator)
+
+
+async def once_known(ask: Callable[[], Awaitable[T]]) -> T:
+    """Asks again while what was taken a moment ago isn't known. Raises TimeoutError."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            try:
+                return await ask()
+            except NotFound:
                 await asyncio.sleep(_PAUSE_S)

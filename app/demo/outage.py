@@ -2,23 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from app.demo.gateway import Gateway
+from app.demo.gateway import Gateway, once_known
 from app.demo.watching import SandboxWatch
+from tocsin.client.answers import Receipt
 
 #: Minutes of 2013: from six to sixteen o'clock on the second day, longer than a cancellation is worth telling.
 BEGINS_MIN: Final = 30 * 60
 ENDS_MIN: Final = 40 * 60
-_PROVIDER = "fcm"
+_PROVIDER: Final = "fcm"
 _LOOK_EVERY_S = 0.3
 _REPLAYED_WITHIN_S = 180.0
 #: New time for what expired: it counts from the replay's start.
@@ -48,8 +48,8 @@ _SHOWN = {
 class Receipts:
     """What the replays said: the dry run first, then the replay itself."""
 
-    dry_run: Mapping[str, Any]
-    replay: Mapping[str, Any]
+    dry_run: Receipt
+    replay: Receipt
 
 
 class Outage:
@@ -84,32 +84,33 @@ class Outage:
 
     async def replay(self) -> None:
         """A dry run, then the replay; returns when all of it has been begun. Raises TimeoutError."""
-        chosen = {
-            "channel": "push",
-            "provider": [_PROVIDER],
-            "from": self._began,
-            "to": self._ended,
-            "expires_after": _EXPIRES_AFTER,
-            "rate": _RATE,
-        }
-        self.receipts = Receipts(await self._run({**chosen, "dry_run": True}), await self._run(chosen))
+        self.receipts = Receipts(await self._run(dry_run=True), await self._run(dry_run=False))
 
-    async def _run(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        path = f"/v1/replays/{(await self._gateway.ask('POST', '/v1/replays', asked))['replay_id']}"
+    async def _run(self, *, dry_run: bool) -> Receipt:
+        replays = self._gateway.operator.replays
+        begun = await replays.begin(
+            channel="push",
+            provider=[_PROVIDER],
+            from_=self._began,
+            to=self._ended,
+            expires_after=_EXPIRES_AFTER,
+            rate=_RATE,
+            dry_run=dry_run,
+        )
         async with asyncio.timeout(_REPLAYED_WITHIN_S):
             while True:
-                receipt: Mapping[str, Any] = await self._gateway.ask("GET", path, not_yet=(404,))
-                if receipt["status"] == "done":
+                receipt = await once_known(lambda: replays.get(begun.replay_id))
+                if receipt.status == "done":
                     return receipt
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _look(self) -> None:
         while True:
-            listed = (await self._gateway.ask("GET", "/v1/providers"))["providers"]
-            seen = next((each for each in listed if each["provider"] == _PROVIDER), None)
+            listed = await self._gateway.operator.providers.list()
+            seen = next((each for each in listed if each.provider == _PROVIDER), None)
             if seen is not None:
-                self._waited = max(self._waited, seen["waiting"])
-                if seen["state"] == "open" and self._open_after_s is None:
+                self._waited = max(self._waited, seen.waiting)
+                if seen.state == "open" and self._open_after_s is None:
                     self._open_after_s = time.monotonic() - self._began_s
             await asyncio.sleep(_LOOK_EVERY_S)
 
@@ -130,13 +131,13 @@ class Outage:
         for heading in ("pushes that had failed or expired", "dry run", "replay"):
             table.add_column(heading, justify="left" if heading.startswith("pushes") else "right")
         for name, words in _SHOWN.items():
-            would = dry["dry_run"].get(name, 0)
-            did = replay["outcomes"].get(name, 0)
+            would = dry.dry_run.get(name, 0)
+            did = replay.outcomes.get(name, 0)
             if would or did:
                 table.add_row(words, f"{would or ''}", f"{did or ''}")
         table.add_section()
-        table.add_row("all", str(dry["candidates"]), str(replay["candidates"]))
-        shown = Text(f"tocsin replay show {replay['replay_id']} --candidates  lists each of them")
+        table.add_row("all", str(dry.candidates), str(replay.candidates))
+        shown = Text(f"tocsin replay show {replay.replay_id} --candidates  lists each of them")
         return Group(table, Text(away), shown)
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.demo.balance import Balance, balance
 from app.demo.effects import effects_of
 from app.demo.flights import events_of, read_airports, read_flights
-from app.demo.gateway import Gateway
+from app.demo.gateway import Gateway, reached
 from app.demo.outage import BEGINS_MIN, ENDS_MIN, Outage
 from app.demo.passengers import Passengers
 from app.demo.phones import Phones
@@ -115,13 +115,13 @@ async def _reaching(
         bootstrap_servers=state.kafka_bootstrap, acks="all", enable_idempotence=True, linger_ms=5
     )
     log = LogWatch(state.kafka_bootstrap)
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session, reached(state) as gateway:
         sandbox = SandboxWatch(state.sandbox_url, session)
         await producer.start()
         try:
             await log.start()
             await sandbox.start()
-            yield producer, Gateway(session, state), log, sandbox
+            yield producer, gateway, log, sandbox
         finally:
             await log.stop()
             await producer.stop()

@@ -162,8 +162,8 @@ class Player:
     ) -> tuple[str, list[Passenger]]:
         those = list({passenger.user_id: passenger for passenger in passengers}.values())
         key = self._key(event, "everyone")
-        body = {**asked, "user_ids": [passenger.user_id for passenger in those]}
-        await self._gateway.ask("POST", "/v1/notifications", body, key="demo", headers={"Idempotency-Key": key})
+        everyone = [passenger.user_id for passenger in those]
+        await self._gateway.service.notifications.send(**asked, user_ids=everyone, idempotency_key=key)
         names = [self._owe(key, passenger.user_id) for passenger in those]
         self.played.by_http += len(those)
         return names[0], those
@@ -172,7 +172,7 @@ class Player:
         """Nobody is to check in for a flight that won't leave."""
         for name, passengers in self._reminders.pop(flight, ()):
             if len(passengers) > 1:
-                await self._gateway.ask("DELETE", f"/v1/notifications/{name}", key="demo")
+                await self._gateway.service.notifications.cancel(name)
                 self._note_called_off(name, passengers)
             else:
                 await self._cancel(name, passengers[0], notification_id=name)

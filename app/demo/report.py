@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from app.demo.balance import Balance, Event, Recipient, digests_of
 from app.demo.effects import Effects, step_of
-from app.demo.gateway import Gateway
+from app.demo.gateway import Gateway, once_known
 from app.demo.playing import Played
 from schemas.instants import parse_ms
 from schemas.words import CHANNELS
@@ -197,7 +198,6 @@ async def reasons(gateway: Gateway, examples: Mapping[str, Recipient]) -> list[s
     """Of each rule one example in the system's own words, and how to ask for the whole of it."""
     lines = ["For example (tocsin why ID --user USER tells all of it):"] if examples else []
     for rule, (notification_id, user_id) in examples.items():
-        path = f"/v1/notifications/{notification_id}/why?user_id={user_id}"
-        why = await gateway.ask("GET", path, not_yet=(404,))
-        lines.append(f"  {rule:<11} {notification_id} {user_id}: {why['summary']}")
+        asked = partial(gateway.operator.notifications.why, notification_id, user_id=user_id)
+        lines.append(f"  {rule:<11} {notification_id} {user_id}: {(await once_known(asked)).summary}")
     return lines

@@ -18,8 +18,6 @@ _COMPRESSED = frozenset(("window", "max_wait", "wait", "expires_after"))
 _SHORTEST_MS, _WHOLE_SECONDS_FROM_MS = 1_000, 10_000
 _IN_FORCE_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.2
 
-_POLICY = "/v1/policy"
-
 
 def demo_policy(speed: float) -> dict[str, Any]:
     """The default policy and what the demonstration adds to it, whose times are ``speed`` times as short."""
@@ -38,9 +36,9 @@ def demo_templates() -> dict[str, Any]:
 @asynccontextmanager
 async def staged(gateway: Gateway, speed: float) -> AsyncIterator[None]:
     """Inside, the demonstration's policy is in force in every router; templates stay."""
-    before = (await gateway.ask("GET", _POLICY))["policy"]
+    before = (await gateway.operator.policy.get()).policy
     for name, document in demo_templates().items():
-        await gateway.ask("PUT", f"/v1/templates/{name}", document)
+        await gateway.operator.templates.put(name, channels=document["channels"], variants=document.get("variants"))
     await _put_in_force(gateway, demo_policy(speed))
     try:
         yield
@@ -49,11 +47,11 @@ async def staged(gateway: Gateway, speed: float) -> AsyncIterator[None]:
 
 
 async def _put_in_force(gateway: Gateway, policy: dict[str, Any]) -> None:
-    document = await gateway.ask("PUT", _POLICY, policy)
+    document = await gateway.operator.policy.put(policy)
     async with asyncio.timeout(_IN_FORCE_WITHIN_S):
-        while not document["in_force"]:
+        while not document.in_force:
             await asyncio.sleep(_LOOK_EVERY_S)
-            document = await gateway.ask("GET", _POLICY)
+            document = await gateway.operator.policy.get()
 
 
 def _read(name: str) -> dict[str, Any]:
