@@ -2,14 +2,21 @@
 
 from pathlib import Path
 
+from clients.types import python_types, typescript_types
 from clients.types.models import document, models_of
-from clients.types.python_types import answers_module, bodies_module
 
 HERE = Path(__file__).parents[1]
 PYTHON = HERE / "python" / "tocsin" / "client"
+TYPESCRIPT = HERE / "ts" / "src"
 
 
 def made() -> dict[Path, str]:
     """Each file's text, as it must be."""
     models = models_of(document())
-    return {PYTHON / "bodies.py": bodies_module(models), PYTHON / "answers.py": answers_module(models)}
+    return {
+        PYTHON / "bodies.py": python_types.bodies_module(models),
+        PYTHON / "answers.py": python_types.answers_module(models),
+        TYPESCRIPT / "bodies.ts": typescript_types.bodies_module(models),
+        TYPESCRIPT / "answers.ts": typescript_types.answers_module(models),
+        TYPESCRIPT / "operations.ts": typescript_types.operations_module(models),
+    }

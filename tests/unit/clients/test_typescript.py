@@ -1,0 +1,67 @@
+"""The TypeScript client compiles in strict mode, its own tests pass against the gateway, its page's example runs."""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.clients.conftest import Served
+
+CLIENT = Path(__file__).parents[3] / "clients" / "ts"
+FETCH_S, RUN_S = 300, 120
+EXAMPLES = re.findall(r"```ts\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def built() -> Path:
+    """A folder with the client, compiled by the TypeScript that is pinned, which the npm that is there fetches."""
+    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"the TypeScript client needs {' and '.join(missing)}: apt install nodejs npm")
+    folder = Path(".tocsin/clients-ts").absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in ("src", "test", "dist"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(CLIENT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", "dist"))
+        pinned, stamp = (CLIENT / "package-lock.json").read_bytes(), folder / "installed"
+        if not stamp.exists() or stamp.read_bytes() != pinned:
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+            fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S)
+            if fetched.returncode:
+                why = f"npm can't fetch TypeScript: {fetched.stderr[-500:]}"
+                (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+            stamp.write_bytes(pinned)
+        for number, example in enumerate(EXAMPLES):
+            text = example.replace('"tocsin-client"', '"../src/index.js"')
+            (folder / "test" / f"readme{number}.ts").write_text(text)
+        compiled = subprocess.run(["node_modules/.bin/tsc"], cwd=folder, capture_output=True, text=True, timeout=RUN_S)
+        assert compiled.returncode == 0, compiled.stdout
+    return folder
+
+
+def ran(built: Path, served: Served, *arguments: str) -> str:
+    keys = {"TOCSIN_URL": served.url, "TOCSIN_KEY": served.keys["shop"], "TOCSIN_ADMIN": served.keys["ops"]}
+    shown = subprocess.run(
+        ["node", *arguments], cwd=built, env={**os.environ, **keys}, capture_output=True, text=True, timeout=RUN_S
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    return shown.stdout
+
+
+def test_its_own_tests_pass(built: Path, served: Served) -> None:
+    assert "# fail 0" in ran(built, served, "--test", "--test-reporter=tap", "dist/test/client.test.js")
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_the_example_of_its_page_runs(number: int, built: Path, served: Served) -> None:
+    assert "400 event_type" in ran(built, served, f"dist/test/readme{number}.js")
+
+
+def test_it_has_no_dependencies() -> None:
+    assert '"dependencies"' not in (CLIENT / "package.json").read_text()
