@@ -24,6 +24,7 @@ DOCUMENT = document()
 MODELS = models_of(DOCUMENT)
 OPERATIONS = {(each.method, each.path): each for each in MODELS.operations}
 SAMPLES = samples()
+MADE = made()
 #: What no service calls, and why; a path's beginning counts for all below it.
 NOT_FOR_SERVICES = {
     "POST /v1/webhooks/": "vendors call it, and sign what they send",
@@ -91,9 +92,9 @@ def covered() -> Iterator[tuple[str, str]]:
             yield found.method, found.path
 
 
-@pytest.mark.parametrize("file", made(), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", MADE, ids=lambda file: file.name)
 def test_types_are_made_of_the_description_of_now(file: Any) -> None:
-    assert file.read_text() == made()[file], "run `python -m clients.types`"
+    assert file.read_text() == MADE[file], "run `.venv/bin/python -m clients.types`"
 
 
 def test_every_operation_has_a_method_or_is_not_for_services() -> None:
