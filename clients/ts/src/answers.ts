@@ -251,11 +251,70 @@ export interface InboxCount {
   unseen?: number;
 }
 
-/** Newest first. An item: id, title, body, url, image, data, created_at, seen, read, archived. */
+/** Newest first. An item: id, title, body, url, image, data, created_at, seen, read, archived, icon, actions, expires_at, category, snoozed_until. ``last_event_id``: where a stream that continues the page begins. */
 export interface InboxPage {
   notifications?: (Record<string, unknown>)[];
   unread_count?: number;
   next_cursor?: string | null;
+  last_event_id?: string;
+}
+
+/** All that an app shows before the inbox is opened. ``badge``: for the app's icon. */
+export interface InboxSummary {
+  badge?: number;
+  unread?: number;
+  unseen?: number;
+  total?: number;
+  archived?: number;
+  snoozed?: number;
+  last_event_id?: string;
+}
+
+/** One of a key's secrets that go on, by its number. ``expires_at`` null: with the key. */
+export interface SecretShown {
+  number: number;
+  created_at: string;
+  expires_at: string | null;
+  last_used_at: string | null;
+}
+
+/** ``rate`` null: the gateway's own. ``created_by``: an API key. ``last_used_at``: within a minute or so; null: not known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown. */
+export interface KeyShown {
+  id: string;
+  source: string;
+  scopes: (string)[];
+  rate: number | null;
+  critical: boolean;
+  state: string;
+  kept_in: string;
+  expires_at: string | null;
+  created_at: string | null;
+  created_by: string | null;
+  last_used_at: string | null;
+  secrets: (SecretShown)[];
+}
+
+/** Those of the settings first, then those made over HTTP, the oldest first. */
+export interface KeyList {
+  keys: (KeyShown)[];
+}
+
+/** ``key`` is the whole of it, as it is sent with ``Authorization: Bearer``. It is shown this once. */
+export interface KeyMade {
+  id: string;
+  key: string;
+  secret: number;
+  scopes: (string)[];
+  source: string;
+  expires_at: string | null;
+}
+
+/** ``key``: with the new secret, shown this once. ``former_expires_at``: when the one before it ends. */
+export interface KeyRotated {
+  id: string;
+  key: string;
+  secret: number;
+  former_expires_at: string | null;
 }
 
 export interface Noted {
@@ -282,6 +341,12 @@ export interface PolicyDocument {
   in_force: boolean;
   waiting_for: (string)[];
   policy: Record<string, unknown>;
+}
+
+/** A page that whoever has its address can open until it expires. */
+export interface PreferencesLink {
+  url: string;
+  expires_at: string;
 }
 
 /** The rendered parts by channel. ``segments``: how many SMS the text takes. */
@@ -389,6 +454,13 @@ export interface SchemaList {
   schemas: (SchemaEntry)[];
 }
 
+/** ``data`` is JSON: of a notification the item, of an update its id and marks, of the counts those. */
+export interface StreamEvent {
+  id: string;
+  event: string;
+  data: string;
+}
+
 export interface Variant {
   name: string;
   weight: number;
@@ -407,6 +479,18 @@ export interface TemplateDocument {
 
 export interface Templates {
   templates: (TemplateDocument)[];
+}
+
+/** Good for one stream until ``expires_at``. */
+export interface TicketAnswer {
+  ticket: string;
+  expires_at: string;
+}
+
+/** Newest first. An entry: notification_id, event_type, category, channel (null: all of them), status, reason, and at, when it was accepted. */
+export interface UserHistory {
+  notifications: (Record<string, unknown>)[];
+  next_cursor?: string | null;
 }
 
 export interface Valid {

@@ -54,6 +54,8 @@ export interface Notification {
   locale?: string | null;
   created_at?: string | null;
   inbox?: InboxOptions | null;
+  traceparent?: string | null;
+  tracestate?: string | null;
   user_ids?: (string)[] | null;
 }
 
@@ -112,6 +114,16 @@ export interface HookAsked {
   secret?: string | null;
 }
 
+/** What is misspelt is refused: it could be what limits the key. */
+export interface KeyAsked {
+  id: string;
+  scopes: (string)[];
+  source?: string | null;
+  rate?: number | null;
+  critical?: boolean | null;
+  expires_at?: string | null;
+}
+
 export interface PauseBody {
   why: string;
 }
@@ -119,6 +131,18 @@ export interface PauseBody {
 /** The document below ``preferences``, or the document itself. */
 export interface PreferencesBody {
   preferences: Record<string, unknown>;
+}
+
+/** What the page's form sends: ``act`` (``save``, ``all``), and with ``save`` what was shown and what is chosen. */
+export interface PreferencesForm {
+  act?: string;
+  shown?: (string)[];
+  on?: (string)[];
+  quiet?: string;
+  quiet_was?: string;
+  quiet_start?: string;
+  quiet_end?: string;
+  quiet_day?: (string)[];
 }
 
 /** What a send would bring: ``data``, and of a digest ``items``; ``user`` stands for the user's profile. */
@@ -171,6 +195,16 @@ export interface ResumeBody {
 /** ``version``: the one to go back to; it becomes a new one. */
 export interface Rollback {
   version: number;
+}
+
+/** ``overlap``: for how long the secret that was the newest goes on; ``0s``: all former ones end now. */
+export interface RotationAsked {
+  overlap?: string | null;
+}
+
+/** Until when the item is put off (RFC 3339); null, or a time that is over: it comes back now. */
+export interface Snooze {
+  until: string | null;
 }
 
 export interface Variant {

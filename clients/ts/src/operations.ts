@@ -17,6 +17,8 @@ export interface Operations {
   "GET /v1/notifications/{id}/events": { path: "id"; query: "user_id" | "cursor" | "limit"; body: unknown; answer: answers.Events };
   /** Why a recipient got it, or didn't */
   "GET /v1/notifications/{id}/why": { path: "id"; query: "user_id"; body: unknown; answer: answers.Explanation };
+  /** What was meant for a user in 90 days, newest first */
+  "GET /v1/users/{id}/notifications": { path: "id"; query: "cursor" | "limit"; body: unknown; answer: answers.UserHistory };
   /** A user's preferences */
   "GET /v1/users/{id}/preferences": { path: "id"; query: never; body: unknown; answer: unknown };
   /** Set a user's preferences */
@@ -43,10 +45,20 @@ export interface Operations {
   "POST /v1/users/{id}/receipts": { path: "id"; query: never; body: bodies.AppReceipt; answer: answers.Noted };
   /** Tell that the user is in the app now */
   "POST /v1/users/{id}/activity": { path: "id"; query: never; body: bodies.ActivitySeen; answer: answers.Noted };
+  /** A ticket for one stream, within 60 s */
+  "POST /v1/users/{id}/inbox/ticket": { path: "id"; query: never; body: unknown; answer: answers.TicketAnswer };
+  /** The inbox live, as server-sent events: notification, update, count, reset */
+  "GET /v1/users/{id}/inbox/stream": { path: "id"; query: "ticket" | "last_event_id"; body: unknown; answer: answers.StreamEvent };
+  /** The inbox live, as a WebSocket: messages {id, event, data} */
+  "GET /v1/users/{id}/inbox/ws": { path: "id"; query: "ticket" | "last_event_id"; body: unknown; answer: unknown };
   /** A page of a user's inbox, newest first */
-  "GET /v1/users/{id}/inbox": { path: "id"; query: "limit" | "cursor" | "unread"; body: unknown; answer: answers.InboxPage };
+  "GET /v1/users/{id}/inbox": { path: "id"; query: "limit" | "cursor" | "unread" | "archived" | "snoozed" | "category"; body: unknown; answer: answers.InboxPage };
   /** How much is unread and unseen */
   "GET /v1/users/{id}/inbox/count": { path: "id"; query: never; body: unknown; answer: answers.InboxCount };
+  /** Badge and counts in one call */
+  "GET /v1/users/{id}/inbox/summary": { path: "id"; query: never; body: unknown; answer: answers.InboxSummary };
+  /** Put an item off, or bring it back */
+  "POST /v1/users/{id}/inbox/{notification_id}/snooze": { path: "id" | "notification_id"; query: never; body: bodies.Snooze; answer: unknown };
   /** Mark all as read */
   "POST /v1/users/{id}/inbox/read-all": { path: "id"; query: never; body: unknown; answer: unknown };
   /** Mark an item: seen, read, unread, archive */
@@ -145,4 +157,32 @@ export interface Operations {
   "GET /asyncapi.yaml": { path: never; query: never; body: unknown; answer: unknown };
   /** The topics, as AsyncAPI 3 */
   "GET /asyncapi.json": { path: never; query: never; body: unknown; answer: unknown };
+  /** The web component <tocsin-inbox> */
+  "GET /web/tocsin-inbox.js": { path: never; query: never; body: unknown; answer: unknown };
+  /** The picture of one pixel that reports that a mail was opened */
+  "GET /v1/track/open/{token}.gif": { path: "token"; query: never; body: unknown; answer: unknown };
+  /** Lead to where a link of a mail leads, and report that it was clicked */
+  "GET /v1/track/click/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
+  /** A page that asks whether to unsubscribe; it changes nothing */
+  "GET /v1/unsubscribe/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
+  /** Unsubscribe from the category on the channel (RFC 8058) */
+  "POST /v1/unsubscribe/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
+  /** Make a link to the user's hosted preference page */
+  "POST /v1/users/{id}/preferences/link": { path: "id"; query: never; body: unknown; answer: answers.PreferencesLink };
+  /** The hosted preference page */
+  "GET /preferences/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
+  /** Take the form of the hosted preference page */
+  "POST /preferences/{token}": { path: "token"; query: never; body: bodies.PreferencesForm; answer: unknown };
+  /** The API keys, and when they were used last */
+  "GET /v1/keys": { path: never; query: never; body: unknown; answer: answers.KeyList };
+  /** Make an API key */
+  "POST /v1/keys": { path: never; query: never; body: bodies.KeyAsked; answer: answers.KeyMade };
+  /** An API key, without its secrets */
+  "GET /v1/keys/{id}": { path: "id"; query: never; body: unknown; answer: answers.KeyShown };
+  /** Revoke an API key: within 2 s no gateway takes it any more */
+  "DELETE /v1/keys/{id}": { path: "id"; query: never; body: unknown; answer: unknown };
+  /** Give an API key a new secret; the one before it goes on for a while */
+  "POST /v1/keys/{id}/rotate": { path: "id"; query: never; body: bodies.RotationAsked; answer: answers.KeyRotated };
+  /** End one of the two secrets of an API key that was rotated */
+  "DELETE /v1/keys/{id}/secrets/{number}": { path: "id" | "number"; query: never; body: unknown; answer: unknown };
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tests.fuzz.gateway import A_HOOK, CAMPAIGN, known_id
+from tests.fuzz.gateway import A_HOOK, A_KEY, CAMPAIGN, known_id
 
 _CHANNELS = {"push": {"en": {"title": "Hello", "body": "{{ name }}"}}}
 _SAID = {"event_type": "a.b", "content": {"title": "t", "body": "b"}}
@@ -96,6 +96,12 @@ def samples() -> dict[tuple[str, str], Sample]:
         ("dead_letters", "list"): Sample((), {"topic": "notify_events", "from_": _OUTAGE["from_"]}, admin),
         ("dead_letters", "get"): Sample(("0-0",), key=admin),
         ("dead_letters", "redrive"): Sample((), {"ids": ["0-0"], "dry_run": True}, admin),
+        ("keys", "list"): Sample(key=admin),
+        ("keys", "create"): Sample((), {"id": "another", "scopes": ["send"], "source": "shop"}, admin),
+        ("keys", "get"): Sample((A_KEY,), key=admin),
+        ("keys", "revoke"): Sample((A_KEY,), key=admin),
+        ("keys", "rotate"): Sample((A_KEY,), {"overlap": "0s"}, admin),
+        ("keys", "end_secret"): Sample((A_KEY, 1), key=admin),
         ("operators", "query"): Sample(("SELECT 1",), {"limit": 5}, admin),
         ("operators", "audit_log"): Sample((), {"action": "policy", "limit": 5}, admin),
     }

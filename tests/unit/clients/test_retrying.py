@@ -408,5 +408,7 @@ def test_only_what_is_named_here_is_not_asked_for_twice() -> None:
         ("templates", "create"),
         ("templates", "rollback"),
         ("hooks", "create"),
+        ("keys", "create"),
+        ("keys", "rotate"),
         ("replays", "begin"),
     }

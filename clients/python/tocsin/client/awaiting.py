@@ -18,6 +18,7 @@ from tocsin.client.resources import (
     Campaigns,
     DeadLetters,
     Hooks,
+    Keys,
     Notifications,
     Operators,
     Policy,
@@ -107,6 +108,7 @@ class AsyncTocsin:
         self.replays = Replays(way)
         self.providers = Providers(way)
         self.dead_letters = DeadLetters(way)
+        self.keys = Keys(way)
         self.operators = Operators(way)
 
     @property

@@ -19,6 +19,7 @@ from tocsin.client.resources import (
     Campaigns,
     DeadLetters,
     Hooks,
+    Keys,
     Notifications,
     Operators,
     Policy,
@@ -111,6 +112,7 @@ class Tocsin:
         self.replays = Replays(way)
         self.providers = Providers(way)
         self.dead_letters = DeadLetters(way)
+        self.keys = Keys(way)
         self.operators = Operators(way)
 
     @property

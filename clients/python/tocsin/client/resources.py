@@ -29,7 +29,7 @@ Page = TypeVar("Page", bound=msgspec.Struct)
 _YAML = "application/yaml"
 _NDJSON = "application/x-ndjson"
 _NOTIFICATIONS, _CAMPAIGNS, _TEMPLATES = "/v1/notifications", "/v1/campaigns", "/v1/templates"
-_POLICY, _HOOKS, _REPLAYS, _DEAD = "/v1/policy", "/v1/hooks", "/v1/replays", "/v1/dead"
+_POLICY, _HOOKS, _REPLAYS, _DEAD, _KEYS = "/v1/policy", "/v1/hooks", "/v1/replays", "/v1/dead", "/v1/keys"
 #: Rows of an upload go over the wire about so many bytes at a time.
 _PIECE_BYTES = 64 * 1024
 _UPLOAD_S = 3600.0
@@ -474,6 +474,39 @@ class DeadLetters(Resource[Way]):
     def redrive(self, **letters: Unpack[bodies.RedriveBody]) -> Call[answers.Redriving]:
         """Puts them back as they were."""
         return Call("POST", f"{_DEAD}/redrive", reader(answers.Redriving), json_of(given(letters)))
+
+
+class Keys(Resource[Way]):
+    """API keys; scope ``admin``. What is made or rotated is shown this once, so it isn't asked for again by itself."""
+
+    @operation
+    def list(self) -> Call[list[answers.KeyShown]]:
+        return Call("GET", _KEYS, _part(answers.KeyList, lambda each: each.keys))
+
+    @operation
+    def create(self, **key: Unpack[bodies.KeyAsked]) -> Call[answers.KeyMade]:
+        return Call("POST", _KEYS, reader(answers.KeyMade), json_of(given(key)), is_idempotent=False)
+
+    @operation
+    def get(self, key_id: str, /) -> Call[answers.KeyShown]:
+        return Call("GET", path(f"{_KEYS}/{{id}}", id=key_id), reader(answers.KeyShown))
+
+    @operation
+    def revoke(self, key_id: str, /) -> Call[None]:
+        """Within 2 s no gateway takes it any more."""
+        return Call("DELETE", path(f"{_KEYS}/{{id}}", id=key_id), nothing, is_gone_done=True)
+
+    @operation
+    def rotate(self, key_id: str, /, *, overlap: str | None = None) -> Call[answers.KeyRotated]:
+        """A new secret; the one before it goes on for ``overlap``."""
+        target, body = path(f"{_KEYS}/{{id}}/rotate", id=key_id), json_of(given({"overlap": overlap}))
+        return Call("POST", target, reader(answers.KeyRotated), body, is_idempotent=False)
+
+    @operation
+    def end_secret(self, key_id: str, number: int, /) -> Call[None]:
+        """One of the two of a key that was rotated."""
+        target = path(f"{_KEYS}/{{id}}/secrets/{{number}}", id=key_id, number=str(number))
+        return Call("DELETE", target, nothing, is_gone_done=True)
 
 
 class Operators(Resource[Way]):
