@@ -38,6 +38,27 @@ export interface InboxOptions {
   expires_at?: string | null;
 }
 
+/** A button of a push. ``id``: what the app is told when it is tapped. */
+export interface PushAction {
+  id: string;
+  label: string;
+}
+
+/** What concerns push alone, in the words of Apple and Google. */
+export interface PushOptions {
+  badge?: number | null;
+  sound?: string | null;
+  category?: string | null;
+  actions?: (PushAction)[] | null;
+  thread_id?: string | null;
+  interruption_level?: "active" | "passive" | "time-sensitive" | null;
+  mutable_content?: boolean;
+  silent?: boolean;
+  android_channel_id?: string | null;
+  android_priority?: "high" | "normal" | null;
+  data?: Record<string, string> | null;
+}
+
 export interface Notification {
   user_id?: string | null;
   event_type: string;
@@ -54,6 +75,7 @@ export interface Notification {
   locale?: string | null;
   created_at?: string | null;
   inbox?: InboxOptions | null;
+  push?: PushOptions | null;
   traceparent?: string | null;
   tracestate?: string | null;
   user_ids?: (string)[] | null;
