@@ -42,7 +42,7 @@ class Record:
 
 class Roles:
     """Everything that keeps tables. ``told``: called with each lifecycle event. ``called``: with each call to a
-    provider."""
+    provider. ``produced``: with the topic and the value of each other record."""
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class Roles:
         answer: Answer,
         told: Callable[[LifecycleEvent], None],
         called: Callable[[Call], None],
+        produced: Callable[[str, bytes], None] = lambda topic, value: None,
     ) -> None:
         machines: list[Any] = [InAppMachine(catalog, links=LINKS), _router(catalog, providers)]
         machines += [_sender(catalog, channel, providers) for channel in CHANNELS if channel != "in_app"]
@@ -60,6 +61,7 @@ class Roles:
         self._answer = answer
         self._told = told
         self._called = called
+        self._produced = produced
         self._readers: dict[str, list[VirtualPartition]] = {}
         for role in self._all:
             for intake in role.machine.subscriptions:
@@ -137,7 +139,10 @@ class Roles:
             if produced.topic == LIFECYCLE:
                 assert produced.value is not None
                 self._told(read_lifecycle(produced.value))
-            elif produced.topic in self._readers:
+                continue
+            if produced.value is not None:
+                self._produced(produced.topic, produced.value)
+            if produced.topic in self._readers:
                 self._append(produced.topic, produced.key, produced.value, now)
         for call in out.calls:
             self._called(call)

@@ -12,15 +12,29 @@ import msgspec
 from agents.sender.calls import Call
 from app.api.explain import Explanation, explain
 from app.domain.holdout import HOLDOUT, share_of, signed_holdout
+from app.domain.ids import derived_id
 from app.ports import Message
 from app.testing.catalog import PolicySource, Templates, catalog_of
 from app.testing.providers import EVERY_PROVIDER, Accepting, Answer
+from app.testing.replays import Replay, asked_of
+from app.testing.replays import run as run_replay
 from app.testing.roles import SECRET, Roles
 from schemas.instants import from_ms, parse_ms, rfc3339, to_ms
 from schemas.lifecycle import LifecycleEvent
-from schemas.topics import COMMANDS, EVENT_TOPIC_OF_LANE, RECEIPTS
+from schemas.replays import ReplayRequest, encode_replay_request, read_replay_outcome
+from schemas.sends import Send, read_send
+from schemas.topics import (
+    COMMANDS,
+    EVENT_TOPIC_OF_LANE,
+    RECEIPTS,
+    REPLAY_OUTCOMES,
+    REPLAY_REQUESTS,
+    SEND_TOPICS,
+)
 from schemas.words import WAITS, Channel, Lane, Provider
 
+#: Where sends lie that can be replayed.
+_SENDING = frozenset(topic for channel, lanes in SEND_TOPICS.items() if channel != "in_app" for topic in lanes)
 #: RFC 3339, or a datetime that knows its zone.
 Time = str | datetime
 
@@ -87,7 +101,12 @@ class World:
         self._tried: dict[str, Message] = {}
         there = {**EVERY_PROVIDER, **{channel: frozenset(names) for channel, names in (providers or {}).items()}}
         catalog = catalog_of(policy, templates, self._version)
-        self._roles = Roles(catalog, there, answer or Accepting(), self._tell, self._call)
+        self._there = there
+        self._catalog = catalog
+        #: Every send that was queued, by the topic of its channel: what a replay is made of.
+        self._queued: list[bytes] = []
+        self._replays: dict[str, Replay] = {}
+        self._roles = Roles(catalog, there, answer or Accepting(), self._tell, self._call, self._note)
 
     # --- who there is ---
 
@@ -180,8 +199,27 @@ class World:
     def put_in_force(self, policy: PolicySource, templates: Templates | None = None) -> None:
         """Replaces the policy, and the templates if there are new ones, as ``tocsin policy apply`` does."""
         self._templates = self._templates if templates is None else templates
-        self._roles.use(catalog_of(policy, self._templates, self._version + 1))
+        self._catalog = catalog_of(policy, self._templates, self._version + 1)
+        self._roles.use(self._catalog)
         self._version += 1
+
+    def replay(self, channel: Channel, *, start: Time | None = None, end: Time | None = None, **asked: Any) -> Replay:
+        """Makes again what a channel did not get out, as ``tocsin replay`` does, but at no pace; returns what came of
+        it, which goes on as time does.
+
+        ``start``, ``end``: when it was first queued; default: at any time until now. ``asked``: as in the body of
+        ``POST /v1/replays``: ``status``, ``reason``, ``provider`` (lists), ``dry_run``, ``as_decided``,
+        ``expires_after`` … Raises Invalid with the field.
+        """
+        replay = Replay(derived_id("replay", self._name("replay")))
+        from_ms, to_ms = 0 if start is None else _ms(start), self._now + 1 if end is None else _ms(end)
+        body = {"channel": channel, "from": rfc3339(from_ms), "to": rfc3339(to_ms), **asked}
+        job = asked_of(replay.replay_id, body, self._now)
+        self._replays[replay.replay_id] = replay
+        order = [each for each in self._catalog.policy.providers[channel].order if each in self._there[channel]]
+        sends = [send for value in self._queued if isinstance(send := read_send(value), Send)]
+        run_replay(job, list(self._events), sends, order, self._ask)
+        return replay
 
     # --- time ---
 
@@ -275,6 +313,16 @@ class World:
     def _name(self, kind: str) -> str:
         self._ids += 1
         return f"{kind}-{self._ids}"
+
+    def _ask(self, request: ReplayRequest) -> None:
+        self._roles.produce(REPLAY_REQUESTS, request.user_id.encode(), encode_replay_request(request), self._now)
+
+    def _note(self, topic: str, value: bytes) -> None:
+        if topic in _SENDING:
+            self._queued.append(value)
+        elif topic == REPLAY_OUTCOMES:
+            answer = read_replay_outcome(value)
+            self._replays[answer.replay_id].take(answer)
 
     def _call(self, call: Call) -> None:
         self._tried[call.handle.send_id] = call.message

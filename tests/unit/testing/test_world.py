@@ -234,3 +234,67 @@ def test_a_users_own_limit_is_explained() -> None:
 
     why = world.why(second, "ada").summary
     assert why.startswith(f"Not sent by email: the user's own limit for email, 1 in 24 h, used by {first}; ")
+
+
+# --- replays ---
+
+
+class Outage:
+    """Providers that fail until they are back."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._accepting = Accepting()
+
+    def __call__(self, call: Call) -> Outcome:
+        return self._accepting(call) if self.is_over else Outcome("retry", code="503")
+
+
+def after_an_outage(users: int = 3) -> tuple[World, Outage]:
+    """A world in which nobody's text went out."""
+    outage = Outage()
+    world = World(POLICY, at="2026-03-02T12:00:00Z", answer=outage)
+    for number in range(users):
+        world.user(f"user-{number}")
+        world.request(f"user-{number}", "order.shipped", channels=["sms"])
+    world.advance(hours=4)
+    assert {event.status for event in world.events() if event.channel == "sms"} >= {"failed"}
+    outage.is_over = True
+    return world, outage
+
+
+def test_a_replay_sends_once_what_an_outage_kept_back() -> None:
+    world, _ = after_an_outage()
+    counted = world.replay("sms", dry_run=True)
+    assert (counted.outcomes, world.sent()) == ({"would_send": 3}, [])
+
+    first, second = world.replay("sms"), world.replay("sms")
+    assert (first.outcomes, second.outcomes) == ({"sent": 3}, {"replayed_before": 3})
+    assert sorted(sent.user_id for sent in world.sent()) == ["user-0", "user-1", "user-2"]
+
+
+def test_a_replay_obeys_what_is_known_by_then() -> None:
+    world, _ = after_an_outage()
+    world.command("preferences.patch", "user-0", preferences={"channels": {"sms": False}})
+    world.command("user.erase", "user-1")
+    replay = world.replay("sms")
+
+    assert replay.outcomes == {"opted_out": 1, "erased": 1, "sent": 1}
+
+
+def test_a_replay_that_waits_goes_on_as_time_does() -> None:
+    world, _ = after_an_outage(1)
+    world.until("2026-03-02T23:00:00Z")
+    replay = world.replay("sms")
+    waiting = dict(replay.outcomes)
+    world.advance(hours=10)
+
+    assert (waiting, replay.outcomes) == ({"waiting": 1}, {"sent": 1})
+
+
+def test_a_replay_takes_filters_as_its_http_call_does() -> None:
+    world, _ = after_an_outage()
+    assert world.replay("sms", status=["expired"]).outcomes == {}
+    assert world.replay("sms", start="2026-03-02T13:00:00Z").outcomes == {}
+    with pytest.raises(Invalid, match=r"^status: sent is no end that can be replayed"):
+        world.replay("sms", status=["sent"])
