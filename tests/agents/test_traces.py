@@ -199,6 +199,21 @@ def test_a_digest_has_a_trace_of_its_own_that_names_those_of_its_items() -> None
     ]
 
 
+def test_a_replayed_send_goes_on_in_its_originals_trace() -> None:
+    router = traced()
+    router.request(channels=["email"], traceparent=PARENT)
+    [send] = router.sends
+    router.settled(send, "failed", reason="retries_exhausted")
+    router.spans.clear()
+    router.replay(send)
+
+    again = router.sends[-1]
+    assert again.send_id != send.send_id
+    assert again.trace is not None
+    assert outcomes(router.spans) == [("email", "queued", None)]
+    assert (again.trace.trace_id, router.spans[0].attributes["tocsin.replay_id"]) == (ID, again.replay_id)
+
+
 def test_an_erased_users_row_keeps_no_trace() -> None:
     router = traced()
     router.request(channels=["email"], traceparent=PARENT)
