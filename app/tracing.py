@@ -28,8 +28,8 @@ _DELAY_MS, _TIMEOUT_S = 1_000.0, 5.0
 _LAST_S = 2.0
 _SCOPE = "tocsin"
 
-DropReason = Literal["queue_full", "export_failed"]
-DROP_REASONS: tuple[DropReason, ...] = ("queue_full", "export_failed")
+DropReason = Literal["queue_full", "export_failed", "unreadable"]
+DROP_REASONS: tuple[DropReason, ...] = ("queue_full", "export_failed", "unreadable")
 
 
 class TracingUnavailable(Exception):
@@ -116,7 +116,14 @@ class SpanExporter:
             taken = spans[:room]
             self._waiting += len(taken)
         for span in taken:
-            self._processor.on_end(self._readable(span, now))
+            try:
+                readable = self._readable(span, now)
+            except Exception as error:  # of whatever stood in a record: no role ends for a span
+                log.error("can't show a span", name=span.name, error=repr(error))
+                self._taken(1)
+                self._counted.dropped("unreadable", 1)
+            else:
+                self._processor.on_end(readable)
         if len(taken) < len(spans):
             self._counted.dropped("queue_full", len(spans) - len(taken))
 

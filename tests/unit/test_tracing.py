@@ -124,6 +124,15 @@ async def test_a_collector_that_hangs_holds_up_no_end() -> None:
     held.going.set()
 
 
+async def test_a_span_that_cannot_be_shown_takes_no_other_with_it() -> None:
+    counted = Counted()
+    async with collecting() as collector:
+        async with exporting(collector.endpoint, counted) as exporter:
+            exporter.show([a_span(trace=Trace("nonsense")), a_span(2)])
+
+    assert (len(collector.spans), counted.dropped("unreadable")) == (1, 1)
+
+
 async def test_what_a_collector_refuses_or_nobody_takes_is_dropped_and_counted() -> None:
     counted = Counted()
     async with collecting(status=400) as collector:
