@@ -127,8 +127,9 @@ async def test_a_collector_that_hangs_holds_up_no_end() -> None:
 async def test_a_span_that_cannot_be_shown_takes_no_other_with_it() -> None:
     counted = Counted()
     async with collecting() as collector:
-        async with exporting(collector.endpoint, counted) as exporter:
-            exporter.show([a_span(trace=Trace("nonsense")), a_span(2)])
+        exporter = SpanExporter.open(collector.endpoint, {}, SERVICE, counted.metrics, lambda: NOW)
+        exporter.show([a_span(trace=Trace("nonsense")), a_span(2)])
+        await exporter.close()
 
     assert (len(collector.spans), counted.dropped("unreadable")) == (1, 1)
 

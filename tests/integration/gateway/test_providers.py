@@ -104,7 +104,8 @@ _KNOWN_WITHIN_S, _TRIES = 1.0, 20
 
 
 async def test_a_pause_is_obeyed_and_what_workers_see_known_within_a_second(gateway: Caller, start: Start) -> None:
-    ops, took = gateway.key("ops"), []
+    ops = gateway.key("ops")
+    took: list[float] = []
     for name in ("a", "b"):
         await start(name)
     await is_seen(gateway, a="closed", b="closed")
