@@ -21,6 +21,7 @@ from bench import (
     slowloris,
     state,
     stopping,
+    streams,
     urgent,
     workers,
 )
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     urgent.NAME: urgent.measure,
     neighbours.NAME: neighbours.measure,
     slowloris.NAME: slowloris.measure,
+    streams.NAME: streams.measure,
     stopping.NAME: stopping.measure,
     recovery.NAME: recovery.measure,
     workers.NAME: workers.measure,

@@ -28,7 +28,7 @@ _ALL_OPEN_S = 120.0
 
 async def measure(run: Run) -> None:
     """In turn, so that what else the machine does befalls both."""
-    _allow_files()
+    allow_files(2 * _SLOW)
     seconds = run.size(60.0, 15.0)
     found: dict[str, list[float]] = {"calm": [], "slow": []}
     held: list[int] = []
@@ -54,11 +54,11 @@ async def measure(run: Run) -> None:
     run.tell("slowloris: answers of the gateway", [calm, compared(beside, calm, at_most=_BOUND)])
 
 
-def _allow_files() -> None:
+def allow_files(needed: int) -> None:
     """The gateway's processes inherit it. Raises OSError where the machine allows too few."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if hard != resource.RLIM_INFINITY and hard < 2 * _SLOW:
-        raise OSError(f"{hard} open files are allowed at most, {2 * _SLOW} are needed: raise `ulimit -Hn`")
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise OSError(f"{hard} open files are allowed at most, {needed} are needed: raise `ulimit -Hn`")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
