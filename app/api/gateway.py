@@ -218,6 +218,8 @@ async def opened(
         campaigns = Campaigns(settings, publisher, config, erased, owner, secret, unix_ms, partitions, guard)
         stack.push_async_callback(campaigns.close)
         await campaigns.start()
+        lags = RoleLags(options, partitions, time.monotonic)
+        stack.push_async_callback(lags.close)
         yield Deps(
             callers=callers(settings.auth, session, made, key_writer.uses),
             publisher=publisher,
@@ -256,7 +258,7 @@ async def opened(
             cors_origins=frozenset(settings.gateway.cors_origins),
             counting=counting,
             webhooks=_webhooks(settings, session),
-            lags=RoleLags(options, partitions, time.monotonic),
+            lags=lags,
         )
 
 

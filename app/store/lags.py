@@ -7,11 +7,15 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from app.kafka.reading import open_reader
 from schemas.topics import COMMANDS, EVENT_TOPICS, LIFECYCLE, RECEIPTS, SEND_TOPICS
+
+log = structlog.get_logger(__name__)
 
 #: By role, the topics that bring its work. Its consumer group is named after it.
 TOPICS: Final[Mapping[str, Sequence[str]]] = {
@@ -45,18 +49,30 @@ class RoleLags:
             for role, topics in TOPICS.items()
         }
         self._monotonic = monotonic
-        self._looked: float | None = None
+        self._looked = 0.0
         self._found: dict[str, int] = {}
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
-    async def by_role(self) -> Mapping[str, int]:
-        """As it was a moment ago. Raises KafkaError."""
-        async with self._looking:
-            now = self._monotonic()
-            if self._looked is None or now - self._looked >= _LOOK_EVERY_S:
-                self._found = await self._look()
-                self._looked = now
+    def by_role(self) -> Mapping[str, int]:
+        """As it was a moment ago; nothing as long as Kafka hasn't answered. Whoever asks doesn't wait for Kafka: it is
+        asked meanwhile, for whoever asks next."""
+        now = self._monotonic()
+        if self._looking is None or (self._looking.done() and now - self._looked >= _LOOK_EVERY_S):
+            self._looked = now
+            self._looking = asyncio.create_task(self._refresh())
         return self._found
+
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _refresh(self) -> None:
+        try:
+            self._found = await self._look()
+        except (KafkaError, TimeoutError, OSError) as error:
+            self._found = {}
+            log.warning("can't ask Kafka how far the roles are", reason=str(error))
 
     async def _look(self) -> dict[str, int]:
         committed, (begins, ends) = await asyncio.gather(self._committed(), self._bounds())

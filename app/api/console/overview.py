@@ -1,11 +1,10 @@
 """The first page: the last hour as a whole."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
-from aiokafka.errors import KafkaError
 
 from app.api.console.campaigns import latest
 from app.api.console.charts import Chart, stacked
@@ -69,7 +68,7 @@ async def _figures(page: Page) -> dict[str, Any]:
         "waits": waits,
         "providers": providers,
         "replays": replays,
-        "lags": await _lags(page),
+        "lags": {} if api.deps.lags is None else api.deps.lags.by_role(),
         "campaigns": campaigns,
         "letters": letters,
         "counted": lambda **values: COUNTED.strip().format(**values),
@@ -85,15 +84,6 @@ async def _rows(page: Page, sql: str) -> list[dict[str, Any]]:
         if problem.status == 403:
             raise
         return []
-
-
-async def _lags(page: Page) -> Mapping[str, int]:
-    """Records that each role has yet to read; nothing where Kafka can't be asked just now."""
-    lags = page.api.deps.lags
-    try:
-        return await lags.by_role() if lags is not None else {}
-    except KafkaError:
-        return {}
 
 
 def _chart(minutes: Sequence[dict[str, Any]], now: int) -> Chart:

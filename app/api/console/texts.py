@@ -47,7 +47,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "overview.latency": "Accepted to sent, this hour and the last",
     "overview.waiting": "What waits, and why",
     "overview.lags": "Records that each role has yet to read",
-    "overview.no_lags": "Kafka can't be asked just now.",
+    "overview.no_lags": "Not known yet: Kafka is being asked.",
     "overview.providers": "Providers",
     "overview.replays": "Replays",
     "overview.campaigns": "Campaigns",

@@ -1,10 +1,14 @@
 """How far roles are behind, of what their groups have committed."""
 
+import asyncio
+from unittest.mock import patch
+
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.store.lags import TOPICS, lag_of
+from app.store.lags import TOPICS, RoleLags, lag_of
 from app.store.rights import GATEWAY
 
 _PLACES = [TopicPartition("t", number) for number in range(3)]
@@ -24,6 +28,33 @@ def test_a_lag_is_what_is_still_there_and_was_not_committed(
     ]
 
     assert lag_of(_PLACES, committed, begins, ends) == len(left)
+
+
+async def test_whoever_asks_never_waits_for_kafka_and_it_is_asked_once_a_while() -> None:
+    now, answers = [0.0], [{"router": 7}, KafkaConnectionError(), {"router": 9}]
+    lags = RoleLags({}, 1, lambda: now[0])
+    asked: list[float] = []
+
+    async def look() -> dict[str, int]:
+        asked.append(now[0])
+        answer = answers[len(asked) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with patch.object(RoleLags, "_look", lambda _: look()):
+        for seconds, before, after in ((0.0, {}, {"router": 7}), (1.0, {"router": 7}, {"router": 7})):
+            now[0] = seconds
+            assert lags.by_role() == before
+            await asyncio.sleep(0)
+            assert lags.by_role() == after
+        for seconds, after in ((3.0, {}), (6.0, {"router": 9})):
+            now[0] = seconds
+            lags.by_role()
+            await asyncio.sleep(0)
+            assert lags.by_role() == after
+        await lags.close()
+    assert asked == [0.0, 3.0, 6.0]
 
 
 def test_the_gateway_may_ask_how_far_every_role_is() -> None:

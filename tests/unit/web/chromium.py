@@ -1,8 +1,8 @@
-"""Debian's Chromium without a window, driven by its DevTools protocol: enough to see and press what a person would."""
+"""A Chromium without a window, driven by its DevTools protocol: enough to see and press what a person would."""
 
 import asyncio
 import json
-import shutil
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
 
-PROGRAM = shutil.which("chromium")
-_OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0")
+from app.dev.chromium import NoChromium, ensure_chromium, has_sandbox
+
+_FOLDER = Path(__file__).parents[3] / ".tocsin" / "chromium"
+_OPTIONS = ("--headless=new", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0")
+_RUN_AXE = "axe.run(document, {resultTypes: ['violations']}).then((found) => JSON.stringify(found.violations))"
 
 
 class Tab:
@@ -49,6 +54,16 @@ class Tab:
         except TimeoutError:
             raise AssertionError(f"never true: {expression}") from None
 
+    async def serious_findings(self) -> list[str]:
+        """What axe-core finds of an impact that keeps somebody from using the page."""
+        await self.value(f"{AXE_SCRIPT}; true")
+        found = json.loads(await self.value(_RUN_AXE))
+        return [
+            f"{each['id']}: {[node['html'][:200] for node in each['nodes']]}"
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+
     async def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
@@ -78,9 +93,9 @@ class Browser:
 
 @asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    assert PROGRAM is not None
+    options = _OPTIONS if has_sandbox() else (*_OPTIONS, "--no-sandbox")
     process = await asyncio.create_subprocess_exec(
-        PROGRAM, *_OPTIONS, f"--user-data-dir={folder}", stderr=asyncio.subprocess.PIPE
+        _program(), *options, f"--user-data-dir={folder}", stderr=asyncio.subprocess.PIPE
     )
     try:
         assert process.stderr is not None
@@ -99,3 +114,13 @@ async def chromium(folder: Path) -> AsyncIterator[Browser]:
         with suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
+
+
+def _program() -> Path:
+    """In CI there has to be one."""
+    try:
+        return ensure_chromium(_FOLDER, os.environ)
+    except NoChromium as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(str(error))

@@ -15,10 +15,9 @@ from app.web import component, integrity
 from schemas.requests import Button, Content, InboxOptions
 from tests.calling import user_token
 from tests.unit.api.test_inbox_stream import Served, serving
-from tests.unit.web.chromium import PROGRAM, Browser, Tab, chromium
+from tests.unit.web.chromium import Browser, Tab, chromium
 
 ROOT = Path(__file__).parents[3]
-in_chromium = pytest.mark.skipif(PROGRAM is None, reason="Chromium isn't installed: apt-get install chromium")
 
 PAGE = """<!doctype html><html lang="en" dir="{dir}"><meta charset="utf-8"><title>A page</title>
 <script type="module" src="{gateway}/web/tocsin-inbox.js" integrity="{integrity}" crossorigin="anonymous"></script>
@@ -110,7 +109,6 @@ async def press(tab: Tab, label: str) -> None:
     await tab.value(f"{buttons}.find((each) => each.textContent === {json.dumps(label)}).click()")
 
 
-@in_chromium
 async def test_two_tabs_are_in_step(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as one, browser.tab(url) as other:
         await one.until(f"{INBOX}?.items && {badge('')}")
@@ -139,7 +137,6 @@ async def test_two_tabs_are_in_step(tmp_path: Path) -> None:
         assert served.inbox.page(snoozed="true")["notifications"][0]["title"] == "Second"
 
 
-@in_chromium
 async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
@@ -153,7 +150,6 @@ async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path
         await tab.until(badge("3"))
 
 
-@in_chromium
 async def test_a_long_inbox_is_read_as_one_scrolls(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
         for number in range(70):
@@ -167,7 +163,6 @@ async def test_a_long_inbox_is_read_as_one_scrolls(tmp_path: Path) -> None:
         assert await tab.value(f"new Set({INBOX}.items.map((each) => each.id)).size") == 70
 
 
-@in_chromium
 async def test_the_keyboard_alone_does(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
@@ -188,7 +183,6 @@ async def test_the_keyboard_alone_does(tmp_path: Path) -> None:
         await tab.until(f"{ROOT_OF}.querySelector('.panel').hidden && {focused} === {bell}")
 
 
-@in_chromium
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])
 async def test_what_comes_runs_no_script_and_the_panel_stays_in_the_page(tmp_path: Path, direction: str) -> None:
     async with opened(tmp_path, direction) as (served, browser, url), browser.tab(url) as tab:
@@ -210,3 +204,30 @@ async def test_what_comes_runs_no_script_and_the_panel_stays_in_the_page(tmp_pat
             await tab.value(f"{INBOX}.open()")
             inside = f"(() => {{ const r = {ROOT_OF}.querySelector('.panel').getBoundingClientRect();"
             await tab.until(f"{inside} return r.left >= 0 && r.right <= innerWidth + 1 && r.width > 200 }})()")
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+async def test_axe_has_no_serious_findings_by_day_or_night(tmp_path: Path, direction: str) -> None:
+    async with opened(tmp_path, direction) as (served, browser, url), browser.tab(url) as tab:
+        await tab.until(f"{INBOX}?.items && {badge('')}")
+        for title in ("Old", "New"):
+            item(served, title)
+        await tab.until(badge("2"))
+        await tab.value(f"{INBOX}.open()")
+        for scheme in ("light", "dark"):
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            await tab.call("Emulation.setEmulatedMedia", features=features)
+            assert await tab.serious_findings() == [], scheme
+
+
+async def test_it_comes_back_when_the_network_does(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await tab.until(f"{INBOX}?.items && {badge('')}")
+        offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await tab.call("Network.enable")
+        await tab.call("Network.emulateNetworkConditions", offline=True, **offline)
+        served.live.streams.lost()
+        item(served, "Meanwhile")
+        await tab.call("Network.emulateNetworkConditions", offline=False, **offline)
+        await tab.until(titles("Meanwhile"))
+        await tab.until(badge("1"))
