@@ -121,6 +121,7 @@ def test_each_right_is_one_line_for_a_shell() -> None:
 PRODUCING = {
     "app/domain/out.py": "tocsin-router",
     "app/api/intake.py": "tocsin-gateway",
+    "app/api/tracing.py": "tocsin-gateway",
     "app/api/webhooks.py": "tocsin-gateway",
     "app/api/commands.py": "tocsin-gateway",
     "app/api/tickets.py": "tocsin-gateway",
