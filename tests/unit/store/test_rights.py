@@ -152,6 +152,7 @@ PRODUCING = {
 READING = (
     *(
         "app/api/gateway.py",
+        "app/api/tracing.py",
         "app/store/inbox_follower.py",
         "app/audit",
         "app/campaigns/lane.py",
