@@ -54,9 +54,11 @@ def imports(folder: Path) -> Iterator[tuple[Path, str]]:
 def test_the_dependencies_are_those_of_the_image_and_of_the_lists_for_development() -> None:
     extras = project()
 
-    assert {*extras[""], *extras["embedded"], *extras["tracing"]} == listed("requirements-production.in")
+    assert {*extras[""], *extras["embedded"], *extras["experiments"], *extras["tracing"]} == listed(
+        "requirements-production.in"
+    )
     ours = {"tocsin[embedded]", "tocsin[local]"}
-    assert {*extras["local"], *extras["demo"], *extras["experiments"]} - ours <= listed("requirements.in")
+    assert {*extras["local"], *extras["demo"]} - ours <= listed("requirements.in")
 
 
 @pytest.mark.parametrize("top", ["app", "agents", "tables", "schemas", "clients/python/tocsin"])
