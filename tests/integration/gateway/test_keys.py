@@ -4,13 +4,15 @@ import asyncio
 import json
 import re
 import shlex
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from app.cli.keys import app
@@ -112,6 +114,15 @@ async def test_while_kafka_does_not_answer_no_key_changes(gateway: Caller, broke
     assert (await ops("DELETE", "/v1/keys/reader")).status == 204
 
 
+@pytest.fixture
+def log_apart() -> Iterator[None]:
+    """The gateway runs in this process: its log isn't what a command prints."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("log_apart")
 async def test_the_commands_of_the_docs_make_rotate_and_revoke_keys(
     gateway: Caller, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
