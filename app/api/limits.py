@@ -11,6 +11,8 @@ from app.api.room import Hold, Room
 
 #: Of one user's own apps.
 USER_RATE = Rate(100, 500)
+#: Uses of the links to one user's pages, by whoever has them.
+LINK_RATE = Rate(5, 50)
 #: Calls from one address that are refused for want of good credentials, or for there being no such path.
 REFUSED_RATE = Rate(10, 100)
 #: Cancellations by one key of notifications that Tocsin doesn't know, which may be yet to come.
@@ -34,6 +36,7 @@ class Limits:
         self._refused = Rates(clock)
         self._cancels = Rates(clock)
         self._sends = Rates(clock)
+        self._links = Rates(clock)
 
     def count_call(self, caller: Caller) -> Standing:
         """One more request of a caller. Raises Problem 429 with when to come back."""
@@ -56,6 +59,12 @@ class Limits:
         standing = self._sends.take(user_id, UNKNOWN_SENDS_RATE)
         if not standing.allowed:
             raise _too_often("too many receipts of sends that are not known", standing, "unknown_sends")
+
+    def count_link(self, user_id: str) -> None:
+        """One more use of a link to one of the user's pages. Raises Problem 429 where there were too many."""
+        standing = self._links.take(user_id, LINK_RATE)
+        if not standing.allowed:
+            raise _too_often("too many uses of this user's links", standing, "link_rate")
 
     def count_refusal(self, host: str | None) -> None:
         """One more refusal of a caller without good credentials. Raises Problem 429 where there were too many."""

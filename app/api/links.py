@@ -1,9 +1,13 @@
 """Reading the token of a public link: whoever has one may do what it is for, and nothing else."""
 
+from typing import TypeVar
+
 from app.api.call import Call
 from app.api.problems import unknown
 from app.domain.links import Click, OfSend, Preferences
 from app.domain.links.tokens import NamedT, Use
+
+PageT = TypeVar("PageT", OfSend, Preferences)
 
 
 def named(call: Call, use: Use, kind: type[NamedT]) -> NamedT:
@@ -15,4 +19,11 @@ def named(call: Call, use: Use, kind: type[NamedT]) -> NamedT:
     return found
 
 
-__all__ = ["Click", "OfSend", "Preferences", "named"]
+def opened(call: Call, use: Use, kind: type[PageT]) -> PageT:
+    """As ``named``, of a link to a page: each use is work, so they are counted. Raises Problem 404, 429."""
+    found = named(call, use, kind)
+    call.deps.limits.count_link(found.user_id)
+    return found
+
+
+__all__ = ["Click", "OfSend", "Preferences", "named", "opened"]

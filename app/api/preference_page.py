@@ -11,8 +11,8 @@ from msgspec import Struct
 from app.api.call import Call, answer
 from app.api.callers import OWN_OR_ADMIN, PUBLIC
 from app.api.commands import command_of, publish_command, user_of
-from app.api.links import Preferences, named
-from app.api.pages import language_of, texts_of, wants_page
+from app.api.links import Preferences, opened
+from app.api.pages import language_of, texts_of
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
 from app.domain.links import PREFERENCES_MS
@@ -20,6 +20,7 @@ from app.domain.merge import merge_patch
 from app.domain.preferences import parse_preferences
 from app.domain.preferences.form import MAX_FIELDS, form_of, patch_of
 from app.domain.quiet_hours import DAYS
+from app.store.owner_client import OwnerUnavailableError
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from tables.preferences import NO_WISHES, with_document
@@ -46,13 +47,7 @@ async def post_link(call: Call) -> web.Response:
 
 
 async def get(call: Call) -> web.Response:
-    try:
-        user_id = _user(call)
-    except Problem:
-        if wants_page(call.request):
-            return call.deps.pages.problem(call.request, 404)
-        raise
-    return _page(call, await _document(call, user_id))
+    return _page(call, await _document(call, _user(call)))
 
 
 async def post(call: Call) -> web.Response:
@@ -74,14 +69,18 @@ async def post(call: Call) -> web.Response:
         why = f"{invalid.field} {invalid.reason}" if invalid.field else invalid.reason
         return _page(call, document, texts_of(call.request)["preferences.refused"].format(why=why), 422)
     offset = await publish_command(call, command_of(call, "preferences.patch", user_id, {"preferences": patch}))
-    stored = await call.deps.owner.read("router", user_id, _VIEW, {}, after=offset)
-    return _page(call, stored or {}, texts_of(call.request)["preferences.saved"])
+    try:
+        stored = await call.deps.owner.read("router", user_id, _VIEW, {}, after=offset) or {}
+    except OwnerUnavailableError:
+        stored = merged  # the log has it
+    return _page(call, stored, texts_of(call.request)["preferences.saved"])
 
 
 def _user(call: Call) -> str:
-    """Raises Problem 404 for a link that isn't ours, or is too old."""
-    link = named(call, "preferences", Preferences)
-    if link.until * 1000 <= call.deps.clock():
+    """Raises Problem 404 for a link that isn't ours, is too old, or was made for whoever had the id before."""
+    link = opened(call, "preferences", Preferences)
+    made_by = (link.until + 1) * 1000 - PREFERENCES_MS  # (the token has seconds)
+    if link.until * 1000 <= call.deps.clock() or call.deps.erased.hides(link.user_id, made_by):
         raise unknown("the link")
     return link.user_id
 

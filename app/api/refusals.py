@@ -9,6 +9,7 @@ Limit = Literal[
     "key_rate",
     "user_rate",
     "address_rate",
+    "link_rate",
     "unknown_sends",
     "unknown_cancels",
     "share",

@@ -48,6 +48,7 @@ from app.api.console import site as console
 from app.api.cors import named, preflight
 from app.api.description import describe
 from app.api.limits import Limits
+from app.api.pages import Pages
 from app.api.problems import Problem, later
 from app.api.routes import Route
 from app.serving import add_security_headers
@@ -106,7 +107,7 @@ def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     middlewares = [
         _counted(deps.counting.answered),
         preflight(deps.cors_origins),
-        _problems(deps.limits, deps.counting.refused),
+        _problems(deps.limits, deps.counting.refused, deps.pages),
     ]
     if deps.tracing is not None:
         middlewares.insert(1, deps.tracing.middleware(_pattern))
@@ -135,10 +136,13 @@ async def _expected(request: web.Request) -> web.Response | None:
 
 #: Who calls, once it is known.
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", object)  # type: ignore[arg-type]  # a union is no class
+#: Set where people open the route's address in a browser.
+_FOR_PEOPLE = web.RequestKey("for people", bool)
 
 
 async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamResponse:
     caller: Caller | None = None
+    request[_FOR_PEOPLE] = "text/html" in route.gives
     if not route.access.public:
         caller = request[_CALLER] = await _identify(deps, route, request)
         if isinstance(request.protocol, Connection):
@@ -165,8 +169,13 @@ async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(standing.headers)
 
 
-def _problems(limits: Limits, refused: Callable[[int, str], None]) -> Middleware:
-    """Whatever goes wrong becomes a problem; what nobody foresaw is logged and says nothing of itself."""
+def _problems(limits: Limits, refused: Callable[[int, str], None], pages: Pages) -> Middleware:
+    """Whatever goes wrong becomes a problem, or a page; what nobody foresaw is logged and says nothing of itself."""
+
+    def told(problem: Problem, request: web.Request) -> web.Response:
+        refused(problem.status, problem.reason)
+        page = pages.problem(request, problem) if request.get(_FOR_PEOPLE) else None
+        return page or problem.response()
 
     @web.middleware
     async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -180,12 +189,10 @@ def _problems(limits: Limits, refused: Callable[[int, str], None]) -> Middleware
             try:
                 limits.count_refusal(request.remote)
             except Problem as too_many:
-                refused(too_many.status, too_many.reason)
-                response = too_many.response()
+                response = told(too_many, request)
                 response.force_close()
                 return response
-        refused(problem.status, problem.reason)
-        return problem.response()
+        return told(problem, request)
 
     return answered
 

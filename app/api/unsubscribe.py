@@ -7,9 +7,8 @@ from aiohttp import web
 from app.api.call import Call
 from app.api.callers import PUBLIC
 from app.api.commands import command_of, publish_command
-from app.api.links import OfSend, named
-from app.api.pages import texts_of, wants_page
-from app.api.problems import Problem
+from app.api.links import OfSend, opened
+from app.api.pages import texts_of
 from app.api.routes import Route
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt, encode_receipt
@@ -21,18 +20,12 @@ _MAX_BODY_BYTES = 64 << 10
 
 
 async def get(call: Call) -> web.Response:
-    try:
-        sent = named(call, "unsubscribe", OfSend)
-    except Problem:
-        if wants_page(call.request):
-            return call.deps.pages.problem(call.request, 404)
-        raise
-    return _page(call, sent, "ask")
+    return _page(call, opened(call, "unsubscribe", OfSend), "ask")
 
 
 async def post(call: Call) -> web.Response:
     """One command, which opts out, and one receipt, which is the router's to report: it knows whether the send is."""
-    sent = named(call, "unsubscribe", OfSend)
+    sent = opened(call, "unsubscribe", OfSend)
     await call.body(_MAX_BODY_BYTES)
     command = command_of(
         call, "preferences.unsubscribe", sent.user_id, {"channel": sent.channel, "category": sent.category}

@@ -18,6 +18,7 @@ from app.cli.output import AsJson, print_rows
 from app.cli.settings import environment
 from app.config import ConfigError, NoSecret, Settings, installation_secret, is_loopback
 from app.config.providers import WebPush
+from app.config.sections import SIGNING_KEY_BYTES
 from app.dev.java import NoJava, find_java
 from app.providers.webpush import read_key
 from app.store import topics
@@ -81,9 +82,6 @@ def secret(settings: Settings) -> Finding:
     return Finding("secret", None, where, "if roles run on several hosts, set installation.secret to the same on all")
 
 
-_LEAST_KEY_BYTES = 32
-
-
 def links(settings: Settings) -> Finding:
     """Whether mail can carry links to unsubscribe, and whether their keys can't be guessed."""
     gateway = settings.gateway
@@ -96,9 +94,9 @@ def links(settings: Settings) -> Finding:
         sends_mail = settings.providers.ses is not None or settings.providers.sendgrid is not None
         return Finding("links", False if sends_mail else None, found, f"set {missing}")
     keys = [key.get_secret_value() for key in gateway.signing_keys]
-    short = [str(place) for place, key in enumerate(keys, 1) if len(key.encode()) < _LEAST_KEY_BYTES]
+    short = [str(place) for place, key in enumerate(keys, 1) if len(key.encode()) < SIGNING_KEY_BYTES]
     if short:
-        found = f"gateway.signing_keys: number {', '.join(short)} is shorter than {_LEAST_KEY_BYTES} bytes"
+        found = f"gateway.signing_keys: number {', '.join(short)} is shorter than {SIGNING_KEY_BYTES} bytes"
         return Finding("links", False, found, "make one by `openssl rand -hex 32` and put it first")
     if not settings.branding.postal_address:
         remedy = "set branding.postal_address if a category of the policy has footer: true"

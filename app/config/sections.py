@@ -143,6 +143,15 @@ class Installation(Section):
 
 #: Makes and reads the tokens of links; whoever has it can make some.
 SigningKey = Annotated[SecretStr, Field(min_length=1, max_length=1000)]
+#: Whoever has a token can try keys on it for as long as they like.
+SIGNING_KEY_BYTES = 32
+
+
+def _first_is_long(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Shorter ones may be there to read what they made."""
+    if keys and len(keys[0].get_secret_value().encode()) < SIGNING_KEY_BYTES:
+        raise ValueError(f"the first, which signs, must be at least {SIGNING_KEY_BYTES} bytes long")
+    return keys
 
 
 class Gateway(Section):
@@ -151,7 +160,7 @@ class Gateway(Section):
     host: str = "127.0.0.1"
     port: PortOrAny = 8080
     public_url: SafeUrl | None = None
-    signing_keys: tuple[SigningKey, ...] = Field(default=(), max_length=20)
+    signing_keys: Annotated[tuple[SigningKey, ...], AfterValidator(_first_is_long)] = Field(default=(), max_length=20)
     cors_origins: tuple[str, ...] = ()
     #: Schemes of links besides https, http, mailto and tel, such as an app's own.
     link_schemes: tuple[LinkScheme, ...] = ()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from app.api.problems import Problem
 from app.config import Branding
 from app.domain.texts import accepted, texts_for
 
@@ -46,9 +47,13 @@ class Pages:
         headers = {**self._headers, "Content-Language": language, "Vary": "Accept-Language"}
         return web.Response(text=page, status=status, content_type="text/html", charset="utf-8", headers=headers)
 
-    def problem(self, request: web.Request, status: int) -> web.Response:
-        """For people who can't be shown what they came for."""
-        return self.answer(request, "problem", status, which="gone" if status == 404 else "later")
+    def problem(self, request: web.Request, problem: Problem) -> web.Response | None:
+        """For people who can't be shown what they came for; None where only a program gets there."""
+        if not wants_page(request) or not (problem.status in (404, 429) or problem.status >= 500):
+            return None
+        page = self.answer(request, "problem", problem.status, which="gone" if problem.status == 404 else "later")
+        page.headers.update(problem.headers)
+        return page
 
     def _policy(self) -> str:
         digest = base64.b64encode(sha256(self._style.encode()).digest()).decode()

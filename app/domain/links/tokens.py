@@ -93,4 +93,6 @@ class Tokens:
                 return msgspec.msgpack.decode(key.cipher.decrypt(sealed, [use.encode()]), type=kind)
             except (InvalidTag, ValueError):
                 continue
+            except msgspec.MsgspecError:  # of a revision that wrote something else
+                return None
         return None

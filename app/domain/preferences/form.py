@@ -93,7 +93,7 @@ def patch_of(fields: Fields, document: Mapping[str, Any], policy: Policy) -> dic
     patch: dict[str, Any] = {}
     shown, chosen = set(fields.get("shown", ())), set(fields.get("on", ()))
     _patch_channels(form, shown, chosen, document, patch)
-    _patch_categories(form, shown, chosen, patch)
+    _patch_categories(form, shown, chosen, document, policy, patch)
     _patch_quiet(fields, patch)
     _patch_digests(fields, form, patch)
     return patch
@@ -182,12 +182,20 @@ def _patch_channels(
             _silence(box.channel, document, patch)
 
 
-def _patch_categories(form: Form, shown: set[str], chosen: set[str], patch: dict[str, Any]) -> None:
+def _patch_categories(
+    form: Form, shown: set[str], chosen: set[str], document: Mapping[str, Any], policy: Policy, patch: dict[str, Any]
+) -> None:
+    """Of a category that is turned off, what lets its event types through goes, as by ``unsubscribed``."""
     for category in form.categories:
         for box in category.boxes:
             is_on = _changed(box, shown, chosen)
             if is_on is not None:
                 patch.setdefault("categories", {}).setdefault(category.name, {})[box.channel] = is_on
+            if is_on is not False:
+                continue
+            for name in _letting_through("event_types", box.channel, document):
+                if category.name in policy.categories_of(name):
+                    patch.setdefault("event_types", {}).setdefault(name, {})[box.channel] = None
 
 
 def _patch_quiet(fields: Fields, patch: dict[str, Any]) -> None:
@@ -231,9 +239,13 @@ def _nothing_more(document: Mapping[str, Any]) -> dict[str, Any]:
 def _silence(channel: Channel, document: Mapping[str, Any], patch: dict[str, Any]) -> None:
     """Takes back what lets anything through on the channel."""
     for part in ("categories", "event_types"):
-        for name, switches in _part(document, part).items():
-            if isinstance(switches, Mapping) and switches.get(channel):
-                patch.setdefault(part, {}).setdefault(name, {})[channel] = None
+        for name in _letting_through(part, channel, document):
+            patch.setdefault(part, {}).setdefault(name, {})[channel] = None
+
+
+def _letting_through(part: str, channel: Channel, document: Mapping[str, Any]) -> list[str]:
+    entries = _part(document, part).items()
+    return [name for name, switches in entries if isinstance(switches, Mapping) and switches.get(channel)]
 
 
 def _one(fields: Fields, name: str) -> str | None:

@@ -45,6 +45,10 @@ class Served:
     document: dict[str, Any] = field(default_factory=dict)
     now: int = SERVED_AT
     client: TestClient[Any, Any] = None  # type: ignore[assignment]  # (set once it is served)
+    erased: ErasedUsers = field(default_factory=ErasedUsers)
+    #: Raised by whatever is asked, or by reads of what was written.
+    fails: Exception | None = None
+    fails_after_publish: Exception | None = None
     admin: Mapping[str, str] = field(default_factory=lambda: {"Authorization": f"Bearer {_KEY}"})
 
     @property
@@ -52,10 +56,15 @@ class Served:
         return self.reporter.receipts
 
     async def publish(self, topic: str, key: bytes | None, value: bytes, **_: Any) -> tuple[int, int]:
+        if self.fails is not None:
+            raise self.fails
         self.log.append((topic, key, value))
         return 0, len(self.log)
 
     async def read(self, role: str, user_id: str, view: str, params: Mapping[str, str], after: Any = None) -> Any:
+        error = self.fails if after is None else self.fails_after_publish
+        if error is not None:
+            raise error
         return self.document
 
 
@@ -91,7 +100,7 @@ async def served(links: Links | None = LINKS) -> AsyncIterator[Served]:
         campaigns=nobody,
         streams=nobody,
         tickets=nobody,
-        erased=ErasedUsers(),
+        erased=gateway.erased,
         retentions={},
         partitions=1,
         clock=lambda: gateway.now,

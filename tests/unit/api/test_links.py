@@ -8,7 +8,12 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
+from app.api.rates import Rate
+from app.domain.erasure import user_hash
 from app.domain.links import Links, Tokens
+from app.store.owner_client import OwnerUnavailableError
+from app.store.publisher import PublishError
+from schemas.erasures import Erased
 from schemas.topics import COMMANDS, RECEIPTS
 from tests.links import LINKS, a_mail, token_of
 from tests.unit.api.served import SERVED_AT, Served, served
@@ -141,11 +146,56 @@ async def test_a_retired_key_goes_on_reading_what_it_made() -> None:
         assert (await gateway.client.get(path_of(newer.unsubscribe(a_mail())))).status == 200
 
 
+@pytest.mark.parametrize("path", [UNSUBSCRIBE, PREFERENCES])
+async def test_uses_of_one_users_links_are_limited_whatever_address_they_come_from(gateway: Served, path: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.api.limits.LINK_RATE", Rate(0.001, 3))
+        answers = [await gateway.client.request(method, path) for method in ("GET", "POST", "GET", "GET")]
+        other = await gateway.client.get(path_of(LINKS.preferences("u2", SERVED_AT)))
+
+    assert [answer.status == 429 for answer in answers] == [False, False, False, True]
+    assert "Retry-After" in answers[-1].headers
+    assert other.status == 200
+
+
 async def test_without_keys_no_link_is_known_and_none_is_made() -> None:
     async with served(links=None) as gateway:
         assert (await gateway.client.get(UNSUBSCRIBE)).status == 404
         answer = await gateway.client.post("/v1/users/u1/preferences/link", headers=gateway.admin)
         assert answer.status == 422
+
+
+# --- what a browser is shown ---
+
+
+@pytest.mark.parametrize("path", ["/v1/unsubscribe/x", "/preferences/x"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_people_are_shown_a_page_and_programs_a_problem(gateway: Served, method: str, path: str) -> None:
+    shown = await gateway.client.request(method, path, headers=PAGE)
+    told = await gateway.client.request(method, path)
+
+    assert (shown.status, shown.content_type) == (404, "text/html")
+    assert (told.status, told.content_type) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("error", [PublishError("gone"), OwnerUnavailableError("gone"), RuntimeError("a fault")])
+@pytest.mark.parametrize("path", [UNSUBSCRIBE, PREFERENCES])
+async def test_what_fails_for_now_is_a_page_that_says_so(gateway: Served, path: str, error: Exception) -> None:
+    gateway.fails = error
+    answer = await gateway.client.post(path, data=b"act=all", headers={**FORM, **PAGE})
+
+    assert answer.status in (500, 503)
+    assert "try again" in await answer.text()
+
+
+async def test_what_was_saved_is_shown_though_its_owner_does_not_answer(gateway: Served) -> None:
+    gateway.fails_after_publish = OwnerUnavailableError("gone")
+    answer = await gateway.client.post(PREFERENCES, data=b"act=all", headers={**FORM, **PAGE})
+
+    assert answer.status == 200
+    text = await answer.text()
+    assert "Your preferences are saved" in text
+    assert 'name="shown" value="channel/email/0"' in text
 
 
 # --- the preference page ---
@@ -160,6 +210,17 @@ async def test_a_link_to_the_page_is_good_for_thirty_days(gateway: Served) -> No
     gateway.now = SERVED_AT + 30 * 24 * 3_600_000 + 1000
     assert (await gateway.client.get(path_of(made["url"]))).status == 404
     assert (await gateway.client.post(path_of(made["url"]), data=b"act=all", headers=FORM)).status == 404
+
+
+@pytest.mark.parametrize("anew", [None, SERVED_AT + 3_000])
+async def test_a_link_to_the_page_does_not_outlive_its_user(gateway: Served, anew: int | None) -> None:
+    gateway.erased._users[user_hash("u1")] = Erased(erased_at=SERVED_AT + 2_000, until=anew)
+
+    assert (await gateway.client.get(PREFERENCES)).status == 404
+    assert (await gateway.client.post(PREFERENCES, data=b"act=all", headers=FORM)).status == 404
+    assert (await gateway.client.post(UNSUBSCRIBE)).status == 200
+    if anew is not None:
+        assert (await gateway.client.get(path_of(LINKS.preferences("u1", anew + 1)))).status == 200
 
 
 async def test_the_page_shows_categories_by_name_and_description_escaped(gateway: Served) -> None:

@@ -80,6 +80,10 @@ def test_lists_and_tables_come_from_the_environment_as_json() -> None:
         ({"TOCSIN_INSTANCE": "../x"}, "instance: malformed"),
         ({"TOCSIN_AUTH__JWT__AUDIENCE": "x"}, "auth.jwt: exactly one of secret and jwks_url"),
         ({"TOCSIN_AUTH__JWT__SECRET": "x" * 31}, "auth.jwt: secret: must be at least 32 bytes long"),
+        (
+            {"TOCSIN_GATEWAY__SIGNING_KEYS": '["short", "%s"]' % ("k" * 32)},
+            "gateway.signing_keys: the first, which signs",
+        ),
         ({"TOCSIN_AUTH__JWT__JWKS_URL": "https://x.example"}, "auth.jwt: audience is required with jwks_url"),
         ({"TOCSIN_CONFIG": "/no/such.toml"}, "TOCSIN_CONFIG: can't read /no/such.toml"),
     ],

@@ -57,6 +57,10 @@ def test_a_changed_token_names_nothing(what: OfSend, at: int, by: int) -> None:
     assert TOKENS.read("unsubscribe", token[:at] + changed + token[at + 1 :], OfSend) is None
 
 
+def test_a_token_of_a_revision_that_named_something_else_names_nothing() -> None:
+    assert TOKENS.read("click", TOKENS.make("click", Preferences("u1", 1)), Click) is None
+
+
 def test_a_token_shows_neither_the_user_nor_the_key() -> None:
     token = TOKENS.make("unsubscribe", OfSend("ada-lovelace", "email", "marketing", b"s" * 16))
 

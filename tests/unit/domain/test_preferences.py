@@ -21,6 +21,7 @@ from app.domain.preferences import (
     rhythm_in_force,
     unsubscribed,
 )
+from app.domain.preferences.form import patch_of
 from schemas.decode import Invalid
 
 EXAMPLE: dict[str, Any] = {
@@ -149,6 +150,17 @@ def test_unsubscribing_also_takes_back_what_was_let_through_by_event_type() -> N
     assert not evaluate_preference(after, rule, "comment.new", "push").allowed
     assert evaluate_preference(after, rule, "comment.new", "email").allowed
     assert evaluate_preference(after, policy.rule_of("promo.x"), "promo.x", "push").by == "event_types.promo.*.push"
+
+
+def test_a_box_of_the_page_that_is_cleared_also_takes_back_what_was_let_through() -> None:
+    policy = policy_of()
+    document = {"event_types": {"comment.*": {"push": True, "email": True}, "promo.*": {"push": True}}}
+    shown = ["category/social/push/1", "category/social/email/1"]
+    patch = patch_of({"shown": shown, "on": ["category/social/email"]}, document, policy)
+
+    preferences = parse_preferences(merge_patch(document, patch), policy)
+    assert not evaluate_preference(preferences, policy.rule_of("comment.created"), "comment.created", "push").allowed
+    assert preferences.event_types == {"comment.*": {"email": True}, "promo.*": {"push": True}}
 
 
 @pytest.mark.parametrize(
