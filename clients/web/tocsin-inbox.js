@@ -8,7 +8,7 @@ const LABELS = {
   unread: "{n} unread",
   title: "Notifications",
   empty: "Nothing here yet",
-  archive: "Archive",
+  archive: "Archived",
   inbox: "Inbox",
   readAll: "Mark all as read",
   read: "Mark as read",
@@ -24,16 +24,24 @@ const LABELS = {
   arrived: "New: {title}",
 };
 
-/** What each view shows, and how it is asked for. */
+/** What each view shows, how it is asked for, and which marks bring items that it hasn't shown. */
 const VIEWS = {
-  inbox: { query: "archived=false&snoozed=false", has: (item) => !item.archived && !item.snoozed_until },
-  archive: { query: "archived=true", has: (item) => item.archived },
+  inbox: {
+    query: "archived=false&snoozed=false",
+    has: (item) => !item.archived && !item.snoozed_until,
+    gains: (marks) => !marks.archived && marks.snoozed_until === null,
+  },
+  archive: { query: "archived=true", has: (item) => item.archived, gains: (marks) => marks.archived },
 };
 
 const SCHEMES = ["http:", "https:", "mailto:", "tel:"];
 const MOST_SHOWN = 99;
 const LEAST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30000;
+const MINUTE_MS = 60000;
+const PAGE = 20;
+const LONGEST_PAGE = 100;
+const NOTHING = { unread: 0, unseen: 0 };
 
 const STYLE = `
 :host { --accent: var(--tocsin-accent, #2457d6); --back: var(--tocsin-background, #fff);
@@ -49,9 +57,9 @@ const STYLE = `
   --new: var(--tocsin-unread, #202a40); --badge: var(--tocsin-badge, #d93a4c); }
 :host([hidden]), [hidden] { display: none !important; }
 * { box-sizing: border-box; }
-button, select, .link { font: inherit; color: inherit; background: none; border: 1px solid transparent;
+button, .link { font: inherit; color: inherit; background: none; border: 1px solid transparent;
   border-radius: 6px; padding: 4px 8px; cursor: pointer; min-height: 28px; text-decoration: none; }
-button:hover, select:hover, .link:hover { border-color: var(--line); }
+button:hover, .link:hover { border-color: var(--line); }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
 .bell { position: relative; padding: 8px; min-width: 44px; min-height: 44px; }
 .bell svg { width: 24px; height: 24px; display: block; margin: auto; }
@@ -80,15 +88,17 @@ time { color: var(--muted); font-size: .87em; }
 .image { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; margin: 6px 0; }
 .acts { display: flex; flex-wrap: wrap; gap: 2px; margin-inline-start: -8px; font-size: .87em; color: var(--muted); }
 .link { border-color: var(--line); color: var(--accent); }
+.end { height: 1px; }
 .empty { padding: 32px 12px; text-align: center; color: var(--muted); }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (prefers-reduced-motion: no-preference) { .bell.rings svg { animation: ring .6s ease-in-out; } }
 @keyframes ring { 20% { transform: rotate(14deg); } 50% { transform: rotate(-12deg); } 80% { transform: rotate(6deg); } }
 `;
 
-const BELL =
-  '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" stroke-linecap="round" aria-hidden="true">' +
-  '<path d="M18 9a6 6 0 0 0-12 0c0 6-2.5 7-2.5 8h17c0-1-2.5-2-2.5-8zM10 20.5a2.2 2.2 0 0 0 4 0"/></svg>';
+const BELL = {
+  svg: { viewBox: "0 0 24 24", fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "aria-hidden": true },
+  path: { d: "M18 9a6 6 0 0 0-12 0c0 6-2.5 7-2.5 8h17c0-1-2.5-2-2.5-8zM10 20.5a2.2 2.2 0 0 0 4 0" },
+};
 
 const HERE = new URL(import.meta.url);
 
@@ -104,6 +114,23 @@ function make(name, properties = {}, ...children) {
   return element;
 }
 
+/** No markup and no style element: a page's policy may forbid both (Trusted Types, style-src). */
+function drawBell() {
+  const [svg, path] = Object.entries(BELL).map(([name, attributes]) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    return element;
+  });
+  svg.append(path);
+  return svg;
+}
+
+function sheet() {
+  const made = new CSSStyleSheet();
+  made.replaceSync(STYLE);
+  return made;
+}
+
 class Refused extends Error {
   constructor(status) {
     super(`the gateway answered ${status}`);
@@ -114,32 +141,55 @@ class Refused extends Error {
 export class TocsinInbox extends HTMLElement {
   static observedAttributes = ["user", "token", "gateway", "lang"];
 
-  /** Called for a user's token whenever one is needed; null: the attribute `token` is one. */
-  getToken = null;
-
+  #getToken = null;
   #labels = LABELS;
   #items = [];
   #view = "inbox";
   #cursor = null;
   #lastId = null;
+  #pageAt = 0;
+  #missed = null;
   #source = null;
+  #heardAt = 0;
   #queue = [];
-  #sending = false;
+  #sending = 0;
   #turn = 0;
-  #adding = 0;
   #wait = LEAST_WAIT_MS;
   #timers = new Set();
+  #ticking = 0;
   #life = 0;
+  #isAlive = false;
   #parts = {};
-  #counts = { unread: 0, unseen: 0 };
+  #ends = null;
+  #counts = NOTHING;
 
   constructor() {
     super();
     this.attachShadow({ mode: "open" });
     this.#build();
+    this.#takeOver("getToken", "labels");
+  }
+
+  /** What a page has set before this file was there hides the properties of the class. */
+  #takeOver(...names) {
+    for (const name of names.filter((each) => Object.hasOwn(this, each))) {
+      const value = this[name];
+      delete this[name];
+      this[name] = value;
+    }
   }
 
   // --- what a page can say
+
+  /** Called for a user's token whenever one is needed; null: the attribute `token` is one. */
+  get getToken() {
+    return this.#getToken;
+  }
+
+  set getToken(getToken) {
+    this.#getToken = getToken;
+    if (this.#isAlive && this.#lastId === null) this.#begin();
+  }
 
   get labels() {
     return this.#labels;
@@ -192,6 +242,8 @@ export class TocsinInbox extends HTMLElement {
     addEventListener("online", this.#back);
     addEventListener("offline", this.#gone);
     document.addEventListener("visibilitychange", this.#back);
+    this.#ticking = setInterval(() => this.#tellTimes(), MINUTE_MS);
+    this.#isAlive = true;
     this.#begin();
   }
 
@@ -200,42 +252,57 @@ export class TocsinInbox extends HTMLElement {
     removeEventListener("offline", this.#gone);
     document.removeEventListener("visibilitychange", this.#back);
     document.removeEventListener("pointerdown", this.#outside);
+    clearInterval(this.#ticking);
+    this.#isAlive = false;
     this.#end();
   }
 
   attributeChangedCallback(name, before, after) {
-    if (before === after || !this.isConnected) return;
+    if (before === after || !this.#isAlive) return;
     if (name === "lang") this.#draw();
-    else if (name === "token" && before !== null) this.#back();
+    else if (name === "token" && before !== null && after !== null) this.#back();
     else this.#begin();
   }
 
+  /** Nothing stays of the user before. */
   #begin() {
     this.#end();
     this.#items = [];
     this.#lastId = null;
     this.#cursor = null;
     this.#queue = [];
+    this.#wait = LEAST_WAIT_MS;
+    this.#parts.said.textContent = "";
+    this.#say("");
+    if (this.#counts.unread || this.#counts.unseen) this.#count(NOTHING);
     this.#draw();
-    if (this.getAttribute("user") && (this.getToken || this.getAttribute("token"))) this.#load();
+    this.#load();
   }
 
   #end() {
     this.#life += 1; // what is under way for the life before comes to nothing
+    this.#turn += 1;
+    this.#missed = null;
     this.#disconnect();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
   }
 
+  /** A connection that has slept may be dead, and says so to nobody. */
   #back = () => {
-    if (document.visibilityState === "hidden" || !navigator.onLine) return;
+    if (document.hidden || !navigator.onLine) return;
     this.#wait = LEAST_WAIT_MS;
     this.#send();
+    if (Date.now() - this.#heardAt > MINUTE_MS) this.#disconnect();
     if (this.#lastId === null) this.#load();
-    else if (this.#source === null) this.#connect();
+    else this.#connect();
   };
 
-  #gone = () => this.#say("offline");
+  #gone = () => {
+    this.#say("offline");
+    this.#disconnect();
+    if (this.#lastId !== null) this.#retry(null, () => this.#connect());
+  };
 
   #outside = (event) => {
     if (!event.composedPath().includes(this)) this.close();
@@ -244,9 +311,9 @@ export class TocsinInbox extends HTMLElement {
   // --- the gateway
 
   async #call(method, path, body) {
-    const base = this.getAttribute("gateway") ?? HERE.origin;
-    const token = this.getToken ? await this.getToken() : this.getAttribute("token");
-    const response = await fetch(`${base}/v1/users/${encodeURIComponent(this.getAttribute("user"))}/inbox${path}`, {
+    const url = this.#url(path); // before the token is there the user may be another
+    const token = this.#getToken ? await this.#getToken() : this.getAttribute("token");
+    const response = await fetch(url, {
       method,
       headers: { Authorization: `Bearer ${token}`, ...(body ? { "Content-Type": "application/json" } : {}) },
       body: body && JSON.stringify(body),
@@ -257,71 +324,80 @@ export class TocsinInbox extends HTMLElement {
     return response.status === 204 ? null : response.json();
   }
 
-  /** The page anew, and the stream that continues it. */
-  async #load() {
-    const life = this.#life;
-    const turn = (this.#turn += 1); // what was asked for before comes too late
-    try {
-      const page = await this.#call("GET", `?limit=20&${VIEWS[this.#view].query}`);
-      if (life !== this.#life || turn !== this.#turn) return;
-      this.#items = page.notifications.map((item) => ({ item, at: Number(page.last_event_id) }));
-      this.#cursor = page.next_cursor;
+  #url(path) {
+    const base = this.getAttribute("gateway") || HERE.origin;
+    return new URL(`${base}/v1/users/${encodeURIComponent(this.getAttribute("user"))}/inbox${path}`, document.baseURI);
+  }
+
+  /** The page anew, as long as what is shown, and the stream that continues it. */
+  #load() {
+    if (!this.getAttribute("user") || !(this.#getToken || this.getAttribute("token"))) return;
+    const limit = Math.min(LONGEST_PAGE, Math.max(PAGE, this.#items.length));
+    this.#read(`?limit=${limit}`, (page) => {
+      this.#items = [];
+      this.#pageAt = Number(page.last_event_id);
       this.#lastId ??= page.last_event_id;
+    });
+  }
+
+  #more() {
+    if (this.#cursor !== null && this.#missed === null) this.#read(`?limit=${PAGE}&cursor=${this.#cursor}`, () => {});
+  }
+
+  /** One page at a time: what was asked for before comes to nothing. What the stream says meanwhile is also kept: the
+   * page may be older than that, or newer. */
+  async #read(query, begin) {
+    const turn = (this.#turn += 1);
+    const missed = (this.#missed = []);
+    try {
+      const page = await this.#call("GET", `${query}&${VIEWS[this.#view].query}`);
+      if (turn !== this.#turn) return;
+      this.#missed = null;
+      begin(page);
+      this.#add(page);
+      for (const [name, data, at] of missed) this.#change(name, data, at);
       this.#say("");
       this.#draw();
-      if (this.#source === null) this.#connect();
+      this.#watchEnd();
+      this.#connect();
     } catch (error) {
-      if (life === this.#life && turn === this.#turn) this.#retry(error, () => this.#load());
+      if (turn === this.#turn) this.#retry(error, () => turn === this.#turn && this.#read(query, begin));
     }
   }
 
-  async #more() {
-    const turn = this.#turn;
-    if (this.#cursor === null || this.#adding === turn) return;
-    const life = this.#life;
-    this.#adding = turn;
-    try {
-      const page = await this.#call("GET", `?limit=20&cursor=${this.#cursor}&${VIEWS[this.#view].query}`);
-      if (life !== this.#life || turn !== this.#turn) return;
-      const known = new Set(this.#items.map(({ item }) => item.id));
-      const older = page.notifications.filter((item) => !known.has(item.id));
-      this.#items.push(...older.map((item) => ({ item, at: Number(page.last_event_id) })));
-      this.#cursor = page.next_cursor;
-      this.#draw();
-    } catch (error) {
-      if (life === this.#life && turn === this.#turn) this.#retry(error, () => this.#more());
-    } finally {
-      if (this.#adding === turn) this.#adding = 0;
-    }
+  #add(page) {
+    const known = new Set(this.#items.map(({ item }) => item.id));
+    const lacking = page.notifications.filter((item) => !known.has(item.id));
+    this.#items.push(...lacking.map((item) => ({ item, at: Number(page.last_event_id) })));
+    this.#cursor = page.next_cursor;
   }
 
-  /** Each connection takes a ticket of its own: a browser's EventSource sends no headers. */
+  /** A WebSocket, as a browser opens only six other streams to a host, in all its tabs. Each connection takes a ticket
+   * of its own: a browser sends no headers there. */
   async #connect() {
     if (this.#source !== null) return;
-    const life = this.#life;
     const source = (this.#source = {}); // its place, while the ticket is asked for
+    this.#heardAt = Date.now();
     try {
       const { ticket } = await this.#call("POST", "/ticket");
-      if (life !== this.#life || this.#source !== source) return;
-      const base = this.getAttribute("gateway") ?? HERE.origin;
-      const user = encodeURIComponent(this.getAttribute("user"));
-      const query = new URLSearchParams({ ticket, last_event_id: this.#lastId });
-      const stream = (this.#source = new EventSource(`${base}/v1/users/${user}/inbox/stream?${query}`));
-      for (const name of ["notification", "update", "count", "reset"]) {
-        stream.addEventListener(name, (event) => {
-          if (this.#source === stream) this.#take(name, event);
-        });
-      }
-      stream.onerror = () => {
-        if (this.#source !== stream) return;
-        this.#disconnect();
-        this.#retry(null, () => this.#connect());
+      if (this.#source !== source) return;
+      const url = this.#url(`/ws?${new URLSearchParams({ ticket, last_event_id: this.#lastId })}`);
+      url.protocol = url.protocol.replace("http", "ws");
+      const socket = (this.#source = new WebSocket(url));
+      socket.onmessage = (message) => {
+        if (this.#source === socket) this.#take(JSON.parse(message.data));
+      };
+      socket.onclose = () => {
+        if (this.#source === socket) this.#lose(null);
       };
     } catch (error) {
-      if (life !== this.#life || this.#source !== source) return;
-      this.#source = null;
-      this.#retry(error, () => this.#connect());
+      if (this.#source === source) this.#lose(error);
     }
+  }
+
+  #lose(error) {
+    this.#disconnect();
+    this.#retry(error, () => this.#connect());
   }
 
   #disconnect() {
@@ -343,23 +419,21 @@ export class TocsinInbox extends HTMLElement {
 
   // --- what comes
 
-  #take(name, event) {
-    const data = JSON.parse(event.data);
-    const at = Number(event.lastEventId);
-    this.#lastId = event.lastEventId;
+  #take({ id, event: name, data }) {
+    const at = Number(id);
+    this.#lastId = id;
+    this.#heardAt = Date.now();
     this.#wait = LEAST_WAIT_MS;
     this.#say("");
-    if (name === "count") this.#count(data);
-    else if (name === "reset") this.#load();
-    else if (name === "notification") this.#arrive(data, at);
-    else this.#update(data, at);
+    if (name === "count") return this.#count(data);
+    if (name === "reset") return this.#load();
+    this.#missed?.push([name, data, at]);
+    this.#change(name, data, at);
+    this.#draw();
+    if (name === "notification") this.#announce(data);
   }
 
-  #arrive(item, at) {
-    if (!this.#items.some((known) => known.item.id === item.id) && VIEWS[this.#view].has(item)) {
-      this.#items.unshift({ item, at });
-      this.#draw();
-    }
+  #announce(item) {
     this.#parts.said.textContent = this.#label("arrived", { title: item.title || item.body });
     this.#parts.bell.classList.remove("rings");
     requestAnimationFrame(() => this.#parts.bell.classList.add("rings"));
@@ -367,18 +441,23 @@ export class TocsinInbox extends HTMLElement {
     if (!this.#parts.panel.hidden) this.#lookSeen();
   }
 
-  /** An item that was read later than the change has it already. */
+  /** What was read later than the change has it already. */
+  #change(name, data, at) {
+    if (name === "update") this.#update(data, at);
+    else if (at > this.#pageAt && VIEWS[this.#view].has(data) && !this.#items.some(({ item }) => item.id === data.id)) {
+      this.#items.unshift({ item: data, at });
+    }
+  }
+
   #update({ id, all, removed, ...marks }, at) {
-    const has = VIEWS[this.#view].has;
     if (all && marks.archived) marks.snoozed_until = null;
-    const known = this.#items.some(({ item }) => all || item.id === id);
+    const isMeant = (one) => all || one.item.id === id;
+    const isKnown = this.#items.some(isMeant);
     this.#items = this.#items
-      .filter(({ item, at: read }) => !(removed && item.id === id && read < at))
-      .map((one) => ((all || one.item.id === id) && one.at < at ? { item: { ...one.item, ...marks }, at } : one))
-      .filter(({ item }) => has(item));
-    this.#draw();
-    const mayAppear = this.#view === "archive" ? marks.archived : "snoozed_until" in marks || marks.archived === false;
-    if (!removed && mayAppear && (all || !known)) this.#load();
+      .filter((one) => !(removed && isMeant(one) && one.at < at))
+      .map((one) => (isMeant(one) && one.at < at ? { item: { ...one.item, ...marks }, at } : one))
+      .filter(({ item }) => VIEWS[this.#view].has(item));
+    if (!removed && (all || !isKnown) && at > this.#pageAt && VIEWS[this.#view].gains(marks)) this.#load();
   }
 
   #count(counts) {
@@ -406,26 +485,23 @@ export class TocsinInbox extends HTMLElement {
   }
 
   async #send() {
-    if (this.#sending) return;
-    const life = this.#life;
-    this.#sending = true;
+    if (this.#sending === this.#life) return;
+    const life = (this.#sending = this.#life);
     try {
       while (this.#queue.length && life === this.#life) {
         const [path, body] = this.#queue[0];
         try {
           await this.#call("POST", path, body);
         } catch (error) {
+          if (life !== this.#life) return;
           const comesBack = !(error instanceof Refused) || error.status === 401 || error.status === 429 || error.status >= 500;
-          if (comesBack) {
-            if (life === this.#life) this.#retry(error, () => this.#send());
-            return;
-          }
+          if (comesBack) return this.#retry(error, () => this.#send());
           this.#load(); // it is refused for good: show what is there
         }
         if (life === this.#life) this.#queue.shift();
       }
     } finally {
-      this.#sending = false;
+      if (this.#sending === life) this.#sending = 0;
     }
   }
 
@@ -485,7 +561,7 @@ export class TocsinInbox extends HTMLElement {
     const articles = [...this.#parts.feed.querySelectorAll("article")];
     const focused = this.shadowRoot.activeElement;
     const place = articles.indexOf(focused?.closest?.("article"));
-    if (focused?.tagName === "SELECT" || place < 0) return;
+    if (place < 0) return;
     const steps = { ArrowDown: place + 1, PageDown: place + 1, ArrowUp: place - 1, PageUp: place - 1, Home: 0, End: articles.length - 1 };
     if (event.key in steps) {
       articles[Math.max(0, Math.min(articles.length - 1, steps[event.key]))].focus();
@@ -521,23 +597,28 @@ export class TocsinInbox extends HTMLElement {
       status: make("div", { part: "status", class: "status", role: "status" }),
       feed: make("div", { part: "feed", class: "feed", role: "feed" }),
       empty: make("div", { part: "empty", class: "empty", hidden: true }),
-      end: make("div", { style: "height:1px" }),
+      end: make("div", { class: "end" }),
       said: make("div", { class: "said", role: "status" }),
     });
-    parts.bell.innerHTML = BELL;
-    parts.bell.append(parts.badge);
+    parts.bell.append(drawBell(), parts.badge);
     parts.bell.onclick = () => (parts.panel.hidden ? this.open() : this.close());
     parts.panel.onkeydown = this.#keys;
     parts.close.textContent = "\u2715";
     const scrolled = make("div", { class: "feed", tabindex: "-1" }, parts.feed, parts.empty, parts.end);
     parts.feed.classList.remove("feed");
     parts.panel.append(make("header", { part: "header" }, parts.title, parts.readAll, parts.switch, parts.close), parts.status, scrolled);
-    this.shadowRoot.append(make("style", {}, STYLE), parts.bell, parts.panel, parts.said);
-    new IntersectionObserver((seen) => seen.some((each) => each.isIntersecting) && this.#more(), {
-      root: scrolled,
-      rootMargin: "300px",
-    }).observe(parts.end);
+    this.shadowRoot.adoptedStyleSheets = [sheet()];
+    this.shadowRoot.append(parts.bell, parts.panel, parts.said);
+    const wantsMore = (seen) => seen.some((each) => each.isIntersecting) && this.#more();
+    this.#ends = new IntersectionObserver(wantsMore, { root: scrolled, rootMargin: "300px" });
+    this.#watchEnd();
     this.#name();
+  }
+
+  /** Anew after each page: an observer says only what changes, and the end may still be in view. */
+  #watchEnd() {
+    this.#ends.disconnect();
+    this.#ends.observe(this.#parts.end);
   }
 
   #name() {
@@ -604,7 +685,7 @@ export class TocsinInbox extends HTMLElement {
         "data-id": item.id,
         "aria-labelledby": `t-${item.id}`,
         "aria-describedby": `b-${item.id}`,
-        onclick: (event) => event.target.closest("a, button, select") || this.#follow(item),
+        onclick: (event) => event.target.closest("a, button") || this.#follow(item),
       },
       this.#icon(item.icon),
       title,
@@ -617,18 +698,22 @@ export class TocsinInbox extends HTMLElement {
         ...links.filter(Boolean),
         item.read ? act("unreadMark", "unread") : act("read", "read"),
         item.archived ? null : act("archiveItem", "archive"),
-        this.#snoozing(item),
+        ...this.#snoozing(item),
       ),
     );
   }
 
   #snoozing(item) {
-    const options = ["snooze", "hour", "tomorrow", "week"].map((name) => make("option", { value: name }, this.#label(name)));
-    return make(
-      "select",
-      { part: "snooze", "aria-label": this.#label("snooze"), onchange: (event) => this.#snooze(item, event.target.value) },
-      ...options,
-    );
+    const button = (name, onclick) => make("button", { type: "button", part: "button snooze", onclick }, this.#label(name));
+    const choices = ["hour", "tomorrow", "week"].map((name) => button(name, () => this.#snooze(item, name)));
+    const group = make("span", { role: "group", "aria-label": this.#label("snooze"), hidden: true }, ...choices);
+    const opener = button("snooze", () => {
+      group.hidden = !group.hidden;
+      opener.setAttribute("aria-expanded", String(!group.hidden));
+      if (!group.hidden) choices[0].focus();
+    });
+    opener.setAttribute("aria-expanded", "false");
+    return [opener, group];
   }
 
   #icon(icon) {
@@ -652,6 +737,10 @@ export class TocsinInbox extends HTMLElement {
     } catch {
       return null;
     }
+  }
+
+  #tellTimes() {
+    for (const time of this.#parts.feed.querySelectorAll("time")) time.textContent = this.#ago(time.dateTime);
   }
 
   #ago(iso) {

@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from app.web import component, integrity
+from schemas.instants import rfc3339
 from schemas.requests import Button, Content, InboxOptions
 from tests.calling import user_token
 from tests.unit.api.test_inbox_stream import Served, serving
@@ -19,9 +20,14 @@ from tests.unit.web.chromium import Browser, Tab, chromium
 
 ROOT = Path(__file__).parents[3]
 
-PAGE = """<!doctype html><html lang="en" dir="{dir}"><meta charset="utf-8"><title>A page</title>
-<script type="module" src="{gateway}/web/tocsin-inbox.js" integrity="{integrity}" crossorigin="anonymous"></script>
-<tocsin-inbox user="u1" token="{token}" gateway="{gateway}"></tocsin-inbox>"""
+DOCS = (ROOT / "docs" / "inbox.md").read_text(encoding="utf-8")
+SNIPPET = DOCS.split("```html\n")[1].split("```")[0]
+PAGE = f'<!doctype html><html lang="en" dir="DIR"><meta charset="utf-8"><title>A page</title>\n{SNIPPET}'
+#: The strictest under which the docs say that it works.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' GATEWAY; connect-src 'self' GATEWAY ws:;"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
 INBOX = "document.querySelector('tocsin-inbox')"
 ROOT_OF = f"{INBOX}.shadowRoot"
 
@@ -31,7 +37,7 @@ def test_it_is_small() -> None:
 
 
 def test_the_docs_have_its_integrity() -> None:
-    assert integrity(component()) in (ROOT / "docs" / "inbox.md").read_text(encoding="utf-8")
+    assert integrity(component()) in DOCS
 
 
 def test_its_types_name_every_label() -> None:
@@ -44,7 +50,7 @@ def test_its_types_name_every_label() -> None:
 def test_it_makes_no_markup_of_what_it_is_given() -> None:
     script = component().decode()
     makes = r"(?:innerHTML|outerHTML|insertAdjacentHTML|document\.write)\W+\w+"
-    assert re.findall(makes, script) == ["innerHTML = BELL"]
+    assert re.findall(makes, script) == []
 
 
 async def test_the_gateway_serves_it_to_any_page_and_says_when_it_has_not_changed() -> None:
@@ -62,15 +68,19 @@ async def test_the_gateway_serves_it_to_any_page_and_says_when_it_has_not_change
 
 
 @asynccontextmanager
-async def page(served: Served, direction: str = "ltr") -> AsyncIterator[str]:
-    """A page of somebody else's, with the component on it."""
-    text = PAGE.format(dir=direction, gateway=served.url, integrity=integrity(component()), token=user_token("u1"))
+async def page(served: Served, direction: str, headers: dict[str, str]) -> AsyncIterator[str]:
+    """A page of somebody else's, with the component on it, as the docs say."""
+    text = PAGE.replace("DIR", direction).replace("https://notify.example.com", served.url).replace("ada", "u1")
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=text, content_type="text/html")
+        return web.Response(text=text, content_type="text/html", headers=headers)
+
+    async def answer_token(_: web.Request) -> web.Response:
+        return web.Response(text=user_token("u1"))
 
     app = web.Application()
     app.router.add_get("/", answer)
+    app.router.add_get("/my/notify-token", answer_token)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", served.page_port)
@@ -82,9 +92,13 @@ async def page(served: Served, direction: str = "ltr") -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def opened(tmp_path: Path, direction: str = "ltr") -> AsyncIterator[tuple[Served, Browser, str]]:
-    async with serving() as served, page(served, direction) as url, chromium(tmp_path) as browser:
-        yield served, browser, url
+async def opened(
+    tmp_path: Path, direction: str = "ltr", policy: str = ""
+) -> AsyncIterator[tuple[Served, Browser, str]]:
+    async with serving() as served:
+        headers = {"Content-Security-Policy": policy.replace("GATEWAY", served.url)} if policy else {}
+        async with page(served, direction, headers) as url, chromium(tmp_path) as browser:
+            yield served, browser, url
 
 
 def badge(text: str) -> str:
@@ -103,10 +117,14 @@ def item(served: Served, title: str, **changes: Any) -> str:
     return name
 
 
-async def press(tab: Tab, label: str) -> None:
-    """The first button of that name."""
-    buttons = f"[...{ROOT_OF}.querySelectorAll('button')]"
-    await tab.value(f"{buttons}.find((each) => each.textContent === {json.dumps(label)}).click()")
+def button(label: str, within: str = "article") -> str:
+    """The first of that name."""
+    buttons = f"[...{ROOT_OF}.querySelectorAll('{within} button')]"
+    return f"{buttons}.find((each) => each.textContent === {json.dumps(label)})"
+
+
+async def press(tab: Tab, label: str, within: str = "article") -> None:
+    await tab.value(f"{button(label, within)}.click()")
 
 
 async def test_two_tabs_are_in_step(tmp_path: Path) -> None:
@@ -121,20 +139,156 @@ async def test_two_tabs_are_in_step(tmp_path: Path) -> None:
         await press(one, "Mark as read")
         for tab in (one, other):
             await tab.until(badge("1"))
-        await press(one, "Mark all as read")
+        await press(one, "Mark all as read", "header")
         for tab in (one, other):
             await tab.until(badge(""))
 
-        await one.value(
-            f"(() => {{ const s = {ROOT_OF}.querySelector('select'); s.value = 'hour';"
-            " s.dispatchEvent(new Event('change')) })()"
-        )
+        await press(one, "Snooze")
+        await press(one, "For an hour")
         for tab in (one, other):
             await tab.until(titles("First"))
         await press(other, "Archive")
-        await press(one, "Archive")
-        await one.until(f"{INBOX}.items.length <= 1")
-        assert served.inbox.page(snoozed="true")["notifications"][0]["title"] == "Second"
+        for tab in (one, other):
+            await tab.until(titles())
+        assert [each["title"] for each in served.inbox.page(snoozed="true")["notifications"]] == ["Second"]
+        assert [each["title"] for each in served.inbox.page(archived="true")["notifications"]] == ["First"]
+
+
+async def test_seven_tabs_are_live_though_a_browser_opens_six_connections(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), AsyncExitStack() as stack:
+        tabs = [await stack.enter_async_context(browser.tab(url)) for _ in range(7)]
+        for tab in tabs:
+            await tab.until(f"{INBOX}?.items && {badge('')}")
+        item(served, "To all")
+        for tab in tabs:
+            await tab.until(titles("To all"))
+        await press(tabs[-1], "Mark as read")
+        for tab in tabs:
+            await tab.until(badge(""))
+
+
+# --- a page and its stream
+
+
+async def test_what_changes_while_a_page_is_on_its_way_is_shown(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        old = item(served, "Old")
+        await tab.until(f"{INBOX}?.items && {titles('Old')}")
+        await tab.until(badge("1"))
+        await press(tab, "Archived", "header")
+        await tab.until(titles())
+        read = served.inbox.read
+
+        async def read_slowly(*asked: Any) -> Any:
+            page = await read(*asked)
+            if asked[2] == "inbox":
+                served.inbox.read = read  # type: ignore[method-assign]
+                served.inbox.mark(old, "archived")
+                item(served, "New")
+                item(served, "Newer")
+                await tab.until(badge("2"))
+            return page
+
+        served.inbox.read = read_slowly  # type: ignore[method-assign]
+        await press(tab, "Inbox", "header")
+        await tab.until(titles("Newer", "New"))
+
+
+async def test_what_a_page_knows_already_is_not_put_on_top(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "Old")
+        await tab.until(f"{INBOX}?.items && {titles('Old')}")
+        await tab.value(
+            "window.shown = []; new MutationObserver((all) => all.forEach((each) => each.addedNodes.forEach("
+            f"(one) => shown.push(one.textContent)))).observe({ROOT_OF}.querySelector('[role=feed]'), "
+            "{childList: true})"
+        )
+        gone = served.inbox.item(template_id=None, content=Content("Gone", "b"))
+        served.inbox.mark(gone, "archived")
+        await press(tab, "Archived", "header")
+        await tab.until(titles("Gone"))
+        await press(tab, "Inbox", "header")
+        await tab.until(titles("Old"))
+        await tab.value("shown.length = 0")
+        served.tell()
+        item(served, "Last")
+        await tab.until(titles("Last", "Old"))
+        assert not await tab.value("shown.some((each) => each.startsWith('Gone'))")
+
+
+async def test_a_page_is_read_anew_only_for_what_comes_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        names = [item(served, f"No. {number}") for number in range(30)]
+        await tab.until(f"{INBOX}?.items?.length >= 20 && {badge('30')}")
+        await tab.value(f"{INBOX}.setAttribute('gateway', {json.dumps(served.url)})")  # begins with a page
+        await tab.until(f"{INBOX}.items.length === 20 && {badge('30')}")
+        await tab.value(
+            "window.pages = 0; window.real = fetch;"
+            "window.fetch = (url, how) => { pages += how?.method === 'GET'; return real(url, how) }; true"
+        )
+        served.inbox.mark(names[0], "read")
+        served.tell()
+        await tab.until(badge("29"))
+        until = rfc3339(served.inbox.now + 3_600_000)
+        served.inbox.command("inbox.snooze", notification_id=names[29], until=until)
+        served.tell()
+        await tab.until(f"{badge('28')} && {INBOX}.items.length === 19")
+        served.inbox.command("inbox.snooze", notification_id=names[29], until=None)
+        served.tell()
+        await tab.until(f"{badge('29')} && {INBOX}.items[0].title === 'No. 29'")
+        assert await tab.value("pages") == 1
+
+
+async def test_nothing_of_a_user_stays_when_they_sign_out(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await tab.until(f"{INBOX}?.items && {badge('')}")
+        await tab.until(f"{ROOT_OF}.querySelector('.empty').hidden === false")
+        item(served, "First")
+        item(served, "Second")
+        await tab.until(badge("2"))
+        await tab.until(f"{ROOT_OF}.querySelector('.said').textContent.includes('Second')")
+        await tab.value(
+            "window.real = fetch; window.fetch = (url, how) =>"
+            " String(url).endsWith('/read') ? new Promise(() => {}) : real(url, how); true"
+        )
+        await press(tab, "Mark as read")
+        await tab.value(f"{INBOX}.removeAttribute('user')")
+        await tab.until(f"{titles()} && {badge('')} && {INBOX}.counts.unseen === 0")
+        assert await tab.value(f"{ROOT_OF}.querySelector('.said').textContent") == ""
+        await tab.value("document.dispatchEvent(new Event('visibilitychange'))")
+
+        await tab.value(f"window.fetch = real; {INBOX}.setAttribute('user', 'u1')")
+        await tab.until(badge("2"))
+        await press(tab, "Mark as read")
+        await tab.until(badge("1"))
+
+
+async def test_it_takes_what_a_page_set_before_the_component_was_there(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await tab.until(f"{INBOX}?.items")
+        await tab.value(
+            f"(async () => {{ const one = document.implementation.createHTMLDocument().createElement('tocsin-inbox');"
+            " one.setAttribute('user', 'u1'); one.labels = {bell: 'Glocke'};"
+            f" one.getToken = {INBOX}.getToken; {INBOX}.replaceWith(one) }})()"
+        )
+        item(served, "First")
+        await tab.until(f"{titles('First')} && {badge('1')}")
+        assert await tab.value(f"{ROOT_OF}.querySelector('.bell').getAttribute('aria-label')") == "Glocke, 1 unread"
+
+
+async def test_times_go_on(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "First")
+        await tab.until(f"{INBOX}?.items && {titles('First')}")
+        await tab.value(
+            f"(() => {{ const one = {INBOX}; window.setInterval = (tick, ms) => {{ window.tick = tick; return 1 }};"
+            " one.remove(); document.body.append(one) })()"
+        )
+        await tab.until(titles("First"))
+        text = f"{ROOT_OF}.querySelector('time').textContent"
+        created = f"Date.parse({ROOT_OF}.querySelector('time').dateTime)"
+        await tab.value(f"(() => {{ const at = {created} + 7200000; Date.now = () => at; tick() }})()")
+        assert await tab.value(text) == "2 hours ago"
 
 
 async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path: Path) -> None:
@@ -183,6 +337,44 @@ async def test_the_keyboard_alone_does(tmp_path: Path) -> None:
         await tab.until(f"{ROOT_OF}.querySelector('.panel').hidden && {focused} === {bell}")
 
 
+async def test_snoozing_waits_until_a_choice_is_pressed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "First")
+        await tab.until(f"{INBOX}?.items && {badge('1')}")
+        await tab.value(f"{INBOX}.open(); {button('Snooze')}.focus()")
+        await tab.press("Enter")
+        focused = f"{ROOT_OF}.activeElement.textContent"
+        await tab.until(f"{focused} === 'For an hour'")
+        await tab.press("Tab")
+        await tab.until(f"{focused} === 'Until tomorrow'")
+        assert served.inbox.page(snoozed="true")["notifications"] == []
+        await tab.press("Enter")
+        await tab.until(f"{titles()} && {badge('')}")
+        assert len(served.inbox.page(snoozed="true")["notifications"]) == 1
+
+
+async def test_a_button_of_the_panel_is_named_like_none_of_an_item(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "First")
+        await tab.until(f"{INBOX}?.items && {titles('First')}")
+        names = "[...{}.querySelectorAll('{} button')].map((each) => each.ariaLabel ?? each.textContent)"
+        panels = await tab.value(names.format(ROOT_OF, "header"))
+        items = await tab.value(names.format(ROOT_OF, "article"))
+        assert "Archive" in items
+        assert len({*panels, *items}) == len(panels) + len(items)
+
+
+async def test_it_works_in_a_page_that_forbids_markup_and_styles(tmp_path: Path) -> None:
+    async with opened(tmp_path, policy=POLICY) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "First")
+        await tab.until(f"{INBOX}?.items && {titles('First')}")
+        await tab.until(badge("1"))
+        await tab.value(f"{INBOX}.open()")
+        assert await tab.value(f"getComputedStyle({ROOT_OF}.querySelector('.panel')).position") == "absolute"
+        assert await tab.value(f"{ROOT_OF}.querySelector('.end').offsetHeight") == 1
+        assert await tab.value(f"{ROOT_OF}.querySelector('.bell svg path').getTotalLength()") > 0
+
+
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])
 async def test_what_comes_runs_no_script_and_the_panel_stays_in_the_page(tmp_path: Path, direction: str) -> None:
     async with opened(tmp_path, direction) as (served, browser, url), browser.tab(url) as tab:
@@ -222,12 +414,34 @@ async def test_axe_has_no_serious_findings_by_day_or_night(tmp_path: Path, direc
 
 async def test_it_comes_back_when_the_network_does(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
-        await tab.until(f"{INBOX}?.items && {badge('')}")
+        name = item(served, "Before")
+        await tab.until(f"{INBOX}?.items && {badge('1')}")
         offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         await tab.call("Network.enable")
         await tab.call("Network.emulateNetworkConditions", offline=True, **offline)
-        served.live.streams.lost()
+        await tab.until(f"{ROOT_OF}.querySelector('.status').textContent.startsWith('Offline')")
+        await press(tab, "Mark as read")
+        await tab.until(f"{INBOX}.items[0].read")
         item(served, "Meanwhile")
+        assert not any(each["read"] for each in served.inbox.shown())
+        assert await tab.value(titles("Before"))
         await tab.call("Network.emulateNetworkConditions", offline=False, **offline)
-        await tab.until(titles("Meanwhile"))
-        await tab.until(badge("1"))
+        await tab.until(f"{titles('Meanwhile', 'Before')} && {badge('1')}")
+        assert [each["id"] for each in served.inbox.shown() if each["read"]] == [name]
+
+
+async def test_a_connection_that_may_have_died_asleep_is_made_anew(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "First")
+        await tab.until(f"{INBOX}?.items && {badge('1')}")
+        await tab.value(
+            "window.sockets = []; window.WebSocket = class extends WebSocket {"
+            " constructor(url) { super(url); sockets.push(this) } };"
+            "window.sleep = () => { const now = Date.now() + 61000; Date.now = () => now;"
+            " document.dispatchEvent(new Event('visibilitychange')) }; true"
+        )
+        await tab.value("document.dispatchEvent(new Event('visibilitychange')); sleep()")
+        await tab.until("sockets.length === 1 && sockets[0].readyState === 1")
+        await tab.value("dispatchEvent(new Event('offline'))")
+        assert await tab.value("sockets[0].readyState") >= 2
+        await tab.until("sockets.length === 2 && sockets[1].readyState === 1")
