@@ -19,6 +19,7 @@ from tocsin.client import (
     NotFound,
     Retrying,
     Tocsin,
+    TocsinError,
     TooMany,
     Unauthorized,
     Unavailable,
@@ -169,6 +170,41 @@ def test_what_was_surely_not_taken_is_asked_for_again(both: Both) -> None:
     world = World(in_turn(httpx.ConnectError("refused"), problem(429), taken))
 
     assert both.ask(world, lambda c: c.users.erase("ann")).erasure_id == "e"
+
+
+TAKEN = {"campaign_id": "summer", "notification_id": "n", "status": "running"}
+SAID = {"event_type": "a.b", "content": {"title": "t", "body": "b"}}
+ROWS: list[Any] = [{"user_id": f"{n}" * 100} for n in range(2_000)]  # several pieces
+CSV = [b"user_id\n", b"ann\n", b"bob\n"]
+UPLOADS: dict[str, Callable[[Any, Any], Any]] = {
+    "rows": lambda client, again: client.campaigns.upload(ROWS if again else iter(ROWS), **SAID),
+    "csv": lambda client, again: client.campaigns.upload_csv(CSV if again else iter(CSV), **SAID),
+}
+
+
+@pytest.mark.parametrize("upload", UPLOADS.values(), ids=UPLOADS)
+@pytest.mark.parametrize("came", [429, 503, 408, *LOST, httpx.ConnectError("refused")], ids=str)
+def test_an_iterators_rest_is_never_sent_in_its_place(
+    both: Both, upload: Callable[..., Any], came: Exception | int
+) -> None:
+    world = World(in_turn(problem(came) if isinstance(came, int) else came, httpx.Response(202, json=TAKEN)))
+    with pytest.raises(TocsinError):
+        both.ask(world, lambda client: upload(client, False))
+
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("upload", UPLOADS.values(), ids=UPLOADS)
+@pytest.mark.parametrize("came", [429, 503, *LOST], ids=str)
+def test_what_can_be_read_again_is_sent_again_whole(
+    both: Both, upload: Callable[..., Any], came: Exception | int
+) -> None:
+    world = World(in_turn(problem(came) if isinstance(came, int) else came, httpx.Response(202, json=TAKEN)))
+
+    assert both.ask(world, lambda client: upload(client, True)).campaign_id == "summer"
+    one, other = (request.content for request in world.asked)
+    assert one == other
+    assert one.count(b"\n") in (len(ROWS), len(CSV))
 
 
 def test_a_gateway_that_is_away_was_not_asked(both: Both) -> None:

@@ -65,6 +65,8 @@ class Attempts(Generic[T]):
         self._error = problem_of_answer(answer.status, answer.body, retry_after_s(answer.headers, now))
         if answer.status >= 500:
             self._may_have_been_taken = True
+        if not self.call.can_send_again:
+            return None
         return pause_after_answer(
             self._policy,
             self._begun,
@@ -81,7 +83,7 @@ class Attempts(Generic[T]):
             self._may_have_been_taken = True
         detail = f"the gateway didn't answer ({str(error) or type(error).__name__})"
         self._error = Unreachable(detail, is_in_doubt=self._may_have_been_taken)
-        may_repeat = surely_not or self.call.is_idempotent
+        may_repeat = self.call.can_send_again and (surely_not or self.call.is_idempotent)
         return pause_after_failure(self._policy, self._begun, self._left_s(), may_repeat=may_repeat)
 
     def result(self) -> T:

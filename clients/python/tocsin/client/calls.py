@@ -23,7 +23,8 @@ JSON = "application/json"
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """``target``: path and query. ``read``: of the answer's body. ``is_idempotent``: made twice it does no more than
-    once. ``is_gone_done``: a 404 to a repeated call means that the one before was obeyed."""
+    once. ``can_send_again``: its body can be read more than once; an iterator's rest is another body. ``is_gone_done``: a
+    404 to a repeated call means that the one before was obeyed."""
 
     method: str
     target: str
@@ -33,6 +34,7 @@ class Call(Generic[T]):
     media: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     is_idempotent: bool = True
+    can_send_again: bool = True
     is_gone_done: bool = False
     #: In place of the client's own limit: of a body that takes long.
     total_s: float | None = None

@@ -128,9 +128,9 @@ class Campaigns(Resource[Way]):
     @operation
     def upload(self, rows: Iterable[CampaignRow], /, **terms: Unpack[CampaignTerms]) -> Call[answers.CampaignTaken]:
         """To those whom ``rows`` name, however many: they are sent as they are read. A list, or what else can be read
-        again, is sent again when the connection breaks; an iterator isn't: upload the same again then, with the same
-        ``campaign_id``."""
-        return _upload(lambda: _lines(rows), _NDJSON, terms, may_repeat=iter(rows) is not rows)
+        again, is sent again when the connection breaks or the gateway says "not now"; an iterator goes out once at
+        most: upload the same again then, with the same ``campaign_id``."""
+        return _upload(lambda: _lines(rows), _NDJSON, terms, can_send_again=iter(rows) is not rows)
 
     @operation
     def upload_csv(
@@ -138,7 +138,7 @@ class Campaigns(Resource[Way]):
     ) -> Call[answers.CampaignTaken]:
         """The same as CSV (RFC 4180, UTF-8, with a header): whole, or in pieces of bytes such as an open file's."""
         pieces = [csv] if isinstance(csv, bytes) else csv
-        return _upload(lambda: iter(pieces), "text/csv", terms, may_repeat=iter(pieces) is not pieces)
+        return _upload(lambda: iter(pieces), "text/csv", terms, can_send_again=iter(pieces) is not pieces)
 
     @listing
     def list(self, *, limit: int | None = None) -> Pages[answers.Campaign]:
@@ -557,11 +557,11 @@ def _policy(policy: str | Mapping[str, Any]) -> tuple[bytes, str]:
 
 
 def _upload(
-    body: Callable[[], Iterator[bytes]], media: str, terms: Mapping[str, Any], *, may_repeat: bool
+    body: Callable[[], Iterator[bytes]], media: str, terms: Mapping[str, Any], *, can_send_again: bool
 ) -> Call[answers.CampaignTaken]:
     target = asked(_CAMPAIGNS, **{"campaign_id": new_key(), **given(terms)})
     read = reader(answers.CampaignTaken)
-    return Call("POST", target, read, body, media, is_idempotent=may_repeat, total_s=_UPLOAD_S)
+    return Call("POST", target, read, body, media, can_send_again=can_send_again, total_s=_UPLOAD_S)
 
 
 def _lines(rows: Iterable[CampaignRow]) -> Iterator[bytes]:
