@@ -117,6 +117,12 @@ def test_an_answer_with_too_few_results_is_none() -> None:
     assert shown(short.send_many(said("ann"))) == ["BadAnswer"]
 
 
+def test_a_result_of_another_server_is_an_error_all_the_same() -> None:
+    odd = blocking(lambda _: httpx.Response(202, json={"results": [{"status": "bad"}, {"status": None}]}))
+
+    assert shown(odd.send_many(said("ann", "bob"))) == ["ProblemError"] * 2
+
+
 @pytest.mark.parametrize("count", [1, 1_001])
 def test_the_gateway_takes_as_many_as_there_are(count: int, served: Served) -> None:
     with Tocsin(served.url, served.keys["shop"]) as client:

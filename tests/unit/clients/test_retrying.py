@@ -17,6 +17,7 @@ from tocsin.client import (
     AsyncTocsin,
     BadAnswer,
     NotFound,
+    ProblemError,
     Retrying,
     Tocsin,
     TocsinError,
@@ -66,20 +67,27 @@ class Both:
     def __init__(self, awaiting: bool) -> None:
         self._awaiting = awaiting
 
-    def ask(self, world: World, ask: Callable[[Any], Any], **options: Any) -> Any:
+    def ask(
+        self,
+        world: World,
+        ask: Callable[[Any], Any],
+        key: str | Callable[[], str] = "a.key",
+        follow_redirects: bool = False,
+        **options: Any,
+    ) -> Any:
         retrying = Retrying(**{"pause_s": backoff(chance=lambda: 1.0), **options})
         transport = httpx.MockTransport(world.answer)
         if not self._awaiting:
-            with httpx.Client(transport=transport) as http:
+            with httpx.Client(transport=transport, follow_redirects=follow_redirects) as http:
                 client = Tocsin(
-                    "http://gateway", "a.key", retrying=retrying, http=http, clock=world.clock, sleep=world.sleep
+                    "http://gateway", key, retrying=retrying, http=http, clock=world.clock, sleep=world.sleep
                 )
                 return ask(client)
 
         async def asked() -> Any:
-            async with httpx.AsyncClient(transport=transport) as http:
+            async with httpx.AsyncClient(transport=transport, follow_redirects=follow_redirects) as http:
                 client = AsyncTocsin(
-                    "http://gateway", "a.key", retrying=retrying, http=http, clock=world.clock, sleep=world.pause
+                    "http://gateway", key, retrying=retrying, http=http, clock=world.clock, sleep=world.pause
                 )
                 found: Awaitable[Any] = ask(client)
                 return await found
@@ -114,6 +122,7 @@ def send(client: Any) -> Any:
 
 
 LOST = (
+    httpx.DecodingError("not gzip"),
     httpx.ReadError("gone"),
     httpx.ReadTimeout("slow"),
     httpx.RemoteProtocolError("closed"),
@@ -301,13 +310,35 @@ def test_a_refusal_of_another_server_has_its_status(both: Both) -> None:
         both.ask(World(in_turn(httpx.Response(401, text="<html>"))), send)
 
 
-def test_a_redirect_is_not_followed(both: Both) -> None:
-    moved = httpx.Response(307, headers={"Location": "http://elsewhere/"})
-    world = World(in_turn(moved))
-    with pytest.raises(Exception, match="307"):
-        both.ask(world, send)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("follow_redirects", [False, True])
+def test_a_redirect_is_not_followed(both: Both, status: int, follow_redirects: bool) -> None:
+    world = World(in_turn(httpx.Response(status, headers={"Location": "http://elsewhere/"})))
+    with pytest.raises(ProblemError, match=str(status)):
+        both.ask(world, send, follow_redirects=follow_redirects)
 
     assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("body", [b'{"detail": "\xff"}', b'{"a":' + b"[" * 100_000], ids=["no text", "too deep"])
+def test_whatever_a_refusal_holds_it_is_the_clients_own_error(both: Both, body: bytes) -> None:
+    with pytest.raises(Unauthorized):
+        both.ask(World(in_turn(httpx.Response(401, content=body))), send)
+
+
+def test_an_upload_may_take_long_but_no_part_of_it(both: Both) -> None:
+    world = World(in_turn(httpx.Response(202, json=TAKEN)))
+    both.ask(world, lambda client: UPLOADS["rows"](client, True), timeout_s=7.0, total_s=60.0)
+
+    assert set(world.asked[0].extensions["timeout"].values()) == {7.0}
+
+
+def test_a_campaign_that_is_no_upload_has_as_long_as_any_call(both: Both) -> None:
+    world = World(in_turn(problem(503)))
+    with pytest.raises(Unavailable):
+        both.ask(world, lambda client: client.campaigns.create(user_ids=["ann"], **SAID), attempts=1000, total_s=20.0)
+
+    assert world.now <= 20.0
 
 
 def test_members_that_are_not_known_are_passed_over(both: Both) -> None:
@@ -323,6 +354,20 @@ def test_the_key_is_asked_for_at_each_attempt() -> None:
         send(Tocsin("http://gateway", lambda: next(keys), http=http, sleep=world.sleep))
 
     assert [request.headers["Authorization"] for request in world.asked] == ["Bearer old", "Bearer new"]
+
+
+def _no_key() -> str:
+    raise httpx.ConnectError("the vault is away")
+
+
+@pytest.mark.parametrize("key", [_no_key, lambda: "a\nb"])
+def test_a_key_that_cannot_be_had_is_no_lost_answer(both: Both, key: Callable[[], str]) -> None:
+    world = World(in_turn(httpx.Response(202, json=ACCEPTED)))
+    with pytest.raises((httpx.ConnectError, ValueError), match=r"vault|key is an API key"):
+        both.ask(world, send, key=key)
+
+    assert world.asked == []
+    assert world.waited == []
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a\nb", "schlüssel"])

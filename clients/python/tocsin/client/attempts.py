@@ -118,6 +118,11 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def key_of_now(key: str | Callable[[], str]) -> str:
+    """Raises ValueError, and whatever the caller's function raises: neither is a lost answer."""
+    return key if isinstance(key, str) else checked_key(key())
+
+
 def checked_key(key: str) -> str:
     """Raises ValueError, which doesn't show it."""
     if not key or not key.isascii() or not key.isprintable() or " " in key:

@@ -9,7 +9,7 @@ from typing import Self, TypeVar, Unpack
 import httpx
 
 from tocsin.client import bodies
-from tocsin.client.attempts import MOST_ANSWER_BYTES, Answer, Attempts, checked_key, checked_url, request_of
+from tocsin.client.attempts import MOST_ANSWER_BYTES, Answer, Attempts, checked_key, checked_url, key_of_now, request_of
 from tocsin.client.batching import Limits, Pile, Result, all_failed, bulk_call, encoded, in_calls
 from tocsin.client.blocking import log, log_refused
 from tocsin.client.calls import Awaiting, Call
@@ -50,24 +50,25 @@ class _Way(Awaiting):
     async def make(self, call: Call[T]) -> T:
         attempts = Attempts(call, self._retrying, self._clock)
         while True:
-            has_s = attempts.begin()
+            has_s, key = attempts.begin(), key_of_now(self._key)
             try:
                 async with asyncio.timeout(has_s):  # httpx's own limit begins anew with each part
-                    answer = await self._answer(call, has_s)
+                    answer = await self._answer(call, key, has_s)
                 pause = attempts.answered(answer)
-            except (httpx.TransportError, TimeoutError) as error:
+            except (httpx.RequestError, TimeoutError) as error:
                 pause = attempts.failed(error)
             self.rate_limit = attempts.rate_limit or self.rate_limit
             if pause is None:
                 return attempts.result()
             await self._sleep(pause)
 
-    async def _answer(self, call: Call[T], has_s: float) -> Answer:
-        """Raises TransportError."""
-        key = self._key if isinstance(self._key, str) else checked_key(self._key())
+    async def _answer(self, call: Call[T], key: str, has_s: float) -> Answer:
+        """Raises RequestError."""
         method, url, headers = request_of(call, self._url, key, AGENT)
         content = call.body if isinstance(call.body, bytes) or call.body is None else _awaited(call.body())
-        async with self._http.stream(method, url, headers=headers, content=content, timeout=has_s) as response:
+        wait_s = min(has_s, self._retrying.timeout_s)  # for each part of what goes and comes
+        asked = self._http.stream(method, url, headers=headers, content=content, timeout=wait_s, follow_redirects=False)
+        async with asked as response:
             body = bytearray()
             async for part in response.aiter_bytes():
                 body += part

@@ -109,4 +109,5 @@ def all_failed(requests: Sequence[Any], error: TocsinError) -> list[Result]:
 def _result(document: dict[str, Any]) -> Result:
     if "notification_id" in document:
         return msgspec.convert(document, answers.Accepted)
-    return problem_of(int(document.get("status", 0)), document)
+    status = document.get("status")
+    return problem_of(status if isinstance(status, int) else 0, document)

@@ -23,8 +23,8 @@ JSON = "application/json"
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """``target``: path and query. ``read``: of the answer's body. ``is_idempotent``: made twice it does no more than
-    once. ``can_send_again``: its body can be read more than once; an iterator's rest is another body. ``is_gone_done``: a
-    404 to a repeated call means that the one before was obeyed."""
+    once. ``can_send_again``: its body can be read more than once; an iterator's rest is another body.
+    ``is_gone_done``: a 404 to a repeated call means that the one before was obeyed."""
 
     method: str
     target: str

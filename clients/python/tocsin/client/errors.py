@@ -117,6 +117,6 @@ def problem_of_answer(status: int, body: bytes, retry_after_s: float | None = No
     """Of an answer's body, which may be another's: a proxy's page."""
     try:
         document = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         document = {"detail": "the answer is not the gateway's: is something in between?"}
     return problem_of(status, document, retry_after_s)

@@ -123,7 +123,7 @@ class Campaigns(Resource[Way]):
     def create(self, **campaign: Unpack[bodies.CampaignBody]) -> Call[answers.CampaignTaken]:
         """To ``user_ids``, a ``segment`` or ``all``. Without ``campaign_id`` it gets one before the first attempt."""
         body = json_of({"campaign_id": new_key(), **given(campaign)})
-        return Call("POST", _CAMPAIGNS, reader(answers.CampaignTaken), body, total_s=_UPLOAD_S)
+        return Call("POST", _CAMPAIGNS, reader(answers.CampaignTaken), body)
 
     @operation
     def upload(self, rows: Iterable[CampaignRow], /, **terms: Unpack[CampaignTerms]) -> Call[answers.CampaignTaken]:
