@@ -251,12 +251,87 @@ async def test_the_awaiting_batcher_sends_full_calls_late_ones_and_the_rest() ->
         assert shown([await (await batcher.add(**said("dan")[0]))]) == ["dan"]
 
 
-async def test_a_caller_that_gives_up_harms_no_other() -> None:
+def test_a_caller_that_gives_up_harms_no_other() -> None:
+    with blocking().batcher(latency_s=3_600, limits=Limits(2)) as batcher:
+        lone = batcher.add(**said("zoe")[0])
+        assert lone.cancel()
+        other = batcher.add(**said("bob")[0])
+        later = batcher.add(**said("cid")[0])
+
+    assert shown([other.result(WAIT_S), later.result(WAIT_S)]) == ["bob", "cid"]
+    assert lone.cancelled()
+
+
+async def test_a_caller_that_gives_up_harms_no_other_when_awaited() -> None:
     async with awaiting().batcher(latency_s=3_600) as batcher:
         one, other = [await batcher.add(**each) for each in said("ann", "bob")]
         one.cancel()
 
     assert shown([other.result()]) == ["bob"]
+
+
+class Held:
+    """A gateway that answers when it may."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.is_asked.set()
+        await self.may_answer.wait()
+        return accepted(request)
+
+
+async def test_whoever_is_cancelled_while_closing_leaves_the_rest_to_be_sent() -> None:
+    held, futures = Held(), list[asyncio.Future[Any]]()
+
+    async def use() -> None:
+        async with awaiting(held).batcher(latency_s=3_600, limits=Limits(1)) as batcher:
+            futures.extend([await batcher.add(**each) for each in said("ann", "bob")])
+
+    using = asyncio.create_task(use())
+    async with asyncio.timeout(WAIT_S):
+        await held.is_asked.wait()
+        using.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+        held.may_answer.set()
+        assert shown([await each for each in futures]) == ["ann", "bob"]
+
+
+async def test_a_batcher_that_is_cancelled_leaves_nobody_waiting() -> None:
+    held, before = Held(), asyncio.all_tasks()
+    refused: list[str] = []
+    batcher = awaiting(held).batcher(
+        latency_s=0, limits=Limits(1), most_waiting=1, on_refused=lambda each, _: refused.append(each["user_id"])
+    )
+    async with asyncio.timeout(WAIT_S), batcher:
+        [worker] = asyncio.all_tasks() - before
+        sent = await batcher.add(**said("ann")[0])
+        await held.is_asked.wait()
+        waits = await batcher.add(**said("bob")[0])
+        adding = asyncio.create_task(batcher.add(**said("cid")[0]))
+        flushing = asyncio.create_task(batcher.flush())
+        await asyncio.wait([adding, flushing], timeout=0)
+        worker.cancel()
+        await flushing
+        with pytest.raises(RuntimeError, match="closed"):
+            await adding
+
+    results = [sent.result(), waits.result()]
+    assert [each.is_in_doubt for each in results if isinstance(each, Unreachable)] == [True, False]
+    assert refused == ["ann", "bob"]
+
+
+def test_a_loop_that_ends_leaves_no_future_without_a_result() -> None:
+    async def left() -> list[asyncio.Future[Any]]:
+        held = Held()
+        batcher = await awaiting(held).batcher(latency_s=0, limits=Limits(1)).__aenter__()
+        futures = [await batcher.add(**each) for each in said("ann", "bob")]
+        await held.is_asked.wait()
+        return futures
+
+    assert shown([each.result() for each in asyncio.run(left())]) == ["Unreachable"] * 2
 
 
 async def test_whoever_adds_waits_for_the_awaiting_batcher_too() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -13,7 +13,7 @@ from tocsin.client.attempts import MOST_ANSWER_BYTES, Answer, Attempts, checked_
 from tocsin.client.batching import Limits, Pile, Result, all_failed, bulk_call, encoded, in_calls
 from tocsin.client.blocking import log, log_refused
 from tocsin.client.calls import Awaiting, Call
-from tocsin.client.errors import TocsinError
+from tocsin.client.errors import TocsinError, Unreachable
 from tocsin.client.resources import (
     Campaigns,
     DeadLetters,
@@ -31,6 +31,9 @@ from tocsin.client.retrying import RateLimit, Retrying
 from tocsin.client.version import AGENT
 
 T = TypeVar("T")
+
+#: A request that is to be sent, what it was made of, and where its result goes.
+Waiting = tuple[bytes, tuple[bodies.Notification, asyncio.Future[Result]]]
 
 
 class _Way(Awaiting):
@@ -161,7 +164,8 @@ class AsyncTocsin:
 
 
 class AsyncBatcher:
-    """As ``Batcher``. One that is cancelled leaves what is under way to its call, and fails what waits."""
+    """As ``Batcher``. Whoever is cancelled while closing it only stops waiting; where the loop itself ends, what is
+    under way is in doubt, and what waits isn't sent."""
 
     def __init__(
         self,
@@ -180,6 +184,7 @@ class AsyncBatcher:
         self._added = self._taken = self._finished = self._flushed = 0
         self._is_closed = False
         self._task: asyncio.Task[None] | None = None
+        self._under_way: list[Waiting] = []
 
     async def add(self, **notification: Unpack[bodies.Notification]) -> "asyncio.Future[Result]":
         """Its future has what was accepted, or the error that refused it."""
@@ -205,11 +210,14 @@ class AsyncBatcher:
 
     async def close(self) -> None:
         """Sends what is left; nothing can be added any more."""
+        await asyncio.shield(self._end())
+
+    async def _end(self) -> None:
         async with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._work())
@@ -221,23 +229,43 @@ class AsyncBatcher:
         await self.close()
 
     async def _work(self) -> None:
-        while taken := await self._next():
-            requests = [request for request, _ in taken]
-            try:
-                results = await self._send(requests)
-            except Exception as error:  # a bug, or an answer that nobody foresaw: whoever waits must hear of it
-                results = all_failed(requests, TocsinError(f"the call failed: {error!r}"))
-            for (_, (notification, future)), result in zip(taken, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
-                if isinstance(result, TocsinError):
-                    self._tell(notification, result)
-            async with self._changed:
-                self._finished += len(taken)
-                self._changed.notify_all()
+        try:
+            while await self._next():
+                await self._send_taken()
+        finally:
+            await self._give_up()
 
-    async def _next(self) -> list[tuple[bytes, tuple[bodies.Notification, "asyncio.Future[Result]"]]]:
-        """What goes into the next call; nothing: it is closed."""
+    async def _send_taken(self) -> None:
+        requests = [request for request, _ in self._under_way]
+        try:
+            results = await self._send(requests)
+        except Exception as error:  # a bug, or an answer that nobody foresaw: whoever waits must hear of it
+            results = all_failed(requests, TocsinError(f"the call failed: {error!r}"))
+        self._settle(self._under_way, results)
+        self._under_way = []
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _give_up(self) -> None:
+        """Whatever ended it: whoever waits for a result has one, and nobody adds or flushes in vain."""
+        self._is_closed = True
+        stopped = "the batcher was cancelled"
+        self._settle(self._under_way, all_failed(self._under_way, Unreachable(stopped, is_in_doubt=True)))
+        while left := self._pile.take():
+            self._settle(left, all_failed(left, Unreachable(stopped, is_in_doubt=False)))
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _settle(self, taken: Sequence[Waiting], results: Sequence[Result]) -> None:
+        self._finished += len(taken)
+        for (_, (notification, future)), result in zip(taken, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+            if isinstance(result, TocsinError):
+                self._tell(notification, result)
+
+    async def _next(self) -> bool:
+        """Takes what goes into the next call; False: it is closed, and nothing is left."""
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._pile) or self._is_closed)
             try:
@@ -245,10 +273,10 @@ class AsyncBatcher:
                     await self._changed.wait_for(self._is_due)
             except TimeoutError:
                 pass
-            taken = self._pile.take()
-            self._taken += len(taken)
+            self._under_way = self._pile.take()
+            self._taken += len(self._under_way)
             self._changed.notify_all()
-            return taken
+            return bool(self._under_way)
 
     def _is_due(self) -> bool:
         return self._pile.is_full or self._taken < self._flushed or self._is_closed

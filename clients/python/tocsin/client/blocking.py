@@ -238,7 +238,8 @@ class Batcher:
             except Exception as error:  # a bug, or an answer that nobody foresaw: whoever waits must hear of it
                 results = all_failed(requests, TocsinError(f"the call failed: {error!r}"))
             for (_, (notification, future)), result in zip(taken, results, strict=True):
-                future.set_result(result)
+                if future.set_running_or_notify_cancel():
+                    future.set_result(result)
                 if isinstance(result, TocsinError):
                     self._tell(notification, result)
             with self._changed:
