@@ -29,6 +29,8 @@ export type Result = Accepted | TocsinError;
 const MOST_REQUESTS = 1_000;
 const MOST_BYTES = 4 << 20;
 const AS_OFTEN_AS_LIKED = new Set(["GET", "HEAD", "PUT"]);
+/** But each of these makes a version. */
+const ONCE = new Set<Name>(["PUT /v1/templates/{id}", "PUT /v1/policy"]);
 
 /** Calls the gateway. `key`: an API key or a user's token, or what returns the one of now. */
 export class Tocsin {
@@ -43,7 +45,7 @@ export class Tocsin {
     const { protocol, username, search, hash } = new URL(url);
     if (!/^https?:$/.test(protocol) || username || search || hash) throw new TypeError("url is the gateway's http(s) URL");
     this.#url = url.replace(/\/+$/, "");
-    this.#key = key;
+    this.#key = typeof key === "string" ? checkedKey(key) : key;
     this.#retrying = { ...RETRYING, ...options.retrying };
     this.#fetch = options.fetch ?? fetch;
     this.#sleep = options.sleep ?? ((ms) => new Promise((resolve) => setTimeout(resolve, ms)));
@@ -96,18 +98,19 @@ export class Tocsin {
   /** Any operation of the API, by its method and path. */
   async call<K extends Name>(operation: K, given: Given<K>): Promise<Operations[K]["answer"]> {
     const [method = "", template = ""] = operation.split(" ");
-    const isIdempotent = given.idempotent ?? AS_OFTEN_AS_LIKED.has(method);
+    const isIdempotent = given.idempotent ?? (AS_OFTEN_AS_LIKED.has(method) && !ONCE.has(operation));
     const target = this.#url + pathOf(template, given.path ?? {}) + queryOf(given.query ?? {});
     const body = given.body === undefined ? null : typeof given.body === "string" ? given.body : JSON.stringify(given.body);
     const overAt = this.#now() + this.#retrying.totalMs;
     for (let attempts = 1; ; attempts += 1) {
+      // Before the try: what fails here is the caller's own, and no lost answer.
+      const headers = new Headers({ Authorization: `Bearer ${await this.#keyOfNow()}`, Accept: "application/json" });
+      if (body !== null) headers.set("Content-Type", "application/json");
+      for (const [name, value] of Object.entries(given.headers ?? {})) headers.set(name, value);
       const left = overAt - this.#now();
       let error: TocsinError;
       let pause: number | undefined;
       try {
-        const headers = new Headers({ Authorization: `Bearer ${await this.#keyOfNow()}`, Accept: "application/json" });
-        if (body !== null) headers.set("Content-Type", "application/json");
-        for (const [name, value] of Object.entries(given.headers ?? {})) headers.set(name, value);
         const signal = AbortSignal.timeout(Math.max(1, Math.min(left, this.#retrying.timeoutMs)));
         const response = await this.#fetch(target, { method, headers, body, signal, redirect: "manual" });
         const text = await response.text();
@@ -126,8 +129,14 @@ export class Tocsin {
   }
 
   async #keyOfNow(): Promise<string> {
-    return typeof this.#key === "string" ? this.#key : this.#key();
+    return typeof this.#key === "string" ? this.#key : checkedKey(await this.#key());
   }
+}
+
+/** Throws a TypeError, which doesn't show it: one of fetch's would. */
+function checkedKey(key: string): string {
+  if (!/^[\x21-\x7e]+$/.test(key)) throw new TypeError("key is an API key (ID.SECRET) or a user's token: printable ASCII without blanks");
+  return key;
 }
 
 /** The requests of each call, each with a key of its own. */

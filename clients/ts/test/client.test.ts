@@ -10,6 +10,8 @@ const [URL_, KEY, ADMIN] = ["TOCSIN_URL", "TOCSIN_KEY", "TOCSIN_ADMIN"].map(envi
 const HELLO = { event_type: "order.shipped", content: { title: "Hello", body: "Ann" } };
 const ACCEPTED = { notification_id: "n", recipients: 1, status: "accepted" };
 
+let keyOfNow = (): string => "key";
+
 /** A gateway that answers in turn, and what it was asked. */
 function answering(...answers: (Response | Error)[]): { asked: { body: string }[]; waited: number[]; client: Tocsin } {
   const asked: { body: string }[] = [];
@@ -25,7 +27,7 @@ function answering(...answers: (Response | Error)[]): { asked: { body: string }[
     waited.push(ms);
     now += ms;
   };
-  return { asked, waited, client: new Tocsin("http://gateway", "key", { fetch, sleep, now: () => now }) };
+  return { asked, waited, client: new Tocsin("http://gateway", () => keyOfNow(), { fetch, sleep, now: () => now }) };
 }
 
 const problem = (status: number, headers: Record<string, string> = {}): Response =>
@@ -72,6 +74,44 @@ test("what would take effect twice is asked for once", async () => {
   const { asked, client } = answering(new Error("gone"));
   await assert.rejects(client.call("DELETE /v1/users/{id}", { path: { id: "ann" } }), Unreachable);
   assert.equal(asked.length, 1);
+});
+
+test("what makes a version is asked for once", async () => {
+  const template = { id: "t", channels: { push: { en: { title: "t", body: "b" } } } };
+  for (const ask of [
+    (client: Tocsin) => client.call("PUT /v1/templates/{id}", { path: { id: "t" }, body: template }),
+    (client: Tocsin) => client.call("PUT /v1/policy", { body: "categories: {}" }),
+  ]) {
+    const { asked, client } = answering(new Error("gone"));
+    await assert.rejects(ask(client), Unreachable);
+    assert.equal(asked.length, 1);
+  }
+});
+
+test("a redirect is an error", async () => {
+  const { asked, client } = answering(new Response(null, { status: 307, headers: { Location: "http://elsewhere/" } }));
+  await assert.rejects(client.call("GET /v1/policy", {}), ProblemError);
+  assert.equal(asked.length, 1);
+});
+
+test("a key that is none, or can't be had, is no lost answer and isn't shown", async (t) => {
+  const none = ["", "a b", "se\ncret", "schl\u00fcssel"];
+  const away = new Error("the vault is away");
+  t.after(() => (keyOfNow = () => "key"));
+  for (const key of none) {
+    const isNamed = (error: Error): boolean => /key is an API key/.test(error.message) && (key === "" || !error.message.includes(key));
+    assert.throws(() => new Tocsin("http://gateway", key), isNamed);
+    keyOfNow = () => key;
+    const { asked, waited, client } = answering(new Response("{}"));
+    await assert.rejects(client.call("GET /v1/policy", {}), isNamed);
+    assert.deepEqual([asked, waited], [[], []]);
+  }
+  keyOfNow = () => {
+    throw away;
+  };
+  const { asked, waited, client } = answering(new Response("{}"));
+  await assert.rejects(client.call("GET /v1/policy", {}), (error) => error === away);
+  assert.deepEqual([asked, waited], [[], []]);
 });
 
 test("Retry-After is waited for, up to a limit, and all ends in time", async () => {

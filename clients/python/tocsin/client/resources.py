@@ -324,7 +324,8 @@ class Templates(Resource[Way]):
     ) -> Call[answers.TemplateDocument]:
         """A new version, or the first."""
         body = json_of(given({"channels": channels, "variants": None if variants is None else [*variants]}))
-        return Call("PUT", path(f"{_TEMPLATES}/{{id}}", id=template_id), reader(answers.TemplateDocument), body)
+        target, read = path(f"{_TEMPLATES}/{{id}}", id=template_id), reader(answers.TemplateDocument)
+        return Call("PUT", target, read, body, is_idempotent=False)
 
     @operation
     def delete(self, template_id: str, /) -> Call[None]:
@@ -357,9 +358,9 @@ class Policy(Resource[Way]):
 
     @operation
     def put(self, policy: str | Mapping[str, Any], /) -> Call[answers.PolicyDocument]:
-        """Raises Refused with ``errors``. It is in force once ``in_force`` of ``get`` is true."""
+        """A new version. Raises Refused with ``errors``. It is in force once ``in_force`` of ``get`` is true."""
         body, media = _policy(policy)
-        return Call("PUT", _POLICY, reader(answers.PolicyDocument), body, media)
+        return Call("PUT", _POLICY, reader(answers.PolicyDocument), body, media, is_idempotent=False)
 
     @operation
     def validate(self, policy: str | Mapping[str, Any], /) -> Call[answers.Valid]:
@@ -392,7 +393,8 @@ class Hooks(Resource[Way]):
     def replay(self, hook_id: str, /, *, from_: bodies.Instant, to: bodies.Instant) -> Call[answers.ReplayShown]:
         """It is called again for what was recorded in ``[from_, to)``."""
         body = json_of({"from": from_, "to": to})
-        return Call("POST", path(f"{_HOOKS}/{{id}}/replay", id=hook_id), reader(answers.ReplayShown), body)
+        target = path(f"{_HOOKS}/{{id}}/replay", id=hook_id)
+        return Call("POST", target, reader(answers.ReplayShown), body, is_idempotent=False)
 
 
 class Replays(Resource[Way]):
