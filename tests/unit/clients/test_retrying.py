@@ -16,6 +16,7 @@ from tests.unit.clients.samples import samples
 from tocsin.client import (
     AsyncTocsin,
     BadAnswer,
+    Conflict,
     NotFound,
     ProblemError,
     Retrying,
@@ -237,6 +238,68 @@ def test_a_deletion_that_was_obeyed_before_its_answer_was_lost_is_done(both: Bot
     world = World(in_turn(httpx.ReadError("gone"), problem(404)))
 
     assert both.ask(world, lambda c: c.hooks.delete("h")) is None
+
+
+@pytest.mark.parametrize("status", [408, 503])
+def test_a_deletion_may_have_been_obeyed_whatever_the_answer_lost(both: Both, status: int) -> None:
+    world = World(in_turn(problem(status), problem(404)))
+
+    assert both.ask(world, lambda c: c.hooks.delete("h")) is None
+
+
+def ended() -> httpx.Response:
+    return httpx.Response(409, json={"title": "Conflict", "status": 409, "detail": "it has ended", "field": "status"})
+
+
+#: A call, and what the thing is once it was obeyed.
+ENDING: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "cancel": (lambda client: client.campaigns.cancel("summer"), "cancelled"),
+    "resume": (lambda client: client.campaigns.resume("summer"), "done"),
+    "resume a replay": (lambda client: client.replays.resume("r"), "done"),
+}
+SHOWN = {"campaign_id": "summer", "notification_id": "n", "replay_id": "r", "recipients": 7}
+
+
+@pytest.mark.parametrize(("ask", "status"), ENDING.values(), ids=ENDING)
+@pytest.mark.parametrize("lost", [*LOST, 408, 503], ids=str)
+def test_what_was_obeyed_before_its_answer_was_lost_is_no_conflict(
+    both: Both, ask: Callable[[Any], Any], status: str, lost: Exception | int
+) -> None:
+    shown = httpx.Response(200, json={**SHOWN, "status": status})
+    world = World(in_turn(problem(lost) if isinstance(lost, int) else lost, ended(), shown))
+
+    assert both.ask(world, ask).status == status
+    assert world.asked[-1].method == "GET"
+
+
+@pytest.mark.parametrize(("ask", "status"), ENDING.values(), ids=ENDING)
+def test_what_ended_otherwise_is_a_conflict(both: Both, ask: Callable[[Any], Any], status: str) -> None:
+    other = {"cancelled": "done", "done": "cancelled"}[status]
+    world = World(in_turn(httpx.ReadError("gone"), ended(), httpx.Response(200, json={**SHOWN, "status": other})))
+    with pytest.raises(Conflict, match="it has ended"):
+        both.ask(world, ask)
+
+
+@pytest.mark.parametrize(("ask", "status"), ENDING.values(), ids=ENDING)
+def test_what_has_ended_before_it_was_asked_is_a_conflict(both: Both, ask: Callable[[Any], Any], status: str) -> None:
+    world = World(in_turn(problem(429), ended()))
+    with pytest.raises(Conflict, match="it has ended"):
+        both.ask(world, ask)
+
+    assert len(world.asked) == 2
+
+
+@pytest.mark.parametrize(("ask", "status"), ENDING.values(), ids=ENDING)
+@pytest.mark.parametrize("attempts", [2, 4])
+def test_what_cannot_be_looked_up_is_in_doubt(
+    both: Both, ask: Callable[[Any], Any], status: str, attempts: int
+) -> None:
+    world = World(in_turn(httpx.ReadError("gone"), ended(), httpx.ConnectError("refused")))
+    with pytest.raises(Unreachable) as unknown:
+        both.ask(world, ask, attempts=attempts)
+
+    assert unknown.value.is_in_doubt
+    assert len(world.asked) == attempts
 
 
 def test_a_deletion_of_nothing_is_refused(both: Both) -> None:

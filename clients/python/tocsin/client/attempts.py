@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from tocsin.client.calls import Call
-from tocsin.client.errors import BadAnswer, TocsinError, Unreachable, problem_of_answer
+from tocsin.client.errors import BadAnswer, ProblemError, TocsinError, Unreachable, problem_of_answer
 from tocsin.client.retrying import (
     RateLimit,
     Retrying,
@@ -40,11 +40,13 @@ class Attempts(Generic[T]):
     long to wait before the next, or None when ``result`` says what came of it."""
 
     def __init__(self, call: Call[T], policy: Retrying, clock: Callable[[], float]) -> None:
-        self.call = call
+        #: What the next attempt asks.
+        self.call: Call[Any] = call
         self._policy, self._clock = policy, clock
         self._over_at = clock() + (call.total_s or policy.total_s)
         self._begun = 0
         self._may_have_been_taken = False
+        self._refusal: ProblemError | None = None
         self._error: TocsinError | None = None
         self._body = b""
         self.rate_limit: RateLimit | None = None
@@ -62,9 +64,12 @@ class Attempts(Generic[T]):
             self._error, self._body = None, answer.body if not was_obeyed else b""
             return None
         now = datetime.now(UTC)
-        self._error = problem_of_answer(answer.status, answer.body, retry_after_s(answer.headers, now))
-        if answer.status >= 500:
+        problem = problem_of_answer(answer.status, answer.body, retry_after_s(answer.headers, now))
+        self._error = problem
+        if answer.status == 408 or answer.status >= 500:
             self._may_have_been_taken = True
+        if self._may_have_been_taken and self.call.settled_by is not None and _is_of_status(problem):
+            return self._settle(self.call.settled_by, problem)
         if not self.call.can_send_again:
             return None
         return pause_after_answer(
@@ -76,6 +81,12 @@ class Attempts(Generic[T]):
             is_idempotent=self.call.is_idempotent,
             now=now,
         )
+
+    def _settle(self, by: Call[Any], refusal: ProblemError) -> float | None:
+        """The refusal may be of what this call itself has done: the next attempts find out."""
+        self._error = Unreachable("the gateway's first answer was lost", is_in_doubt=True)
+        self._refusal, self.call = refusal, by
+        return pause_after_failure(self._policy, self._begun, self._left_s(), may_repeat=True)
 
     def failed(self, error: Exception) -> float | None:
         surely_not = isinstance(error, _NOT_SENT)
@@ -91,12 +102,19 @@ class Attempts(Generic[T]):
         if self._error is not None:
             raise self._error
         try:
-            return self.call.read(self._body)
+            found: T = self.call.read(self._body)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise BadAnswer(f"the answer isn't what it should be: {error}") from error
+        if found is None and self._refusal is not None:
+            raise self._refusal
+        return found
 
     def _left_s(self) -> float:
         return self._over_at - self._clock()
+
+
+def _is_of_status(problem: ProblemError) -> bool:
+    return problem.status == 409 and problem.field == "status"
 
 
 def request_of(call: Call[Any], url: str, key: str, agent: str) -> tuple[str, str, dict[str, str]]:

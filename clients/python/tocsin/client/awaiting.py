@@ -56,7 +56,7 @@ class _Way(Awaiting):
             has_s, key = attempts.begin(), key_of_now(self._key)
             try:
                 async with asyncio.timeout(has_s):  # httpx's own limit begins anew with each part
-                    answer = await self._answer(call, key, has_s)
+                    answer = await self._answer(attempts.call, key, has_s)
                 pause = attempts.answered(answer)
             except (httpx.RequestError, TimeoutError) as error:
                 pause = attempts.failed(error)

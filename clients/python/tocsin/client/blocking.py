@@ -55,7 +55,7 @@ class _Way(Blocking):
         while True:
             has_s, key = attempts.begin(), key_of_now(self._key)
             try:
-                pause = attempts.answered(self._answer(call, key, has_s))
+                pause = attempts.answered(self._answer(attempts.call, key, has_s))
             except (httpx.RequestError, TimeoutError) as error:
                 pause = attempts.failed(error)
             self.rate_limit = attempts.rate_limit or self.rate_limit

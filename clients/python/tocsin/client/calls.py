@@ -38,6 +38,9 @@ class Call(Generic[T]):
     is_gone_done: bool = False
     #: In place of the client's own limit: of a body that takes long.
     total_s: float | None = None
+    #: Asked when a repeated call is refused with 409 for the thing's status, which the one before may have led to.
+    #: Reads this call's answer; None: it has not.
+    settled_by: "Call[T | None] | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from tocsin.client.calls import (
 
 T = TypeVar("T")
 Page = TypeVar("Page", bound=msgspec.Struct)
+Stated = TypeVar("Stated", answers.CampaignTaken, answers.ReplayBegun)
 
 _YAML = "application/yaml"
 _NDJSON = "application/x-ndjson"
@@ -156,11 +157,15 @@ class Campaigns(Resource[Way]):
 
     @operation
     def resume(self, campaign_id: str, /) -> Call[answers.CampaignTaken]:
-        return Call("POST", path(f"{_CAMPAIGNS}/{{id}}/resume", id=campaign_id), reader(answers.CampaignTaken))
+        target = path(f"{_CAMPAIGNS}/{{id}}/resume", id=campaign_id)
+        done = _that_is("done", path(f"{_CAMPAIGNS}/{{id}}", id=campaign_id), answers.CampaignTaken)
+        return Call("POST", target, reader(answers.CampaignTaken), settled_by=done)
 
     @operation
     def cancel(self, campaign_id: str, /) -> Call[answers.CampaignTaken]:
-        return Call("DELETE", path(f"{_CAMPAIGNS}/{{id}}", id=campaign_id), reader(answers.CampaignTaken))
+        target = path(f"{_CAMPAIGNS}/{{id}}", id=campaign_id)
+        cancelled = _that_is("cancelled", target, answers.CampaignTaken)
+        return Call("DELETE", target, reader(answers.CampaignTaken), settled_by=cancelled)
 
 
 class Users(Resource[Way]):
@@ -427,7 +432,9 @@ class Replays(Resource[Way]):
 
     @operation
     def resume(self, replay_id: str, /) -> Call[answers.ReplayBegun]:
-        return Call("POST", path(f"{_REPLAYS}/{{id}}/resume", id=replay_id), reader(answers.ReplayBegun))
+        target, read = path(f"{_REPLAYS}/{{id}}/resume", id=replay_id), reader(answers.ReplayBegun)
+        done = _that_is("done", path(f"{_REPLAYS}/{{id}}", id=replay_id), answers.ReplayBegun)
+        return Call("POST", target, read, settled_by=done)
 
 
 class Providers(Resource[Way]):
@@ -552,6 +559,17 @@ def _part(kind: type[Page], part: Callable[[Page], T]) -> Callable[[bytes], T]:
 def _or_nothing(kind: type[T]) -> Callable[[bytes], T | None]:
     read = reader(kind)
     return lambda body: read(body) if body else None
+
+
+def _that_is(status: str, target: str, kind: type[Stated]) -> Call[Stated | None]:
+    """Reads what there is, in the form of the answer to a call that changes it; None if its status is another."""
+    read = reader(kind)
+
+    def read_if(body: bytes) -> Stated | None:
+        found = read(body)
+        return found if found.status == status else None
+
+    return Call("GET", target, read_if)
 
 
 def _policy(policy: str | Mapping[str, Any]) -> tuple[bytes, str]:
