@@ -303,7 +303,7 @@ async def test_a_batcher_that_is_cancelled_leaves_nobody_waiting() -> None:
     held, before = Held(), asyncio.all_tasks()
     refused: list[str] = []
     batcher = awaiting(held).batcher(
-        latency_s=0, limits=Limits(1), most_waiting=1, on_refused=lambda each, _: refused.append(each["user_id"])
+        latency_s=0, limits=Limits(1), most_waiting=1, on_refused=lambda each, _: refused.append(str(each["user_id"]))
     )
     async with asyncio.timeout(WAIT_S), batcher:
         [worker] = asyncio.all_tasks() - before
