@@ -15,6 +15,8 @@ _MOST_ASKED, _USUALLY_ASKED = 100, 20
 _AT_A_TIME = 10
 #: A page ends before it gets larger than this, unless a single item is.
 _MOST_BYTES = 1 << 20
+#: Of changes: each stream that lags holds as much.
+_MOST_BYTES_OF_CHANGES = 64 << 10
 
 _encode = msgspec.json.Encoder().encode
 
@@ -93,7 +95,7 @@ def _with_items(
             continue
         shown = shown_item(item) | {"seen": False, "read": False, "archived": False, "snoozed_until": None}
         size += len(_encode(shown))
-        if items and size > _MOST_BYTES:
+        if items and size > _MOST_BYTES_OF_CHANGES:
             return changes[:place], items
         items[str(change.version)] = shown
     return changes, items

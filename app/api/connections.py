@@ -149,6 +149,11 @@ class Connection(web.RequestHandler):
         super().resume_writing()
         self._blocked_since = None
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the client doesn't take what was written."""
+        return self._blocked_since is not None
+
     def trust(self) -> None:
         self._connections.trust(self)
 

@@ -4,9 +4,8 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Literal
 
 from aiohttp import WSCloseCode, WSMessage, web
@@ -16,7 +15,7 @@ from app.api.call import BEGAN, Call, answer
 from app.api.callers import OWN, OWN_OR_TICKET, User
 from app.api.commands import user_of
 from app.api.connections import Connection
-from app.api.problems import Problem
+from app.api.problems import Problem, later
 from app.api.routes import Route
 from app.api.streams import Ended, Ending, Stream
 from app.domain.inbox_events import Event
@@ -28,6 +27,8 @@ _PATH = "/v1/users/{id}/inbox"
 _HEARTBEAT_S = 20.0
 #: Whoever hasn't taken what was written in this time is dropped.
 _SLOW_S = 10.0
+#: In which a WebSocket's close has to be taken.
+_CLOSING_S = 2.0
 #: What a client may say on its WebSocket, which nobody listens to.
 _MOST_MESSAGE_BYTES, _MOST_MESSAGES = 4 * 1024, 100
 _VERSION = re.compile(r"[0-9]{1,18}")
@@ -64,15 +65,15 @@ async def get_stream(call: Call) -> web.StreamResponse:
     response.content_type, response.charset = "text/event-stream", "utf-8"
     with suppress(Ending), _opened(call) as stream:
         await _claim(call)
-        first = await stream.begin(after)
+        first = await _begun(stream, after)
         await response.prepare(call.request)
         call.request[BEGAN] = time.monotonic()
-        writing = _Writing(call.request, response)
         # A client that lost its stream comes back soon, but not with all others at once.
         retry = b"retry: %d\n\n" % random.randint(500, 1500)
-        await writing.write(retry + b"".join(event.as_server_sent() for event in first))
+        await _written(stream, response.write(retry + b"".join(event.as_server_sent() for event in first)))
         async for events in stream.events(_HEARTBEAT_S):
-            await writing.write(b"".join(event.as_server_sent() for event in events) or b":\n\n")
+            said = b"".join(event.as_server_sent() for event in events)
+            await _written(stream, response.write(said or b":\n\n"))
     return response
 
 
@@ -86,17 +87,17 @@ async def get_ws(call: Call) -> web.StreamResponse:
     )
     with suppress(Ending), _opened(call) as stream:
         await _claim(call)
-        first = await stream.begin(after)
+        first = await _begun(stream, after)
         await socket.prepare(call.request)
         call.request[BEGAN] = time.monotonic()
         listening = asyncio.create_task(_listen(socket, stream))
         try:
-            await _send(socket, first)
+            await _send(socket, stream, first)
             async for events in stream.events(_HEARTBEAT_S):
-                await _send(socket, events)
+                await _send(socket, stream, events)
         except Ending as ending:
-            code, words = _CLOSES[ending.why]
-            await socket.close(code=code, message=words)
+            if not _is_blocked(call):
+                await _close(socket, ending.why)
             raise
         finally:
             listening.cancel()
@@ -113,6 +114,13 @@ _CLOSES: dict[Ended, tuple[int, bytes]] = {
 }
 
 
+async def _close(socket: web.WebSocketResponse, why: Ended) -> None:
+    code, words = _CLOSES[why]
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSING_S):
+            await socket.close(code=code, message=words)
+
+
 async def _listen(socket: web.WebSocketResponse, stream: Stream) -> None:
     """Until the client closes it; what it says is nothing."""
     heard = 0
@@ -124,33 +132,28 @@ async def _listen(socket: web.WebSocketResponse, stream: Stream) -> None:
     stream.end("gone")
 
 
-async def _send(socket: web.WebSocketResponse, events: list[Event]) -> None:
+async def _begun(stream: Stream, after: int | None) -> list[Event]:
+    """Raises Problem 401, 503 where the stream ends before it has begun, OwnerUnavailableError."""
+    try:
+        return await stream.begin(after)
+    except Ending as ending:
+        raise _expired() if ending.why == "token" else later("this gateway is stopping: connect again") from None
+
+
+async def _send(socket: web.WebSocketResponse, stream: Stream, events: Sequence[Event]) -> None:
+    for event in events:
+        await _written(stream, socket.send_str(event.as_message()))
+
+
+async def _written(stream: Stream, writing: Awaitable[None]) -> None:
+    """Raises Ending."""
     try:
         async with asyncio.timeout(_SLOW_S):
-            for event in events:
-                await socket.send_str(event.as_message())
+            await stream.until_end(writing)
     except TimeoutError:
         raise Ending("slow") from None
     except (ConnectionError, RuntimeError):
         raise Ending("gone") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Writing:
-    request: web.Request
-    response: web.StreamResponse
-
-    async def write(self, data: bytes) -> None:
-        """Raises Ending."""
-        try:
-            async with asyncio.timeout(_SLOW_S):
-                await self.response.write(data)
-        except TimeoutError:
-            if self.request.transport is not None:
-                self.request.transport.abort()
-            raise Ending("slow") from None
-        except ConnectionError:
-            raise Ending("gone") from None
 
 
 @contextmanager
@@ -165,6 +168,13 @@ def _opened(call: Call) -> Iterator[Stream]:
         finally:
             if isinstance(connection, Connection):
                 connection.on_lost = None
+                if connection.is_blocked:  # nobody waits until it takes what was written
+                    connection.abort()
+
+
+def _is_blocked(call: Call) -> bool:
+    connection = call.request.protocol
+    return isinstance(connection, Connection) and connection.is_blocked
 
 
 def _ends(call: Call, now: int) -> int:
@@ -172,8 +182,12 @@ def _ends(call: Call, now: int) -> int:
     assert isinstance(call.caller, User)
     ends = call.caller.ends_ms
     if ends <= now:
-        raise Problem(401, "the token has expired", headers={"WWW-Authenticate": "Bearer"})
+        raise _expired()
     return ends
+
+
+def _expired() -> Problem:
+    return Problem(401, "the token has expired", headers={"WWW-Authenticate": "Bearer"})
 
 
 async def _claim(call: Call) -> None:

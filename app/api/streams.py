@@ -3,15 +3,16 @@
 For each user somebody looks at there is one feed: what the topic says of that inbox lately, with the content of new
 items, read from the owner once for all of the user's streams. A stream takes from it what comes next, at its own pace,
 and what the feed no longer has (or never had) from the owner. So a feed may forget anything at any time, and a stream
-that doesn't keep up costs no memory. Nothing here knows how a stream is written: ``app.api.inbox_stream`` does.
+that doesn't keep up holds one change, or one page of the owner's. Nothing here knows how a stream is written:
+``app.api.inbox_stream`` does.
 """
 
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 import structlog
@@ -25,13 +26,17 @@ from schemas.inbox_changes import InboxChange
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 #: Changes asked for in one read of the owner; and how many of a user may wait for it.
 _AT_ONCE = 100
 _MOST_PENDING = 1_000
 #: The topic may show a change a moment before its owner answers with it.
 _PAUSE_S, _LONGEST_PAUSE_S, _PATIENCE_S = 0.01, 0.25, 8.0
-#: So long an owner may take to get to a version that a client names; longer, and there never was one.
-_LAG_S = 1.0
+#: After these an owner is asked again that hasn't got to a version which the topic has shown, or which a client names:
+#: after the last, there never was one. Anybody can make up an id, so theirs is asked after less often.
+_SHOWN_S: Sequence[float] = (0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.25, 0.25)
+_NAMED_S: Sequence[float] = (0.1, 0.9)
 
 #: Why a stream ends: its token, the gateway stops, the inbox can't be read, the client has gone, or doesn't read.
 Ended = Literal["token", "stopping", "unavailable", "gone", "slow"]
@@ -77,6 +82,7 @@ class Stream:
         self._feed = feed
         self._ends_at = ends_at
         self._moved = asyncio.Event()
+        self._waits: asyncio.Timeout | None = None
         self._ended: Ended | None = None
 
     def wake(self) -> None:
@@ -85,6 +91,8 @@ class Stream:
     def end(self, why: Ended) -> None:
         self._ended = self._ended or why
         self._moved.set()
+        if self._waits is not None and not self._waits.expired():
+            self._waits.reschedule(asyncio.get_running_loop().time())
 
     def check(self) -> None:
         """Raises Ending."""
@@ -93,10 +101,22 @@ class Stream:
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise Ending("token")
 
+    async def until_end(self, waiting: Awaitable[T]) -> T:
+        """What is waited for. Raises Ending where the stream ends first."""
+        try:
+            async with asyncio.timeout_at(self._ends_at) as self._waits:
+                return await waiting
+        except TimeoutError:
+            if self._waits is not None and self._waits.expired():
+                raise Ending(self._ended or "token") from None
+            raise
+        finally:
+            self._waits = None
+
     async def begin(self, after: int | None) -> list[Event]:
         """The first events: ``count``, and ``reset`` where nothing can be resumed behind ``after``. Raises
-        OwnerUnavailableError."""
-        page = await self._read(after)
+        OwnerUnavailableError, Ending."""
+        page = await self._read(after, 1, _NAMED_S)
         if after is not None and page.changes:
             first = page.changes[0]
             self.position = after
@@ -106,25 +126,30 @@ class Stream:
         is_whole = after is None or page.changes is not None
         return [count] if is_whole else [count, reset_event(page.version)]
 
-    async def events(self, every_s: float) -> AsyncIterator[list[Event]]:
+    async def events(self, every_s: float) -> AsyncIterator[Sequence[Event]]:
         """What comes next, in order; nothing where nothing came for ``every_s``. Raises Ending."""
         while True:
             self._moved.clear()
             self.check()
             lacking = self._feed.recent.after(self.position)
             if lacking:
-                self.position = lacking[-1].reached
+                said = lacking[0]  # (one at a time: whoever is slow holds no more)
+                self.position = said.reached
                 if not self.position:  # whoever was erased begins anew
                     self._known = 0
                 self._feed.forget()
-                yield [event for said in lacking for event in said.events]
+                yield said.events
             elif lacking is None or self._known > self.position:
-                yield await self._caught_up()
+                caught_up = await self._caught_up()
+                self._feed.forget()
+                yield caught_up
             elif not await self._is_moved(every_s):
                 yield []
 
-    async def _read(self, after: int | None) -> Page:
-        page = await self._feed.read(after)
+    async def _read(self, after: int | None, limit: int = _AT_ONCE, pauses_s: Sequence[float] = ()) -> Page:
+        self.check()
+        page = await self.until_end(self._feed.read(after, limit, pauses_s or _SHOWN_S))
+        self.check()
         self._known = page.version
         return page
 
@@ -169,17 +194,16 @@ class Feed:
         self._pending: deque[InboxChange] = deque()
         self._reading: asyncio.Task[None] | None = None
 
-    async def read(self, after: int | None, limit: int = _AT_ONCE) -> Page:
+    async def read(self, after: int | None, limit: int, pauses_s: Sequence[float]) -> Page:
         """Waits a moment for an owner that hasn't got to ``after`` yet: what the topic has shown is stored just then.
         Raises OwnerUnavailableError."""
-        clock = asyncio.get_running_loop().time
-        pause, give_up_at = _PAUSE_S, clock() + _LAG_S
-        while True:
-            page = await self._ask(after, limit)
-            if after is None or after <= page.version or clock() >= give_up_at:
-                return page
+        page = await self._ask(after, limit)
+        for pause in pauses_s:
+            if after is None or after <= page.version:
+                break
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            page = await self._ask(after, limit)
+        return page
 
     async def _ask(self, after: int | None, limit: int) -> Page:
         params = {} if after is None else {"behind": str(after), "limit": str(limit)}
@@ -239,7 +263,7 @@ class Feed:
         pause, tries = _PAUSE_S, 0
         while tries < _TRIES:
             try:
-                page = await self.read(change.previous, len(self._pending))
+                page = await self.read(change.previous, len(self._pending), _SHOWN_S)
             except OwnerUnavailableError:
                 break
             if page.changes is None:
@@ -317,6 +341,7 @@ class Streams:
         finally:
             self._opened(-1)
             feed.streams.discard(stream)
+            feed.forget()
             if not feed.streams:
                 feed.close()
                 del self._feeds[key]

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -30,6 +30,17 @@ from tests.security.conftest import some_deps
 PATH = "/v1/users/u1/inbox"
 
 
+class Watched(Connections):
+    """Of a test that waits for what becomes of its connections."""
+
+    def blocked(self) -> bool:
+        return any(connection.is_blocked for connection in self._all)
+
+    async def gone(self) -> None:
+        while len(self):
+            await asyncio.sleep(0.01)
+
+
 class Served:
     """A gateway over one inbox. The second one shares its topic."""
 
@@ -37,6 +48,7 @@ class Served:
         self.inbox, self.live, self.follower = inbox, live, follower
         self.url = ""
         self.session: aiohttp.ClientSession = cast(Any, None)
+        self.connections: Watched = cast(Any, None)
         #: Where a page may be whose origin is allowed.
         self.page_port = _free_port()
         self._told = 0
@@ -97,7 +109,8 @@ async def serving(longest_s: float = 1e9, **limits: int) -> AsyncIterator[Served
     runner = web.AppRunner(create_app(deps), shutdown_timeout=5.0)
     await runner.setup()
     assert runner.server is not None
-    factory = connection_factory(runner.server, Connections(ConnectionLimits()))
+    served.connections = Watched(ConnectionLimits())
+    factory = connection_factory(runner.server, served.connections)
     server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
     served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
@@ -325,21 +338,47 @@ async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) ->
         assert await response.content.readuntil(b"\n\n") == b":\n\n"
 
 
-async def test_a_slow_reader_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+@asynccontextmanager
+async def reading_nothing(served: Served, path: str) -> AsyncIterator[None]:
+    """A client that has its first event, and takes nothing more."""
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+    token = bearer(user_token("u1"))["Authorization"]
+    headers = f"Host: x\r\nAuthorization: {token}\r\n{upgrade + key if path == '/ws' else ''}"
+    writer.write(f"GET {PATH}{path} HTTP/1.1\r\n{headers}\r\n".encode())
+    await reader.readuntil(b"unseen")
+    yield
+    writer.transport.abort()
+
+
+async def fill(served: Served, until: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not until():
+            served.inbox.item(template_id=None, content=Content("t", "x" * 200_000))
+            served.tell()
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", ["/stream", "/ws"])
+async def test_a_slow_reader_is_dropped(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_stream, "_SLOW_S", 0.2)
-    async with serving() as served:
-        host, _, port = served.url.removeprefix("http://").partition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
-        token = bearer(user_token("u1"))["Authorization"]
-        writer.write(f"GET {PATH}/stream HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode())
-        await reader.readuntil(b"event: count")
-        async with asyncio.timeout(20):
-            while not served.live.streams.ended["slow"]:
-                served.inbox.item(template_id=None, content=Content("t", "x" * 200_000))
-                served.tell()
-                await asyncio.sleep(0.01)
+    async with serving() as served, reading_nothing(served, path):
+        await fill(served, lambda: served.live.streams.ended["slow"] > 0)
+        async with asyncio.timeout(1):
+            await served.connections.gone()
         assert served.live.streams.open == 0
-        writer.close()
+
+
+@pytest.mark.parametrize("path", ["/stream", "/ws"])
+async def test_a_gateway_that_stops_waits_for_no_slow_reader(path: str) -> None:
+    async with serving() as served, reading_nothing(served, path):
+        await fill(served, served.connections.blocked)
+        served.live.streams.stop()
+        async with asyncio.timeout(1):
+            await served.connections.gone()
+        assert served.live.streams.ended["stopping"] == 1
 
 
 # --- browsers

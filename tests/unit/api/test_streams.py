@@ -4,7 +4,7 @@ owner that lags; however often the client breaks off and comes back, and at whic
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from app.api.streams import Ending, Stream, Streams
 from app.domain.inbox_events import Event
 from app.store.owner_client import OwnerUnavailableError
 from schemas.instants import rfc3339
-from schemas.requests import InboxOptions
+from schemas.requests import Content, InboxOptions
 from tables.inbox import MOST_CHANGES
 from tests.agents.stage import HOUR
 from tests.live import Inbox
@@ -30,7 +30,8 @@ MARKS = ("seen", "read", "unread", "archived")
 def short_lag() -> Iterator[None]:
     """Nobody waits for an owner here that never was further."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.api.streams._LAG_S", 0.02)
+        patch.setattr("app.api.streams._SHOWN_S", (0.01, 0.01))
+        patch.setattr("app.api.streams._NAMED_S", (0.01, 0.01))
         yield
 
 
@@ -91,7 +92,7 @@ class Gateway:
         """Until nothing comes any more, or the connection breaks after so many events."""
         left = [breaks_after if breaks_after is not None else 1_000_000]
 
-        def take(events: list[Event]) -> bool:
+        def take(events: Sequence[Event]) -> bool:
             for event in events:
                 if left[0] == 0:
                     return False
@@ -361,6 +362,59 @@ async def test_an_id_that_never_was_is_a_reset(after: int) -> None:
     assert [name for _, name, _ in await begun(inbox, after)] == ["count", "reset"]
 
 
+class Asked:
+    """An owner that notes what it is asked, and how large its answers are. ``silent``: it never answers."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self.silent = False
+        self.asked: list[Mapping[str, str]] = []
+        self.sizes: list[int] = []
+
+    async def read(self, role: str, user_id: str, view: str, params: Mapping[str, str]) -> Any:
+        self.asked.append(params)
+        if self.silent:
+            await asyncio.Event().wait()
+        answer = await self._inbox.read(role, user_id, view, params)
+        self.sizes.append(len(msgspec.json.encode(answer)))
+        return answer
+
+
+@pytest.mark.parametrize("made_up", [False, True])
+async def test_whoever_names_an_id_costs_a_few_small_reads(made_up: bool) -> None:
+    inbox = Inbox()
+    last_id = int(inbox.page()["last_event_id"])
+    for _ in range(5):
+        inbox.item()
+    owner = Asked(inbox)
+    with Gateway(owner).streams.opened("u1", 1e9) as stream:
+        await stream.begin(2**59 if made_up else last_id)
+
+    assert [params["limit"] for params in owner.asked] == (["1"] * 3 if made_up else ["1"])
+
+
+async def test_a_stream_catches_up_in_small_pages_and_its_feed_keeps_nothing() -> None:
+    inbox = Inbox()
+    owner = Asked(inbox)
+    gateway = Gateway(owner)
+    client = Client()
+    with gateway.streams.opened("u1", 1e9) as stream:
+        for event in await stream.begin(None):
+            client.take(event)
+        for _ in range(20):
+            inbox.item(template_id=None, content=Content("t", "x" * 20_000))
+        for change in inbox.changes[-2:]:
+            gateway.streams.take_change(change)
+        async with asyncio.timeout(10):
+            while len(client.items) < 20:
+                async for events in _until_silent(stream):
+                    for event in events:
+                        client.take(event)
+        [feed] = gateway.streams._feeds.values()
+        assert not feed.recent._changes
+    assert max(owner.sizes) < 96 << 10
+
+
 async def test_nobody_resumes_behind_an_erasure() -> None:
     inbox = Inbox()
     inbox.item()
@@ -432,6 +486,27 @@ async def test_a_stream_ends_with_its_token() -> None:
         await _to_its_end(Gateway(Inbox()), 0.01)
 
 
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("why", ["token", "stopping"])
+async def test_a_stream_ends_though_its_owner_does_not_answer(begun: bool, why: str) -> None:
+    inbox = Inbox()
+    owner = Asked(inbox)
+    gateway = Gateway(owner)
+
+    async def followed(stream: Stream) -> None:
+        if begun:
+            await stream.begin(None)
+            inbox.mark(inbox.item(), "read")
+            gateway.streams.take_change(inbox.changes[-1])
+        owner.silent = True
+        if why == "stopping":
+            asyncio.get_running_loop().call_later(0.01, gateway.streams.stop)
+        await (anext(stream.events(60.0)) if begun else stream.begin(None))
+
+    with gateway.streams.opened("u1", 0.1 if why == "token" else 1e9) as stream, pytest.raises(Ending, match=why):
+        await asyncio.wait_for(followed(stream), 2)
+
+
 async def test_streams_end_at_once_when_the_gateway_stops_and_no_other_opens() -> None:
     gateway = Gateway(Inbox())
     with pytest.raises(Ending, match="stopping"):
@@ -463,7 +538,7 @@ async def test_an_owner_that_never_answers_ends_the_stream(monkeypatch: pytest.M
         await _to_its_end(gateway, meanwhile=lambda: gateway.streams.take_change(ahead))
 
 
-async def test_a_client_that_does_not_keep_up_costs_no_memory() -> None:
+async def test_a_feed_keeps_little_for_a_client_that_does_not_keep_up() -> None:
     inbox = Inbox()
     gateway = Gateway(inbox)
     client = Client()
