@@ -73,6 +73,9 @@ class Reporter:
                 receipts.append(self._waiting.get_nowait())
             try:
                 await self._publish(receipts)
+            except Exception as error:
+                log.exception("opens and clicks can't be written", exc_info=error)
+                self._give_up(len(receipts), type(error).__name__)
             finally:
                 for _ in receipts:
                     self._waiting.task_done()
@@ -86,6 +89,8 @@ class Reporter:
                 records = [record for record, at in zip(records, positions, strict=True) if at is None]
             except (KafkaError, PublishError, TimeoutError) as error:
                 log.warning("opens and clicks wait for the log", number=len(records), reason=type(error).__name__)
+            except Exception as error:
+                log.exception("opens and clicks wait for the log", number=len(records), exc_info=error)
             if not records:
                 return
             await asyncio.sleep(_PAUSE_S)

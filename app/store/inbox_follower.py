@@ -21,6 +21,11 @@ log = structlog.get_logger(__name__)
 _POLL_MS = 1000
 _BACKOFF_S = 1.0
 _ATTEMPTS = 10
+_STOP_S = 10.0
+#: After so long without an answer for one of the partitions, its changes may go on unheard.
+_SILENT_S = 30.0
+#: How often that is looked at.
+_LOOK_S = 5.0
 #: Records are small, and somebody waits for each.
 _MOST_RECORDS = 500
 
@@ -63,7 +68,9 @@ class InboxFollower:
         self._guard = guard or Unguarded()
         self._failures = RateLimitedLog()
         self._positions: dict[TopicPartition, int] = {}
-        self._task: asyncio.Task[None] | None = None
+        #: Of each partition, what a consumer says of its latest answer, and when that was new here.
+        self._heard: dict[TopicPartition, tuple[int | None, float]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Returns when it has come to the end of the topic. Raises KafkaError when the broker can't be asked for a
@@ -79,15 +86,18 @@ class InboxFollower:
                 try:
                     await self._catch_up(consumer)
                 except BaseException:
-                    await consumer.stop()
+                    await self._stop(consumer)
                     raise
-                self._task = asyncio.create_task(self._follow(consumer), name=f"follow {INBOX_CHANGES}")
+                self._tasks = [
+                    asyncio.create_task(self._follow(consumer), name=f"follow {INBOX_CHANGES}"),
+                    asyncio.create_task(self._watch(), name=f"watch {INBOX_CHANGES}"),
+                ]
                 return
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _open(self) -> LogConsumer:
         """Where it was, or at its beginning."""
@@ -98,6 +108,8 @@ class InboxFollower:
                 raise LookupError(f"topic {INBOX_CHANGES} is missing: run `tocsin topics apply`")
             partitions = [TopicPartition(INBOX_CHANGES, partition) for partition in range(self._partitions)]
             consumer.assign(partitions)
+            for tp in partitions:
+                self._heard.setdefault(tp, (None, asyncio.get_running_loop().time()))
             if not self._positions:
                 self._positions = await self._beginning(consumer, partitions)
             first = await consumer.beginning_offsets(partitions)
@@ -106,9 +118,17 @@ class InboxFollower:
             for tp in partitions:
                 consumer.seek(tp, max(self._positions.get(tp, 0), first[tp]))
         except BaseException:
-            await consumer.stop()
+            await self._stop(consumer)
             raise
         return consumer
+
+    async def _stop(self, consumer: LogConsumer) -> None:
+        """Whatever comes of it, following goes on."""
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await consumer.stop()
+        except Exception as error:
+            self._log("a consumer didn't stop", error)
 
     async def _beginning(self, consumer: LogConsumer, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         since = self._clock() - self._since_ms
@@ -128,6 +148,9 @@ class InboxFollower:
                 self.hand_over(record)
         for tp in consumer.assignment():
             self._positions[tp] = await consumer.position(tp)
+            answered = consumer.last_poll_timestamp(tp)
+            if answered is not None and answered != self._heard[tp][0]:
+                self._heard[tp] = answered, asyncio.get_running_loop().time()
 
     def hand_over(self, record: LogRecord) -> None:
         """Whatever a record holds, it harms nobody who follows."""
@@ -170,9 +193,19 @@ class InboxFollower:
                 self._log("following inboxes again where they were", error)
             finally:
                 if consumer is not None:
-                    await consumer.stop()
+                    await self._stop(consumer)
                     consumer = None
             await asyncio.sleep(_BACKOFF_S)
+
+    async def _watch(self) -> None:
+        """A consumer that is cut off finds nothing, and says nothing of it: whoever follows has to hear that."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if any(clock() - at > _SILENT_S for _, at in self._heard.values()):
+                log.warning("inboxes aren't heard of: Kafka doesn't answer")
+                self._follows.lost()
+                self._heard = {tp: (answered, clock()) for tp, (answered, _) in self._heard.items()}
 
 
 #: Of a record, in which its type stands: the encoder writes it first.
