@@ -1,12 +1,14 @@
 """<tocsin-inbox>, as a browser runs it and a person uses it."""
 
+import asyncio
 import gzip
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlencode
 
 import pytest
 from aiohttp import web
@@ -170,34 +172,67 @@ async def test_seven_tabs_are_live_though_a_browser_opens_six_connections(tmp_pa
 # --- a page and its stream
 
 
+class HeldBack:
+    """Pages that are asked for with a parameter: each is read, and not answered until ``answer``."""
+
+    def __init__(self, served: Served, param: str) -> None:
+        self._inbox = cast(Any, served.inbox)
+        self._param, self._read = param, served.inbox.read
+        self.was_read, self._may_answer = asyncio.Event(), asyncio.Event()
+        self._inbox.read = self._read_slowly
+
+    def answer(self) -> None:
+        self._inbox.read = self._read
+        self._may_answer.set()
+
+    async def _read_slowly(self, *asked: Any) -> Any:
+        page = await self._read(*asked)
+        if asked[2] == "inbox" and self._param in urlencode(asked[3]):
+            self.was_read.set()
+            await self._may_answer.wait()
+        return page
+
+
 async def test_what_changes_while_a_page_is_on_its_way_is_shown(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "Kept")
         old = item(served, "Old")
-        await tab.until(f"{INBOX}?.items && {titles('Old')}")
-        await tab.until(badge("1"))
+        await tab.until(f"{INBOX}?.items && {titles('Old', 'Kept')} && {badge('2')}")
         await press(tab, "Archived", "header")
-        await tab.until(titles())
-        read = served.inbox.read
-
-        async def read_slowly(*asked: Any) -> Any:
-            page = await read(*asked)
-            if asked[2] == "inbox":
-                served.inbox.read = read  # type: ignore[method-assign]
-                served.inbox.mark(old, "archived")
-                item(served, "New")
-                item(served, "Newer")
-                await tab.until(badge("2"))
-            return page
-
-        served.inbox.read = read_slowly  # type: ignore[method-assign]
+        held = HeldBack(served, "archived=false")
         await press(tab, "Inbox", "header")
-        await tab.until(titles("Newer", "New"))
+        await held.was_read.wait()
+        served.inbox.mark(old, "archived")
+        for title in ("New", "Newer"):
+            item(served, title)
+        await tab.until(badge("3"))
+        held.answer()
+        await tab.until(titles("Newer", "New", "Kept"))
+
+
+async def test_what_changes_while_older_items_are_on_their_way_is_shown(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        names = [item(served, f"No. {number}") for number in range(22)]
+        await tab.until(f"{INBOX}?.items?.length >= 20 && {badge('22')}")
+        await tab.value(f"{INBOX}.setAttribute('gateway', {json.dumps(served.url)})")  # begins with a page
+        await tab.until(f"{INBOX}.items.length === 20 && {badge('22')}")
+        held = HeldBack(served, "cursor=")
+        await tab.value(f"{INBOX}.open()")
+        feed = f"{ROOT_OF}.querySelector('.feed')"
+        await tab.value(f"{feed}.scrollTop = {feed}.scrollHeight")
+        await held.was_read.wait()
+        served.inbox.mark(names[0], "archived")
+        item(served, "New")
+        await tab.until(f"{INBOX}.items[0].title === 'New'")
+        held.answer()
+        await tab.until(f"{INBOX}.items.at(-1).title === 'No. 1'")
+        assert await tab.value(f"{INBOX}.items.length") == 22
 
 
 async def test_what_a_page_knows_already_is_not_put_on_top(tmp_path: Path) -> None:
     async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
         item(served, "Old")
-        await tab.until(f"{INBOX}?.items && {titles('Old')}")
+        await tab.until(f"{INBOX}?.items && {titles('Old')} && {badge('1')}")
         await tab.value(
             "window.shown = []; new MutationObserver((all) => all.forEach((each) => each.addedNodes.forEach("
             f"(one) => shown.push(one.textContent)))).observe({ROOT_OF}.querySelector('[role=feed]'), "
