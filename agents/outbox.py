@@ -14,7 +14,7 @@ import structlog
 
 from app.domain.outbox import event_record, words
 from app.metrics import OutboxMetrics
-from app.store.outbox import OUTAGE, Claim, Outbox
+from app.store.outbox import OUTAGE, Claim, Outbox, OutboxRow
 from app.store.publisher import KafkaPublisher, Outgoing, PublishError
 from schemas.decode import Invalid
 from schemas.instants import rfc3339, to_ms
@@ -94,19 +94,15 @@ class Relay:
             return await self._produce(claim)
 
     async def _produce(self, claim: Claim) -> int:
-        records, relayed, refused = [], [], {}
+        records, relayed, refused = list[Outgoing](), list[int](), dict[int, str]()
         for row in claim.rows:
-            created_at = rfc3339(to_ms(row.created_at))
-            try:
-                record = event_record(
-                    row.user_id, row.request, row.idempotency_key, created_at, self.how.source, self.clock()
-                )
-            except Invalid as invalid:
-                refused[row.id] = words(invalid)
-                log.warning("a row of the outbox is refused", id=row.id, why=words(invalid))
-                continue
-            records.append(Outgoing(*record))
-            relayed.append(row.id)
+            record = self._record(row)
+            if isinstance(record, str):
+                refused[row.id] = record
+                log.warning("a row of the outbox is refused", id=row.id, why=record)
+            else:
+                records.append(record)
+                relayed.append(row.id)
         if records:
             await self.publisher.publish_many(records)
         await claim.settle(relayed, refused)
@@ -115,12 +111,25 @@ class Relay:
         self.refused += len(refused)
         return len(claim.rows)
 
+    def _record(self, row: OutboxRow) -> Outgoing | str:
+        """The row's record, or why there can't be one: whatever a row holds, those behind it go on."""
+        created_at = None if row.created_at is None else rfc3339(to_ms(row.created_at))
+        try:
+            return Outgoing(
+                *event_record(row.user_id, row.request, row.idempotency_key, created_at, self.how.source, self.clock())
+            )
+        except Invalid as invalid:
+            return words(invalid)
+        except Exception:
+            log.exception("a row of the outbox can't be read", id=row.id)
+            return "internal error: the relay's log says more"
+
     async def _look(self, outbox: Outbox) -> None:
         """Now and then: how much waits, and what may be deleted."""
         now = asyncio.get_running_loop().time()
         if now - self._looked_at < _LOOK_EVERY_S:
             return
-        self._looked_at = now
         lag = await outbox.lag()
         self.metrics.show(lag.waiting, lag.oldest_s)
-        await outbox.purge(self.how.kept_s)
+        # Where more is to be deleted it looks again after the next batch.
+        self._looked_at = float("-inf") if await outbox.purge(self.how.kept_s) else now

@@ -10,7 +10,7 @@ from app.config import Settings
 from app.store.config_follower import ConfigFollower
 from app.store.erased import ErasedUsers
 from app.store.publisher import Outgoing
-from schemas.campaigns import JOB, CampaignJob, Listed, encode_campaign, read_chunk
+from schemas.campaigns import JOB, LISTED, CampaignJob, Listed, encode_campaign, read_chunk
 from schemas.requests import Content
 from schemas.topics import CAMPAIGNS
 from tests.records import Record
@@ -24,6 +24,9 @@ class LocalJobs(Jobs):
         self.records: list[Record] = []
 
     async def _write(self, kind: bytes, name: str, value: bytes | None) -> None:
+        self.put(kind, name, value)
+
+    def put(self, kind: bytes, name: str, value: bytes | None) -> None:
         record = Record(CAMPAIGNS, 0, len(self.records), 0, kind + name.encode(), value)
         self.records.append(record)
         self.take(record)
@@ -56,9 +59,8 @@ class LocalCampaigns(Campaigns):
     def add(self, campaign_id: str, source: str) -> "LocalCampaigns":
         """There is such a campaign, and it runs."""
         job = job_at(self._clock(), campaign_id=campaign_id, source=source)
-        self.jobs.take(Record(CAMPAIGNS, 0, 0, 0, JOB + f"{job.notification_id}/1".encode(), encode_campaign(job)))
-        listed = Record(CAMPAIGNS, 0, 1, 0, b"listed/" + job.notification_id.encode(), encode_campaign(Listed(at=0)))
-        self.jobs.take(listed)
+        self.jobs.put(JOB, f"{job.notification_id}/1", encode_campaign(job))
+        self.jobs.put(LISTED, job.notification_id, encode_campaign(Listed(at=0)))
         return self
 
 

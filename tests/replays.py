@@ -25,6 +25,9 @@ class LocalJobs(Jobs):
         self.records: list[Record] = []
 
     async def _write(self, kind: bytes, replay_id: str, value: bytes | None) -> None:
+        self.put(kind, replay_id, value)
+
+    def put(self, kind: bytes, replay_id: str, value: bytes | None) -> None:
         record = Record(REPLAYS, 0, len(self.records), 0, kind + replay_id.encode(), value)
         self.records.append(record)
         self.take(record)
@@ -65,7 +68,7 @@ class LocalReplays(Replays):
         job = ReplayJob(
             replay_id=replay_id, by="all", at=self._clock(), channel="push", filters=filters, rate=1, per_ms=1000
         )
-        self.jobs.take(Record(REPLAYS, 0, 0, 0, JOB + replay_id.encode(), encode_replay(job)))
+        self.jobs.put(JOB, replay_id, encode_replay(job))
         return self
 
     async def _is_kept(self, *_: Any) -> bool:

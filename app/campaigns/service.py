@@ -51,7 +51,7 @@ MOST_ACTIVE = 500
 _BACKOFF_S = 1.0
 _HOUSEKEEPING_S = 5.0
 #: How long an upload waits for whether a campaign that is about to end takes more users.
-_CLOSING_S = 15.0
+_CLOSING_S, _CLOSING_LOOK_S = 15.0, 0.1
 #: An upload's rows are written when there are so many, or so many bytes of them, or it has been so long.
 _CHUNK_ROWS, _CHUNK_BYTES, _CHUNK_S = 1000, 256 << 10, 1.0
 #: So often an upload says that it goes on.
@@ -182,10 +182,10 @@ class Campaigns:
         upload = Uploading(self._publisher, self._jobs, job, self._clock)
         await upload.begin()
         async with asyncio.timeout(_CLOSING_S):
-            while (known := self._jobs.get(job.notification_id)) is not None and known.progress.phase == "closing":
-                self._jobs.changed.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._jobs.changed.wait(), 0.1)
+            while (  # noqa: ASYNC110 (what tells of changes is the runner's)
+                known := self._jobs.get(job.notification_id)
+            ) is not None and known.progress.phase == "closing":
+                await asyncio.sleep(_CLOSING_LOOK_S)
         if known is None or known.has_ended:
             await upload.break_off()
             return None

@@ -21,13 +21,16 @@ class EventRecord(NamedTuple):
 
 
 def event_record(
-    user_id: str, request: str, idempotency_key: str, created_at: str, source: str, now_ms: int
+    user_id: str, request: str, idempotency_key: str, created_at: str | None, source: str, now_ms: int
 ) -> EventRecord:
     """The request for the user, keyed by the row's own key, so that it is the same notification however often it is
-    relayed. It happened when the row was written (``created_at``), unless it says otherwise. Raises Invalid."""
+    relayed. It happened when the row was written (``created_at``; None: no instant that counts), unless it says
+    otherwise. Raises Invalid."""
     fields: dict[str, Any] = dict(_read_fields(request))
     if (taken := next((name for name in _NOT_TAKEN if name in fields), None)) is not None:
         raise Malformed("is said by the table's columns and the relay, not in request", taken)
+    if created_at is None and "created_at" not in fields:
+        raise Malformed("must be from 1970 to 2200", "created_at")
     value = msgspec.json.encode(
         {
             "created_at": created_at,

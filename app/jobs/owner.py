@@ -80,7 +80,16 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._rest()
         if assigned:
             log.info("this gateway runs the jobs", topic=self._topic)
-            self._working = asyncio.create_task(self._work(), name=f"run {self._topic}")
+            self._working = asyncio.create_task(self._go_on(), name=f"run {self._topic}")
+
+    async def _go_on(self) -> None:
+        """The work, begun anew where a surprise ended it: nobody else does it while the partition is here."""
+        while True:
+            try:
+                await self._work()
+            except Exception:
+                log.exception("the jobs begin anew", topic=self._topic, after_s=_BACKOFF_S)
+            await asyncio.sleep(_BACKOFF_S)
 
     async def _rest(self) -> None:
         working, self._working = self._working, None

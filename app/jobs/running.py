@@ -41,16 +41,24 @@ async def run_each(
         while True:
             changed.clear()
             wanted = set(active())
-            for name in [name for name, task in tasks.items() if name not in wanted or task.done()]:
-                await _end([tasks.pop(name)])
-                if forget is not None and name not in wanted:
-                    await forget(name)
+            over = [name for name, task in tasks.items() if name not in wanted or task.done()]
+            await _end([tasks.pop(name) for name in over])
+            if forget is not None:
+                await _forget(what, [name for name in over if name not in wanted], forget)
             for name in wanted - tasks.keys():
                 tasks[name] = asyncio.create_task(_persist(what, name, carry_out), name=f"{what} {name}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), _LOOK_S)
     finally:
         await _end(tasks.values())
+
+
+async def _forget(what: str, names: Collection[str], forget: Callable[[str], Awaitable[None]]) -> None:
+    for name in names:
+        try:
+            await forget(name)
+        except Exception:
+            log.exception("what is left of a job stays", job=f"{what} {name}")
 
 
 async def _persist(what: str, name: str, carry_out: Callable[[str], Awaitable[None]]) -> None:

@@ -46,7 +46,8 @@ class JobsTopic(ABC, Generic[Known]):
         self._publisher = publisher
         self._clock = clock
         self._known: dict[str, Known] = {}
-        #: Set with everything that is taken; whoever waits for it clears it.
+        self._read_to = -1
+        #: Set with everything that is taken; whoever runs the jobs waits for it, and clears it.
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
@@ -57,6 +58,9 @@ class JobsTopic(ABC, Generic[Known]):
 
     def take(self, record: LogRecord) -> None:
         """Takes the next record of the topic."""
+        if record.offset <= self._read_to:  # the topic is read again: what is known is newer
+            return
+        self._read_to = record.offset
         kind, _, rest = (record.key or b"").partition(b"/")
         name, _, part = rest.decode(errors="replace").partition("/")
         try:

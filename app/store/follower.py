@@ -137,8 +137,16 @@ class TopicFollower:
                     await self._poll(consumer)
             except (KafkaError, LookupError) as error:
                 log.warning("reading the topic again from its start", topic=self._topic, error=type(error).__name__)
+            except Exception:  # whoever follows relies on it for as long as the process runs
+                log.exception("reading the topic again from its start", topic=self._topic)
             finally:
-                if consumer is not None:
-                    await consumer.stop()
-                    consumer = None
+                await self._stop(consumer)
+                consumer = None
             await asyncio.sleep(_BACKOFF_S)
+
+    async def _stop(self, consumer: LogConsumer | None) -> None:
+        try:
+            if consumer is not None:
+                await consumer.stop()
+        except Exception as error:
+            log.warning("a consumer didn't stop as it should", topic=self._topic, error=repr(error))

@@ -16,6 +16,12 @@ OUTAGE: tuple[type[Exception], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 #: Users are spread over so many slots, each of which one relay works on at a time, so that a user's requests keep their
@@ -23,6 +29,7 @@ OUTAGE: tuple[type[Exception], ...] = (
 SLOTS = 32
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,50}(\.[a-z_][a-z0-9_]{0,50})?")
 _COMMAND_S = 30.0
+_PURGED_AT_ONCE = 10_000
 
 _TABLE = """\
 -- Tocsin's outbox: `INSERT INTO {table} (user_id, request) VALUES (…)` in the transaction that the notification is of.
@@ -52,7 +59,10 @@ _CLAIM = f"""
     ORDER BY (SELECT min(id) FROM {{table}} o WHERE o.slot = s.slot AND {_WAITING})
     LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""
 _ROWS = f"""
-    SELECT id, user_id, request::text AS request, idempotency_key, created_at FROM {{table}}
+    SELECT id, user_id, request::text AS request, idempotency_key,
+        -- Python can't hold what PostgreSQL can: infinity, and years before the first.
+        CASE WHEN created_at BETWEEN '1970-01-01 00:00Z' AND '2200-01-01 00:00Z' THEN created_at END AS created_at
+    FROM {{table}}
     WHERE slot = $1 AND {_WAITING} ORDER BY id LIMIT $2"""
 _RELAYED = "UPDATE {table} SET relayed_at = now() WHERE id = ANY($1::bigint[])"
 _REFUSED = """
@@ -62,7 +72,7 @@ _LAG = f"""
     FROM {{table}} WHERE {_WAITING}"""
 _PURGE = """
     DELETE FROM {table} WHERE id IN (
-        SELECT id FROM {table} WHERE relayed_at < now() - make_interval(secs => $1) ORDER BY relayed_at LIMIT 10000)"""
+        SELECT id FROM {table} WHERE relayed_at < now() - make_interval(secs => $1) ORDER BY relayed_at LIMIT $2)"""
 
 
 class OutboxRefused(Exception):
@@ -81,13 +91,13 @@ def table_ddl(table: str) -> str:
 
 
 class OutboxRow(NamedTuple):
-    """A request that waits. ``request``: JSON."""
+    """A request that waits. ``request``: JSON; ``created_at``: None where it is before 1970 or after 2200."""
 
     id: int
     user_id: str
     request: str
     idempotency_key: str
-    created_at: datetime
+    created_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +172,7 @@ class Outbox:
             ) from None
         return Lag(count, max(0.0, oldest_s))
 
-    async def purge(self, kept_s: float) -> None:
-        """Deletes rows that were relayed before, 10,000 at most."""
-        await self._connection.execute(_PURGE.format(table=self._table), kept_s)
+    async def purge(self, kept_s: float) -> bool:
+        """Deletes some of the rows that were relayed longer ago; whether there may be more."""
+        deleted = await self._connection.execute(_PURGE.format(table=self._table), kept_s, _PURGED_AT_ONCE)
+        return str(deleted) == f"DELETE {_PURGED_AT_ONCE}"

@@ -67,6 +67,20 @@ def command(server: Postgres, table: str, source: str, *more: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "outbox", "relay", *options]
 
 
+async def once(server: Postgres, table: str, source: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A relay that ends when nothing waits."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        command(server, table, source, "--once"),
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @asynccontextmanager
 async def relay(
     server: Postgres, table: str, source: str, environ: dict[str, str], instance: str = "1"
@@ -142,22 +156,33 @@ async def test_a_transaction_that_rolls_back_notifies_nobody(
             await insert(database, table, "ada", number)
             await (transaction.commit() if commits else transaction.rollback())
         await database.execute(f"INSERT INTO {table} (user_id, request) VALUES ('ada', '{{}}')")
-    done = await asyncio.to_thread(
-        subprocess.run,
-        command(server, table, source, "--once"),
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = await once(server, table, source, environ)
 
     assert done.returncode == 1
     assert "2 relayed, 1 refused" in done.stderr
     assert await produced(kafka, source) == {"ada": [0, 2]}
     async with connected(server) as database:
         assert "event_type" in await database.fetchval(f"SELECT refused FROM {table} WHERE refused IS NOT NULL")
+
+
+async def test_rows_that_can_not_be_taken_are_refused_and_those_behind_go_on(
+    server: Postgres, table: str, environ: dict[str, str], kafka: str
+) -> None:
+    source, instants = uuid.uuid4().hex, ("infinity", "-infinity", "4000-01-01 00:00Z BC", "9999-12-31 23:59Z")
+    async with connected(server) as database:
+        for at in instants:
+            await database.execute(
+                f"INSERT INTO {table} (user_id, request, created_at) "
+                f"VALUES ('ada', '{{\"event_type\": \"order.shipped\"}}', '{at}')"
+            )
+        await insert(database, table, "ada", 1)
+    done = await once(server, table, source, environ)
+
+    assert f"1 relayed, {len(instants)} refused" in done.stderr
+    assert await produced(kafka, source) == {"ada": [1]}
+    async with connected(server) as database:
+        refused = await database.fetch(f"SELECT DISTINCT refused FROM {table} WHERE refused IS NOT NULL")
+    assert [row["refused"] for row in refused] == ["created_at: must be from 1970 to 2200"]
 
 
 async def test_kills_lose_nothing_and_repeat_nothing_and_keep_the_order(
@@ -200,16 +225,7 @@ def test_a_table_has_a_plain_name(name: str) -> None:
 
 
 async def test_a_table_that_is_not_there_is_named(server: Postgres, environ: dict[str, str]) -> None:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        command(server, "missing", "shop", "--once"),
-        env=environ,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = await once(server, "missing", "shop", environ)
 
     assert done.returncode == 1
     assert "there is no table missing: `tocsin outbox ddl` prints it" in done.stderr

@@ -140,3 +140,21 @@ def test_the_lane_is_behind_by_records_or_by_age() -> None:
     assert is_behind({0: 4}, {0: 0}, {0: 9}, {0: 5})
     assert not is_behind({0: 5}, {0: 0}, {0: 9}, {0: 5})
     assert not is_behind({}, {0: 7}, {0: 9}, {0: 7}), "what retention took isn't waited for"
+
+
+def test_a_topic_that_is_read_again_brings_nothing_back() -> None:
+    name = JOB.notification_id
+    records = [
+        Record(CAMPAIGNS, 0, offset, NOW, f"{kind}/{name}".encode(), encode_campaign(value))
+        for offset, (kind, value) in enumerate(
+            [("job", JOB), ("state", state("running")), ("state", state("done")), ("state", state("done"))]
+        )
+    ]
+    jobs = LocalJobs(lambda: NOW)
+    for record in records:
+        jobs.take(record)
+    for record in records[:2]:
+        jobs.take(record)
+    found = jobs.get(name)
+    assert found is not None
+    assert found.progress.phase == "done"

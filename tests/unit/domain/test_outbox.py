@@ -39,6 +39,15 @@ def test_what_a_row_says_of_its_time_counts() -> None:
     assert json.loads(record_of({**GOOD, "created_at": said}).value)["created_at"] == said
 
 
+def test_a_row_whose_time_is_no_instant_is_refused_unless_it_says_its_own() -> None:
+    with pytest.raises(Invalid) as refused:
+        event_record("ada", json.dumps(GOOD), "k-1", None, "shop", NOW)
+    own = event_record("ada", json.dumps({**GOOD, "created_at": "2026-04-01T00:00:00Z"}), "k-1", None, "shop", NOW)
+
+    assert refused.value.field == "created_at"
+    assert json.loads(own.value)["created_at"] == "2026-04-01T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("more", "topic"),
     [

@@ -233,6 +233,41 @@ async def test_a_bug_costs_a_follower_one_record(error: Exception) -> None:
     assert [said.get("offset") for said in logs] == [1, None]
 
 
+class Breaking:
+    """A consumer that fails once in a way that nobody foresaw, and then again when it is stopped."""
+
+    def __init__(self, failures: list[Exception]) -> None:
+        self._failures = failures
+
+    async def getmany(self, **_: Any) -> dict[Any, Any]:
+        await asyncio.sleep(0)
+        if self._failures:
+            raise self._failures.pop()
+        return {}
+
+    async def position(self, _: Any) -> int:
+        return 1
+
+    async def stop(self) -> None:
+        raise RuntimeError("it can't be stopped")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+async def test_a_follower_goes_on_whatever_its_reader_raises(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower, failures = TopicFollower({}, CONFIG, lambda _: None), [error]
+
+    async def opened() -> Any:
+        return Breaking(failures)
+
+    monkeypatch.setattr("app.store.follower._BACKOFF_S", 0)
+    monkeypatch.setattr(follower, "_open", opened)
+    with capture_logs():
+        follower._task = asyncio.create_task(follower._follow(None))
+        await follower.reached(0)
+        await follower.close()
+    assert failures == []
+
+
 @pytest.mark.parametrize("topic", [*FOLLOWERS, LIFECYCLE])
 def test_what_ended_the_process_twice_is_passed_over(topic: str, tmp_path: Path) -> None:
     clock = [1e6]
