@@ -9,14 +9,16 @@ from msgspec import Meta, Struct
 
 from schemas.decode import Reader, Source
 
-_KEY, _REVOKED, _USED = "key:", "revoked:", "used:"
+_KEY, _REVOKED, _USED, _FORMER = "key:", "revoked:", "used:", "former:"
 
 #: Of one key.
 MAX_SCOPES = 50
 #: A key's ``rate``, in requests a second.
 LEAST_RATE, MOST_RATE = 0.01, 1_000_000.0
 
-KeyId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$(?!\n)")]
+#: So users' tokens begin, as each is the Base64 of ``{"…``: a key of such an id would be taken for all of them.
+TOKENS_BEGIN = "eyJ"
+KeyId = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^(?!{TOKENS_BEGIN})[A-Za-z0-9_-]+$(?!\n)")]
 #: A whole scope. ``send:`` takes an event type, or a beginning and ``*``.
 SCOPE_FORM = r"^(send|campaign|read|admin|admin:read|send:([A-Za-z0-9_.-]{1,100}|[A-Za-z0-9_.-]{0,99}\*))$(?!\n)"
 Scope = Annotated[str, Meta(max_length=105, pattern=SCOPE_FORM)]
@@ -82,6 +84,17 @@ class KeyUsed(Struct, frozen=True, kw_only=True):
         return used_key(self.id, self.number)
 
 
+class FormerEnded(Struct, frozen=True, kw_only=True):
+    """All keys that the installation's former secrets signed are signed with the present one, which signs this: what
+    only a former one has signed counts no more."""
+
+    at: int
+
+    @property
+    def key(self) -> bytes:
+        return _FORMER.encode()
+
+
 def made_key(key_id: str) -> bytes:
     return f"{_KEY}{key_id}".encode()
 
@@ -94,16 +107,18 @@ def used_key(key_id: str, number: int) -> bytes:
     return f"{_USED}{key_id}:{number}".encode()
 
 
-KeyRecord = MadeKey | KeyRevoked | KeyUsed
+KeyRecord = MadeKey | KeyRevoked | KeyUsed | FormerEnded
 
 read_made_key: Reader[MadeKey] = Reader(MadeKey, own=True)
 read_key_revoked: Reader[KeyRevoked] = Reader(KeyRevoked, own=True)
 read_key_used: Reader[KeyUsed] = Reader(KeyUsed, own=True)
+read_former_ended: Reader[FormerEnded] = Reader(FormerEnded, own=True)
 encode_key_record = msgspec.json.Encoder().encode
 
 #: By the beginning of its key, what reads the record.
-READERS: dict[bytes, Reader[MadeKey] | Reader[KeyRevoked] | Reader[KeyUsed]] = {
+READERS: dict[bytes, Reader[MadeKey] | Reader[KeyRevoked] | Reader[KeyUsed] | Reader[FormerEnded]] = {
     _KEY.encode(): read_made_key,
     _REVOKED.encode(): read_key_revoked,
     _USED.encode(): read_key_used,
+    _FORMER.encode(): read_former_ended,
 }

@@ -15,6 +15,8 @@ MOST_KEYS, MOST_IDS = 1_000, 10_000
 DEFAULT_OVERLAP = "24h"
 MOST_OVERLAP_MS = 30 * 86_400_000
 _MOST_SECRETS = 2
+#: The number of the secret of a key in the settings: it has only one.
+IN_SETTINGS = 0
 
 
 class NotNow(Exception):

@@ -1,18 +1,31 @@
 """The API keys that were made over HTTP, and when keys were used last, as ``tocsin_keys`` has them."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from app.domain import announcing
-from app.domain.api_keys import is_revoked
+from app.domain.api_keys import IN_SETTINGS, is_revoked
+from app.failures import RateLimitedLog
 from app.ports import Guard, LogRecord
 from app.store.follower import TopicFollower
 from app.store.publisher import KafkaPublisher, Outgoing, PublishError
 from schemas.decode import Invalid
-from schemas.keys import READERS, KeyRecord, KeyRevoked, KeyUsed, MadeKey, encode_key_record, used_key
+from schemas.keys import (
+    READERS,
+    FormerEnded,
+    KeyRecord,
+    KeyRevoked,
+    KeyUsed,
+    MadeKey,
+    encode_key_record,
+    made_key,
+    revoked_key,
+    used_key,
+)
 from schemas.topics import KEYS
 
 log = structlog.get_logger(__name__)
@@ -22,98 +35,155 @@ _LOOK_EVERY_S, USED_EVERY_MS = 1.0, 60_000
 #: Uses that are remembered and not yet written, and that are written at once.
 _MOST_USES, _AT_ONCE = 20_000, 500
 _LAST_WORDS_S = 2.0
+#: So many of the latest changes of keys are known by where they were written.
+_COUNTED = 1000
+_ENDED = FormerEnded(at=0).key
 
 
 class KeyStates:
     """What the topic says up to now. Only what is signed with one of the installation's secrets counts, and of an id
     nothing whose version is no later than what counts: of two changes at the same time, the first in the log.
 
+    ``secrets``: the present one, then the former. What a former one has signed counts until the same is signed with the
+    present one, or anything of its topic's key is; and until ``FormerEnded`` is there. Revocations count always.
+
     Compaction keeps the last record of a key, which may be one that doesn't count: what counts is then to be written
-    again (``to_rewrite``).
+    again (``to_rewrite``), as is what a former secret has signed.
     """
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
         self._secrets = secrets
-        self._made: dict[str, MadeKey] = {}
-        self._revoked: dict[str, KeyRevoked] = {}
-        self._used: dict[bytes, int] = {}
-        self._rewritten: dict[bytes, KeyRecord] = {}
+        self._records: dict[bytes, KeyRecord] = {}
+        #: The keys of the topic whose record is signed with a former secret only.
+        self._formerly: set[bytes] = set()
+        self._rewrite: dict[bytes, None] = {}
+        self._counted: deque[int] = deque(maxlen=_COUNTED)
 
     def find(self, key_id: str) -> MadeKey | None:
         """The key of that id, unless it is revoked. It may have expired."""
-        made = self._made.get(key_id)
-        return None if made is None or is_revoked(made, self._revoked.get(key_id)) else made
+        made = self._made(key_id)
+        return None if made is None or is_revoked(made, self._revoked(key_id)) else made
 
     def all(self) -> list[MadeKey]:
         """Every key that isn't revoked, the oldest first."""
-        found = [made for made in self._made.values() if not is_revoked(made, self._revoked.get(made.id))]
+        found = [made for made in self._all_made() if not is_revoked(made, self._revoked(made.id))]
         return sorted(found, key=lambda made: (made.created_at, made.id))
 
     def version_of(self, key_id: str) -> int:
         """That of the id's last change; 0: it was never used."""
-        made, revocation = self._made.get(key_id), self._revoked.get(key_id)
+        made, revocation = self._made(key_id), self._revoked(key_id)
         return max(made.version if made else 0, revocation.version if revocation else 0)
 
     @property
     def ids(self) -> int:
         """How many ids were ever used."""
-        return len(self._made)
+        return sum(1 for _ in self._all_made())
 
-    def counts(self, record: MadeKey | KeyRevoked) -> bool:
-        """Whether it is so now."""
+    def was_made(self, record: MadeKey | KeyRevoked, offset: int) -> bool:
+        """Whether this change, written there, has counted: others may have followed."""
         match record:
             case MadeKey():
-                return self.find(record.id) == record
+                return offset in self._counted
             case KeyRevoked():  # perhaps by another's
-                return self.find(record.id) is None
+                found = self.find(record.id)
+                return found is None or found.creation != record.creation
 
     def used_at(self, key_id: str, number: int) -> int | None:
         """When, as far as it was written."""
-        return self._used.get(used_key(key_id, number))
+        used = self._records.get(used_key(key_id, number))
+        return used.at if isinstance(used, KeyUsed) else None
 
     def to_rewrite(self) -> list[KeyRecord]:
-        """What counts though another record of its key comes later in the log."""
-        return list(self._rewritten.values())
+        """What counts though another record of its key comes later in the log, or a former secret has signed it."""
+        return [self._records[key] for key in self._rewrite]
+
+    @property
+    def former_count(self) -> bool:
+        """Whether what a former secret has signed still does."""
+        return len(self._secrets) > 1 and _ENDED not in self._records
 
     def take(self, record: LogRecord) -> None:
         """Takes the next record of the topic."""
-        key, value = record.key or b"", record.value
-        kind = key.partition(b":")[0] + b":"
-        if kind not in READERS or not self._is_signed(key, value, record.headers):
-            log.warning("a record of tocsin_keys doesn't count", offset=record.offset, why="untrusted")
-            return
-        if value is None:  # nothing is ever taken back like this
-            return
+        key, read, former = record.key or b"", None, False
         try:
-            read: KeyRecord = READERS[kind](value)
+            former = self._is_former(key, record)
+            read = _read(key, record.value)
         except Invalid as invalid:
             log.warning("a record of tocsin_keys doesn't count", offset=record.offset, why=str(invalid))
-            return
-        if read.key != key:
-            log.warning("a record of tocsin_keys doesn't count", offset=record.offset, why="another's key")
-            return
-        self._take(read)
-
-    def _take(self, read: KeyRecord) -> None:
-        if isinstance(read, KeyUsed):
-            self._used[read.key] = max(read.at, self._used.get(read.key, 0))
-            return
-        counting: MadeKey | KeyRevoked | None
-        if isinstance(read, MadeKey):
-            counting = self._made.get(read.id)
-            if counting is None or read.version > counting.version:
-                self._made[read.id] = counting = read
         else:
-            counting = self._revoked.get(read.id)
-            if counting is None or read.version > counting.version:
-                self._revoked[read.id] = counting = read
-        if counting == read:
-            self._rewritten.pop(read.key, None)
+            self._take(read, former, record.offset)
+        said = self._records.get(key)
+        if said is not None and (former or read is None or (read != said and not isinstance(read, KeyUsed))):
+            self._rewrite[key] = None
         else:
-            self._rewritten[read.key] = counting
+            self._rewrite.pop(key, None)
 
-    def _is_signed(self, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bool:
-        return any(announcing.announced_at(secret, key, value, headers) is not None for secret in self._secrets)
+    def _take(self, read: KeyRecord, former: bool, offset: int) -> None:
+        key = read.key
+        if self._counts(read, former):
+            self._records[key] = read
+            if isinstance(read, MadeKey) and self.find(read.id) is read:
+                self._counted.append(offset)
+            if former:
+                self._formerly.add(key)
+        if not former and read == self._records.get(key):
+            self._formerly.discard(key)
+        if isinstance(read, FormerEnded) and not former:
+            self._forget_former()
+
+    def _counts(self, read: KeyRecord, former: bool) -> bool:
+        """Whether it takes the place of what was said before it."""
+        if isinstance(read, FormerEnded):
+            return not former
+        said = self._records.get(read.key)
+        is_newer = said is None or _order(read) > _order(said)
+        if isinstance(read, KeyRevoked):
+            return is_newer
+        if former:
+            return is_newer and self.former_count and (said is None or read.key in self._formerly)
+        return is_newer or read.key in self._formerly
+
+    def _forget_former(self) -> None:
+        for key in [key for key in self._formerly if not isinstance(self._records[key], KeyRevoked)]:
+            self._formerly.discard(key)
+            self._rewrite.pop(key, None)
+            del self._records[key]
+
+    def _is_former(self, key: bytes, record: LogRecord) -> bool:
+        """Whether a former secret has signed it. Raises Invalid where none of ours has."""
+        for secret in self._secrets:
+            if announcing.announced_at(secret, key, record.value, record.headers) is not None:
+                return secret != self._secrets[0]
+        raise Invalid("untrusted")
+
+    def _made(self, key_id: str) -> MadeKey | None:
+        made = self._records.get(made_key(key_id))
+        return made if isinstance(made, MadeKey) else None
+
+    def _revoked(self, key_id: str) -> KeyRevoked | None:
+        revocation = self._records.get(revoked_key(key_id))
+        return revocation if isinstance(revocation, KeyRevoked) else None
+
+    def _all_made(self) -> Iterator[MadeKey]:
+        return (record for record in self._records.values() if isinstance(record, MadeKey))
+
+
+def _read(key: bytes, value: bytes | None) -> KeyRecord:
+    """Raises Invalid."""
+    kind = key.partition(b":")[0] + b":"
+    if kind not in READERS:
+        raise Invalid("untrusted")
+    if value is None:
+        raise Invalid("nothing is taken back like this")
+    read: KeyRecord = READERS[kind](value)
+    if read.key != key:
+        raise Invalid("another's key")
+    return read
+
+
+def _order(record: KeyRecord) -> int:
+    """Of two records of one key the greater is the later."""
+    return record.at if isinstance(record, KeyUsed | FormerEnded) else record.version
 
 
 class KeysFollower(KeyStates):
@@ -145,20 +215,30 @@ class LastUses:
 
     def note(self, key_id: str, number: int) -> None:
         """It is used now."""
-        if len(self._here) < _MOST_USES or (key_id, number) in self._here:
-            self._here[key_id, number] = self._clock()
+        self._here.pop((key_id, number), None)  # so that the first one is the oldest
+        self._here[key_id, number] = self._clock()
+        if len(self._here) > _MOST_USES:
+            del self._here[next(iter(self._here))]
 
     def at(self, key_id: str, number: int) -> int | None:
         here, written = self._here.get((key_id, number)), self._states.used_at(key_id, number)
         return max((at for at in (here, written) if at is not None), default=None)
 
     def to_write(self, every_ms: int = USED_EVERY_MS) -> list[KeyUsed]:
-        """Those that are so much later than what is written."""
+        """Those that are so much later than what is written. Those of secrets that have ended are forgotten."""
+        for gone in [each for each in self._here if not self._may_be_used(*each)]:
+            del self._here[gone]
         return [
             KeyUsed(id=key_id, number=number, at=at)
             for (key_id, number), at in self._here.items()
             if at - (self._states.used_at(key_id, number) or -every_ms) >= every_ms
         ]
+
+    def _may_be_used(self, key_id: str, number: int) -> bool:
+        if number == IN_SETTINGS:
+            return True
+        made = self._states.find(key_id)
+        return made is not None and any(secret.number == number for secret in made.secrets)
 
 
 class KeyWriter:
@@ -172,16 +252,17 @@ class KeyWriter:
         self._publisher = publisher
         self._secret = secret
         self._clock = clock
+        self._failures = RateLimitedLog()
 
     async def write(self, record: MadeKey | KeyRevoked) -> bool:
-        """Returns when it is acknowledged and known to this process: whether it counts. False: another process changed
-        the same key at the same time.
+        """Returns when it is acknowledged and known to this process: whether the change is made. False: another process
+        changed the same key at the same time.
 
         Raises PublishError, and TimeoutError where the topic can't be followed.
         """
         [(_, offset)] = await self._publisher.publish_many([self._signed(record)])
         await self.states.reached(offset)
-        return self.states.counts(record)
+        return self.states.was_made(record, offset)
 
     async def keep_written(self) -> None:
         """Writes uses, each at most once a minute, and what compaction would lose. Until it is cancelled; then the
@@ -189,7 +270,10 @@ class KeyWriter:
         try:
             while True:
                 await asyncio.sleep(_LOOK_EVERY_S)
-                await self.write_due()
+                try:
+                    await self.write_due()
+                except Exception as error:  # nobody would notice that it has ended
+                    self._failures.log("the uses of keys aren't written", error, self._clock())
         finally:
             try:
                 async with asyncio.timeout(_LAST_WORDS_S):
@@ -199,7 +283,10 @@ class KeyWriter:
 
     async def write_due(self, every_ms: int = USED_EVERY_MS) -> None:
         """What could not be written waits for the next time."""
-        due: list[KeyRecord] = [*self.states.to_rewrite(), *self.uses.to_write(every_ms)][:_AT_ONCE]
+        rewritten = self.states.to_rewrite()
+        due: list[KeyRecord] = [*rewritten, *self.uses.to_write(every_ms)][:_AT_ONCE]
+        if not rewritten and self.states.former_count:
+            due.append(FormerEnded(at=self._clock()))
         if not due:
             return
         try:

@@ -105,9 +105,9 @@ def declare(kafka: Kafka, internal: Internal, steps: ErasureSteps = _DEFAULT_STE
         topics.CAMPAIGN_RECIPIENTS,
         topics.HOOKS,
         topics.HOOK_POSITIONS,
-        topics.KEYS,
     )
     configs |= {name: _compacted(steps) for name in compacted}
+    configs[topics.KEYS] = _changelog(steps)  # here it is the gateways who say it again
     durable = {"min.insync.replicas": str(max(1, kafka.replication - 1))}
     return tuple(
         Topic(
