@@ -156,7 +156,8 @@ class Call:
 
     async def body(self, limit: int = MAX_BODY_BYTES) -> bytes:
         """The whole body; raises Problem 413 before more than ``limit`` bytes are held, 429 where there is no room for
-        it, 408 where nothing comes any more, 415 for a coding that isn't undone here."""
+        it, 408 where nothing comes any more, 415 for a coding that isn't undone here, 401 where the caller's key has
+        ended before all of it came."""
         check_coding(self.request.headers.getall("Content-Encoding", []))
         too_large = Problem(413, f"the body is larger than {limit} bytes", "body")
         if (self.request.content_length or 0) > limit:
@@ -168,6 +169,7 @@ class Call:
                 if len(read) > limit:
                     raise too_large
                 self.hold.take_body(len(chunk))
+            self._check_caller()
         except RequestPayloadError as error:
             # Nothing can be read from this connection any more.
             close = {"Connection": "close"}
@@ -181,12 +183,15 @@ class Call:
         self.hold.take_body(STREAMED_BYTES)
         try:
             while chunk := await self._chunk():
-                if isinstance(self.caller, Service):
-                    self.deps.callers.check_known(self.caller)
+                self._check_caller()
                 yield chunk
         except (RequestPayloadError, ConnectionError) as error:
             close = {"Connection": "close"}
             raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
+
+    def _check_caller(self) -> None:
+        if isinstance(self.caller, Service):
+            self.deps.callers.check_known(self.caller)
 
     async def _chunk(self) -> bytes:
         """The body's next bytes, none at its end."""

@@ -12,7 +12,7 @@ from app.api.problems import Problem
 from app.api.tickets import Ticket
 from app.config import ApiKey, Jwt
 from app.config.sections import PlainScope
-from app.domain.api_keys import hash_of
+from app.domain.api_keys import IN_SETTINGS, hash_of
 from app.domain.scopes import covers, event_types_of, plain_scopes, scope_for
 from schemas.keys import MadeKey
 
@@ -37,6 +37,8 @@ class Service:
     may_be_critical: bool = True
     #: For which it may send: names, and beginnings with ``*``. None: all.
     event_types: tuple[str, ...] | None = None
+    #: Of the secret that it came with.
+    sha256: str = field(default="", compare=False, repr=False)
 
     @property
     def is_admin(self) -> bool:
@@ -137,20 +139,20 @@ class _Secret(NamedTuple):
 
     sha256: str
     number: int
+    service: Service
     expires_at: float | None = None
 
 
 class _Held(NamedTuple):
     """A key as calls are checked against it, and what it was made of. ``expires_at``: Unix seconds."""
 
-    service: Service
     secrets: tuple[_Secret, ...]
     expires_at: float | None
     of: ApiKey | MadeKey
 
 
 #: As long as any: an unknown id takes the comparison's time too.
-_NOBODYS = (_Secret("0" * 64, -1),)
+_NOBODYS = (_Secret("0" * 64, -1, Service("", "", frozenset())),)
 
 
 class Callers:
@@ -207,18 +209,18 @@ class Callers:
             return await self._user(credential)
         return self._service(key_id if dot else "", credential)
 
-    def known(self, key_id: str) -> tuple[Service, tuple[str, ...]] | None:
-        """The service of a key that counts now, and the SHA-256 of each of its secrets; None: there is none."""
+    def known(self, key_id: str) -> Sequence[Service]:
+        """The service of a key that counts now, once for each of its secrets; none where there is none."""
         held, now = self._find(key_id), self._clock()
         if held is None or _is_over(held.expires_at, now):
-            return None
-        live = tuple(secret.sha256 for secret in held.secrets if not _is_over(secret.expires_at, now))
-        return (held.service, live) if live else None
+            return ()
+        return [secret.service for secret in held.secrets if not _is_over(secret.expires_at, now)]
 
     def check_known(self, service: Service) -> None:
-        """Raises Problem 401 where the key of a call that takes long has ended meanwhile."""
-        if self.known(service.key_id) is None:
-            raise _unauthorized("the API key has ended since the call began")
+        """Raises Problem 401 where the key of a call that takes long, or the secret that it came with, has ended
+        meanwhile, or the key may do something else now."""
+        if not any(each == service and each.sha256 == service.sha256 for each in self.known(service.key_id)):
+            raise _unauthorized("the API key has ended or changed since the call began")
 
     def _find(self, key_id: str) -> _Held | None:
         held = self._set_up.get(key_id)
@@ -248,7 +250,7 @@ class Callers:
         if _is_over(found.expires_at, now):
             raise _unauthorized("the API key was rotated, and this secret of it has ended")
         self._uses.note(key_id, found.number)
-        return held.service
+        return found.service
 
     async def _user(self, token: str) -> User:
         assert self._tokens is not None
@@ -298,20 +300,24 @@ def _is_over(expires_at: float | None, now: float) -> bool:
 
 def _set_up(key: ApiKey) -> _Held:
     expires_at = None if key.expires_at is None else key.expires_at.timestamp()
-    return _Held(_service_of(key), (_Secret(key.sha256, 0),), expires_at, key)
+    return _Held((_Secret(key.sha256, IN_SETTINGS, _service_of(key, key.sha256)),), expires_at, key)
 
 
 def _held(made: MadeKey) -> _Held:
-    secrets = tuple(_Secret(each.sha256, each.number, _seconds(each.expires_at)) for each in made.secrets)
-    return _Held(_service_of(made), secrets, _seconds(made.expires_at), made)
+    secrets = tuple(
+        _Secret(each.sha256, each.number, _service_of(made, each.sha256), _seconds(each.expires_at))
+        for each in made.secrets
+    )
+    return _Held(secrets, _seconds(made.expires_at), made)
 
 
 def _seconds(ms: int | None) -> float | None:
     return None if ms is None else ms / 1000
 
 
-def _service_of(key: ApiKey | MadeKey) -> Service:
-    return Service(key.id, key.source, plain_scopes(key.scopes), key.rate, key.critical, event_types_of(key.scopes))
+def _service_of(key: ApiKey | MadeKey, sha256: str) -> Service:
+    scopes, event_types = plain_scopes(key.scopes), event_types_of(key.scopes)
+    return Service(key.id, key.source, scopes, key.rate, key.critical, event_types, sha256)
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from app.config.values import (
     AllowedHost,
@@ -23,6 +23,7 @@ from app.config.values import (
 )
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from app.domain.scopes import check_scope
+from schemas.keys import TOKENS_BEGIN
 from schemas.topics import KEPT_DAYS
 
 _SHORTEST_RETENTION_S = 3600.0
@@ -235,6 +236,13 @@ class ApiKey(Section):
     rate: PerSecond | None = None
     critical: bool = True
     expires_at: AwareDatetime | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _is_no_token(cls, key_id: str) -> str:
+        if key_id.startswith(TOKENS_BEGIN):
+            raise ValueError(f"must not begin with {TOKENS_BEGIN}: so users' tokens begin")
+        return key_id
 
 
 class Jwt(Section):

@@ -119,10 +119,12 @@ class _Site:
 
     def _session(self, request: web.Request) -> tuple[Session, Service] | None:
         session = self.deps.sessions.read(request.cookies.get(COOKIE, ""))
-        known = self.deps.callers.known(session.key_id) if session else None
-        if session is None or known is None or session.fingerprint not in map(fingerprint_of, known[1]):
+        if session is None:
             return None
-        return None if known[0].scopes.isdisjoint(_SCOPES) else (session, known[0])
+        for service in self.deps.callers.known(session.key_id):
+            if fingerprint_of(service.sha256) == session.fingerprint and not service.scopes.isdisjoint(_SCOPES):
+                return session, service
+        return None
 
     def _to_sign_in(self, request: web.Request) -> web.StreamResponse:
         had_one = COOKIE in request.cookies

@@ -106,6 +106,22 @@ async def test_replaced_keys_count_at_once() -> None:
     assert isinstance(await who.admit(f"Bearer {ADMIN_KEY}", ADMIN, None), Service)
 
 
+async def test_a_call_goes_on_while_its_key_may_do_the_same() -> None:
+    who = callers()
+    begun = await who.admit(f"Bearer {SEND_KEY}", SEND, None)
+    assert isinstance(begun, Service)
+    who.check_known(begun)
+
+    same = key(SEND_KEY, "send")
+    who.replace_keys([same.model_copy(update={"expires_at": datetime.fromtimestamp(2**32, UTC)})])
+    who.check_known(begun)
+    for change in ({"scopes": ("read",)}, {"source": "another"}, {"critical": False}, {"sha256": "0" * 64}):
+        who.replace_keys([same.model_copy(update=change)])
+        with pytest.raises(Problem) as refused:
+            who.check_known(begun)
+        assert refused.value.status == 401
+
+
 def test_a_service_sees_its_own_source_only() -> None:
     service = Service("shop", "shop-source", frozenset({"read"}))
 
@@ -204,3 +220,8 @@ async def test_without_jwt_settings_no_token_is_accepted() -> None:
     services_only = Callers([key(SEND_KEY, "send")], None, None)
 
     assert await refusal(services_only, token(), OWN, "ada") == 401
+
+
+async def test_no_key_of_the_settings_is_taken_for_users_tokens() -> None:
+    with pytest.raises(ValueError, match="must not begin with eyJ"):
+        key(f"{token().partition('.')[0]}.secret", "send")

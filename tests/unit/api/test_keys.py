@@ -1,7 +1,7 @@
 """The routes of API keys: who may, what is refused, and what a key can do from then on."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -191,6 +191,52 @@ async def test_a_revoked_key_is_unknown_and_its_id_may_be_taken_again() -> None:
         assert [await ask.sends(key) for key in (old, new)] == [401, 202]
 
 
+async def rotate_at_once(ask: Asking) -> None:
+    await ask("POST", "/v1/keys/blog/rotate", {"overlap": "0s"})
+
+
+async def end_the_secret(ask: Asking) -> None:
+    await ask("POST", "/v1/keys/blog/rotate", {"overlap": "1h"})
+    await ask("DELETE", "/v1/keys/blog/secrets/1")
+
+
+async def make_anew(ask: Asking) -> None:
+    await ask("DELETE", "/v1/keys/blog")
+    await ask.make("blog", "send", "campaign")
+
+
+async def rotate_with_overlap(ask: Asking) -> None:
+    await ask("POST", "/v1/keys/blog/rotate", {"overlap": "1h"})
+
+
+ROWS = "user_id\n", "ada\n"
+ROWS_PATH = '/v1/campaigns?campaign_id=sale&event_type=sale.began&content={"title":"t","body":"b"}'
+BODIES = {"rows": (ROWS_PATH, "text/csv", ROWS), "a body": ("/v1/notifications", "application/json", ("", REQUEST))}
+
+
+@pytest.mark.parametrize("upload", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize(
+    ("meanwhile", "expected"),
+    [(rotate_at_once, 401), (end_the_secret, 401), (make_anew, 401), (rotate_with_overlap, 202)],
+)
+async def test_an_upload_ends_with_the_secret_that_it_came_with(
+    upload: tuple[str, str, tuple[str, Any]], meanwhile: Callable[[Asking], Awaitable[None]], expected: int
+) -> None:
+    path, content_type, (first, last) = upload
+    async with asking() as ask:
+        key = await ask.make("blog", "send", "campaign")
+
+        async def body() -> AsyncIterator[bytes]:
+            yield first.encode() or b" "
+            await meanwhile(ask)
+            yield (last if isinstance(last, str) else json.dumps(last)).encode()
+
+        headers = {**bearer(key), "Content-Type": content_type}
+        # (it has begun when the body is asked for)
+        async with ask.client.post(path, data=body(), headers=headers, expect100=True) as response:
+            assert response.status == expected, await response.text()
+
+
 async def test_a_key_ends_with_its_time_and_may_be_revoked_then() -> None:
     async with asking() as ask:
         key = await ask.make("blog", "send", expires_at="2026-03-04T12:00:01Z")
@@ -223,6 +269,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "a long id": ({"id": "a" * 65}, 400, "id"),
     "an id with a dot": ({"id": "a.b"}, 400, "id"),
     "an id with a line's end": ({"id": "a\n"}, 400, "id"),
+    "an id like a token's beginning": ({"id": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"}, 400, "id"),
     "no scopes": ({"scopes": None}, 400, "scopes"),
     "empty scopes": ({"scopes": []}, 400, "scopes"),
     "too many scopes": ({"scopes": ["send"] * (MAX_SCOPES + 1)}, 400, "scopes"),
