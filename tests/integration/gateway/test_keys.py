@@ -64,10 +64,9 @@ async def test_what_one_gateway_does_counts_at_the_other_and_after_a_restart(
         revoked = await make(gateway, "gone", "send")
         await eventually(is_sent(other, revoked, 202), _WITHIN_S)
         assert (await gateway.key("ops")("DELETE", "/v1/keys/gone")).status == 204
-        assert await sends(gateway, revoked) == 401
         began = time.monotonic()
-        await eventually(is_sent(other, revoked, 401), _WITHIN_S)
-        assert time.monotonic() - began < _WITHIN_S
+        assert await sends(gateway, revoked) == 401
+        await eventually(is_sent(other, revoked, 401), _WITHIN_S - (time.monotonic() - began))
         assert (await other.key("ops")("POST", "/v1/keys/gone/rotate")).status == 404
 
     async with served(settings) as url, aiohttp.ClientSession() as session:
