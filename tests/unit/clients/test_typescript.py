@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.dev.node import NoNode, ensure_node
 from tests.unit.clients.conftest import Served
 
 CLIENT = Path(__file__).parents[3] / "clients" / "ts"
@@ -17,11 +18,17 @@ EXAMPLES = re.findall(r"```ts\n(.*?)```", (CLIENT / "README.md").read_text(), re
 
 
 @pytest.fixture(scope="module")
-def built() -> Path:
-    """A folder with the client, compiled by the TypeScript that is pinned, which the npm that is there fetches."""
-    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"the TypeScript client needs {' and '.join(missing)}: apt install nodejs npm")
+def node() -> dict[str, str]:
+    """The environment that has node and npm."""
+    try:
+        return ensure_node(Path(".tocsin/node"), os.environ)
+    except NoNode as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+
+
+@pytest.fixture(scope="module")
+def built(node: dict[str, str]) -> Path:
+    """A folder with the client, compiled by the TypeScript that is pinned, which npm fetches."""
     folder = Path(".tocsin/clients-ts").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -32,7 +39,7 @@ def built() -> Path:
         pinned, stamp = (CLIENT / "package-lock.json").read_bytes(), folder / "installed"
         if not stamp.exists() or stamp.read_bytes() != pinned:
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S)
+            fetched = subprocess.run(command, cwd=folder, env=node, capture_output=True, text=True, timeout=FETCH_S)
             if fetched.returncode:
                 why = f"npm can't fetch TypeScript: {fetched.stderr[-500:]}"
                 (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
@@ -40,27 +47,29 @@ def built() -> Path:
         for number, example in enumerate(EXAMPLES):
             text = example.replace('"tocsin-client"', '"../src/index.js"')
             (folder / "test" / f"readme{number}.ts").write_text(text)
-        compiled = subprocess.run(["node_modules/.bin/tsc"], cwd=folder, capture_output=True, text=True, timeout=RUN_S)
+        compiled = subprocess.run(
+            ["node_modules/.bin/tsc"], cwd=folder, env=node, capture_output=True, text=True, timeout=RUN_S
+        )
         assert compiled.returncode == 0, compiled.stdout
     return folder
 
 
-def ran(built: Path, served: Served, *arguments: str) -> str:
+def ran(built: Path, node: dict[str, str], served: Served, *arguments: str) -> str:
     keys = {"TOCSIN_URL": served.url, "TOCSIN_KEY": served.keys["shop"], "TOCSIN_ADMIN": served.keys["ops"]}
     shown = subprocess.run(
-        ["node", *arguments], cwd=built, env={**os.environ, **keys}, capture_output=True, text=True, timeout=RUN_S
+        ["node", *arguments], cwd=built, env={**node, **keys}, capture_output=True, text=True, timeout=RUN_S
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     return shown.stdout
 
 
-def test_its_own_tests_pass(built: Path, served: Served) -> None:
-    assert "# fail 0" in ran(built, served, "--test", "--test-reporter=tap", "dist/test/client.test.js")
+def test_its_own_tests_pass(built: Path, node: dict[str, str], served: Served) -> None:
+    assert "# fail 0" in ran(built, node, served, "--test", "--test-reporter=tap", "dist/test/client.test.js")
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_the_example_of_its_page_runs(number: int, built: Path, served: Served) -> None:
-    assert "400 event_type" in ran(built, served, f"dist/test/readme{number}.js")
+def test_the_example_of_its_page_runs(number: int, built: Path, node: dict[str, str], served: Served) -> None:
+    assert "400 event_type" in ran(built, node, served, f"dist/test/readme{number}.js")
 
 
 def test_it_has_no_dependencies() -> None:

@@ -16,6 +16,7 @@ from jsonschema import Draft7Validator
 from app.api.documents import as_yaml
 from app.config import Kafka
 from app.dev.__main__ import ASYNCAPI
+from app.dev.node import NoNode, ensure_node
 from app.store.rights import SERVICES
 from app.store.topics import declare
 from schemas.asyncapi import CHANNELS, MESSAGES, asyncapi
@@ -29,11 +30,17 @@ DOCUMENT = asyncapi()
 
 
 @pytest.fixture(scope="module")
-def parser() -> Path:
-    """A folder with the official parser, of the versions that are pinned, by the npm that is there."""
-    missing = [name for name in ("node", "npm") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"the official parser of AsyncAPI needs {' and '.join(missing)}: apt install nodejs npm")
+def node() -> dict[str, str]:
+    """The environment that has node and npm."""
+    try:
+        return ensure_node(Path(".tocsin/node"), os.environ)
+    except NoNode as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+
+
+@pytest.fixture(scope="module")
+def parser(node: dict[str, str]) -> Path:
+    """A folder with the official parser, of the versions that are pinned."""
     folder = Path(".tocsin/asyncapi-parser").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -44,7 +51,7 @@ def parser() -> Path:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(PARSER / name, folder)
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=FETCH_S)
+            fetched = subprocess.run(command, cwd=folder, env=node, capture_output=True, text=True, timeout=FETCH_S)
             if fetched.returncode:
                 why = f"npm can't fetch the official parser of AsyncAPI: {fetched.stderr[-500:]}"
                 (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
@@ -53,9 +60,9 @@ def parser() -> Path:
     return folder
 
 
-def parsed(parser: Path, file: Path) -> dict[str, Any]:
+def parsed(parser: Path, node: dict[str, str], file: Path) -> dict[str, Any]:
     command = ["node", "check.mjs", str(file)]
-    shown = subprocess.run(command, cwd=parser, capture_output=True, text=True, timeout=READ_S, check=True)
+    shown = subprocess.run(command, cwd=parser, env=node, capture_output=True, text=True, timeout=READ_S, check=True)
     found: dict[str, Any] = json.loads(shown.stdout)
     return found
 
@@ -64,19 +71,19 @@ def parsed(parser: Path, file: Path) -> dict[str, Any]:
 ADVICE = ("asyncapi-latest-version",)
 
 
-def test_the_official_parser_finds_nothing_wrong(parser: Path) -> None:
-    found = parsed(parser, ASYNCAPI)
+def test_the_official_parser_finds_nothing_wrong(parser: Path, node: dict[str, str]) -> None:
+    found = parsed(parser, node, ASYNCAPI)
 
     assert [each for each in found["found"] if each["code"] not in ADVICE] == []
     assert set(found["channels"]) == set(CHANNELS)
 
 
-def test_the_official_parser_would_find_a_fault(parser: Path, tmp_path: Path) -> None:
+def test_the_official_parser_would_find_a_fault(parser: Path, node: dict[str, str], tmp_path: Path) -> None:
     spoilt = asyncapi()
     spoilt["operations"]["receive_notify_events"]["channel"]["$ref"] = "#/channels/nowhere"
     (tmp_path / "spoilt.yaml").write_text(as_yaml(spoilt))
 
-    assert [each for each in parsed(parser, tmp_path / "spoilt.yaml")["found"] if each["code"] not in ADVICE]
+    assert [each for each in parsed(parser, node, tmp_path / "spoilt.yaml")["found"] if each["code"] not in ADVICE]
 
 
 def test_the_file_is_of_the_records_of_now() -> None:
