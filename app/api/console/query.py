@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -26,8 +27,8 @@ _EXAMPLES = (
         "GROUP BY ALL ORDER BY n DESC",
     ),
 )
-#: A cell that a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What a spreadsheet takes a cell for a formula by, perhaps behind blanks.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 async def get(page: Page) -> web.StreamResponse:
@@ -44,17 +45,20 @@ async def get(page: Page) -> web.StreamResponse:
 
 async def as_csv(page: Page) -> web.StreamResponse:
     found = await page.api.get("/v1/query", {"sql": page.query("sql"), "limit": _MOST})
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow(found["columns"])
-    writer.writerows([[_cell(value) for value in row] for row in found["rows"]])
     headers = {"Content-Disposition": 'attachment; filename="query.csv"'}
-    return web.Response(text=written.getvalue(), content_type="text/csv", headers=headers)
+    return web.Response(text=as_text(found["columns"], found["rows"]), content_type="text/csv", headers=headers)
+
+
+def as_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """As CSV that nobody's spreadsheet runs: a column's name may be anybody's text, too."""
+    written = io.StringIO()
+    csv.writer(written).writerows([_cell(value) for value in row] for row in (columns, *rows))
+    return written.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    """Text that nobody's spreadsheet runs."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    is_formula = isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA))
+    return f"'{value}" if is_formula else value
 
 
 VIEWS = (View("GET", "/query", get), View("GET", "/query.csv", as_csv))

@@ -1,5 +1,7 @@
 """The console's parts that need no gateway: sessions, charts, texts."""
 
+import csv
+import io
 import re
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from app.api.console import rendering
 from app.api.console.charts import MOST_LINES, lines, nice_above, short, stacked
 from app.api.console.dashboards import RANGES, expanded
 from app.api.console.pages import quoted
+from app.api.console.query import as_text
 from app.api.console.sessions import LASTS_S, Sessions, fingerprint_of
 from app.api.console.texts import TEXTS
 from app.defaults import dashboard_panels
@@ -82,6 +85,14 @@ def test_a_panels_sql_is_run_with_what_was_chosen_and_nothing_else(name: str) ->
             sql = expanded(panel["sql"], RANGES[name], chosen)
             assert "$" not in sql
             assert "OR 1=1" not in sql.replace(quoted(hostile), "")
+
+
+@pytest.mark.parametrize("begins", [*"=+-@＝＋－＠", "\t", "\r", "\n", "  =", "\u00a0@", "\n+"])
+def test_a_spreadsheet_runs_neither_a_cell_nor_a_columns_name(begins: str) -> None:
+    formula = f"{begins}HYPERLINK('x')"
+    header, row = csv.reader(io.StringIO(as_text([formula, "n"], [[formula, -1]]), newline=""))
+
+    assert (header, row) == ([f"'{formula}", "n"], [f"'{formula}", "-1"])
 
 
 @pytest.mark.parametrize(("value", "words"), [(0, "0"), (950, "950"), (1500, "1.5k"), (2e6, "2M"), (3e9, "3G")])
