@@ -1,6 +1,7 @@
 """How many records each role has yet to read: between what its consumer group has committed and the ends of its topics.
 
-A group commits at its checkpoints, so a role that keeps up shows what came in the last moment.
+A group commits at its checkpoints, so a role that keeps up shows what came in the last moment. The hooks are left out:
+each keeps its own place, and their group commits nothing.
 """
 
 import asyncio
@@ -23,8 +24,8 @@ TOPICS: Final[Mapping[str, Sequence[str]]] = {
     **{str(channel): lanes for channel, lanes in SEND_TOPICS.items()},
     "analytics": (LIFECYCLE,),
 }
-#: An answer is good for so long.
-_LOOK_EVERY_S = 2.0
+#: For so long nobody asks again; so old, an answer isn't shown any more, and so long Kafka may take.
+_LOOK_EVERY_S, _GOOD_FOR_S, _PATIENCE_S = 2.0, 10.0, 10.0
 
 Offsets = Mapping[TopicPartition, int]
 
@@ -51,16 +52,19 @@ class RoleLags:
         self._monotonic = monotonic
         self._looked = 0.0
         self._found: dict[str, int] = {}
+        self._found_at = 0.0
+        #: Whether Kafka could be asked, the last time.
+        self.is_answered = True
         self._looking: asyncio.Task[None] | None = None
 
     def by_role(self) -> Mapping[str, int]:
-        """As it was a moment ago; nothing as long as Kafka hasn't answered. Whoever asks doesn't wait for Kafka: it is
-        asked meanwhile, for whoever asks next."""
+        """As it was a moment ago; nothing where Kafka hasn't answered for a while. Whoever asks doesn't wait for
+        Kafka: it is asked meanwhile, for whoever asks next."""
         now = self._monotonic()
         if self._looking is None or (self._looking.done() and now - self._looked >= _LOOK_EVERY_S):
             self._looked = now
             self._looking = asyncio.create_task(self._refresh())
-        return self._found
+        return self._found if now - self._found_at < _GOOD_FOR_S else {}
 
     async def close(self) -> None:
         if self._looking is not None:
@@ -69,10 +73,15 @@ class RoleLags:
 
     async def _refresh(self) -> None:
         try:
-            self._found = await self._look()
+            async with asyncio.timeout(_PATIENCE_S):
+                self._found = await self._look()
+            self._found_at, self.is_answered = self._monotonic(), True
         except (KafkaError, TimeoutError, OSError) as error:
-            self._found = {}
-            log.warning("can't ask Kafka how far the roles are", reason=str(error))
+            self._found, self.is_answered = {}, False
+            log.warning("can't ask Kafka how far the roles are", reason=str(error) or type(error).__name__)
+        except Exception:
+            self._found, self.is_answered = {}, False
+            log.exception("asking Kafka how far the roles are failed")
 
     async def _look(self) -> dict[str, int]:
         committed, (begins, ends) = await asyncio.gather(self._committed(), self._bounds())
