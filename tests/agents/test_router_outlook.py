@@ -1,14 +1,20 @@
 """What would become of a request that came now: what becomes of it when it comes, and nothing changes by asking."""
 
 import json
+from contextlib import suppress
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.decode import Invalid
+from schemas.lifecycle import encode_lifecycle
 from tests.agents.harness import NOON, Harness
+from tests.agents.test_router_caps import capped
+from tests.unit.streaming.memory_store import MemoryStore
+from tests.unit.streaming.test_runner import runner_of
 
 _AT_NIGHT = {"quiet_hours": {"enabled": True, "start": "11:00", "end": "13:00"}}
 _PREFERENCES = st.sampled_from([{}, {"channels": {"push": False}}, {"channels": {"email": False}}, _AT_NIGHT])
@@ -42,14 +48,31 @@ def test_the_outlook_is_what_happens_then(preferences: dict[str, Any], request: 
         router.known()
         router.device()
         router.command("preferences.set", preferences=preferences)
-    rows = [dict(router.rows[0].scan(name, b"", None)) for name in router.machine.tables]
     before = len(router.events)
     outlook = looked_at(router, "ann", request)
-
-    assert [dict(router.rows[0].scan(name, b"", None)) for name in router.machine.tables] == rows
     router.request("ann", **request)
     assert outlook
     assert said(outlook) == said(json.loads(json.dumps(router.events[before:])))
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("in the middle")])
+async def test_nothing_of_an_outlook_is_there_for_who_reads_next(error: Exception | None) -> None:
+    router, store = capped("name: day"), MemoryStore()
+    store.write(router.rows[0].tables)
+    runner, _ = runner_of(router.machine, None, due=0, store=store)
+    runner.ready.set()
+
+    async def read(view: str, **request: str) -> Any:
+        asked = json.dumps({"user_id": "ann", "event_type": "mail.sent", **request})
+        return await runner.read(view, "ann", {"request": asked}, None, 1.0)
+
+    profile, outlook = await read("profile"), await read("outlook", idempotency_key="one")
+    with patch("agents.router.outlook.encode_lifecycle", side_effect=error or encode_lifecycle), suppress(RuntimeError):
+        await read("outlook", idempotency_key="two")
+
+    assert (bool(profile), outlook[-1]["status"]) == (True, "queued")
+    assert await read("profile") == profile
+    assert said(await read("outlook", idempotency_key="three")) == said(outlook)  # (the cap has one place)
 
 
 @pytest.mark.parametrize(

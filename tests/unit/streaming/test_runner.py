@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -112,10 +113,11 @@ class Deciding(Timers):
 
 
 def runner_of(
-    machine: Any, executor: Any, due: int, due_ms: int = NOW - 1, **more: Any
+    machine: Any, executor: Any, due: int, due_ms: int = NOW - 1, store: MemoryStore | None = None, **more: Any
 ) -> tuple[PartitionRunner, list[BaseException]]:
-    """A runner over so many rows that are due, and what it crashed by. ``more``: of its parts."""
-    rows, kafka = MemoryStore(), Nothing()
+    """A runner over so many rows that are due, and what it crashed by. ``store``: what is there besides; ``more``: of
+    its parts."""
+    rows, kafka = store or MemoryStore(), Nothing()
     schedule = Schedule(SCHEDULE, rows)
     for number in range(due):
         schedule.at(due_ms, Due("retry", "ada", b"send %d" % number))
@@ -394,3 +396,26 @@ async def test_rows_that_fell_due_take_what_no_lane_needs() -> None:
 
     assert batches[0]["events"] == 3
     assert min(batch.total() for batch in batches) >= 15
+
+
+class Scribbling(Timers):
+    """Notes on what it reads from, and may fail halfway."""
+
+    def read(self, view: str, user_id: str, params: Any, state: ScheduleState, now: int) -> list[Any]:
+        found = [due for _, due in state.schedule.due(now, 10)]
+        state.schedule.at(NOW - 1, Due("retry", user_id, b"a send"))
+        if view == "fails":
+            raise LookupError(view)
+        return found
+
+
+@pytest.mark.parametrize("before", ["goes on", "fails"])
+async def test_what_a_read_writes_is_gone_before_the_next_one(before: str) -> None:
+    runner, _ = runner_of(Scribbling(), None, due=1)
+    runner.ready.set()
+    first = await runner.read("goes on", "ada", {}, None, 1.0)
+    with suppress(LookupError):
+        await runner.read(before, "ada", {}, None, 1.0)
+
+    assert len(first) == 1
+    assert await runner.read("goes on", "ada", {}, None, 1.0) == first
