@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import structlog
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
-from aiokafka.errors import KafkaError
 
 from app.api import (
     app_reports,
@@ -41,6 +39,7 @@ from app.api import (
 from app.api import (
     web as web_component,
 )
+from app.api.answering import pattern_of, problem_for
 from app.api.call import AUDITED, BEGAN, STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, User, authorize
 from app.api.connections import Connection
@@ -49,14 +48,9 @@ from app.api.cors import named, preflight
 from app.api.description import describe
 from app.api.limits import Limits
 from app.api.pages import Pages
-from app.api.problems import Problem, later
+from app.api.problems import Problem
 from app.api.routes import Route
 from app.serving import add_security_headers
-from app.store.clickhouse import Unavailable
-from app.store.owner_client import OwnerRefusedError, OwnerUnavailableError
-from app.store.publisher import PublishError, TooLargeError
-
-log = structlog.get_logger(__name__)
 
 RESOURCES = (
     notifications,
@@ -110,7 +104,7 @@ def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
         _problems(deps.limits, deps.counting.refused, deps.pages),
     ]
     if deps.tracing is not None:
-        middlewares.insert(1, deps.tracing.middleware(_pattern))
+        middlewares.insert(1, deps.tracing.middleware(pattern_of))
     app = web.Application(middlewares=middlewares)
     app.on_response_prepare.append(_add_rate)
     app.on_response_prepare.append(named(deps.cors_origins))
@@ -184,7 +178,7 @@ def _problems(limits: Limits, refused: Callable[[int, str], None], pages: Pages)
         except web.HTTPException as error:
             problem = _of_status(error)
         except Exception as error:
-            problem = _of(error, request)
+            problem = problem_for(error, request)
         if _CALLER not in request and problem.status < 500:
             try:
                 limits.count_refusal(request.remote)
@@ -214,7 +208,7 @@ def _counted(answered: Callable[[str, str, int, float], None]) -> Middleware:
             return response
         finally:
             method = request.method if request.method in _METHODS else "other"
-            answered(_pattern(request), method, status, request.get(BEGAN, time.monotonic()) - began)
+            answered(pattern_of(request), method, status, request.get(BEGAN, time.monotonic()) - began)
 
     return counted
 
@@ -224,33 +218,3 @@ def _of_status(error: web.HTTPException) -> Problem:
     return Problem(
         error.status, "there is no such path or method" if error.status in (404, 405) else error.reason, headers=allowed
     )
-
-
-def _of(error: Exception, request: web.Request) -> Problem:
-    match error:
-        case Problem():
-            return error
-        case TooLargeError():
-            return Problem(413, "a record of it would be larger than the log takes")
-        case PublishError():
-            log.warning("not accepted", path=_pattern(request), reason=str(error))
-            return later(
-                "the log hasn't acknowledged it: it may or may not be there; the same key makes it safe to repeat"
-            )
-        case OwnerRefusedError():
-            return Problem(400, error.reason, error.field)
-        case OwnerUnavailableError() | Unavailable():
-            log.warning("not answered", path=_pattern(request), reason=str(error))
-            return later(str(error))
-        case KafkaError() | TimeoutError():
-            log.warning("not answered", path=_pattern(request), reason=type(error).__name__)
-            return later("the log doesn't answer")
-        case _:
-            log.exception("a call failed", path=_pattern(request), exc_info=error)
-            return Problem(500, "the gateway failed; it has been logged")
-
-
-def _pattern(request: web.Request) -> str:
-    """The route's path, which unlike the request's own names nobody."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unknown"

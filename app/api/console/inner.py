@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from app.api.answering import problem_for
 from app.api.call import AUDITED, MAX_BODY_BYTES, Call, Deps
 from app.api.callers import Service, authorize
 from app.api.problems import Problem
@@ -45,7 +46,7 @@ class InnerCall(Call):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Raises Problem for whatever a handler refuses."""
+    """Raises Problem for whatever a handler refuses, or can't do just now."""
 
     handlers: Handlers
     deps: Deps
@@ -81,7 +82,10 @@ class Api:
             call = InnerCall(
                 self.request, self.deps, self.caller, hold, route.action, params=params, asked=asked, content=content
             )
-            response = await route.handler(call)
+            try:
+                response = await route.handler(call)
+            except Exception as error:
+                raise problem_for(error, self.request) from error
             assert route.action is None or response.status >= 300 or AUDITED in self.request
         assert isinstance(response, web.Response)
         return msgspec.json.decode(response.body) if isinstance(response.body, bytes) and response.body else None
