@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -16,26 +17,40 @@ from app.defaults import dashboard_panels
 #: By name, hours.
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 168, "30d": 720}
 _RANGE = "24h"
-_MOST_ROWS, _MOST_CHOICES = 1000, 200
+_MOST_ROWS, _MOST_CHOICES = 10_000, 1000
 _TIME = re.compile(r"\$__timeFilter\(((?:[^()]|\([^()]*\))*)\)")
+_VARIABLE = re.compile(r"\$\{(\w+):singlequote\}")
 
 
-def expanded(sql: str, hours: int, chosen: Mapping[str, Sequence[str]]) -> str:
-    """A panel's SQL as it is run: of the last hours, with the values of its variables."""
-    sql = _TIME.sub(rf"(\1 >= now() - INTERVAL {hours} HOUR AND \1 <= now())", sql)
-    for name, values in chosen.items():
-        sql = sql.replace(f"${{{name}:singlequote}}", ", ".join(quoted(value) for value in values) or "''")
-    return sql.strip()
+def expanded(sql: str, hours: int, chosen: Mapping[str, str]) -> str:
+    """A panel's SQL as it is run: of the last hours, with what was chosen. Of a variable where nothing was chosen it is
+    all that the variable's own query finds, however many."""
+
+    def of_time(sql: str) -> str:
+        return _TIME.sub(rf"(\1 >= now() - INTERVAL {hours} HOUR AND \1 <= now())", sql).strip()
+
+    def values(found: re.Match[str]) -> str:
+        name = found[1]
+        return quoted(chosen[name]) if chosen.get(name) else of_time(_all()["variables"][name]["sql"])
+
+    return _VARIABLE.sub(values, of_time(sql))
 
 
 async def get(page: Page) -> web.StreamResponse:
     """The page at once, its panels as they come."""
     dashboard = _dashboard(page.query("name") or _all()["dashboards"][0]["name"])
-    hours, choices = _hours(page), await _choices(page, dashboard)
+    variables = _all()["variables"]
+    hours, problem, listed = _hours(page), None, dict[str, _Choices]()
+    try:
+        listed = await _choices(page, dashboard)
+    except Problem as refused:  # the panels say so, too, and may do better
+        problem = refused
     chosen = {name: page.query(name) for name in dashboard["variables"]}
     query = {"name": dashboard["name"], "range": page.query("range"), **chosen}
     return page.render(
         "dashboards",
+        200 if problem is None else problem.status,
+        problem=problem,
         dashboards=[(each["name"], _title(each)) for each in _all()["dashboards"]],
         dashboard=dashboard,
         title=_title(dashboard),
@@ -43,7 +58,7 @@ async def get(page: Page) -> web.StreamResponse:
             (panel, link("/dashboards/panel", **query, number=str(number)))
             for number, panel in enumerate(dashboard["panels"])
         ],
-        choices=[(name, _all()["variables"][name]["label"], choices[name]) for name in dashboard["variables"]],
+        choices=[(name, variables[name]["label"], listed.get(name, _Choices(()))) for name in dashboard["variables"]],
         chosen=chosen,
         ranges=list(RANGES),
         range=next(name for name, each in RANGES.items() if each == hours),
@@ -56,10 +71,7 @@ async def panel(page: Page) -> web.StreamResponse:
     if not number.isdecimal() or len(number) > 3 or int(number) >= len(dashboard["panels"]):
         raise Problem(404, text("gone"), "number")
     asked = dashboard["panels"][int(number)]
-    chosen = {name: [page.query(name)] for name in dashboard["variables"] if page.query(name)}
-    if len(chosen) < len(dashboard["variables"]):
-        chosen = {**await _choices(page, dashboard), **chosen}
-    sql = expanded(asked["sql"], _hours(page), chosen)
+    sql = expanded(asked["sql"], _hours(page), {name: page.query(name) for name in dashboard["variables"]})
     found = await page.api.get("/v1/query", {"sql": sql, "limit": _MOST_ROWS})
     drawn = asked["kind"] == "timeseries" and found["rows"]
     return page.render(
@@ -82,19 +94,22 @@ def _series(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list
     return sorted({str(row[0]) for row in rows}), found
 
 
-async def _choices(page: Page, dashboard: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The values of each of its variables; none where ClickHouse can't be asked just now."""
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """``truncated``: there are more."""
+
+    values: Sequence[str]
+    truncated: bool = False
+
+
+async def _choices(page: Page, dashboard: Mapping[str, Any]) -> dict[str, _Choices]:
+    """The values of each of its variables. Raises Problem."""
     hours, names = _hours(page), dashboard["variables"]
 
-    async def of(name: str) -> list[str]:
+    async def of(name: str) -> _Choices:
         sql = expanded(_all()["variables"][name]["sql"], hours, {})
-        try:
-            found = await page.api.get("/v1/query", {"sql": sql, "limit": _MOST_CHOICES})
-        except Problem as problem:
-            if problem.status == 403:
-                raise
-            return []
-        return [str(row[0]) for row in found["rows"]]
+        found = await page.api.get("/v1/query", {"sql": sql, "limit": _MOST_CHOICES})
+        return _Choices([str(row[0]) for row in found["rows"]], found["truncated"])
 
     return dict(zip(names, await asyncio.gather(*(of(name) for name in names)), strict=True))
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from app.api.answering import problem_for
 from app.api.audit_log import looked_at
 from app.api.console.pages import Page, View, go_to, quoted, text
 from app.api.explain import explain
@@ -29,9 +30,9 @@ _RECIPIENTS = """
 SELECT user_id, groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes FROM notifications
 WHERE notification_id = {what} GROUP BY user_id ORDER BY user_id LIMIT 100"""
 
-_ASKED = ("event_type", "channels", "priority", "data", "content")
-#: It is asked in an address.
-_MOST_DATA = 1000
+_ASKED = ("event_type", "source", "channels", "priority", "data", "content")
+#: The worker is asked in an address.
+_MOST_CHARACTERS_ASKED = 6000
 
 
 async def get(page: Page) -> web.StreamResponse:
@@ -99,6 +100,11 @@ async def user(page: Page) -> web.StreamResponse:
     return await _user(page, unmasked=False)
 
 
+async def outlook(page: Page) -> web.StreamResponse:
+    """In a form's body, as texts and data don't belong in an address."""
+    return await _user(page, unmasked=False)
+
+
 async def unmask(page: Page) -> web.StreamResponse:
     """Shows what is masked, once; that it was asked for is in the audit log first."""
     name = page.path("id")
@@ -119,44 +125,51 @@ async def _user(page: Page, *, unmasked: bool) -> web.StreamResponse:
         devices=[shown(each) for each in devices],
         consents=(await _known(page, "/v1/users/{id}/consents", name)).get("consents", []),
         history=await page.api.rows(_OF_USER.format(user=quoted(name))),
+        sources=await _sources(page),
         **await _outlook(page, name),
     )
+
+
+async def _sources(page: Page) -> list[str]:
+    """As whom somebody may send."""
+    keys = (await page.api.get("/v1/keys"))["keys"]
+    return sorted({key["source"] for key in keys if key["source"]})
 
 
 async def _outlook(page: Page, user_id: str) -> dict[str, Any]:
     """What would become of a notification that was sent now: the worker that owns the user judges it, and writes
     nothing."""
-    asked = {name: page.query(name) for name in _ASKED}
+    asked = {name: page.form.get(name, "").strip() for name in _ASKED}
     if not asked["event_type"]:
         return {"asked": asked, "outlook": None, "outlook_problem": None}
     try:
-        params = {"request": json.dumps(_request(user_id, asked))}
+        params = {"request": _request(user_id, asked)}
         events = await page.api.deps.owner.read("router", user_id, "outlook", params)
         return {"asked": asked, "outlook": explain(events), "outlook_problem": None}
     except OwnerRefusedError as refused:
         problem = Problem(422, refused.reason, refused.field)
-    except Problem as refused:
-        problem = refused
+    except Exception as error:
+        problem = problem_for(error, page.request)
     return {"asked": asked, "outlook": None, "outlook_problem": problem}
 
 
-def _request(user_id: str, asked: Mapping[str, str]) -> dict[str, Any]:
+def _request(user_id: str, asked: Mapping[str, str]) -> str:
     """As on ``notify_events``. Raises Problem."""
     request: dict[str, Any] = {"user_id": user_id, "event_type": asked["event_type"]}
+    request |= {name: asked[name] for name in ("source", "priority") if asked[name]}
     if asked["channels"]:
         request["channels"] = [each.strip() for each in asked["channels"].split(",")]
-    if asked["priority"]:
-        request["priority"] = asked["priority"]
     if asked["data"]:
-        if len(asked["data"]) > _MOST_DATA:
-            raise Problem(413, f"is longer than {_MOST_DATA} characters", "data")
         try:
             request["data"] = json.loads(asked["data"])
         except (ValueError, RecursionError) as error:
             raise Problem(400, f"is not JSON: {error}", "data") from error
     if asked["content"]:
-        request["content"] = {"title": asked["content"][:_MOST_DATA], "body": asked["content"][:_MOST_DATA]}
-    return request
+        request["content"] = {"title": asked["content"], "body": asked["content"]}
+    text = json.dumps(request)
+    if len(quote(text)) > _MOST_CHARACTERS_ASKED:
+        raise Problem(413, "is too much to ask about at once: shorten the data or the text", "data")
+    return text
 
 
 async def _known(page: Page, path: str, user_id: str) -> dict[str, Any]:
@@ -185,5 +198,6 @@ VIEWS = (
     View("GET", "/notifications/{id}", notification),
     View("POST", "/notifications/{id}/cancel", cancel),
     View("GET", "/users/{id}", user),
+    View("POST", "/users/{id}/outlook", outlook, acts=False),
     View("POST", "/users/{id}/unmask", unmask),
 )

@@ -69,6 +69,7 @@ async def _figures(page: Page) -> dict[str, Any]:
         "providers": providers,
         "replays": replays,
         "lags": {} if api.deps.lags is None else api.deps.lags.by_role(),
+        "no_lags": "overview.no_lags" if api.deps.lags is None or api.deps.lags.is_answered else "overview.lags_away",
         "campaigns": campaigns,
         "letters": letters,
         "counted": lambda **values: COUNTED.strip().format(**values),

@@ -85,11 +85,12 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """``path``: below ``ROOT``."""
+    """``path``: below ``ROOT``. ``acts``: whether a POST changes something, or shows what others don't see."""
 
     method: str
     path: str
     handler: Callable[[Page], Awaitable[web.StreamResponse]]
+    acts: bool = True
 
 
 def go_to(path: str) -> web.Response:

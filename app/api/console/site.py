@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
+from app.api.answering import problem_for
 from app.api.call import Deps
 from app.api.callers import Service
 from app.api.console import (
@@ -66,18 +67,18 @@ class _Site:
             if found is None:
                 return self._to_sign_in(request)
             session, service = found
-            self.deps.limits.count_call(service)
             shown = Page(Api(self.handlers, self.deps, service, request), session, service, request, {})
             try:
+                self.deps.limits.count_call(service)
                 if view.method == "POST":
                     form = await _form(request, _MOST_FORM_BYTES)
                     _check_form(request, session, form)
                     shown = Page(shown.api, session, service, request, form)
-                    if "admin" not in service.scopes:
+                    if view.acts and "admin" not in service.scopes:
                         raise Problem(403, text("confirm.reader"))
                 return await view.handler(shown)
-            except Problem as problem:
-                return _refused(shown, problem)
+            except Exception as error:
+                return _refused(shown, problem_for(error, request))
 
         return served
 
@@ -171,4 +172,7 @@ def _check_origin(request: web.Request) -> None:
 
 
 def _refused(shown: Page, problem: Problem) -> web.Response:
+    """A part of a page is answered with 200, whatever the problem: htmx leaves what was there in place of an error."""
+    if "HX-Request" in shown.request.headers:
+        return shown.render("refused_part", problem=problem)
     return shown.render("refused", problem.status, problem=problem)

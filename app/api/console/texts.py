@@ -48,6 +48,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "overview.waiting": "What waits, and why",
     "overview.lags": "Records that each role has yet to read",
     "overview.no_lags": "Not known yet: Kafka is being asked.",
+    "overview.lags_away": "Not known: Kafka can't be asked just now. The gateway's log says why.",
     "overview.providers": "Providers",
     "overview.replays": "Replays",
     "overview.campaigns": "Campaigns",
@@ -79,8 +80,10 @@ TEXTS: Final[Mapping[str, str]] = {
     "user.unmask": "Show addresses and names (recorded in the audit log)",
     "user.unmasked": "That you were shown this is recorded in the audit log.",
     "user.outlook": "What would happen if it were sent now",
-    "user.outlook.lead": "The rules are asked as for a notification that comes now. Nothing is written or sent.",
+    "user.outlook.lead": "The rules are asked as for a notification that comes now. Nothing is written or sent. What a "
+    "key may send isn't judged.",
     "user.outlook.event_type": "Event type",
+    "user.outlook.source": "Source (of the key that sends)",
     "user.outlook.channels": "Channels, with commas (left out: the policy's)",
     "user.outlook.priority": "Priority",
     "user.outlook.data": "Data (JSON)",
@@ -184,6 +187,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "dashboards.show": "Show",
     "dashboards.load": "Open",
     "dashboards.nothing": "Nothing happened in this time that it would show.",
+    "dashboards.more": "… and more than these {count}",
     "dashboards.query": "Open it as a query",
     # query
     "query.lead": "One SELECT over the database notify; reads only, 30 s and 200 MB at most.",

@@ -36,7 +36,6 @@ async def pages(world: World) -> Mapping[str, str]:
         "notification": f"/notifications/{sent}?user_id={person.user_id}",
         "user": f"/users/{person.user_id}",
         "dashboard": "/dashboards?name=latency&range=7d",
-        "outlook": f"/users/{person.user_id}?event_type=order.shipped#outlook",
         "campaign": "/campaigns/everybody?source=demo",
         "letter": f"/dead/{letter['id']}",
         "replay": f"/replays/{replay}",

@@ -76,15 +76,26 @@ def test_lines_stay_within_the_picture_and_are_few(series: dict[str, dict[str, f
         assert all(chart.left <= x <= chart.width and 0 <= y <= chart.height for x, y in places)
 
 
-@pytest.mark.parametrize("name", RANGES)
-def test_a_panels_sql_is_run_with_what_was_chosen_and_nothing_else(name: str) -> None:
-    hostile = "a') OR 1=1 -- \\"
+@pytest.mark.parametrize("hours", RANGES.values())
+@pytest.mark.parametrize(
+    "chosen", ["a') OR 1=1 -- \\", "${channel:singlequote}", "${campaign:singlequote} OR 1=1", "\\1"]
+)
+def test_a_panels_sql_is_run_with_what_was_chosen_and_nothing_else(hours: int, chosen: str) -> None:
     for dashboard in dashboard_panels()["dashboards"]:
-        chosen = {key: [hostile] for key in dashboard["variables"]}
         for panel in dashboard["panels"]:
-            sql = expanded(panel["sql"], RANGES[name], chosen)
+            sql = expanded(panel["sql"], hours, dict.fromkeys(dashboard["variables"], chosen))
+            assert sql.count(quoted(chosen)) == panel["sql"].count("${")
+            assert not {"$", "OR 1=1"} & {*re.findall(r"\$|OR 1=1", sql.replace(quoted(chosen), ""))}
+
+
+def test_a_panel_of_which_nothing_is_chosen_is_of_all_and_fits_an_address() -> None:
+    found = dashboard_panels()
+    for dashboard in found["dashboards"]:
+        for panel in dashboard["panels"]:
+            sql = expanded(panel["sql"], 720, {})
             assert "$" not in sql
-            assert "OR 1=1" not in sql.replace(quoted(hostile), "")
+            assert sql.count("SELECT DISTINCT") == panel["sql"].count("${")
+            assert len(rendering.link("/console/query.csv", sql=sql)) < 4000
 
 
 @pytest.mark.parametrize("begins", [*"=+-@＝＋－＠", "\t", "\r", "\n", "  =", "\u00a0@", "\n+"])

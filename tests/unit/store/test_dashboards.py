@@ -8,12 +8,16 @@ from typing import Any
 
 from clickhouse_connect.driver import AsyncClient
 
+from app.api.console import dashboards as console
 from app.config import Settings
 from app.defaults import dashboard_panels
 from app.store.queries import Queries
 from dashboards.make import FOLDER, dashboards, text
 from tests.unit.store.history import history
 from tests.unit.store.test_states import settler, write
+
+#: Since before everything.
+_HOURS = 400_000
 
 
 def expanded(sql: str, chosen: Mapping[str, Sequence[Any]]) -> str:
@@ -45,6 +49,8 @@ async def test_every_panel_and_variable_answers_on_a_filled_database(client: Asy
             for panel in dashboard["panels"]:
                 answer = await queries.run(expanded(panel["sql"], chosen))
                 assert answer.rows, panel["title"]
+                of_all = await queries.run(console.expanded(panel["sql"], _HOURS, {}))
+                assert of_all.rows == answer.rows, panel["title"]
                 if panel["kind"] == "timeseries":
                     assert answer.columns[0] == "time", panel["title"]
     await queries.close()
