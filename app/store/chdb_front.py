@@ -12,18 +12,21 @@ import hmac
 import re
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import cramjam
 from aiohttp import BasicAuth, web
 from chdb.state.sqlitelike import Connection
 
-from app.store.lookups import as_asked
+from app.store.lookups import as_asked, named_format
 from app.store.query_users import QueryUsers
 from app.store.reading import (
     DATABASE,
+    MAX_SQL_BYTES,
     NotThere,
     QueryRefused,
     as_parameter,
@@ -57,8 +60,11 @@ READER_LIMITS = {
 #: Readers' queries that run at the same time; how long, in seconds, another one waits for its turn, and how much longer
 #: than its time one may take before it is killed.
 _ASKED_AT_ONCE, _PATIENCE_S, _GRACE_S = 2, 5.0, 2.0
-#: Of one of the users that were made for other tools.
-_QUERIES_A_MINUTE = 600
+#: Of the queries of all users that were made for other tools, how many run at the same time: fewer than all, so that
+#: they don't keep `tocsin query` and the gateway waiting.
+_OF_USERS_AT_ONCE = 1
+#: Of one of these users: queries, and seconds that they ran.
+_QUERIES_A_MINUTE, _SECONDS_A_MINUTE = 600, 60.0
 #: What HTTP parameters may say that isn't a setting of the query.
 _NOT_SETTINGS = {
     *("query", "database", "default_format", "query_id", "quota_key", "role", "user", "password"),
@@ -74,6 +80,7 @@ _WITH_DATA = re.compile(
 _MAX_BODY_BYTES = 256 << 20
 #: ClickHouse's own numbers.
 _NOT_IMPLEMENTED, _AUTHENTICATION_FAILED, _UNKNOWN_EXCEPTION = "48", "516", "1002"
+_QUERY_IS_TOO_LARGE = "394"
 _ACCESS_DENIED, _TIMEOUT_EXCEEDED, _TOO_MANY_QUERIES, _UNKNOWN_DATABASE = "497", "159", "202", "81"
 _QUOTA_EXCEEDED = "201"
 
@@ -96,6 +103,15 @@ def _quoted(text: str, mark: str = "'") -> str:
     return mark + text.replace("\\", "\\\\").replace(mark, "\\" + mark) + mark
 
 
+@dataclass(slots=True)
+class _Used:
+    """What a user has used of its quota in a minute."""
+
+    minute: int
+    queries: int = 0
+    seconds: float = 0.0
+
+
 class ChdbFront:
     """Serves one folder on loopback, as ``aiohttp`` application ``app``. The passwords are what clients must know."""
 
@@ -105,8 +121,8 @@ class ChdbFront:
         self._owner_basic = _basic(USER, password)
         self._reader_basic = _basic(READER, reader_password)
         self._users = users
-        #: Of each of ``users``, in which minute it asked last, and how often.
-        self._asked_by: dict[str, tuple[int, int]] = {}
+        #: By name of ``users``: what each has used of its quota.
+        self._used: dict[str, _Used] = {}
         #: Keeps the folder open, and other processes out.
         self._owner = Connection(self._path)
         #: Apart, so that somebody's long query doesn't hold up what comes in.
@@ -117,6 +133,7 @@ class ChdbFront:
         #: What people ask, so that two queries that hang don't keep anybody's history from being read.
         self._asked = ThreadPoolExecutor(_ASKED_AT_ONCE, "chdb-asked")
         self._asking = asyncio.Semaphore(_ASKED_AT_ONCE)
+        self._users_asking = asyncio.Semaphore(_OF_USERS_AT_ONCE)
         #: Inserts under way. The rows of one are there before the states that are made of them, so whoever asks
         #: meanwhile waits: the views show all that the table does.
         self._inserting: set[asyncio.Future[bytes]] = set()
@@ -144,12 +161,17 @@ class ChdbFront:
             return _failure(
                 403, _AUTHENTICATION_FAILED, f"Code: {_AUTHENTICATION_FAILED}. DB::Exception: Authentication failed"
             )
+        asks = is_reader or user is not None
         params = dict(request.query)
         try:
-            body = await _body(request, params)
+            body = await (_statement(request, params) if asks else _body(request, params))
         except ValueError as error:
             return _failure(400, _NOT_IMPLEMENTED, f"Code: {_NOT_IMPLEMENTED}. DB::Exception: {error}")
+        except web.HTTPRequestEntityTooLarge:
+            return _failure(413, _QUERY_IS_TOO_LARGE, "the statement is too long")
         sql = b"\n".join(part for part in (params.get("query", "").encode(), body) if part)
+        if asks and len(sql) > MAX_SQL_BYTES:
+            return _failure(413, _QUERY_IS_TOO_LARGE, "the statement is too long")
         if user is not None:
             await self._inserted()
             return await self._answer_user(user, sql, params)
@@ -193,29 +215,57 @@ class ChdbFront:
 
     async def _answer_user(self, user: str, sql: bytes, params: Mapping[str, str]) -> web.Response:
         """As a reader's, in the format that it asks for; what its tool looks up of its own accord is answered, too."""
-        minute = int(asyncio.get_running_loop().time() // 60)
-        last, count = self._asked_by.get(user, (minute, 0))
-        self._asked_by[user] = (minute, count + 1 if last == minute else 1)
-        if self._asked_by[user][1] > _QUERIES_A_MINUTE:
-            return _failure(
-                429, _QUOTA_EXCEEDED, f"{user} asks more than {_QUERIES_A_MINUTE} queries a minute: ask less often"
-            )
+        used = self._used_by(user)
+        used.queries += 1
+        if used.queries > _QUERIES_A_MINUTE or used.seconds >= _SECONDS_A_MINUTE:
+            most = f"{_QUERIES_A_MINUTE} queries, or queries of {_SECONDS_A_MINUTE:g} s, a minute"
+            return _failure(429, _QUOTA_EXCEEDED, f"{user} asks more than {most}: ask less often")
         try:
             text, format, is_own = as_asked(
                 sql.decode("utf-8", "replace"), params.get("default_format", "TabSeparated")
             )
         except QueryRefused as refused:
             return _failure(403, _ACCESS_DENIED, str(refused))
-        return await self._answer_reader(text.encode(), params, format, is_own=is_own)
+        return await self._answer_reader(text.encode(), params, format, user, is_own=is_own)
+
+    def _used_by(self, user: str) -> "_Used":
+        minute = int(asyncio.get_running_loop().time() // 60)
+        if user not in self._used or self._used[user].minute != minute:
+            self._used[user] = _Used(minute)
+        return self._used[user]
+
+    async def _turn(self, user: str | None) -> Callable[[object], None]:
+        """Waits for a query's turn; what is returned ends it, and counts how long it took. Raises TimeoutError."""
+        turns = (self._asking,) if user is None else (self._users_asking, self._asking)
+        with ExitStack() as held:
+            async with asyncio.timeout(_PATIENCE_S):
+                for turn in turns:
+                    await turn.acquire()
+                    held.callback(turn.release)
+            release = held.pop_all().close
+        clock = asyncio.get_running_loop().time
+        began = clock()
+
+        def end(_: object) -> None:
+            release()
+            if user is not None:
+                self._used_by(user).seconds += clock() - began
+
+        return end
 
     async def _answer_reader(
-        self, sql: bytes, params: Mapping[str, str], format: str = "JSONCompact", *, is_own: bool = False
+        self,
+        sql: bytes,
+        params: Mapping[str, str],
+        format: str = "JSONCompact",
+        user: str | None = None,
+        *,
+        is_own: bool = False,
     ) -> web.Response:
         """Judged (unless the statement is our own), limited, and broken off when its time is over."""
         try:
             limits = _reader_limits(params)
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._asking.acquire()
+            end = await self._turn(user)
         except ValueError as error:
             return _failure(400, _ACCESS_DENIED, str(error))
         except TimeoutError:
@@ -224,7 +274,7 @@ class ChdbFront:
         running = asyncio.get_running_loop().run_in_executor(
             self._asked, self._run_judged, sql, limits, mark, format, is_own
         )
-        running.add_done_callback(lambda _: self._asking.release())
+        running.add_done_callback(end)
         try:
             async with asyncio.timeout(float(limits["max_execution_time"]) + _GRACE_S):
                 answer = await asyncio.shield(running)
@@ -290,6 +340,16 @@ class ChdbFront:
             connection.close()
 
 
+async def _statement(request: web.Request, params: dict[str, str]) -> bytes:
+    """The body of somebody who only asks: no more of it is read than a statement may be long, and nothing unpacked, as
+    a little may unpack to a lot. Raises ValueError for what isn't served."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ValueError("Content-Encoding is not served: send the statement as it is")
+    if request.content_type == "multipart/form-data":
+        raise ValueError("multipart forms are not served: send the statement as it is")
+    return await _body(request.clone(client_max_size=MAX_SQL_BYTES), params)
+
+
 async def _body(request: web.Request, params: dict[str, str]) -> bytes:
     """The request's body, unpacked; a form's fields go to ``params``. Raises ValueError for what isn't served."""
     if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
@@ -299,13 +359,14 @@ async def _body(request: web.Request, params: dict[str, str]) -> bytes:
             params[name] = value
         return b""
     body = await request.read()
-    # aiohttp has undone the others.
-    return bytes(cramjam.lz4.decompress(body)) if request.headers.get("Content-Encoding") == "lz4" else body
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding not in ("identity", "lz4"):
+        raise ValueError(f"Content-Encoding {coding} is not served: use lz4")
+    return bytes(cramjam.lz4.decompress(body)) if coding == "lz4" else body
 
 
 def _format(sql: bytes, params: Mapping[str, str]) -> str:
-    named = re.search(rb"\bFORMAT\s+(\w+)\s*;?\s*$", sql, re.IGNORECASE)
-    return named[1].decode() if named else params.get("default_format", "TabSeparated")
+    return named_format(sql.decode("utf-8", "replace"))[1] or params.get("default_format", "TabSeparated")
 
 
 def _failure(status: int, code: str, text: str) -> web.Response:

@@ -25,7 +25,7 @@ async def embedded_clickhouse(folder: Path, data_dir: Path) -> AsyncIterator[Non
     """
     password, reader_password = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     front = ChdbFront(folder, password, reader_password, QueryUsers(data_dir))
-    runner = web.AppRunner(front.app, access_log=None, shutdown_timeout=_GRACE_S)
+    runner = web.AppRunner(front.app, access_log=None, shutdown_timeout=_GRACE_S, auto_decompress=False)
     try:
         await runner.setup()
         port = await _listen(runner, _last_port(data_dir))

@@ -18,7 +18,6 @@ FORMATS = frozenset(
         *("Pretty", "PrettyCompact", "Vertical", "Values", "Markdown"),
     )
 )
-_FORMAT = re.compile(r"\s+FORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _NAMED = rf"[`\"']?{DATABASE}[`\"']?"
 _NAMES = rf"SELECT name FROM system\.tables WHERE database = '{DATABASE}'"
 _TABLES = f"SELECT DISTINCT table AS name FROM system.columns WHERE database = '{DATABASE}'"
@@ -52,14 +51,22 @@ _LOOKUPS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
+def named_format(sql: str) -> tuple[str, str | None]:
+    """The statement without the FORMAT at its end, and which one it names. In linear time, as anybody may write it: a
+    regular expression would try each blank of a long run anew."""
+    words = sql.rstrip().removesuffix(";").rsplit(None, 2)
+    if len(words) == 3 and words[1].upper() == "FORMAT" and re.fullmatch(r"\w+", words[2]):
+        return words[0], words[2]
+    return sql, None
+
+
 def as_asked(sql: str, default_format: str) -> tuple[str, str, bool]:
     """The statement, the format of its answer, and whether the statement is our own answer to a look-up: else it is to
     be judged. Raises QueryRefused."""
-    named = _FORMAT.search(sql)
-    format = named[1] if named else default_format
+    bare, named = named_format(sql)
+    format = named or default_format
     if format not in FORMATS:
         raise QueryRefused(f"FORMAT {format} is not served; there are {', '.join(sorted(FORMATS))}")
-    bare = sql[: named.start()] if named else sql
     flat = " ".join(bare.split()).rstrip("; ")
     own = next((answer for pattern, answer in _LOOKUPS if pattern.fullmatch(flat)), None)
     return (bare, format, False) if own is None else (own, format, True)

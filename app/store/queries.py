@@ -14,6 +14,7 @@ from app.store.announcement import announced_query_url
 from app.store.clickhouse import EMBEDDED, Unavailable
 from app.store.reading import (
     DATABASE,
+    MAX_SQL_BYTES,
     NotThere,
     QueryRefused,
     as_parameter,
@@ -26,8 +27,6 @@ from app.store.reading import (
 
 __all__ = ["Answer", "Limits", "Queries", "QueryRefused", "Unavailable"]
 
-#: Much longer than a query may be.
-MAX_SQL_BYTES = 64 * 1024
 _MAX_ANSWER_BYTES = 96 << 20
 #: How much longer than its own time limit an answer may be waited for, seconds.
 _GRACE_S = 10.0

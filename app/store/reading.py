@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 DATABASE = "notify"
+#: Much longer than a query may be.
+MAX_SQL_BYTES = 64 * 1024
 
 
 class QueryRefused(Exception):

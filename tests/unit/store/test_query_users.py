@@ -6,17 +6,22 @@ import os
 import random
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import cramjam
 import pytest
 from clickhouse_connect.driver import AsyncClient
 
 from app.config import Settings
 from app.store import chdb_front
 from app.store.announcement import announced_query_url
+from app.store.chdb_front import ChdbFront
+from app.store.queries import Queries
 from app.store.query_users import BadQueryUser, QueryUsers, check_name, hash_of, new_password, statements
 from tests.unit.store import analysts
 from tests.unit.store.history import delivery_hourly, history
@@ -131,12 +136,70 @@ async def test_limits_can_be_lowered_and_not_raised(http: aiohttp.ClientSession)
     assert (await ask(http, "SELECT 1", max_memory_usage="2000000000"))[0] == 400
 
 
-async def test_who_asks_too_often_is_told_so(http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chdb_front, "_QUERIES_A_MINUTE", 2)
+@pytest.mark.parametrize(("quota", "most"), [("_QUERIES_A_MINUTE", 1), ("_SECONDS_A_MINUTE", 1e-9)])
+async def test_who_asks_too_often_or_too_much_is_told_so(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, quota: str, most: float
+) -> None:
+    monkeypatch.setattr(chdb_front, quota, most)
     answers = [(await ask(http, "SELECT 1"))[0] for _ in range(6)]
 
-    assert answers[:2] == [200, 200]
+    assert answers[0] == 200
     assert 429 in answers
+
+
+async def test_users_leave_a_turn_to_the_queries_of_tocsin_itself(
+    http: aiohttp.ClientSession, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, begun, over = ChdbFront._run_judged, threading.Semaphore(0), threading.Event()
+
+    def run_long(front: ChdbFront, sql: bytes, *rest: Any) -> bytes:
+        if b"long" in sql:
+            begun.release()
+            over.wait(30)
+        return run(front, sql, *rest)
+
+    monkeypatch.setattr(ChdbFront, "_run_judged", run_long)
+    queries = Queries(settings)
+    asked = [asyncio.create_task(ask(http, "SELECT 'long'")) for _ in range(3)]
+    try:
+        assert await asyncio.to_thread(begun.acquire, timeout=10)
+        assert (await http.get("/ping")).status == 200
+        assert (await queries.run("SELECT 1")).rows == [[1]]
+        assert not begun.acquire(blocking=False)
+    finally:
+        over.set()
+        await queries.close()
+    assert await asyncio.gather(*asked) == [(200, "long\n")] * 3
+
+
+#: More blanks than a statement may have bytes.
+BLANKS = b"SELECT 1" + b" " * 100_000
+
+
+@pytest.mark.parametrize("of_reader", [False, True], ids=["user", "reader"])
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (BLANKS, {}, 413),
+        (bytes(cramjam.lz4.compress(BLANKS)), {"Content-Encoding": "lz4"}, 400),
+        (bytes(cramjam.gzip.compress(BLANKS)), {"Content-Encoding": "gzip"}, 400),
+        (b"--x\r\n", {"Content-Type": "multipart/form-data; boundary=x"}, 400),
+        (b"query=" + BLANKS, {"Content-Type": "application/x-www-form-urlencoded"}, 413),
+        (b"query=SELECT+1", {"Content-Type": "application/x-www-form-urlencoded"}, 200),
+        (b"SELECT 1" + b" " * 60_000, {}, 200),
+    ],
+    ids=["long", "lz4", "gzip", "multipart", "long form", "form", "blanks"],
+)
+async def test_no_more_is_read_or_unpacked_than_a_statement_may_be_long(
+    url: str, settings: Settings, body: bytes, headers: dict[str, str], status: int, *, of_reader: bool
+) -> None:
+    at = urlsplit(announced_query_url(settings.data.dir) or "" if of_reader else url)
+    known = {"Authorization": aiohttp.encode_basic_auth(at.username or "", at.password or "")}
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{at.port}") as http,
+        http.post("/", data=body, headers={**headers, **known}) as answer,
+    ):
+        assert answer.status == status
 
 
 async def test_a_user_is_known_by_clickhouse_s_own_headers(url: str) -> None:
