@@ -31,7 +31,7 @@ _RECIPIENTS_AT_ONCE, _HOURS_AT_ONCE = 100_000, 24
 _SETTINGS = {"max_partitions_per_insert_block": 2000, "max_memory_usage": 400_000_000, "max_block_size": 8192}
 #: Rows of sends that have come to no end, though something came back of them.
 _OPEN = "hour = toDateTime('2100-01-01', 'UTC')"
-_NO_SUCH_PART = 232
+_NO_SUCH_PART, _NOT_MERGED = 232, 388
 _HASHES = 2**64
 
 Connect = Callable[[], Awaitable[AsyncClient]]
@@ -193,8 +193,17 @@ class Settler:
         there = await client.command(f"SELECT count() FROM notify.settled_sends WHERE {_OPEN}")
         if not int(str(there)):
             return
-        # First what each of them replaces has to go.
-        await client.command("OPTIMIZE TABLE notify.settled_sends PARTITION 210001 FINAL")
+        # First what each of them replaces has to go, or it would be back when they have gone. ClickHouse may put that
+        # off, and says so only if it is told to: then they stay until tomorrow.
+        try:
+            await client.command(
+                "OPTIMIZE TABLE notify.settled_sends PARTITION 210001 FINAL SETTINGS optimize_throw_if_noop = 1"
+            )
+        except ClickHouseError as error:
+            if getattr(error, "code", None) != _NOT_MERGED:
+                raise
+            log.warning("rows of sends that have ended stay until tomorrow: ClickHouse doesn't merge them now")
+            return
         gone = f"NOT live AND version < {upto} OR version < {before_s * 1000}"
         await client.command(f"ALTER TABLE notify.settled_sends DELETE IN PARTITION 210001 WHERE {gone}")
 

@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import pytest
 from clickhouse_connect.driver import AsyncClient
+from clickhouse_connect.driver.exceptions import DatabaseError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
@@ -172,6 +174,35 @@ async def test_rows_of_sends_without_an_end_go_when_they_have_one_or_are_old(
     await years_later.step()
     assert await client.command(open_rows) == 0
     await years_later.close()
+
+
+async def test_what_hides_a_row_stays_as_long_as_the_row_does(
+    client: AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about: dict[str, Any] = {"channel": "email", "provider": "ses", "send_id": "s"}
+    await store(client, event("opened", 5, **about))
+    mine = settler(settings)
+    await mine.step()
+    await store(client, event("sent", 9, **about))
+    await mine.step()
+    await mine.close()
+    command = AsyncClient.command
+
+    async def unmerged(self: AsyncClient, sql: str, *rest: Any, **named: Any) -> Any:
+        """As ClickHouse answers while other merges hold the parts."""
+        if not sql.startswith("OPTIMIZE"):
+            return await command(self, sql, *rest, **named)
+        if "optimize_throw_if_noop = 1" in sql:
+            raise DatabaseError("nothing is merged", code=388)
+        return ""
+
+    monkeypatch.setattr(AsyncClient, "command", unmerged)
+    tomorrow = settler(settings, NOW + 86_400_000)
+    await tomorrow.step()
+    await tomorrow.close()
+
+    found = await client.query("SELECT live FROM notify.settled_sends FINAL WHERE hour > now() + toIntervalYear(50)")
+    assert found.result_rows == [(False,)]
 
 
 async def test_what_has_no_send_is_not_settled(client: AsyncClient, settings: Settings) -> None:
