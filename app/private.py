@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,11 +22,16 @@ def keep_private() -> None:
 def write_private(path: Path, content: bytes) -> None:
     """Writes a file that only its owner can read, in one step: a reader sees all of it or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-    partial.replace(path)
+    # (A name of its own, as two may write at once; mkstemp makes it its owner's alone.)
+    descriptor, name = tempfile.mkstemp(".partial", f"{path.name}.", path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def narrow(*trees: Path, alone: Iterable[Path] = ()) -> int:

@@ -44,11 +44,17 @@ def list_(as_json: AsJson = False) -> None:
 
     Example: `tocsin query-user list --json`
     """
-    from app.store.query_users import QueryUsers
+    from app.store.query_users import BadQueryUser, QueryUsers
 
     settings = load_settings()
     _only_embedded(settings)
-    print_rows([{"name": name} for name in sorted(QueryUsers(settings.data.dir).hashes())], ("name",), as_json=as_json)
+    try:
+        names = sorted(QueryUsers(settings.data.dir).read())
+    except BadQueryUser as error:
+        raise Refused(str(error)) from None
+    except OSError as error:
+        raise Refused(f"data.dir: {error.strerror or error}") from None
+    print_rows([{"name": name} for name in names], ("name",), as_json=as_json)
 
 
 @app.command()
@@ -65,6 +71,8 @@ def drop(name: str = typer.Argument(metavar="NAME", help="As `tocsin query-user 
         QueryUsers(settings.data.dir).drop(name)
     except BadQueryUser as error:
         raise Refused(str(error)) from None
+    except OSError as error:
+        raise Refused(f"data.dir: {error.strerror or error}") from None
     print(f"Dropped: {name}.")
 
 

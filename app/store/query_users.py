@@ -3,12 +3,14 @@
 A server has users of its own: for it this makes the statements that an administrator runs.
 """
 
+import fcntl
 import hashlib
 import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from app.private import write_private
@@ -52,7 +54,7 @@ class QueryUsers:
         self._hashes: Mapping[str, str] = {}
 
     def hashes(self) -> Mapping[str, str]:
-        """By name. A file that can't be read has no users."""
+        """By name. With a file that can't be read nobody is let in."""
         try:
             found = self._path.stat()
         except OSError:
@@ -60,44 +62,62 @@ class QueryUsers:
             return self._hashes
         at = (found.st_mtime_ns, found.st_ino)
         if at != self._read_at:
-            self._read_at, self._hashes = at, self._load()
+            try:
+                self._read_at, self._hashes = at, self.read()
+            except (OSError, BadQueryUser):
+                self._read_at, self._hashes = at, {}
         return self._hashes
+
+    def read(self) -> Mapping[str, str]:
+        """As ``hashes``, for whoever shows or changes them. Raises OSError; BadQueryUser if the file is damaged."""
+        try:
+            said = json.loads(self._path.read_text("utf-8"))["users"]
+            return {str(name): str(value) for name, value in said.items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BadQueryUser(f"{self._path} is damaged: mend it, or delete it and create all users anew") from None
 
     def is_known(self, name: str, password: str) -> bool:
         expected = self.hashes().get(name)
         return expected is not None and hmac.compare_digest(expected, hash_of(password))
 
     def add(self, name: str, password: str) -> None:
-        """Raises BadQueryUser."""
+        """Raises BadQueryUser, OSError."""
         check_name(name)
-        there = dict(self.hashes())
-        if name in there:
-            raise BadQueryUser(f"NAME: {name} is there already: drop it first, or choose another")
-        if len(there) >= MOST:
-            raise BadQueryUser(f"there are {MOST} users already: drop one first")
-        self._write({**there, name: hash_of(password)})
+        with self._alone():
+            there = dict(self.read())
+            if name in there:
+                raise BadQueryUser(f"NAME: {name} is there already: drop it first, or choose another")
+            if len(there) >= MOST:
+                raise BadQueryUser(f"there are {MOST} users already: drop one first")
+            self._write({**there, name: hash_of(password)})
 
     def drop(self, name: str) -> None:
-        """Raises BadQueryUser."""
-        there = dict(self.hashes())
-        if there.pop(name, None) is None:
-            raise BadQueryUser(f"NAME: there is no user {name}")
-        self._write(there)
+        """Raises BadQueryUser, OSError."""
+        with self._alone():
+            there = dict(self.read())
+            if there.pop(name, None) is None:
+                raise BadQueryUser(f"NAME: there is no user {name}")
+            self._write(there)
 
-    def _load(self) -> Mapping[str, str]:
-        try:
-            said = json.loads(self._path.read_text("utf-8"))["users"]
-            return {str(name): str(value) for name, value in said.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of two that change the file at once, the second waits, and finds what the first wrote."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _write(self, hashes: Mapping[str, str]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         write_private(self._path, json.dumps({"users": hashes}, indent=2).encode())
 
 
 def statements(name: str, password: str) -> str:
-    """What an administrator of a server runs: a user who may read the database ``notify`` within limits."""
+    """What an administrator of a server runs: a user who may read the database ``notify`` within limits.
+
+    A quota is of one user for good: one that a former user of the name has left is replaced, or it would limit nobody.
+    """
     changeable = "CHANGEABLE_IN_READONLY"
     return f"""\
 CREATE SETTINGS PROFILE IF NOT EXISTS tocsin_query_user SETTINGS readonly = 1,
@@ -106,4 +126,4 @@ CREATE SETTINGS PROFILE IF NOT EXISTS tocsin_query_user SETTINGS readonly = 1,
     output_format_json_quote_64bit_integers {changeable};
 CREATE USER {name} IDENTIFIED WITH sha256_hash BY '{hash_of(password)}' SETTINGS PROFILE tocsin_query_user;
 GRANT SELECT, SHOW ON {DATABASE}.* TO {name};
-CREATE QUOTA IF NOT EXISTS {name} FOR INTERVAL 1 minute MAX queries = 600, execution_time = 60 TO {name};"""
+CREATE QUOTA OR REPLACE {name} FOR INTERVAL 1 minute MAX queries = 600, execution_time = 60 TO {name};"""

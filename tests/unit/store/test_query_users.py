@@ -8,6 +8,7 @@ import stat
 import sys
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -217,6 +218,7 @@ async def test_for_a_server_its_administrator_gets_the_statements(tmp_path: Path
     assert status == 0
     password = errors.strip().rpartition(" ")[2]
     assert f"CREATE USER ana IDENTIFIED WITH sha256_hash BY '{hash_of(password)}'" in output
+    assert "CREATE QUOTA OR REPLACE ana " in output
     assert password not in output
     assert not (tmp_path / "query_users.json").exists()
     assert (await command(tmp_path, "list", url=url))[0] == 1
@@ -235,7 +237,29 @@ def test_a_name_that_can_not_be_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"users": []}', '{"users": null}', "\x00"])
-def test_a_file_that_can_not_be_read_has_no_users(tmp_path: Path, content: str) -> None:
-    (tmp_path / "query_users.json").write_text(content)
+def test_a_damaged_file_lets_nobody_in_and_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "query_users.json"
+    file.write_text(content)
+    users = QueryUsers(tmp_path)
 
-    assert not QueryUsers(tmp_path).is_known("ana", "")
+    assert not users.is_known("ana", "")
+    for change in (lambda: users.add("ana", "p"), lambda: users.drop("ana")):
+        with pytest.raises(BadQueryUser, match="is damaged"):
+            change()
+    assert file.read_text() == content
+
+
+def test_a_file_that_can_not_be_read_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "query_users.json").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        QueryUsers(tmp_path).add("ana", "p")
+
+
+def test_users_that_are_made_at_once_are_all_there(tmp_path: Path) -> None:
+    names = [f"u{number}" for number in range(20)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: QueryUsers(tmp_path).add(name, "p"), names))
+
+    assert sorted(QueryUsers(tmp_path).read()) == sorted(names)
+    assert not list(tmp_path.glob("*.partial"))
