@@ -10,6 +10,7 @@ from app.config import Settings
 from faults.rollups import COMPARED, rolled_up
 from tests.unit.store.history import history
 from tests.unit.store.test_states import settler, write
+from tests.unit.store.test_views import VIEWS
 
 
 async def found(settings: Settings) -> dict[str, str]:
@@ -38,6 +39,7 @@ async def test_views_that_are_right_pass_before_and_after_they_are_settled(
 LOST = [
     ("settled_sends", "engagement"),
     ("settled_sends", "latency_hourly"),
+    ("settled_sends", "slo_hourly"),
     ("settled_calls", "provider_hourly"),
     ("delivery_counts", "delivery_hourly"),
     ("delivery_counts", "decisions"),
@@ -60,6 +62,10 @@ async def test_a_state_that_is_lost_is_found(client: AsyncClient, settings: Sett
 
 def test_every_compared_view_has_a_loss_that_is_found() -> None:
     assert {view for _, view in LOST} == set(COMPARED)
+
+
+def test_every_view_is_compared() -> None:
+    assert set(COMPARED) == set(VIEWS)
 
 
 async def test_a_clickhouse_that_does_not_answer_is_a_finding(settings: Settings) -> None:
