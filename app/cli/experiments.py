@@ -36,6 +36,9 @@ def show(
     template: Annotated[
         bool, typer.Option("--template", help="It is a template's id (where a campaign has it, too).")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Whose campaign it is, where several have one of that name.")
+    ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Only sends of this version of the template.")] = None,
     baseline: Annotated[
         str | None,
@@ -48,9 +51,9 @@ def show(
     within: Annotated[str, typer.Option(help="How long after the campaign the goal counts: 12h, 7d.")] = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Show of each variant how much was sent, opened, clicked and opted out, and whether the differences mean anything.
+    """Show of each variant how many users got, opened and clicked it and opted out, and what differences mean.
 
-    Shares and differences have 95 % intervals. `enough` says whether a difference is there; if not, of how many sends
+    Shares and differences have 95 % intervals. `enough` says whether a difference is there; if not, of how many users
     in each variant one like this would probably show. With `--goal`, what the campaign itself changed: by its holdout.
 
     Example: `tocsin experiments show spring --goal order.placed --within 3d`
@@ -71,6 +74,7 @@ def show(
                 Experiments(queries),
                 name,
                 template=template,
+                source=source,
                 version=version,
                 baseline=baseline,
                 goal=goal,
@@ -94,7 +98,7 @@ def show(
     if result["holdout"] is not None:
         typer.echo("")
         print_rows([_shown(row) for row in result["holdout"]], ("group", *_COLUMNS[2:]), as_json=False)
-    for note in _notes(result):
+    for note in result["notes"]:
         typer.echo(note)
 
 
@@ -103,6 +107,7 @@ async def _result(
     name: str,
     *,
     template: bool,
+    source: str | None,
     version: int | None,
     baseline: str | None,
     goal: str | None,
@@ -115,13 +120,45 @@ async def _result(
         raise Refused(f"{name}: nothing was sent of a {what} of that name")
     if goal is not None and kind != "campaign":
         raise Refused("--goal: only a campaign has a holdout to compare with")
-    variants = await experiments.variants(kind, name, version)
+    of = await _source(experiments, name, source) if kind == "campaign" else None
+    expired = kind == "campaign" and await experiments.has_expired(name)
+    if expired and (goal or of):
+        option = "--goal" if goal else "--source"
+        raise Refused(f"{option}: events of {name} have expired (clickhouse.retention_days), so they can't be counted")
+    found = await experiments.variants(kind, name, version, of)
+    variants = _named(found)
+    notes = [*_notes(name, found, variants, expired=expired), *_without(variants, baseline)]
     rows = list(_of_variants(variants, baseline))
-    held = await experiments.reach(name, goal, within_s) if kind == "campaign" else None
+    held = await experiments.reach(name, goal, within_s, of) if kind == "campaign" and not expired else None
     holdout = _of_holdout(*held, goal) if held is not None and held[1].users else None
     if goal is not None and holdout is None:
         raise Refused(f"--goal: campaign {name} had no holdout, so there is nothing to compare with")
-    return {"name": name, "kind": kind, "versions": _versions(variants), "variants": rows, "holdout": holdout}
+    return {
+        "name": name,
+        "kind": kind,
+        "versions": _versions(variants),
+        "variants": rows,
+        "holdout": holdout,
+        "notes": notes,
+    }
+
+
+async def _source(experiments: "Experiments", campaign: str, given: str | None) -> str | None:
+    """The one to tell apart; None: there is no other."""
+    there = await experiments.sources(campaign)
+    if given is not None and given not in there:
+        raise Refused(
+            f"--source: {given} has no campaign {campaign}; there are those of {', '.join(there) or 'nobody'}"
+        )
+    if given is None and len(there) > 1:
+        raise Refused(f"--source: {campaign} is a campaign of each of {', '.join(there)}: choose one")
+    return given if len(there) > 1 else None
+
+
+def _named(variants: "Sequence[Variant]") -> "Sequence[Variant]":
+    """Sends without a variant were chosen by something else than chance: they are no group to compare with."""
+    named = [variant for variant in variants if variant.variant is not None]
+    return named or variants
 
 
 def _versions(variants: "Sequence[Variant]") -> list[int]:
@@ -131,17 +168,17 @@ def _versions(variants: "Sequence[Variant]") -> list[int]:
 def _of_variants(variants: "Sequence[Variant]", named: str | None) -> Iterator[dict[str, Any]]:
     """Channel by channel, the baseline first."""
     try:
-        baseline_of([variant.variant for variant in variants] or [None], named)
+        overall = baseline_of([variant.variant for variant in variants] or [None], named)
     except ValueError as error:
         raise Refused(f"--baseline: {error}") from None
     for channel in dict.fromkeys(variant.channel for variant in variants):
         there = {variant.variant: variant for variant in variants if variant.channel == channel}
-        first = named if named in there else baseline_of(list(there))
+        first = overall if overall in there else baseline_of(list(there))
         ordered = [there[first], *(there[other] for other in there if other != first)]
         for variant in ordered:
             for measure, count in variant.counts.items():
-                of = share(count, variant.sent)
-                base = share(there[first].counts[measure], there[first].sent)
+                of = share(count, variant.users)
+                base = share(there[first].counts[measure], there[first].users)
                 apart = None if variant.variant == first else difference(of, base, len(ordered) - 1)
                 yield {"channel": channel, "variant": variant.variant, **_row(measure, of, apart)}
 
@@ -203,7 +240,22 @@ def _interval(low: float | None, high: float | None, *, signed: bool = False) ->
     return f"{low * 100:+.2f} to {high * 100:+.2f}" if signed else f"{low * 100:.2f} to {high * 100:.2f}"
 
 
-def _notes(result: dict[str, Any]) -> Iterator[str]:
-    if len(result["versions"]) > 1:
-        named = ", ".join(map(str, result["versions"]))
+def _notes(name: str, found: "Sequence[Variant]", compared: "Sequence[Variant]", *, expired: bool) -> Iterator[str]:
+    if expired:
+        yield f"Events of {name} have expired: its holdout can't be counted, nor be told whose campaign it is."
+    if len(compared) < len(found):
+        left = sum(variant.users for variant in found if variant.variant is None)
+        yield f"Left out, as they have no variant: sends to {left} users."
+    if len(versions := _versions(compared)) > 1:
+        named = ", ".join(map(str, versions))
         yield f"Several versions of the template are in it ({named}): see one with --version."
+
+
+def _without(variants: "Sequence[Variant]", named: str | None) -> Iterator[str]:
+    """Of channels on which nobody got the baseline."""
+    names = [variant.variant for variant in variants] or [None]
+    overall = named if named is not None else baseline_of(names)
+    for channel in dict.fromkeys(variant.channel for variant in variants):
+        there = [variant.variant for variant in variants if variant.channel == channel]
+        if overall not in there:
+            yield f"On {channel} there is no {overall}: the others are compared with {baseline_of(there)}."

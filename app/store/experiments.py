@@ -11,16 +11,21 @@ Kind = Literal["campaign", "template"]
 MEASURES = ("opened", "clicked", "opted_out")
 _COLUMNS: Mapping[Kind, str] = {"campaign": "campaign_id", "template": "template_id"}
 _LIMITS = Limits(rows=10_000)
+#: The user of what ``outcomes`` calls a recipient: 32 bits of a hash, so of a million about a hundred pass for others.
+_USER = "bitAnd(recipient, 4294967295)"
+_RECIPIENT = (
+    "bitOr(bitShiftLeft(bitShiftRight(cityHash64(notification_id), 32), 32), bitShiftRight(cityHash64(user_id), 32))"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """``counts``: of the sends that were sent, how many were opened and clicked by a person, and opted out."""
+    """``users``: to whom something was sent; ``counts``: how many of them opened and clicked it, and opted out."""
 
     channel: str
     variant: str | None
     versions: tuple[int, ...]
-    sent: int
+    users: int
     counts: Mapping[str, int]
 
 
@@ -50,12 +55,35 @@ class Experiments:
             found.insert(0, "campaign")
         return found
 
-    async def variants(self, kind: Kind, name: str, version: int | None = None) -> list[Variant]:
-        """Of sends that a provider accepted, by channel and variant. ``version``: of the template; None: all."""
+    async def sources(self, campaign: str) -> list[str]:
+        """Whose campaigns of that name the events show that are kept: each source names its own."""
+        sql = f"SELECT DISTINCT source FROM notify.lifecycle WHERE campaign_id = {quoted(campaign)} AND source != ''"
+        return [row[0] for row in await self._rows(f"{sql} ORDER BY source")]
+
+    async def has_expired(self, campaign: str) -> bool:
+        """Whether events of the campaign are no longer kept, though it still is what its sends came to."""
+        [[expired]] = await self._rows(
+            "SELECT ifNull(min(accepted_at) < (SELECT minOrNull(occurred_at) FROM notify.lifecycle), count() > 0) "
+            f"FROM notify.outcomes WHERE campaign_id = {quoted(campaign)}"
+        )
+        return bool(expired)
+
+    async def variants(
+        self, kind: Kind, name: str, version: int | None = None, source: str | None = None
+    ) -> list[Variant]:
+        """Of sends that a provider accepted, by channel and variant, each user once: a variant is given to a user, and
+        what several sends to one come to isn't independent. ``version``: of the template; None: all. ``source``: of the
+        campaign."""
         of = "" if version is None else f" AND template_version = {version}"
+        if source is not None:
+            of += (
+                f" AND recipient IN (SELECT {_RECIPIENT} FROM notify.lifecycle "
+                f"WHERE campaign_id = {quoted(name)} AND source = {quoted(source)})"
+            )
         rows = await self._rows(
             "SELECT channel, variant, arraySort(groupUniqArrayIf(ifNull(template_version, 0), "
-            "template_version IS NOT NULL)), count(), countIf(opened), countIf(clicked), countIf(unsubscribed) "
+            f"template_version IS NOT NULL)), uniqExact({_USER}), uniqExactIf({_USER}, opened), "
+            f"uniqExactIf({_USER}, clicked), uniqExactIf({_USER}, unsubscribed) "
             f"FROM notify.outcomes WHERE status = 'sent' AND {_COLUMNS[kind]} = {quoted(name)}{of} "
             "GROUP BY channel, variant ORDER BY channel, variant"
         )
@@ -64,13 +92,18 @@ class Experiments:
             for row in rows
         ]
 
-    async def reach(self, campaign: str, goal: str | None = None, within_s: int = 0) -> tuple[Reach, Reach]:
+    async def reach(
+        self, campaign: str, goal: str | None = None, within_s: int = 0, source: str | None = None
+    ) -> tuple[Reach, Reach]:
         """The campaign's users, each once, whatever they got; those who were held out come second. ``goal``: an event
-        type that they reach by a notification of it which was accepted within ``within_s`` after the campaign's own."""
+        type that they reach by a notification of it which was accepted within ``within_s`` after the campaign's own.
+        Whose own acceptance has expired isn't counted."""
+        of = "" if source is None else f" AND max(ifNull(source, '')) = {quoted(source)}"
         treated = (
             "SELECT user_id, minIf(occurred_at, status = 'accepted') AS began, "
             "max(ifNull(reason, '') = 'holdout') AS held "
-            f"FROM notify.lifecycle WHERE campaign_id = {quoted(campaign)} GROUP BY user_id"
+            f"FROM notify.lifecycle WHERE campaign_id = {quoted(campaign)} GROUP BY notification_id, user_id "
+            f"HAVING countIf(status = 'accepted') > 0{of}"
         )
         reached = (
             f"SELECT user_id, occurred_at AS at FROM notify.lifecycle WHERE event_type = {quoted(goal or '')} "

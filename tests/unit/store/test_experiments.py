@@ -29,7 +29,7 @@ async def experiments(data: Path, *arguments: str) -> tuple[int | None, str, str
     return process.returncode, output.decode(), errors.decode()
 
 
-def sends(variant: str, sent: int, opened: int, **about: Any) -> list[LifecycleEvent]:
+def sends(variant: str | None, sent: int, opened: int, **about: Any) -> list[LifecycleEvent]:
     """Each opened twice, and once more by a machine; one that failed beside."""
     events = []
     for number in range(sent + 1):
@@ -43,7 +43,8 @@ def sends(variant: str, sent: int, opened: int, **about: Any) -> list[LifecycleE
             "variant": variant,
             **about,
         }
-        events += [event("accepted", user_id=own["user_id"], campaign_id="spring")]
+        of = {name: own[name] for name in ("user_id", "campaign_id", "notification_id", "source") if name in own}
+        events += [event("accepted", **of)]
         events += [event("failed" if number == sent else "sent", 5, **own)]
         if number < opened:
             events += [event("opened", 9, **own), event("opened", 10, **own)]
@@ -98,6 +99,57 @@ async def test_a_holdout_shows_what_the_campaign_itself_changed(client: AsyncCli
     assert (holdout["group"], holdout["count"], holdout["of"]) == ("holdout", 10, 100)
     assert (campaign["group"], campaign["count"], campaign["of"]) == ("campaign", 30, 100)
     assert (round(campaign["difference"], 6), campaign["enough"]) == (0.2, True)
+
+
+async def test_a_user_is_one_trial_however_many_sends(client: AsyncClient, tmp_path: Path) -> None:
+    await store(client, *sends("a", 5, 2), *sends("a", 5, 3, send_id="other"))
+    await store(client, *sends("a", 5, 1, notification_id="later", channel="email"))
+
+    for name in ("spring", "t"):
+        found = json.loads((await experiments(tmp_path, name, "--json"))[1])
+        assert [(row["count"], row["of"]) for row in found["variants"] if row["measure"] == "opened"] == [(3, 5)]
+
+
+async def test_what_has_no_variant_is_left_out_where_others_have_one(client: AsyncClient, tmp_path: Path) -> None:
+    await store(client, *sends("control", 2, 0), *sends("a", 3, 0), *sends("b", 3, 0, channel="sms"))
+    await store(client, *sends("a", 2, 0, channel="sms"), *sends(None, 4, 0))
+
+    found = json.loads((await experiments(tmp_path, "spring", "--json"))[1])
+
+    rows = [(row["channel"], row["variant"]) for row in found["variants"] if row["measure"] == "opened"]
+    assert rows == [("email", "control"), ("email", "a"), ("sms", "a"), ("sms", "b")]
+    assert found["notes"] == [
+        "Left out, as they have no variant: sends to 4 users.",
+        "On sms there is no control: the others are compared with a.",
+    ]
+
+
+async def test_campaigns_of_several_sources_are_told_apart(client: AsyncClient, tmp_path: Path) -> None:
+    for source, number in (("shop", 3), ("web", 2)):
+        about: dict[str, Any] = {"source": source, "notification_id": source}
+        await store(client, *sends("a", number, 1, **about))
+        await store(client, event("accepted", user_id="h", campaign_id="spring", **about))
+        await store(client, event("suppressed", 1, user_id="h", campaign_id="spring", reason="holdout", **about))
+
+    status, _, errors = await experiments(tmp_path, "spring")
+    assert (status, "--source: spring is a campaign of each of shop, web" in errors) == (1, True)
+    assert "zoo has no campaign spring" in (await experiments(tmp_path, "spring", "--source", "zoo"))[2]
+    found = json.loads((await experiments(tmp_path, "spring", "--source", "web", "--json"))[1])
+    assert {row["of"] for row in found["variants"]} == {2}
+    assert [(row["group"], row["count"]) for row in found["holdout"]] == [("campaign", 3), ("holdout", 1)]
+
+
+async def test_of_a_campaign_whose_events_have_expired_no_goal_is_counted(client: AsyncClient, tmp_path: Path) -> None:
+    await store(client, *sends("a", 2, 1), *held_out(1))
+    await client.command("ALTER TABLE notify.lifecycle DROP PARTITION '2026-11-20'")
+    await store(client, event("opened", 20 * HOUR, user_id="a-1", campaign_id="spring"), ordered("a-1", 21 * HOUR))
+
+    status, output, errors = await experiments(tmp_path, "spring", "--json")
+    assert status == 0, errors
+    assert json.loads(output)["holdout"] is None
+    assert "have expired" in json.loads(output)["notes"][0]
+    status, _, errors = await experiments(tmp_path, "spring", "--goal", "order.placed")
+    assert (status, "--goal: events of spring have expired" in errors) == (1, True)
 
 
 @pytest.mark.parametrize(

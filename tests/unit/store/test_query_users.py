@@ -243,9 +243,10 @@ def test_a_damaged_file_lets_nobody_in_and_is_left_as_it_is(tmp_path: Path, cont
     users = QueryUsers(tmp_path)
 
     assert not users.is_known("ana", "")
-    for change in (lambda: users.add("ana", "p"), lambda: users.drop("ana")):
-        with pytest.raises(BadQueryUser, match="is damaged"):
-            change()
+    with pytest.raises(BadQueryUser, match="is damaged"):
+        users.add("ana", "p")
+    with pytest.raises(BadQueryUser, match="is damaged"):
+        users.drop("ana")
     assert file.read_text() == content
 
 
