@@ -37,9 +37,9 @@ class LoopBack:
 
 
 def live_of(
-    owner: Any, clock: Callable[[], int], *, most: int = 100, most_of_user: int = 20, longest_s: float = 0.0
+    owner: Any, clock: Callable[[], int], *, most: int = 100, most_of_user: int = 20, longest_s: float = 0.5
 ) -> tuple[Live, InboxFollower]:
-    """``longest_s``: 0: every stream ends when it has begun, so that its answer can be read to the end."""
+    """``longest_s``: every stream ends soon after it has begun, so that its answer can be read to the end."""
     follower: list[InboxFollower] = []
     publisher: Any = LoopBack(lambda: follower[0])
     live = Live(
