@@ -30,7 +30,7 @@ _TRANSPORT = ("method", "url", "headers", "cookies", "params", "data", "json", "
 #: Said by the caller, or by the connection.
 _OURS = ("authorization", "host", "connection", "content-length", "transfer-encoding")
 #: Parameters of paths whose values there are.
-_NAMED = ("device_id", "letter_id", "notification_id", "mark", "name", "number", "provider", "token")
+_NAMED = ("device_id", "hash", "letter_id", "notification_id", "mark", "name", "number", "provider", "token")
 
 
 @cache

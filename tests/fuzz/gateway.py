@@ -48,6 +48,7 @@ from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import Owner
 from app.store.publisher import _MAX_REQUEST_BYTES, Outgoing, TooLargeError
 from app.store.queries import Answer, Limits
+from app.web import component, hashed
 from schemas.config import PolicyVersion, encode_config
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent
@@ -248,6 +249,8 @@ def path_values(name: str) -> Sequence[str]:
             return ("request", "lifecycle", "nothing")
         case "token":
             return tuple(_tokens().values())
+        case "hash":
+            return (hashed(component()), "0" * 16)
         case "provider":
             return ("fcm", "push", "inbox")
         case _:

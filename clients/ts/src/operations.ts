@@ -159,6 +159,8 @@ export interface Operations {
   "GET /asyncapi.json": { path: never; query: never; body: unknown; answer: unknown };
   /** The web component <tocsin-inbox> */
   "GET /web/tocsin-inbox.js": { path: never; query: never; body: unknown; answer: unknown };
+  /** The web component <tocsin-inbox>, of this version and no other */
+  "GET /web/tocsin-inbox.{hash}.js": { path: "hash"; query: never; body: unknown; answer: unknown };
   /** The picture of one pixel that reports that a mail was opened */
   "GET /v1/track/open/{token}.gif": { path: "token"; query: never; body: unknown; answer: unknown };
   /** Lead to where a link of a mail leads, and report that it was clicked */

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from app.web import component, integrity
+from app.web import COMPONENT, HASHED, component, hashed, integrity
 from schemas.instants import rfc3339
 from schemas.requests import Button, Content, InboxOptions
 from tests.calling import user_token
@@ -38,8 +38,9 @@ def test_it_is_small() -> None:
     assert len(gzip.compress(component())) < 15 * 1024
 
 
-def test_the_docs_have_its_integrity() -> None:
+def test_the_docs_have_its_integrity_and_its_hash() -> None:
     assert integrity(component()) in DOCS
+    assert f"/web/{HASHED.format(hashed(component()))}" in DOCS
 
 
 def test_its_types_name_every_label() -> None:
@@ -55,15 +56,30 @@ def test_it_makes_no_markup_of_what_it_is_given() -> None:
     assert re.findall(makes, script) == []
 
 
-async def test_the_gateway_serves_it_to_any_page_and_says_when_it_has_not_changed() -> None:
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [(COMPONENT, "public, max-age=3600"), (HASHED.format(hashed(component())), "public, max-age=31536000, immutable")],
+)
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+async def test_the_gateway_serves_it_to_any_page_and_says_when_it_has_not_changed(
+    name: str, kept: str, coding: str
+) -> None:
     async with serving() as served:
-        url = f"{served.url}/web/tocsin-inbox.js"
-        async with served.session.get(url) as response:
+        url, asked = f"{served.url}/web/{name}", {"Accept-Encoding": coding}
+        async with served.session.get(url, headers=asked) as response:
             assert (response.status, response.content_type) == (200, "text/javascript")
             assert response.headers["Access-Control-Allow-Origin"] == "*"
+            assert response.headers["Cache-Control"] == kept
+            assert response.headers["Vary"] == "Accept-Encoding"
+            assert response.headers.get("Content-Encoding", "identity") == coding
             assert await response.read() == component()
         async with served.session.get(url, headers={"If-None-Match": response.headers["ETag"]}) as again:
             assert (again.status, await again.read()) == (304, b"")
+
+
+async def test_a_version_that_it_has_not_is_not_known() -> None:
+    async with serving() as served, served.session.get(f"{served.url}/web/{HASHED.format('0' * 16)}") as response:
+        assert response.status == 404
 
 
 # --- in a browser
