@@ -18,22 +18,22 @@ T = TypeVar("T")
 #: The end and nothing after it: ``$`` alone lets a newline through.
 _END = r"$(?!\n)"
 #: Ids, keys, sources and types hold no control characters; lengths are in Unicode code points.
-_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*" + _END
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*" + _END
 
-UserId = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PRINTABLE)]
+UserId = Annotated[str, Meta(min_length=1, max_length=128, pattern=PRINTABLE)]
 EventType = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+" + _END)]
-IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
-Source = Annotated[str, Meta(max_length=100, pattern=_PRINTABLE)]
-TemplateId = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
-CampaignId = Annotated[str, Meta(max_length=100, pattern=_PRINTABLE)]
-CollapseKey = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
+Source = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
+TemplateId = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
+CampaignId = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
+CollapseKey = Annotated[str, Meta(max_length=64, pattern=PRINTABLE)]
 _BCP_47 = r"^([A-Za-z]{2,8}|[ixIX](?=-))([_-][A-Za-z0-9]{1,8})*" + _END
 Locale = Annotated[str, Meta(min_length=2, max_length=35, pattern=_BCP_47)]
-Category = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
+Category = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
 #: An id that is looked up: what can't be one is not found.
-AnyId = Annotated[str, Meta(max_length=64, pattern=_PRINTABLE)]
+AnyId = Annotated[str, Meta(max_length=64, pattern=PRINTABLE)]
 Reason = Annotated[str, Meta(max_length=200)]
-RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=_PRINTABLE)]
+RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTABLE)]
 
 
 class Invalid(Exception):

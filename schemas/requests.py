@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from schemas.decode import (
+    PRINTABLE,
     AnyId,
     CampaignId,
     CollapseKey,
@@ -77,7 +78,7 @@ class InboxOptions(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tr
 class PushAction(Struct, frozen=True, gc=False):
     """A button of a push. ``id``: what the app is told when it is tapped."""
 
-    id: Annotated[str, Meta(min_length=1, max_length=50)]
+    id: Annotated[str, Meta(min_length=1, max_length=50, pattern=PRINTABLE)]
     label: Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -87,23 +88,26 @@ class PushOptions(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=Tru
     #: The number on the app's icon; 0 takes it off (iOS).
     badge: Annotated[int, Meta(ge=0, le=99_999)] | None = None
     #: A file of the app's, ``default``, or ``""`` for none.
-    sound: Annotated[str, Meta(max_length=100)] | None = None
+    sound: Annotated[str, Meta(max_length=100, pattern=PRINTABLE)] | None = None
     #: Of the buttons that the app registered.
-    category: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    category: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)] | None = None
     actions: Annotated[list[PushAction], Meta(max_length=3)] | None = None
     #: Those of a thread are shown together.
-    thread_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    thread_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTABLE)] | None = None
     interruption_level: Literal["passive", "active", "time-sensitive"] | None = None
     #: The app's extension may change it before it is shown (iOS).
     mutable_content: bool = False
     #: Nothing is shown: the app is woken.
     silent: bool = False
-    android_channel_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    android_channel_id: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)] | None = None
     android_priority: Literal["normal", "high"] | None = None
     #: For the app, beside what is shown.
     data: (
         Annotated[
-            dict[Annotated[str, Meta(min_length=1, max_length=100)], Annotated[str, Meta(max_length=1024)]],
+            dict[
+                Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)],
+                Annotated[str, Meta(max_length=1024)],
+            ],
             Meta(max_length=20),
         ]
         | None

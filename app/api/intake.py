@@ -11,7 +11,7 @@ from app.domain.catalog import Catalog
 from app.domain.ids import keyed_notification_id
 from app.store.publisher import Outgoing
 from schemas.decode import IdempotencyKey, Invalid, Reader, UserId
-from schemas.requests import MAX_DATA_BYTES, Request, check_request
+from schemas.requests import MAX_DATA_BYTES, PushOptions, Request, check_request
 from schemas.topics import EVENT_TOPIC_OF_LANE
 from schemas.words import Lane, Priority
 
@@ -118,9 +118,19 @@ def _read(raw: bytes | msgspec.Raw) -> NotificationBody:
 
 
 def _lowered(body: NotificationBody, catalog: Catalog) -> NotificationBody:
-    """Critical no more than high, whether the body asks for it or the event type's rule."""
+    """Critical no more than high, whether the body asks for it or the event type's rule; and no push that breaks
+    through as a critical one does."""
     asked = body.priority or catalog.policy.rule_of(body.event_type).priority
-    return msgspec.structs.replace(body, priority="high") if asked == "critical" else body
+    priority = "high" if asked == "critical" else body.priority
+    return msgspec.structs.replace(body, priority=priority, push=_quieter(body.push))
+
+
+def _quieter(push: PushOptions | None) -> PushOptions | None:
+    if push is None:
+        return None
+    level = "active" if push.interruption_level == "time-sensitive" else push.interruption_level
+    android = None if push.android_priority == "high" else push.android_priority
+    return msgspec.structs.replace(push, interruption_level=level, android_priority=android)
 
 
 def _key_of(body: NotificationBody, header_key: str | None) -> str | None:

@@ -256,3 +256,17 @@ def test_a_key_that_may_not_be_critical_is_lowered_to_high(
     [kept] = requests(take(raw, None, "auth", catalog, NOW, NEW_ID))
 
     assert (lowered.priority, kept.priority) == (effective, asked)
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_push_breaks_through_only_for_a_key_that_may_be_critical(may: bool) -> None:
+    push = {"badge": 1, "interruption_level": "time-sensitive", "android_priority": "high"}
+    body = {"user_id": "ada", "event_type": "order.shipped", "template_id": "order_shipped", "push": push}
+    catalog = Catalog(parse_policy(POLICY), 1, {"order_shipped": TEMPLATE})
+
+    [request] = requests(take(msgspec.json.encode(body), None, "auth", catalog, NOW, NEW_ID, may_be_critical=may))
+
+    assert request.push is not None
+    assert request.push.badge == 1
+    shown = (request.push.interruption_level, request.push.android_priority)
+    assert shown == (("time-sensitive", "high") if may else ("active", None))

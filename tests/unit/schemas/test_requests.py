@@ -3,13 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.cloudevents import read_event
 from schemas.commands import read_command
 from schemas.decode import Invalid
 from schemas.instants import parse_ms, rfc3339
-from schemas.requests import check_request, content_hash, read_request
+from schemas.requests import PushOptions, check_request, content_hash, read_request
 
 NOW = parse_ms("2026-03-04T12:00:00Z")
 DAY = 24 * 3_600_000
@@ -204,3 +205,20 @@ def test_a_bad_command_is_refused_by_the_name_of_its_field(fields: dict[str, Any
     with pytest.raises(Invalid) as refusal:
         read_command(json.dumps({"id": "1", "at": rfc3339(NOW), **fields}).encode())
     assert refusal.value.field == field
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        {"sound": "a\nb"},
+        {"category": "a\x00"},
+        {"thread_id": "a\x7f"},
+        {"android_channel_id": "a\r"},
+        {"actions": [{"id": "a\n", "label": "A"}]},
+        {"data": {"a\n": "b"}},
+    ],
+    ids=str,
+)
+def test_names_in_push_options_hold_no_control_characters(push: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(push, PushOptions)
