@@ -50,6 +50,7 @@ from app.api.limits import Limits
 from app.api.pages import Pages
 from app.api.problems import Problem
 from app.api.routes import Route
+from app.api.tracing import AUTHORIZED
 from app.serving import add_security_headers
 
 RESOURCES = (
@@ -143,6 +144,7 @@ async def _serve(deps: Deps, route: Route, request: web.Request) -> web.StreamRe
             request.protocol.trust()
         request[STANDING] = deps.limits.count_call(caller)
         authorize(caller, route.access, request.match_info.get("id"))
+        request[AUTHORIZED] = True
     with deps.limits.hold(caller, request.remote) as hold:
         response = await route.handler(Call(request, deps, caller, hold, route.action))
         assert route.action is None or response.status >= 300 or AUDITED in request, "a change without its audit entry"

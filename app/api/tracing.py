@@ -16,6 +16,8 @@ from schemas.traces import TRACEPARENT, TRACESTATE, Trace, trace_at, trace_in_fi
 
 #: The routes whose calls a trace shows.
 TRACED = frozenset(("/v1/notifications", "/v1/notifications/bulk"))
+#: Set once it is known that the caller may call.
+AUTHORIZED = web.RequestKey("authorized", bool)
 #: Where a call stands in its trace, sampled or not.
 _CALL: web.RequestKey[Trace] = web.RequestKey("trace", Trace)
 
@@ -61,7 +63,8 @@ class Tracing:
                 status = response.status
                 return response
             finally:
-                self.show([self._call_span(parent, own, route, began_ms, status)])
+                if AUTHORIZED in request:  # nobody else fills the queue
+                    self.show([self._call_span(parent, own, route, began_ms, status)])
 
         return traced
 

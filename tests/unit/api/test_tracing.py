@@ -11,7 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from app.api.intake import Taken
-from app.api.tracing import Tracing
+from app.api.problems import Problem
+from app.api.tracing import AUTHORIZED, Tracing
 from app.domain.tracing import Span
 from schemas.traces import Trace, trace_in_fields
 
@@ -31,6 +32,9 @@ class Door:
         self._status = status
 
     async def answer(self, request: web.Request) -> web.Response:
+        if "Authorization" not in request.headers:
+            raise Problem(401, "credentials are required")
+        request[AUTHORIZED] = True
         taken = [self._taken(body) for body in await request.json()]
         self.tracing.show(self.tracing.begin(request, taken))
         self.carried = [one.request for one in taken]
@@ -65,7 +69,7 @@ async def _nothing(_: web.Request) -> web.Response:
 
 
 async def called(door: Door, bodies: Any = ({},), path: str = BULK, **headers: str) -> None:
-    async with calling(door) as client, client.post(path, json=list(bodies), headers=headers):
+    async with calling(door) as client, client.post(path, json=list(bodies), headers={"Authorization": "x", **headers}):
         pass
 
 
@@ -115,6 +119,14 @@ async def test_a_call_that_fails_says_so() -> None:
     await called(door, traceparent=PARENT)
 
     assert (door.spans[-1].error, door.spans[-1].attributes["http.response.status_code"]) == ("503", 503)
+
+
+async def test_a_call_without_good_credentials_shows_nothing() -> None:
+    door = Door(1.0)
+    async with calling(door) as client, client.post(BULK, json=[{}], headers={"traceparent": PARENT}):
+        pass
+
+    assert door.spans == []
 
 
 async def test_other_routes_are_no_part_of_a_trace() -> None:
