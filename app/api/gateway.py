@@ -143,6 +143,7 @@ def _key_follower(environ: Mapping[str, str], settings: Settings, deps: Deps) ->
         deps.callers.replace_keys,
         settings.auth.api_keys,
         enter,
+        lambda key_id: deps.keys.states.find(key_id) is not None,
     )
 
 

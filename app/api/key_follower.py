@@ -7,7 +7,9 @@ from pathlib import Path
 import structlog
 
 from app.config import ApiKey, ConfigError
+from app.domain.api_keys import in_words
 from app.store.publisher import PublishError
+from schemas.instants import to_ms
 
 log = structlog.get_logger(__name__)
 
@@ -18,7 +20,8 @@ _Stamp = tuple[int, int, int] | None
 
 class KeyFollower:
     """``load`` reads the keys of the settings, or raises ConfigError; ``take`` puts them in force. ``enter`` writes
-    in the audit log what has changed; where it raises PublishError, it is called again later."""
+    in the audit log what has changed; where it raises PublishError, it is called again later. ``is_made``: whether
+    there is a key of that id that was made over HTTP."""
 
     def __init__(
         self,
@@ -27,12 +30,14 @@ class KeyFollower:
         take: Callable[[Sequence[ApiKey]], None],
         in_force: Sequence[ApiKey] = (),
         enter: Callable[[str], Awaitable[None]] | None = None,
+        is_made: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._file = file
         self._load = load
         self._take = take
         self._in_force = in_force
         self._enter = enter
+        self._is_made = is_made
         self._to_enter: list[str] = []
         self._taken = self._seen = self._stamp()
 
@@ -49,8 +54,7 @@ class KeyFollower:
             log.error("the changed settings are invalid: keeping the API keys as they were", problem=str(error))
             return
         self._take(keys)
-        if words := "; ".join(_changes(self._in_force, keys)):
-            self._to_enter.append(words)
+        self._to_enter.extend(_changes(self._in_force, keys, self._is_made))
         self._in_force = keys
         log.info("reloaded the API keys", keys=[key.id for key in keys])
 
@@ -79,10 +83,14 @@ class KeyFollower:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _changes(before: Sequence[ApiKey], after: Sequence[ApiKey]) -> Iterator[str]:
+def _changes(before: Sequence[ApiKey], after: Sequence[ApiKey], is_made: Callable[[str], bool]) -> Iterator[str]:
     """In words, without secrets or hashes: what was added, changed and removed."""
     old, new = {key.id: key for key in before}, {key.id: key for key in after}
     for key_id, key in new.items():
         if old.get(key_id) != key:
-            yield f"{'changed' if key_id in old else 'added'} {key_id} ({', '.join(key.scopes)})"
-    yield from (f"removed {key_id}" for key_id in old if key_id not in new)
+            expires_at = None if key.expires_at is None else to_ms(key.expires_at)
+            words = in_words(key_id, key.scopes, key.source, expires_at, critical=key.critical)
+            yield f"{'changed' if key_id in old else 'added'} {words}"
+    for key_id in (each for each in old if each not in new):
+        revived = ": the one that was made over HTTP counts again" if is_made(key_id) else ""
+        yield f"removed {key_id}{revived}"

@@ -20,6 +20,7 @@ from app.domain.api_keys import (
     check_expiry,
     check_overlap,
     hash_of,
+    in_words,
     live_secrets,
     revoked,
     rotated,
@@ -152,7 +153,7 @@ async def post(call: Call) -> web.Response:
         critical=asked.critical is not False,
         expires_at=expires_at,
     )
-    await audited(call, f"{made.id} ({', '.join(made.scopes)}) of {made.source or 'no source'}")
+    await audited(call, in_words(made.id, made.scopes, made.source, made.expires_at, critical=made.critical))
     await _write(call, made)
     return answer(KeyMade(made.id, key, version, made.scopes, made.source, _instant(expires_at)), 201)
 

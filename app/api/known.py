@@ -20,7 +20,7 @@ def notification_id_of(call: Call) -> str:
         raise unknown("the notification") from None
 
 
-async def known(call: Call) -> dict[str, Any]:
+async def known(call: Call, pause_s: float = _PAUSE_S) -> dict[str, Any]:
     """What is known of the path's notification; raises Problem 404 when nothing is within the patience, 403 when it
     is another source's."""
     notification_id = notification_id_of(call)
@@ -29,7 +29,7 @@ async def known(call: Call) -> dict[str, Any]:
     while (found := await call.deps.history.status(notification_id)) is None:
         if loop.time() >= give_up_at:
             raise unknown("the notification")
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(pause_s)
     if not call.service.may_see(found["source"]):
         raise Problem(403, "another source has sent this notification")
     return found

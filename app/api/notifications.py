@@ -11,11 +11,11 @@ from msgspec import Meta, Raw, Struct
 
 from app.api.audit_log import audited
 from app.api.call import Call, answer
-from app.api.callers import SEND
+from app.api.callers import READ, SEND
 from app.api.commands import command_all
 from app.api.intake import Notification, Taken, take
 from app.api.known import known, notification_id_of
-from app.api.problems import Problem
+from app.api.problems import Problem, unknown
 from app.api.routes import Route
 from app.store.publisher import Outgoing
 from schemas.decode import Reader
@@ -26,6 +26,8 @@ _PIECE_RECORDS = 2000
 _PIECE_OCTETS = 8 << 20
 #: Requests that are read before other calls have their turn.
 _AT_A_TIME = 50
+#: A key that may send for some event types only asks ClickHouse at most three times for what it cancels.
+_CANCEL_PAUSE_S = 1.0
 
 
 class Accepted(Struct, frozen=True):
@@ -87,9 +89,9 @@ async def post_bulk(call: Call) -> web.Response:
 async def delete(call: Call) -> web.Response:
     """Cancels what this service has sent, or is about to send, under the id; the truth is in the events."""
     notification_id = notification_id_of(call)
-    if call.service.event_types is not None:
-        await _check_event_types(call, notification_id)
     await _check_cancel(call, notification_id)
+    if call.service.event_types is not None:
+        await _check_event_types(call)
     fields = {"notification_id": notification_id, "source": call.service.source}
     await audited(call, f"notification {notification_id} of {call.service.source or 'no source'}")
     await command_all(call, "notification.cancel", fields)
@@ -147,11 +149,16 @@ def _octets(record: Outgoing) -> int:
     return len(record.value or b"")
 
 
-async def _check_event_types(call: Call, notification_id: str) -> None:
-    """Of what is asked to be cancelled by a key that may send for some event types only. Raises Problem 403, and 404
-    where after a while nothing is known that they could be found by."""
-    for event_type in (await known(call))["event_types"]:
-        call.check_event_type(event_type)
+async def _check_event_types(call: Call) -> None:
+    """Of what is asked to be cancelled by a key that may send for some event types only. Raises Problem 404 where after
+    a while nothing is known that they could be found by; 403, or 404 for a key that may not know what there is."""
+    try:
+        for event_type in (await known(call, pause_s=_CANCEL_PAUSE_S))["event_types"]:
+            call.check_event_type(event_type)
+    except Problem as problem:
+        if problem.status == 403 and call.service.scopes.isdisjoint(READ.scopes):
+            raise unknown("the notification") from problem
+        raise
 
 
 async def _check_cancel(call: Call, notification_id: str) -> None:

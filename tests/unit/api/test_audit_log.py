@@ -1,6 +1,8 @@
 """What a key changes is in the audit log before it is changed, on every route; where it can't be, nothing is."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +107,14 @@ async def test_an_entry_says_who_called_and_what_others_said_of_it(headers: dict
         await client.delete("/v1/users/ada", headers=credentials(route) | headers)
 
         assert [entry.from_ for entry in log.audit.entries] == [shown]
+
+
+def test_the_docs_name_every_action() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "http.md").read_text()
+    [listed] = re.findall(r"`action` is one of (.*?)\(the console", text, re.DOTALL)
+    by_no_route = {"key.change", "user.unmask"}
+
+    assert set(re.findall(r"`([a-z._]+)`", listed)) == {route.action for route in AUDITED} | by_no_route
 
 
 async def test_the_log_is_read_newest_first_and_filtered() -> None:

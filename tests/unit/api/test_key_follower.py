@@ -94,7 +94,7 @@ async def test_what_changed_is_entered_in_the_audit_log_until_it_is_there(file: 
         return Settings.load({"TOCSIN_CONFIG": str(file)}).auth.api_keys
 
     file.write_text(entry("shop") + entry("blog"))
-    follower = KeyFollower(file, load, lambda _: None, load(), enter)
+    follower = KeyFollower(file, load, lambda _: None, load(), enter, lambda key_id: key_id == "news")
     for text in (entry("shop") + entry("news"), entry("shop").replace("0" * 64, "1" * 64)):
         file.write_text(text)
         for _ in range(3):
@@ -105,5 +105,10 @@ async def test_what_changed_is_entered_in_the_audit_log_until_it_is_there(file: 
     await follower.enter_changes()
     await follower.enter_changes()
 
-    assert entered == ["added news (send); removed blog", "changed shop (send); removed news"]
+    assert entered == [
+        "added news (send) of no source",
+        "removed blog",
+        "changed shop (send) of no source",
+        "removed news: the one that was made over HTTP counts again",
+    ]
     assert "0" * 8 not in repr(entered)
