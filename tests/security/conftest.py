@@ -188,7 +188,7 @@ async def opened(
     room: Size = DEFAULT_LIMIT,
     rate: float = 5000.0,
     owner: Any = None,
-    longest_s: float = 0.0,
+    longest_s: float = 0.5,
     counting: Counting = UNCOUNTED,
 ) -> AsyncIterator[Door]:
     log, nobody = Log(), Nobody()
