@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from schemas.decode import Reader, Reason, UserId
+from schemas.decode import Reader, Reason, UserId, Version
 from schemas.sends import Send
 from schemas.verifications import Uuid
 from schemas.words import Provider
@@ -50,7 +50,7 @@ class ReplayRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     #: With the policy and template version of then, and caps not asked again.
     as_decided: bool = False
     #: The version of its last ``sending``, else of its ``queued``.
-    template_version: int | None = None
+    template_version: Version | None = None
     #: New time for what has expired, or None.
     expires_at: int | None = None
     #: A newer candidate of its collapse key in this replay, on this channel: its notification.

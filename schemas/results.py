@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from schemas.decode import Reader, RecordId, UserId
+from schemas.decode import Reader, RecordId, UserId, Version
 from schemas.words import Channel, Provider
 
 #: How a send ended, that it is in doubt, or how an item of the inbox was marked.
@@ -39,7 +39,7 @@ class SendResult(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
     provider_message_id: str | None = None
     address: CalledAddress | None = None
     #: Of the template that was rendered; of one that was never called, as it was queued.
-    template_version: int | None = None
+    template_version: Version | None = None
     variant: str | None = None
 
 

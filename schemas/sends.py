@@ -1,12 +1,12 @@
 """A send to make: one recipient on one channel, on push one device (what the router hands to the channel roles)."""
 
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
-from schemas.decode import Invalid, Reader
+from schemas.decode import Invalid, Reader, Version
 from schemas.requests import Content, InboxOptions, PushOptions
 from schemas.traces import Trace
 from schemas.words import Channel, Priority, Provider
@@ -43,9 +43,9 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag=
     source: str = ""
     campaign_id: str | None = None
     template_id: str | None = None
-    template_version: int | None = None
+    template_version: Version | None = None
     variant: str | None = None
-    policy_version: int
+    policy_version: Version
     content: Content | None = None
     data: Raw = Raw(b"{}")
     items: list[Item] | None = None
@@ -110,10 +110,8 @@ def named_send(value: bytes, recorded_ms: int) -> Send | None:
 
 #: What an end tells of its send, each by its own reader; and what must be known of any.
 _CONTENT = frozenset(("content", "data", "items", "verifies", "inbox", "push"))
-_VERSION = Annotated[int, Meta(ge=0, lt=2**32)]
-_TYPES: dict[str, Any] = {"template_version": _VERSION | None, "policy_version": _VERSION}
 _FIELDS = {
-    field.encode_name: msgspec.json.Decoder(_TYPES.get(field.name, field.type)).decode
+    field.encode_name: msgspec.json.Decoder(field.type).decode
     for field in msgspec.structs.fields(Send)
     if field.name not in _CONTENT
 }

@@ -128,6 +128,15 @@ KNOWN = ("send_id", "notification_id", "user_id", "channel", "kind")
 SPOILT = ["nobody knows it", -1, 2**70, None, [], {}, 1.5, True]
 
 
+@pytest.mark.parametrize("version", [-1, 2**32])
+@pytest.mark.parametrize("field", ["template_version", "policy_version"])
+def test_a_version_that_no_row_can_hold_is_refused(field: str, version: int) -> None:
+    decided = Decided("sms")
+    decided.take(SEND_TOPICS["sms"][1], msgspec.json.encode(send_of("sms", **{field: version})))
+    assert decided.codes == ["invalid"]
+    assert decided.ends() == [("failed", "permanent")]
+
+
 @given(st.sampled_from(TOPICS), st.data())
 def test_whichever_fields_cannot_be_read_the_send_that_is_named_ends_once(
     where: tuple[Channel, str], data: st.DataObject
