@@ -138,7 +138,8 @@ async def test_the_inbox_comes_in_pages(gateway: Caller) -> None:
 async def test_an_empty_inbox_is_an_answer(gateway: Caller) -> None:
     reply = await gateway.user("nobody")("GET", "/v1/users/nobody/inbox")
 
-    assert (reply.status, reply.document) == (200, {"notifications": [], "unread_count": 0, "next_cursor": None})
+    empty = {"notifications": [], "unread_count": 0, "next_cursor": None, "last_event_id": "0"}
+    assert (reply.status, reply.document) == (200, empty)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "cursor=x", "unread=perhaps"])

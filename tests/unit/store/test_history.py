@@ -42,7 +42,13 @@ async def test_status_counts_sends_by_channel(history: History, client: AsyncCli
         "email": {"pending": 1},
         "all": {"suppressed": 1},
     }
-    assert status == {"recipients": 2, "created_at": rfc3339(T0), "source": "shop", "done": False}
+    assert status == {
+        "recipients": 2,
+        "created_at": rfc3339(T0),
+        "source": "shop",
+        "event_types": [],
+        "done": False,
+    }
 
 
 async def test_status_is_done_when_every_recipient_has_come_to_an_end(history: History, client: AsyncClient) -> None:
