@@ -108,5 +108,7 @@ class Tracing:
 
 def _carry(request: dict[str, Any], trace: Trace) -> None:
     request[TRACEPARENT] = msgspec.Raw(msgspec.json.encode(trace.traceparent))
-    state = b"" if trace.tracestate is None else msgspec.json.encode(trace.tracestate)
-    request[TRACESTATE] = msgspec.Raw(state)
+    if trace.tracestate is None:
+        del request[TRACESTATE]  # an empty value of our own would be written as no value: that is no JSON
+    else:
+        request[TRACESTATE] = msgspec.Raw(msgspec.json.encode(trace.tracestate))

@@ -14,6 +14,7 @@ from app.api.intake import Taken
 from app.api.problems import Problem
 from app.api.tracing import AUTHORIZED, Tracing
 from app.domain.tracing import Span
+from schemas.requests import Request, read_request
 from schemas.traces import Trace, trace_in_fields
 
 ID, SPAN = "12345678901234567890123456789012", "1234567890123456"
@@ -26,7 +27,7 @@ class Door:
 
     def __init__(self, share: float, status: int = 202) -> None:
         self.spans: list[Span] = []
-        self.carried: list[dict[str, Any]] = []
+        self.carried: list[Taken] = []
         bits, clock = itertools.count(1), itertools.count(1_000)
         self.tracing = Tracing(self.spans.extend, share, lambda: next(clock), lambda _: next(bits) << 40)
         self._status = status
@@ -37,18 +38,25 @@ class Door:
         request[AUTHORIZED] = True
         taken = [self._taken(body) for body in await request.json()]
         self.tracing.show(self.tracing.begin(request, taken))
-        self.carried = [one.request for one in taken]
+        self.carried = taken
         return web.Response(status=self._status)
 
     def _taken(self, body: dict[str, Any]) -> Taken:
-        fields = {name: msgspec.Raw(msgspec.json.encode(body[name]) if name in body else b"") for name in _CONTEXT}
+        fields = {name: msgspec.Raw(msgspec.json.encode(body[name])) if name in body else _ABSENT for name in _CONTEXT}
         return Taken("n", ("ada", "bob"), {"event_type": "order.shipped", **fields}, "bulk")
 
     def contexts(self) -> list[Trace | None]:
-        return [trace_in_fields(each["traceparent"], each["tracestate"]) for each in self.carried]
+        """Of each notification, as whoever reads its records has it."""
+        found = []
+        for one in self.carried:
+            requests = [read_request(record.value or b"") for record in one.records()]
+            [context] = {trace_in_fields(each.traceparent, each.tracestate) for each in requests}
+            found.append(context)
+        return found
 
 
 _CONTEXT = ("traceparent", "tracestate")
+_ABSENT = Request(user_id="ada", event_type="x").tracestate
 
 
 @asynccontextmanager
@@ -84,6 +92,18 @@ async def test_a_call_and_its_notifications_are_spans_of_its_services_trace() ->
     assert {span.parent_id for span in sent} == {call.trace.span_id}
     assert {(span.trace.trace_id, span.trace.tracestate) for span in door.spans} == {(ID, "shop=1")}
     assert door.contexts() == [span.trace for span in sent]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("field", [{}, {"traceparent": PARENT}, {"tracestate": "shop=1"}])
+@pytest.mark.parametrize("header", [{}, {"traceparent": PARENT}, {"traceparent": PARENT, "tracestate": "shop=1"}])
+async def test_whatever_context_there_is_the_records_can_be_read(
+    share: float, field: dict[str, str], header: dict[str, str]
+) -> None:
+    door = Door(share)
+    await called(door, [field, {}], **header)
+
+    assert [context is not None for context in door.contexts()] == [True, True]
 
 
 async def test_a_field_of_a_body_says_more_of_it_than_the_calls_header() -> None:
