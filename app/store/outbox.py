@@ -53,6 +53,8 @@ CREATE TABLE IF NOT EXISTS {table}_slots (slot smallint PRIMARY KEY);
 INSERT INTO {table}_slots SELECT generate_series(0, {mask}) ON CONFLICT DO NOTHING;
 """
 _WAITING = "relayed_at IS NULL AND refused IS NULL"
+#: PostgreSQL has what Python can't hold and nobody can count with: infinity, and years before the first.
+_IS_INSTANT = "created_at BETWEEN '1970-01-01 00:00Z' AND '2200-01-01 00:00Z'"
 _CLAIM = f"""
     SELECT s.slot FROM {{table}}_slots s
     WHERE EXISTS (SELECT FROM {{table}} o WHERE o.slot = s.slot AND {_WAITING})
@@ -60,15 +62,14 @@ _CLAIM = f"""
     LIMIT 1 FOR UPDATE OF s SKIP LOCKED"""
 _ROWS = f"""
     SELECT id, user_id, request::text AS request, idempotency_key,
-        -- Python can't hold what PostgreSQL can: infinity, and years before the first.
-        CASE WHEN created_at BETWEEN '1970-01-01 00:00Z' AND '2200-01-01 00:00Z' THEN created_at END AS created_at
+        CASE WHEN {_IS_INSTANT} THEN created_at END AS created_at
     FROM {{table}}
     WHERE slot = $1 AND {_WAITING} ORDER BY id LIMIT $2"""
 _RELAYED = "UPDATE {table} SET relayed_at = now() WHERE id = ANY($1::bigint[])"
 _REFUSED = """
     UPDATE {table} AS o SET refused = r.why FROM unnest($1::bigint[], $2::text[]) AS r (id, why) WHERE o.id = r.id"""
 _LAG = f"""
-    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at) FILTER (WHERE {_IS_INSTANT})), 0)::float8
     FROM {{table}} WHERE {_WAITING}"""
 _PURGE = """
     DELETE FROM {table} WHERE id IN (
