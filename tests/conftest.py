@@ -24,6 +24,7 @@ MakeTopics = Callable[..., Awaitable[list[str]]]
 _REPOSITORY = Path(__file__).parents[1]
 
 # How long an example takes says more of the machine than of the rule.
+# In CI hypothesis takes the same examples each time; elsewhere others.
 settings.register_profile("tocsin", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tocsin")
 

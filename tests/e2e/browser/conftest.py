@@ -18,6 +18,7 @@ from app.dev.system import DevSystem, Options
 from app.private import write_private
 from tests.e2e.browser.pages import Console
 from tests.e2e.rules.world import World, reaching
+from tests.lacking import lacking
 
 _REPOSITORY = Path(__file__).parents[3]
 SCREENSHOTS = _REPOSITORY / "build" / "screenshots"
@@ -44,9 +45,7 @@ async def browser() -> AsyncIterator[Browser]:
     try:
         program = ensure_chromium(_REPOSITORY / ".tocsin" / "chromium", os.environ)
     except NoChromium as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
+        lacking(str(error))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, chromium_sandbox=has_sandbox())
         yield browser

@@ -14,6 +14,9 @@ from app.config import Settings
 from tests.conftest import eventually
 from tests.integration.gateway.conftest import Caller, Workers, served
 
+#: What an app waits before it comes back.
+_RETRY_S = 0.1
+
 
 @pytest.fixture
 async def other(environ: dict[str, str], workers: Workers) -> AsyncIterator[Caller]:
@@ -50,7 +53,7 @@ class Client:
                         self._take(block)
             except (aiohttp.ClientError, TimeoutError):
                 pass
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_RETRY_S)
 
     def _take(self, block: bytes) -> None:
         assert block.endswith(b"\n\n"), "a stream breaks off between two events"

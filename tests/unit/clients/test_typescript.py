@@ -1,7 +1,5 @@
 """The TypeScript client compiles in strict mode, its own tests pass against the gateway, its page's example runs."""
 
-import fcntl
-import os
 import re
 import shutil
 import subprocess
@@ -9,41 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from app.dev.node import NoNode, ensure_node
+from tests import npm
 from tests.unit.clients.conftest import Served
 
 CLIENT = Path(__file__).parents[3] / "clients" / "ts"
-FETCH_S, RUN_S = 300, 120
+RUN_S = 120
 EXAMPLES = re.findall(r"```ts\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def node() -> dict[str, str]:
-    """The environment that has node and npm."""
-    try:
-        return ensure_node(Path(".tocsin/node"), os.environ)
-    except NoNode as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    return npm.environment()
 
 
 @pytest.fixture(scope="module")
 def built(node: dict[str, str]) -> Path:
-    """A folder with the client, compiled by the TypeScript that is pinned, which npm fetches."""
-    folder = Path(".tocsin/clients-ts").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """A folder with the client, compiled by the TypeScript that is pinned."""
+    with npm.installed(CLIENT, "clients-ts", node) as folder:
         for name in ("src", "test", "dist"):
             shutil.rmtree(folder / name, ignore_errors=True)
         shutil.copytree(CLIENT, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", "dist"))
-        pinned, stamp = (CLIENT / "package-lock.json").read_bytes(), folder / "installed"
-        if not stamp.exists() or stamp.read_bytes() != pinned:
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            fetched = subprocess.run(command, cwd=folder, env=node, capture_output=True, text=True, timeout=FETCH_S)
-            if fetched.returncode:
-                why = f"npm can't fetch TypeScript: {fetched.stderr[-500:]}"
-                (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
-            stamp.write_bytes(pinned)
         for number, example in enumerate(EXAMPLES):
             text = example.replace('"tocsin-client"', '"../src/index.js"')
             (folder / "test" / f"readme{number}.ts").write_text(text)

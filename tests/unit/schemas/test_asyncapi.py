@@ -1,8 +1,6 @@
 """The AsyncAPI document: valid by the official parser, whole, and of the records and topics that there are."""
 
-import fcntl
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,46 +14,27 @@ from jsonschema import Draft7Validator
 from app.api.documents import as_yaml
 from app.config import Kafka
 from app.dev.__main__ import ASYNCAPI
-from app.dev.node import NoNode, ensure_node
 from app.store.rights import SERVICES
 from app.store.topics import declare
 from schemas.asyncapi import CHANNELS, MESSAGES, asyncapi
 from schemas.published import RECORDS
+from tests import npm
 from tests.unit.schemas.test_published import real
 
 PARSER = Path(__file__).parents[2] / "asyncapi"
-#: The parser and what it needs: 54 MB.
-FETCH_S, READ_S = 300, 120
+READ_S = 120
 DOCUMENT = asyncapi()
 
 
 @pytest.fixture(scope="module")
 def node() -> dict[str, str]:
-    """The environment that has node and npm."""
-    try:
-        return ensure_node(Path(".tocsin/node"), os.environ)
-    except NoNode as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))
+    return npm.environment()
 
 
 @pytest.fixture(scope="module")
 def parser(node: dict[str, str]) -> Path:
-    """A folder with the official parser, of the versions that are pinned."""
-    folder = Path(".tocsin/asyncapi-parser").absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        pinned = (PARSER / "package-lock.json").read_bytes()
-        stamp = folder / "installed"
-        if not stamp.exists() or stamp.read_bytes() != pinned:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(PARSER / name, folder)
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            fetched = subprocess.run(command, cwd=folder, env=node, capture_output=True, text=True, timeout=FETCH_S)
-            if fetched.returncode:
-                why = f"npm can't fetch the official parser of AsyncAPI: {fetched.stderr[-500:]}"
-                (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
-            stamp.write_bytes(pinned)
+    """A folder with the official parser (54 MB), of the versions that are pinned."""
+    with npm.installed(PARSER, "asyncapi-parser", node) as folder:
         shutil.copy(PARSER / "check.mjs", folder)
     return folder
 

@@ -5,6 +5,7 @@ client does: for ``Resource[Blocking]`` it returns the answer, for ``Resource[Aw
 """
 
 import keyword
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import update_wrapper
@@ -56,11 +57,11 @@ class Pages(Generic[T]):
         return replace(self.first, target=f"{path}?{query}&{more}" if query else f"{path}?{more}")
 
 
-class Blocking:
+class Blocking(ABC):
     """How a client makes calls that waits for their answers."""
 
-    def make(self, call: Call[T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    def make(self, call: Call[T]) -> T: ...
 
     def pages(self, pages: Pages[T]) -> Iterator[T]:
         items, cursor = self.make(pages.first)
@@ -70,11 +71,11 @@ class Blocking:
             yield from items
 
 
-class Awaiting:
+class Awaiting(ABC):
     """How a client makes calls whose answers are awaited."""
 
-    async def make(self, call: Call[T]) -> T:
-        raise NotImplementedError
+    @abstractmethod
+    async def make(self, call: Call[T]) -> T: ...
 
     async def pages(self, pages: Pages[T]) -> AsyncIterator[T]:
         items, cursor = await self.make(pages.first)
