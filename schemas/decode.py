@@ -30,9 +30,9 @@ CollapseKey = Annotated[str, Meta(max_length=64, pattern=PRINTABLE)]
 _BCP_47 = r"^([A-Za-z]{2,8}|[ixIX](?=-))([_-][A-Za-z0-9]{1,8})*" + _END
 Locale = Annotated[str, Meta(min_length=2, max_length=35, pattern=_BCP_47)]
 Category = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
-#: An id that is looked up: what can't be one is not found.
 #: Of a template or a policy; ClickHouse has 32 bits for it.
 Version = Annotated[int, Meta(ge=0, lt=2**32)]
+#: An id that is looked up: what can't be one is not found.
 AnyId = Annotated[str, Meta(max_length=64, pattern=PRINTABLE)]
 Reason = Annotated[str, Meta(max_length=200)]
 RecordId = Annotated[str, Meta(min_length=1, max_length=255, pattern=PRINTABLE)]

@@ -148,7 +148,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
             _end(send, "failed", "bad_template", state, out, now, cause)
             measure(out, self.catalog.policy, send, "failed", now)
             return
-        self._put(send, message, state, out, now)
+        self._put(send, message, leaves_at, state, out, now)
         emit(out, send, "sending", now, cause, provider="inbox", attempt=1)
         state.attempts.end(send_key(send.send_id), "sent", now)
         latency = {"latency_ms": now - send.accepted_at}
@@ -156,7 +156,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
         report(out, send, "sent", now, provider="inbox")
         measure(out, self.catalog.policy, send, "sent", now)
 
-    def _put(self, send: Send, message: Message, state: InboxState, out: Out, now: int) -> None:
+    def _put(self, send: Send, message: Message, leaves_at: int | None, state: InboxState, out: Out, now: int) -> None:
         user_id, inbox, policy = send.user_id, state.inbox, self.catalog.policy
         options = send.inbox
         _leave(user_id, _replaced(send, inbox), state, out, now)
@@ -173,7 +173,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
             collapse_key=send.collapse_key,
             icon=options.icon if options else None,
             actions=tuple(options.actions or ()) if options else (),
-            expires_at=_leaves_at(send),
+            expires_at=leaves_at,
             kept_until=now + (KEPT_MS if policy.inbox_keep_ms is None else policy.inbox_keep_ms),
             category=send.category,
         )

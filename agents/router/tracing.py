@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from agents.router.context import RouterContext
 from app.domain.ids import event_id
-from app.domain.tracing import Attribute, begun_trace, digest_span, request_span, span_id_of
+from app.domain.tracing import begun_trace, digest_span, own_trace, request_span, said_of, span_id_of
 from app.ports import LogRecord
 from schemas.requests import Request
 from schemas.traces import Trace, trace_in_fields, trace_in_headers
@@ -33,30 +33,18 @@ def trace_request(
         return facts
     span_id = _span_id(facts, position)
     place = (record.topic, record.partition, record.offset, record.timestamp)
-    context.out.spans.append(request_span(parent, span_id, *place, context.now, _shown(facts)))
+    context.out.spans.append(request_span(parent, span_id, *place, context.now, said_of(facts)))
     return replace(facts, trace=parent.behind(span_id))
 
 
 def trace_digest(context: RouterContext, facts: Facts, items: Sequence[Trace], cause: str) -> Facts:
     """With a trace of its own, which names the spans of its items."""
-    begun = begun_trace(facts.notification_id, facts.user_id, facts.recorded_ms, 1.0)
-    assert begun is not None
+    begun = own_trace(facts.notification_id, facts.user_id, facts.recorded_ms)
     span_id = _span_id(facts, cause)
-    context.out.spans.append(digest_span(begun, span_id, items, context.now, _shown(facts)))
+    context.out.spans.append(digest_span(begun, span_id, items, context.now, said_of(facts)))
     return replace(facts, trace=begun.behind(span_id))
 
 
 def _span_id(facts: Facts, cause: str) -> str:
     """That of the event that tells it was accepted."""
     return span_id_of(event_id(f"{facts.notification_id}\n{facts.user_id}\n", "accepted", None, cause))
-
-
-def _shown(facts: Facts) -> dict[str, Attribute]:
-    said = {
-        "tocsin.notification_id": facts.notification_id,
-        "tocsin.event_type": facts.event_type,
-        "tocsin.category": facts.category,
-        "tocsin.priority": facts.priority,
-        "tocsin.campaign_id": facts.campaign_id,
-    }
-    return {name: value for name, value in said.items() if value}

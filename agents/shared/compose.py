@@ -80,20 +80,25 @@ def compose(
     locale = send.locale or locale
     if send.content is not None:
         parts: dict[str, str] | RenderError = render_content(send.content, send.channel)
-        shown_in = send.locale
     elif template is None:
         return RenderError("template_id", "there is no such template, or its version isn't kept")
     else:
         parts = _rendered(send, compile_template(template), catalog, user, locale, around)
-        shown_in = locale_shown(compile_template(template), send.channel, locale, send.variant)
     if isinstance(parts, RenderError):
         return parts
     if send.channel == "email":
+        shown_in = _language_of(send, template, locale)
         return mail_of(send, parts, shown_in, around.links, around.mailed, around.postal_address)
     shown = Message(title=parts.get("title"), body=parts.get("body"), url=parts.get("url"), image=parts.get("image"))
     if send.push is None or send.channel != "push":
         return shown
     return replaced(shown, data=send.push.data or {}, push=send.push)
+
+
+def _language_of(send: Send, template: TemplateVersion | None, locale: str | None) -> str | None:
+    if template is None or send.content is not None:
+        return send.locale
+    return locale_shown(compile_template(template), send.channel, locale, send.variant)
 
 
 def _rendered(
@@ -111,17 +116,17 @@ def _rendered(
         return RenderError("data", "can't be read")
     variables = {**NO_LINKS, **variables_of(data, user, items, len(items) if items else None)}
     if around.links is not None and send.verifies is None:
-        variables |= _links_named(send, template, catalog, around.links, around)
+        variables |= _links_named(send, template, locale, catalog, around.links, around)
     return render(template, send.channel, locale, variables, send.variant, catalog.bounds.link_schemes, thread_time)
 
 
 def _links_named(
-    send: Send, template: Compiled, catalog: Catalog, links: Links, around: Around
+    send: Send, template: Compiled, locale: str | None, catalog: Catalog, links: Links, around: Around
 ) -> Mapping[str, str | None]:
     """Those links that the template shows; there is none to unsubscribe from what can't be turned off."""
     made: dict[str, str | None] = {}
-    if names(template, send.channel, send.variant, "unsubscribe_url"):
+    if names(template, send.channel, locale, send.variant, "unsubscribe_url"):
         made["unsubscribe_url"] = unsubscribe_url(send, catalog.policy, links, around.mailed.key)
-    if names(template, send.channel, send.variant, "preferences_url"):
+    if names(template, send.channel, locale, send.variant, "preferences_url"):
         made["preferences_url"] = links.preferences(send.user_id, around.at, around.mailed.key)
     return made

@@ -39,7 +39,7 @@ async def audited(call: Call, what: str) -> None:
     assert call.action is not None, "the route has no action"
     key_id = call.caller.key_id if isinstance(call.caller, Service) else None
     try:
-        await call.deps.audit_log.enter(key_id, origin_of(call.request), call.action, what)
+        await call.deps.audit_log.enter(key_id, _origin(call.request), call.action, what)
     except PublishError as error:
         raise later("the audit log can't be written, so nothing was changed") from error
     call.request[AUDITED] = True
@@ -48,7 +48,7 @@ async def audited(call: Call, what: str) -> None:
 async def looked_at(deps: Deps, request: web.Request, key_id: str, action: str, what: str) -> None:
     """Enters that somebody is about to be shown what others usually aren't. Raises Problem 503 as ``audited`` does."""
     try:
-        await deps.audit_log.enter(key_id, origin_of(request), action, what)
+        await deps.audit_log.enter(key_id, _origin(request), action, what)
     except PublishError as error:
         raise later("the audit log can't be written, so nothing is shown") from error
 
@@ -58,7 +58,7 @@ def changes_nothing(call: Call) -> None:
     call.request[AUDITED] = True
 
 
-def origin_of(request: web.Request) -> str:
+def _origin(request: web.Request) -> str:
     """The address that called; beside it what others said of it, who may be anybody: proxies and our own commands."""
     said = []
     hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")][-_HOPS:]

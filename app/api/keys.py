@@ -14,6 +14,7 @@ from app.api.routes import Route
 from app.config import ApiKey
 from app.domain.api_keys import (
     DEFAULT_OVERLAP,
+    IN_SETTINGS,
     MOST_IDS,
     MOST_KEYS,
     NotNow,
@@ -289,7 +290,7 @@ def _of_settings(call: Call, key: ApiKey) -> KeyShown:
         expires_at=_instant(expires_at),
         created_at=None,
         created_by=None,
-        last_used_at=_instant(call.deps.keys.uses.at(key.id, 0)),
+        last_used_at=_instant(call.deps.keys.uses.at(key.id, IN_SETTINGS)),
         secrets=[],
     )
 

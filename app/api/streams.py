@@ -35,6 +35,8 @@ _MOST_PENDING = 1_000
 _PAUSE_S, _LONGEST_PAUSE_S, _PATIENCE_S = 0.01, 0.25, 8.0
 #: After these an owner is asked again that hasn't got to a version which the topic has shown, or which a client names:
 #: after the last, there never was one. Anybody can make up an id, so theirs is asked after less often.
+#: How often a feed reads on until its owner has what the topic shows: some five seconds.
+_TRIES = 25
 _SHOWN_S: Sequence[float] = (0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.25, 0.25)
 _NAMED_S: Sequence[float] = (0.1, 0.9)
 
@@ -278,10 +280,6 @@ class Feed:
         self.skip(change.version)  # each stream asks for itself, and ends where nobody answers
 
 
-#: Some five seconds.
-_TRIES = 25
-
-
 class Streams:
     """All streams of this gateway. ``most``, ``most_of_user``: how many there may be. ``longest_s``: of one."""
 
@@ -309,7 +307,7 @@ class Streams:
         """How many there are."""
         return self._open
 
-    def check_room(self, user_id: str) -> None:
+    def _check_room(self, user_id: str) -> None:
         """Raises Problem 429, 503 where there is no room for one more."""
         wait = {"Retry-After": str(random.randint(1, 5))}
         if self._is_stopping:
@@ -322,8 +320,8 @@ class Streams:
 
     @contextmanager
     def opened(self, user_id: str, lasts_s: float) -> Iterator[Stream]:
-        """One more stream, which hears of every change from now on. Raises Problem as ``check_room`` does."""
-        self.check_room(user_id)
+        """One more stream, which hears of every change from now on. Raises Problem as ``_check_room`` does."""
+        self._check_room(user_id)
         key = user_id.encode()
         feed = self._feeds.get(key)
         if feed is None:

@@ -43,13 +43,10 @@ _decode = msgspec.json.Decoder(Ticket).decode
 class Tickets:
     """``secret``: the installation's. ``clock``: Unix ms."""
 
-    def __init__(
-        self, secret: bytes, publisher: Publisher, clock: Callable[[], int], *, claimed_s: float = _CLAIMED_S
-    ) -> None:
+    def __init__(self, secret: bytes, publisher: Publisher, clock: Callable[[], int]) -> None:
         self._secret = secret
         self._publisher = publisher
         self._clock = clock
-        self._claimed_s = claimed_s
         #: By ticket: the claim that came first, and until when the ticket is good.
         self._first: dict[str, tuple[str, int]] = {}
         self._waiting: dict[str, asyncio.Future[bool]] = {}
@@ -84,7 +81,7 @@ class Tickets:
         claim = TicketClaim(user_id=ticket.user_id, ticket=ticket.id, claim=name, expires=ticket.expires)
         try:
             await self._publisher.publish(INBOX_CHANGES, ticket.user_id.encode(), encode_inbox_record(claim))
-            async with asyncio.timeout(self._claimed_s):
+            async with asyncio.timeout(_CLAIMED_S):
                 is_first = await waiting
         except TimeoutError:
             raise later("the log doesn't show the ticket's claim; take a new ticket") from None

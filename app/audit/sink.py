@@ -18,6 +18,7 @@ from app.store.groups import committed_offsets
 from app.store.lifecycle_rows import COLUMNS, Row, read_rows
 from app.store.lifecycle_sink import GROUP
 from app.store.queries import Answer, Limits
+from app.store.sql import quoted
 from schemas.instants import rfc3339
 from schemas.topics import LIFECYCLE
 
@@ -159,7 +160,7 @@ class _Check:
                 self.finding.differs(LIFECYCLE, partition, str(row[_AT["user_id"]]), offset, what)
 
     async def _named(self, names: Sequence[str], rows: Sequence[Row]) -> dict[str, set[int]]:
-        listed = ", ".join(_quoted(name) for name in names)
+        listed = ", ".join(quoted(name) for name in names)
         where = f"{_occurred(rows)} AND event_id IN ({listed})"
         sql = f"SELECT DISTINCT event_id, {_MARK} AS mark FROM lifecycle WHERE {where}"
         marks: dict[str, set[int]] = {}
@@ -191,7 +192,3 @@ def _occurred(rows: Sequence[Row]) -> str:
 
 def _instant(ms: int) -> str:
     return f"toDateTime64('{rfc3339(ms)[:-1].replace('T', ' ')}', 3, 'UTC')"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -48,7 +48,6 @@ log = structlog.get_logger(__name__)
 GROUP: Final = "tocsin_campaigns"
 #: Campaigns that haven't ended, at most.
 MOST_ACTIVE = 500
-_BACKOFF_S = 1.0
 _HOUSEKEEPING_S = 5.0
 #: How long an upload waits for whether a campaign that is about to end takes more users.
 _CLOSING_S, _CLOSING_LOOK_S = 15.0, 0.1
@@ -215,40 +214,38 @@ class Campaigns:
     # --- what is carried out ---
 
     async def _run(self) -> None:
-        """All of them, until it is cancelled."""
-        while True:
-            recipients = Recipients(self._options, self._publisher, self._jobs, self._erased, self._folder)
-            lane = BulkLane(self._options, self._partitions, self._clock)
-            world = World(
-                client_options=self._options,
-                partitions=self._partitions,
-                publisher=self._publisher,
-                jobs=self._jobs,
-                recipients=recipients,
-                owner=self._reads,
-                lane=lane,
-                secret=self._secret,
-                clock=self._clock,
-                new_id=lambda: str(uuid4()),
-            )
-            work = [
-                asyncio.create_task(recipients.follow(), name="follow campaigns' recipients"),
-                asyncio.create_task(
-                    run_each("campaign", self._active, self._jobs.changed, partial(carry_out, world), recipients.drop),
-                    name="carry out campaigns",
-                ),
-                asyncio.create_task(self._keep_house(recipients), name="keep house for campaigns"),
-                asyncio.create_task(self._tick(recipients), name="roll campaigns' recipients"),
-            ]
-            try:
-                ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    log.warning("campaigns begin anew", error=repr(task.exception()))
-            finally:
-                for task in work:
-                    task.cancel()
-                await asyncio.gather(*work, return_exceptions=True)
-            await asyncio.sleep(_BACKOFF_S)
+        """All of them, until a fault ends it: then its owner begins anew."""
+        recipients = Recipients(self._options, self._publisher, self._jobs, self._erased, self._folder)
+        lane = BulkLane(self._options, self._partitions, self._clock)
+        world = World(
+            client_options=self._options,
+            partitions=self._partitions,
+            publisher=self._publisher,
+            jobs=self._jobs,
+            recipients=recipients,
+            owner=self._reads,
+            lane=lane,
+            secret=self._secret,
+            clock=self._clock,
+            new_id=lambda: str(uuid4()),
+        )
+        work = [
+            asyncio.create_task(recipients.follow(), name="follow campaigns' recipients"),
+            asyncio.create_task(
+                run_each("campaign", self._active, self._jobs.changed, partial(carry_out, world), recipients.drop),
+                name="carry out campaigns",
+            ),
+            asyncio.create_task(self._keep_house(recipients), name="keep house for campaigns"),
+            asyncio.create_task(self._tick(recipients), name="roll campaigns' recipients"),
+        ]
+        try:
+            ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                log.warning("campaigns begin anew", error=repr(task.exception()))
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
 
     def _active(self) -> list[str]:
         return [

@@ -1,5 +1,7 @@
 """``tocsin query-user``: users for other tools that ask ClickHouse."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import typer
@@ -19,10 +21,10 @@ def create(name: str = typer.Argument(metavar="NAME", help="Lower-case letters, 
 
     Example: `tocsin query-user create grafana`
     """
-    from app.store.query_users import BadQueryUser, QueryUsers, check_name, new_password, statements
+    from app.store.query_users import QueryUsers, check_name, new_password, statements
 
     settings, password = load_settings(), new_password()
-    try:
+    with _refusing():
         if not _is_embedded(settings):
             check_name(name)
             typer.echo("Run this as an administrator of the server:\n", err=True)
@@ -30,10 +32,6 @@ def create(name: str = typer.Argument(metavar="NAME", help="Lower-case letters, 
             typer.echo(f"\nThe password, which isn't shown again: {password}", err=True)
             return
         QueryUsers(settings.data.dir).add(name, password)
-    except BadQueryUser as error:
-        raise Refused(str(error)) from None
-    except OSError as error:
-        raise Refused(f"data.dir: {error.strerror or error}") from None
     typer.echo("Keep the password now: it isn't shown again.\n", err=True)
     print(f"clickhouse://{name}:{password}@{_where(settings)}")
 
@@ -44,16 +42,12 @@ def list_(as_json: AsJson = False) -> None:
 
     Example: `tocsin query-user list --json`
     """
-    from app.store.query_users import BadQueryUser, QueryUsers
+    from app.store.query_users import QueryUsers
 
     settings = load_settings()
     _only_embedded(settings)
-    try:
+    with _refusing():
         names = sorted(QueryUsers(settings.data.dir).read())
-    except BadQueryUser as error:
-        raise Refused(str(error)) from None
-    except OSError as error:
-        raise Refused(f"data.dir: {error.strerror or error}") from None
     print_rows([{"name": name} for name in names], ("name",), as_json=as_json)
 
 
@@ -63,21 +57,31 @@ def drop(name: str = typer.Argument(metavar="NAME", help="As `tocsin query-user 
 
     Example: `tocsin query-user drop grafana`
     """
-    from app.store.query_users import BadQueryUser, QueryUsers
+    from app.store.query_users import QueryUsers
 
     settings = load_settings()
     _only_embedded(settings)
-    try:
+    with _refusing():
         QueryUsers(settings.data.dir).drop(name)
+    print(f"Dropped: {name}.")
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    from app.store.query_users import BadQueryUser
+
+    try:
+        yield
     except BadQueryUser as error:
         raise Refused(str(error)) from None
     except OSError as error:
         raise Refused(f"data.dir: {error.strerror or error}") from None
-    print(f"Dropped: {name}.")
 
 
 def _is_embedded(settings: Settings) -> bool:
-    return settings.clickhouse.url.startswith("chdb://")
+    from app.store.clickhouse import EMBEDDED
+
+    return settings.clickhouse.url.startswith(EMBEDDED)
 
 
 def _only_embedded(settings: Settings) -> None:

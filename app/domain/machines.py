@@ -38,10 +38,10 @@ def is_machine(method: str, headers: Mapping[str, str]) -> bool:
         return True
     if any(word in headers.get(name, "").lower() for name in _PREFETCH for word in _AHEAD):
         return True
-    return is_machines(agent)
+    return is_machine_agent(agent)
 
 
-def is_machines(agent: str | None) -> bool:
+def is_machine_agent(agent: str | None) -> bool:
     """The same by the User-Agent alone, as vendors report it; None: they don't say."""
     agent = (agent or "").strip()
     if agent == _APPLE:

@@ -19,6 +19,7 @@ from app.domain.preferences import (
     evaluate_consent,
     evaluate_preference,
     hours_in_force,
+    own_cap_name,
 )
 from app.domain.quiet_hours import hold_until, spread_offset_ms
 from app.domain.trail import Entry
@@ -281,7 +282,7 @@ def _capped(
     over = judge_caps(caps, windows, waiting, subject.own_id, now)
     if over is None:
         room = policy.room_entry(subject.rule.category.name, channel)
-        has_own = len(caps) > len(room) - 3  # the policy's are named there
+        has_own = caps[0].name == own_cap_name(channel)
         trail.append(("cap", True, "room", caps[0].name, *room[3:]) if has_own else room)
         return None
     cap = over.cap

@@ -23,6 +23,8 @@ Attribute = str | int | float | bool
 _FAILED: frozenset[Status] = frozenset(("failed", "expired", "unknown"))
 #: Of these the spans of requests and of calls tell.
 _SHOWN_ELSEWHERE: frozenset[Status] = frozenset(("accepted", "sending", *CAME_BACK))
+#: Fields of events and facts that spans carry.
+_SAID = ("notification_id", "send_id", "event_type", "category", "priority", "campaign_id", "replay_id")
 _SAMPLED_OF = 1 << 64
 #: In place of a parent: the trace begins.
 NO_SPAN = "0" * 16
@@ -57,9 +59,18 @@ def begun_trace(notification_id: str, user_id: str, recorded_ms: int, share: flo
     sampled. Follows from the request, however often it is read."""
     if share <= 0:
         return None
-    name = f"trace\n{notification_id}\n{user_id}\n{recorded_ms}"
-    begun = root_trace(blake2b(name.encode(), digest_size=16).hexdigest(), share)
+    begun = root_trace(_trace_id(notification_id, user_id, recorded_ms), share)
     return begun if begun.is_sampled else None
+
+
+def own_trace(notification_id: str, user_id: str, recorded_ms: int) -> Trace:
+    """As ``begun_trace``, of what is shown in any case."""
+    return trace_at(_trace_id(notification_id, user_id, recorded_ms), NO_SPAN)
+
+
+def _trace_id(notification_id: str, user_id: str, recorded_ms: int) -> str:
+    name = f"trace\n{notification_id}\n{user_id}\n{recorded_ms}"
+    return blake2b(name.encode(), digest_size=16).hexdigest()
 
 
 def root_trace(trace_id: str, share: float) -> Trace:
@@ -109,18 +120,9 @@ def parent_of(trace: Trace) -> str:
     return "" if trace.span_id == NO_SPAN else trace.span_id
 
 
-def shown(event: LifecycleEvent) -> dict[str, Attribute]:
-    """What spans say of what they belong to."""
-    said = {
-        "tocsin.notification_id": event.notification_id,
-        "tocsin.send_id": event.send_id,
-        "tocsin.event_type": event.event_type,
-        "tocsin.category": event.category,
-        "tocsin.priority": event.priority,
-        "tocsin.campaign_id": event.campaign_id,
-        "tocsin.replay_id": event.replay_id,
-    }
-    return {name: value for name, value in said.items() if value}
+def said_of(what: object) -> dict[str, Attribute]:
+    """What spans say of what they belong to: an event, or a notification's facts."""
+    return {f"tocsin.{name}": value for name in _SAID if (value := getattr(what, name, None))}
 
 
 def decision_span(trace: Trace, event: LifecycleEvent, now: int) -> Span | None:
@@ -150,7 +152,7 @@ def decision_span(trace: Trace, event: LifecycleEvent, now: int) -> Span | None:
         "internal",
         now,
         None,
-        shown(event) | {name: value for name, value in said.items() if value is not None},
+        said_of(event) | {name: value for name, value in said.items() if value is not None},
         error=(event.reason or status) if status in _FAILED else None,
     )
 

@@ -36,6 +36,7 @@ from app.store.reading import (
     needs_tree,
     refusal,
 )
+from app.store.sql import quoted
 
 USER = "tocsin"
 READER = "reader"
@@ -97,10 +98,6 @@ def _reader_limits(params: Mapping[str, str]) -> dict[str, str]:
             raise ValueError(f"{name}: at most {limits[name]}")
         limits[name] = params[name]
     return limits | {"result_overflow_mode": "break", "output_format_json_quote_64bit_integers": "0"}
-
-
-def _quoted(text: str, mark: str = "'") -> str:
-    return mark + text.replace("\\", "\\\\").replace(mark, "\\" + mark) + mark
 
 
 @dataclass(slots=True)
@@ -293,8 +290,8 @@ class ChdbFront:
         connection = Connection(self._path)
         try:
             wanted = {**_DEFAULTS, **limits, "readonly": "1"}
-            connection.query(f"USE {_quoted(DATABASE, '`')}")
-            connection.query("SET " + ", ".join(f"{_quoted(k, '`')} = {_quoted(v)}" for k, v in wanted.items()))
+            connection.query(f"USE {quoted(DATABASE, '`')}")
+            connection.query("SET " + ", ".join(f"{quoted(k, '`')} = {quoted(v)}" for k, v in wanted.items()))
             formatted = connection.query(
                 "SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": as_parameter(text)}
             ).bytes()
@@ -314,7 +311,7 @@ class ChdbFront:
     def _break_off(self, mark: str) -> None:
         connection = Connection(self._path)
         try:
-            connection.query(f"KILL QUERY WHERE startsWith(query, {_quoted(mark)}) ASYNC")
+            connection.query(f"KILL QUERY WHERE startsWith(query, {quoted(mark)}) ASYNC")
         finally:
             connection.close()
 
@@ -326,9 +323,9 @@ class ChdbFront:
         connection = Connection(self._path)
         try:
             if database := params.get("database"):
-                connection.query(f"USE {_quoted(database, '`')}")
+                connection.query(f"USE {quoted(database, '`')}")
             wanted = {**_DEFAULTS, **settings, **readonly}
-            connection.query("SET " + ", ".join(f"{_quoted(k, '`')} = {_quoted(v)}" for k, v in wanted.items()))
+            connection.query("SET " + ", ".join(f"{quoted(k, '`')} = {quoted(v)}" for k, v in wanted.items()))
             if data := _WITH_DATA.match(sql):
                 with connection.send_insert(data[1].decode(), data[2].decode()) as insert:
                     insert.append(sql[data.end() :])

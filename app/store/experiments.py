@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.store.queries import Limits, Queries
+from app.store.sql import quoted
 
 Kind = Literal["campaign", "template"]
 #: What is counted of the sends of a variant.
@@ -119,7 +120,3 @@ class Experiments:
 
     async def _rows(self, sql: str) -> list[list[Any]]:
         return (await self._queries.run(sql, _LIMITS)).rows
-
-
-def quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,6 +1,6 @@
 """How far a consumer group has come, for whoever isn't in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -12,10 +12,19 @@ async def committed_offsets(client_options: Mapping[str, Any], group: str) -> di
 
     Raises KafkaError.
     """
+    return (await committed_by_group(client_options, [group]))[group]
+
+
+async def committed_by_group(
+    client_options: Mapping[str, Any], groups: Iterable[str]
+) -> dict[str, dict[TopicPartition, int]]:
+    """The same of several groups."""
     admin = AIOKafkaAdminClient(**client_options)
     try:
         await admin.start()
-        found = await admin.list_consumer_group_offsets(group)
+        found = {group: await admin.list_consumer_group_offsets(group) for group in groups}
     finally:
         await admin.close()
-    return {place: at.offset for place, at in found.items() if at.offset >= 0}
+    return {
+        group: {place: at.offset for place, at in offsets.items() if at.offset >= 0} for group, offsets in found.items()
+    }

@@ -157,8 +157,6 @@ class InboxFollower:
         try:
             self._guard.record(record)
             self._take(record)
-        except Invalid as invalid:
-            self._log("a record was passed over", invalid, offset=record.offset)
         except Exception as error:
             self._log("a record was passed over", error, offset=record.offset)
         finally:
@@ -199,13 +197,15 @@ class InboxFollower:
 
     async def _watch(self) -> None:
         """A consumer that is cut off finds nothing, and says nothing of it: whoever follows has to hear that."""
-        clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(_LOOK_S)
-            if any(clock() - at > _SILENT_S for _, at in self._heard.values()):
-                log.warning("inboxes aren't heard of: Kafka doesn't answer")
-                self._follows.lost()
-                self._heard = {tp: (answered, clock()) for tp, (answered, _) in self._heard.items()}
+            self._look(asyncio.get_running_loop().time())
+
+    def _look(self, now: float) -> None:
+        if any(now - at > _SILENT_S for _, at in self._heard.values()):
+            log.warning("inboxes aren't heard of: Kafka doesn't answer")
+            self._follows.lost()
+            self._heard = {tp: (answered, now) for tp, (answered, _) in self._heard.items()}
 
 
 #: Of a record, in which its type stands: the encoder writes it first.

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from app.kafka.reading import open_reader
+from app.store.groups import committed_by_group
 from schemas.topics import COMMANDS, EVENT_TOPICS, LIFECYCLE, RECEIPTS, SEND_TOPICS
 
 log = structlog.get_logger(__name__)
@@ -84,20 +84,9 @@ class RoleLags:
             log.exception("asking Kafka how far the roles are failed")
 
     async def _look(self) -> dict[str, int]:
-        committed, (begins, ends) = await asyncio.gather(self._committed(), self._bounds())
-        return {role: lag_of(places, committed[role], begins, ends) for role, places in self._places.items()}
-
-    async def _committed(self) -> dict[str, dict[TopicPartition, int]]:
-        admin = AIOKafkaAdminClient(**self._options)
-        try:
-            await admin.start()
-            found = {role: await admin.list_consumer_group_offsets(group_of(role)) for role in TOPICS}
-        finally:
-            await admin.close()
-        return {
-            role: {place: at.offset for place, at in offsets.items() if at.offset >= 0}
-            for role, offsets in found.items()
-        }
+        groups = [group_of(role) for role in self._places]
+        committed, (begins, ends) = await asyncio.gather(committed_by_group(self._options, groups), self._bounds())
+        return {role: lag_of(places, committed[group_of(role)], begins, ends) for role, places in self._places.items()}
 
     async def _bounds(self) -> tuple[Offsets, Offsets]:
         places = list(dict.fromkeys(place for each in self._places.values() for place in each))

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from app.store.clickhouse import Unavailable
 from app.store.migrations import DONE, FEEDS, Kept, backfilled, feed, make_views, note, noted
-from app.store.sql import statement
+from app.store.sql import quoted, statement
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class Settler:
     async def _forget(self, client: AsyncClient, table: str) -> None:
         for part in sorted(self._settled[table]):
             try:
-                await client.command(f"ALTER TABLE notify.{table} DROP PART {_quoted(part)}")
+                await client.command(f"ALTER TABLE notify.{table} DROP PART {quoted(part)}")
             except ClickHouseError as error:
                 if getattr(error, "code", None) != _NO_SUCH_PART:  # it was merged: what it noted is settled once more
                     raise
@@ -107,7 +107,7 @@ class Settler:
     # --- sends ---
 
     async def _settle_touched(self, client: AsyncClient, parts: Sequence[str]) -> None:
-        these = f"_part IN ({', '.join(map(_quoted, parts))})"
+        these = f"_part IN ({', '.join(map(quoted, parts))})"
         count = int(str(await client.command(f"SELECT uniq(recipient) FROM notify.touched WHERE {these}")))
         for first, last in _ranges(count):
             within = f"recipient BETWEEN {first} AND {last}"
@@ -141,7 +141,7 @@ class Settler:
     # --- hours and days ---
 
     async def _count_dirty(self, client: AsyncClient, parts: Sequence[str]) -> None:
-        these = f"_part IN ({', '.join(map(_quoted, parts))})"
+        these = f"_part IN ({', '.join(map(quoted, parts))})"
         sealed = await self._sealed(client, "sealed")
         found = await client.query(
             "SELECT DISTINCT toUnixTimestamp(hour) FROM notify.dirty_hours "
@@ -287,7 +287,3 @@ def _ranges(count: int) -> list[tuple[int, int]]:
 
 async def _insert(client: AsyncClient, sql: str) -> Any:
     return await client.command(sql, settings=_SETTINGS)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.domain.machines import is_machines
+from app.domain.machines import is_machine_agent
 from app.webhooks.events import (
     FRESH_MS,
     NO_INTEREST,
@@ -99,7 +99,7 @@ def _event(raw: msgspec.Raw) -> Event:
         # As it was answered when the mail was taken: what follows names SendGrid's own machines.
         provider_message_id=re.split(r"\.(?:filter|recvd)", message_id or "", maxsplit=1)[0] or None,
         is_machine=said.get("sg_machine_open") is True
-        or (kind in ("open", "click") and is_machines(text(said, "useragent"))),
+        or (kind in ("open", "click") and is_machine_agent(text(said, "useragent"))),
     )
 
 

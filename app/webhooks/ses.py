@@ -6,7 +6,7 @@ Sources: AWS, "Contents of event data that Amazon SES publishes to Amazon SNS", 
 from collections.abc import Sequence
 from typing import Any
 
-from app.domain.machines import is_machines
+from app.domain.machines import is_machine_agent
 from app.webhooks.events import (
     NO_INTEREST,
     UNREADABLE,
@@ -65,7 +65,7 @@ def events_of(message: str) -> Sequence[Event]:
             reason=reason,
             at_ms=ms_of_instant(at),
             provider_message_id=message_id,
-            is_machine=kind in ("Open", "Click") and is_machines(text(part, "userAgent")),
+            is_machine=kind in ("Open", "Click") and is_machine_agent(text(part, "userAgent")),
         )
     ]
 

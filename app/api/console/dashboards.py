@@ -10,9 +10,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from app.api.console.charts import lines
-from app.api.console.pages import Page, View, link, quoted, text
+from app.api.console.pages import Page, View, link, text
 from app.api.problems import Problem
 from app.defaults import dashboard_panels
+from app.store.sql import quoted
 
 #: By name, hours.
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 168, "30d": 720}

@@ -10,12 +10,13 @@ from aiohttp import web
 
 from app.api.answering import problem_for
 from app.api.audit_log import looked_at
-from app.api.console.pages import Page, View, go_to, quoted, text
+from app.api.console.pages import Page, View, go_to, text
 from app.api.explain import explain
 from app.api.problems import Problem
 from app.domain.erasure import user_hash
 from app.domain.ids import keyed_notification_id
 from app.store.owner_client import OwnerRefusedError
+from app.store.sql import quoted
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_CHARACTERS = 400

@@ -98,10 +98,4 @@ def go_to(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": f"{ROOT}{path}"})
 
 
-def quoted(value: str) -> str:
-    """A string of SQL."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-__all__ = ["MENU", "ROOT", "Page", "View", "go_to", "link", "quoted", "text"]
+__all__ = ["MENU", "ROOT", "Page", "View", "go_to", "link", "text"]

@@ -66,9 +66,9 @@ def render(
     schemes: Set[str] = SCHEMES,
     seconds: Callable[[], float] | None = None,
 ) -> dict[str, str] | RenderError:
-    """The channel's parts (title, body, subject, html, text, url, image) in the best locale there is. ``schemes``: what
+    """The channel's parts (title, body, subject, html, text, …) in the best locale there is. ``schemes``: what
     links may begin with; an empty link is none. ``seconds``: of computing, which end what takes too long."""
-    locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel)
+    locales = _locales_of(compiled, channel, variant)
     if not locales:
         return RenderError(channel, "the template lacks this channel")
     chosen = best_locale(locales, locale)
@@ -129,15 +129,20 @@ def choose_variant(template: Template, user_id: str) -> str | None:
 
 def locale_shown(compiled: Compiled, channel: Channel, locale: str | None, variant: str | None = None) -> str | None:
     """The locale in which the channel's parts are shown; None for those of every language (``default``)."""
-    locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel)
+    locales = _locales_of(compiled, channel, variant)
     shown = best_locale(locales, locale) if locales else None
     return None if shown == "default" else shown
 
 
-def names(compiled: Compiled, channel: Channel, variant: str | None, variable: str) -> bool:
-    """Whether any of the channel's parts may use the variable."""
-    locales = _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel) or {}
-    return any(variable in source for parts in locales.values() for source in parts.values())
+def names(compiled: Compiled, channel: Channel, locale: str | None, variant: str | None, variable: str) -> bool:
+    """Whether any part that ``render`` would show may use the variable."""
+    locales = _locales_of(compiled, channel, variant)
+    return bool(locales) and any(variable in source for source in locales[best_locale(locales, locale)].values())
+
+
+def _locales_of(compiled: Compiled, channel: Channel, variant: str | None) -> Mapping[str, Parts]:
+    """The channel's parts by locale, those of the variant where it has some."""
+    return _channels(compiled.template, variant).get(channel) or compiled.template.channels.get(channel) or {}
 
 
 def best_locale(locales: Mapping[str, Parts], wanted: str | None) -> str:

@@ -16,3 +16,8 @@ def names(prefix: str) -> list[str]:
     """The statements whose names begin so, in order."""
     found = (entry.name.removesuffix(".sql") for entry in files(__name__).iterdir() if entry.name.endswith(".sql"))
     return sorted(name for name in found if name.startswith(prefix))
+
+
+def quoted(text: str, mark: str = "'") -> str:
+    """A string of SQL; with a backtick as ``mark`` a name."""
+    return mark + text.replace("\\", "\\\\").replace(mark, "\\" + mark) + mark

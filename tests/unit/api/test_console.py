@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from app.api.console import rendering
 from app.api.console.charts import MOST_LINES, lines, nice_above, short, stacked
 from app.api.console.dashboards import RANGES, expanded
-from app.api.console.pages import quoted
 from app.api.console.query import as_text
 from app.api.console.sessions import LASTS_S, Sessions, fingerprint_of
 from app.api.console.texts import TEXTS
 from app.defaults import dashboard_panels
+from app.store.sql import quoted
 
 _PACKAGE = Path(rendering.__file__).parent
 _NAMES = ("nav.", "replays.", "notification.", "providers.", "replay.", "overview.")

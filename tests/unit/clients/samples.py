@@ -75,9 +75,7 @@ def samples() -> dict[tuple[str, str], Sample]:
         ("templates", "versions"): Sample(("comment_created",), key=admin),
         ("templates", "rollback"): Sample(("comment_created",), {"version": 1}, admin, refused=422),
         ("policy", "get"): Sample(key=admin),
-        ("policy", "put"): Sample(
-            ("defaults: {category: other}\ncategories: {other: {channels: [in_app]}}\n",), {}, admin
-        ),
+        ("policy", "put"): Sample((_POLICY,), {}, admin),
         ("policy", "validate"): Sample(({"categories": {"other": {"channels": ["in_app"]}}},), {}, admin),
         ("hooks", "list"): Sample(),
         ("hooks", "create"): Sample((), {"url": "https://example.com/hooks", "statuses": ["sent"]}),

@@ -12,13 +12,11 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_each_example_runs(number: int, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_example_runs(number: int, served: Served) -> None:
     keys = served.keys
     names = {"URL": served.url, "KEY": keys["shop"], "ADMIN": keys["ops"], "TOKEN": keys["ann"], "__name__": "example"}
 
     exec(compile(EXAMPLES[number], f"{PAGE.name} {number}", "exec"), names)
-
-    assert "Traceback" not in capsys.readouterr().out
 
 
 def test_the_page_has_an_example_of_each_kind_of_thing() -> None:

@@ -64,6 +64,7 @@ class Consumer:
 class Follows:
     def __init__(self) -> None:
         self.losses = 0
+        self.follower: InboxFollower
 
     def wants(self, user_id: bytes) -> bool:
         return True
@@ -77,13 +78,15 @@ class Follows:
 
 
 @asynccontextmanager
-async def following(monkeypatch: pytest.MonkeyPatch, *consumers: Consumer) -> AsyncIterator[Follows]:
+async def following(
+    monkeypatch: pytest.MonkeyPatch, *consumers: Consumer, silent_s: float = 0.1, look_s: float = 0.01
+) -> AsyncIterator[Follows]:
     left, follows = list(consumers), Follows()
     monkeypatch.setattr(inbox_follower, "LogConsumer", lambda **_: left.pop(0))
     monkeypatch.setattr(inbox_follower, "_BACKOFF_S", 0.0)
-    monkeypatch.setattr(inbox_follower, "_SILENT_S", 0.1)
-    monkeypatch.setattr(inbox_follower, "_LOOK_S", 0.01)
-    follower = InboxFollower({}, follows, lambda: 0, partitions=2, since_ms=0)
+    monkeypatch.setattr(inbox_follower, "_SILENT_S", silent_s)
+    monkeypatch.setattr(inbox_follower, "_LOOK_S", look_s)
+    follower = follows.follower = InboxFollower({}, follows, lambda: 0, partitions=2, since_ms=0)
     await follower.start()
     try:
         yield follows
@@ -104,10 +107,11 @@ async def test_where_one_partition_is_not_answered_for_streams_are_lost(monkeypa
 
 async def test_answers_without_a_record_keep_streams_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     consumer = Consumer([0, 1])
-    async with following(monkeypatch, consumer) as follows:
-        end = asyncio.get_running_loop().time() + 0.3
-        await until(lambda: asyncio.get_running_loop().time() > end)
-        assert consumer.polls
+    async with following(monkeypatch, consumer, silent_s=30.0, look_s=3_600.0) as follows:
+        now, polls = asyncio.get_running_loop().time(), consumer.polls
+        follows.follower._heard = dict.fromkeys(follows.follower._heard, (None, now - 31.0))
+        await until(lambda: consumer.polls > polls + 1)
+        follows.follower._look(now)
         assert follows.losses == 0
 
 
