@@ -12,7 +12,8 @@ import pytest
 from app.config import Settings
 from app.dev.system import _KEPT, DevSystem, Options
 from app.private import narrow
-from app.wiring import ROLES, _keep_data_private
+from app.wiring import ROLES
+from app.wiring.process import keep_data_private
 from tests.modes import open_to_others
 
 REPOSITORY = Path(__file__).parents[2]
@@ -97,7 +98,7 @@ def test_each_role_narrows_its_own_folder_and_what_is_shared(role: str, tmp_path
     secret, database = made(data / "secret", 0o644), made(data / "clickhouse" / "store", 0o644)
     foreign = made(data / "not-of-tocsin", 0o644)
 
-    _keep_data_private(role, Settings.load({"TOCSIN_DATA__DIR": str(data)}))
+    keep_data_private(role, Settings.load({"TOCSIN_DATA__DIR": str(data)}))
 
     assert [mode(path) for path in (data, mine.parents[1], mine, secret)] == [0o700, 0o700, 0o600, 0o600]
     assert [mode(path) for path in (others, foreign)] == [0o644, 0o644]

@@ -13,12 +13,13 @@ from app.domain.policy import parse_policy
 from app.providers.gate import Gate
 from app.providers.limits import Limits
 from app.watchdog import EXIT_CODE
-from app.wiring import _Built, _take_over
+from app.wiring.keeping import _Built, _take_over
 
 #: A role whose end hangs.
 HANGING = """
 import asyncio, threading
-from app.wiring import _closing, _run
+from app.wiring.keeping import _closing
+from app.wiring.process import run
 
 never = threading.Event()
 
@@ -29,7 +30,7 @@ async def main(stop, watchdog):
     print("runs", flush=True)
     {main}
 
-_run(main, end_within_s=0.5)
+run(main, end_within_s=0.5)
 """
 DEAF = """
     await hang()

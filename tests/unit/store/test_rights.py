@@ -165,7 +165,7 @@ READING = (
         "app/streaming",
         "app/testing",
         "app/demo",
-        "app/wiring.py",
+        "app/wiring",
     ),
     "app/config/sections.py",
     "app/domain/redrive.py",

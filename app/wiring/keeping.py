@@ -1,356 +1,48 @@
-"""The composition root: the only place where real clients are built, started and closed."""
+"""A role that keeps tables: its machine, what carries out its calls, and all that goes on beside them."""
 
 import asyncio
 import gc
 import os
-import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from app.config import Settings, installation_secret, suppression_keys
-from app.config.secret import FILE as SECRET_FILE
 from app.domain.catalog import Catalog
 from app.domain.outcome import OUTCOME_KINDS
-from app.private import narrow
-from app.watchdog import END_WITHIN_S, Watchdog
+from app.watchdog import Watchdog
+from app.wiring.process import WorkerFailed, log_is_ready, span_exporter
+from app.wiring.roles import DECIDING, SENDING, router_machine
 from schemas.topics import (
-    BATCHES,
-    CAMPAIGN_RECIPIENTS,
-    CAMPAIGNS,
     COMMANDS,
     CONFIG,
-    DEAD,
-    ERASURES,
-    EVENT_TOPICS,
-    HOOK_POSITIONS,
-    HOOKS,
-    INBOX_CHANGES,
-    KEYS,
-    LIFECYCLE,
     OWNERS,
     PROVIDERS,
-    REPLAY_OUTCOMES,
-    REPLAYS,
     journal_topic,
 )
-from schemas.words import CHANNELS, Channel, Provider
+from schemas.words import Channel, Provider
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from agents.outbox import Relaying
-    from agents.router.machine import RouterMachine
     from agents.sender.shed import Shedding
     from app.metrics import DoubtMetrics, SheddingMetrics
     from app.ports import CallExecutor
     from app.providers.limits import Limits
     from app.providers.states import WorkerProviders
     from app.store.provider_states import Pauses
-    from app.store.rights import Access
     from app.streaming.poison import PoisonGuard
     from app.streaming.worker import RoleWorker
-    from app.tracing import SpanExporter
 
 log = structlog.get_logger(__name__)
-
-SENDING: tuple[Channel, ...] = ("push", "email", "sms")
-#: The roles that keep tables, and so run on Faust.
-KEEPING = ("router", *CHANNELS)
-ROLES = (*KEEPING, "analytics", "hooks")
-#: The roles whose batches are recorded: what they decide follows from the log alone.
-DECIDING = ("router",)
 
 #: Calls in preparation at most, and how many of them are kept for critical sends. A call has to begin while its last
 #: look is fresh, so the client's own CPU bounds them: preparing a call costs aiobotocore some 5 ms, the APNs client
 #: 0.3 ms. Those that wait for an answer are bounded by their provider's ``concurrency``.
 IN_PREPARATION: Mapping[Channel, tuple[int, int]] = {"push": (200, 40), "email": (24, 4), "sms": (32, 8)}
-
-
-class WorkerFailed(Exception):
-    """The role stopped by an error; whoever watches over it starts it again."""
-
-
-def internal_tables() -> dict[str, Sequence[str]]:
-    """The tables of every role, for the declaration of their changelogs."""
-    from agents.inbox.machine import InAppMachine
-    from agents.router.machine import RouterMachine
-    from agents.sender.machine import SenderMachine
-
-    sending: dict[str, Sequence[str]] = dict.fromkeys(SENDING, SenderMachine.tables)
-    return {"router": RouterMachine.tables, "in_app": InAppMachine.tables, **sending}
-
-
-def kafka_accesses() -> dict[str, "Access"]:
-    """What every process does in Kafka, by its principal."""
-    from agents.inbox.machine import InAppMachine
-    from agents.router.machine import RouterMachine
-    from agents.sender.machine import SenderMachine
-    from agents.shared.subscriptions import sender_subscriptions
-    from app.store.rights import (
-        ANALYTICS,
-        CLI,
-        COMMAND_LINE,
-        GATEWAY,
-        HOOK_CALLER,
-        PRODUCER,
-        SERVICES,
-        auditing,
-        keeping,
-    )
-
-    reads = {"router": RouterMachine.subscriptions, "in_app": InAppMachine.subscriptions}
-    reads |= {channel: sender_subscriptions(channel) for channel in SENDING}
-    writes = {"router": RouterMachine.outputs, "in_app": InAppMachine.outputs}
-    writes |= dict.fromkeys(SENDING, (*SenderMachine.outputs, PROVIDERS))
-    followed: dict[str, Sequence[str]] = dict.fromkeys(SENDING, (PROVIDERS,))
-    writes |= {role: (*writes[role], BATCHES) for role in DECIDING}
-    return {
-        PRODUCER: SERVICES,
-        "tocsin-gateway": GATEWAY,
-        "tocsin-analytics": ANALYTICS,
-        "tocsin-hooks": HOOK_CALLER,
-        CLI: auditing(COMMAND_LINE, internal_tables()),
-        **{
-            f"tocsin-{role}": keeping(
-                role, tables, [*(intake.topic for intake in reads[role]), *followed.get(role, ())], writes[role]
-            )
-            for role, tables in internal_tables().items()
-        },
-    }
-
-
-def run_gateway(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Serves HTTP until SIGTERM or SIGINT. ``environ``: where the settings came from."""
-    _keep_data_private("gateway", settings)
-    _run(lambda stop, _: _gateway(settings, environ, stop))
-
-
-def run_worker(role: str, settings: Settings) -> None:
-    """Runs a role until SIGTERM or SIGINT. Raises WorkerFailed where it stops by itself, ValueError for no role."""
-    if role not in ROLES:
-        raise ValueError(f"there is no role {role}; there are {', '.join(ROLES)}")
-    _keep_data_private(role, settings)
-    if role == "analytics":
-        _run(lambda stop, _: _analytics(settings, stop))
-    elif role == "hooks":
-        _run(lambda stop, _: _hooks(settings, stop))
-    else:
-        _run(lambda stop, watchdog: _keeping(role, settings, stop, watchdog))
-
-
-def run_outbox(settings: Settings, dsn: str, table: str, how: "Relaying") -> tuple[int, int]:
-    """Relays a service's outbox until SIGTERM or SIGINT, or until nothing waits. Returns how many rows were relayed and
-    how many refused. Raises OutboxRefused for a database or a table that can't be used, KafkaError for no broker."""
-    from app.metrics import OutboxMetrics, process_registry
-    from app.store.outbox import Outbox
-    from app.store.publisher import KafkaPublisher
-    from app.streaming.clocks import unix_ms
-
-    done = []
-
-    async def relay(stop: asyncio.Event, _: Watchdog) -> None:
-        from agents.outbox import Relay
-
-        async with AsyncExitStack() as stack:
-            registry = process_registry()
-            ready = await _operations(stack, "outbox", settings, registry)
-            if not await _log_is_ready(settings, EVENT_TOPICS, stop):
-                return
-            publisher = KafkaPublisher(settings.kafka.client_options(), client_id=f"tocsin-outbox-{settings.instance}")
-            stack.push_async_callback(publisher.close)
-            await publisher.start()
-
-            async def opened() -> Outbox:
-                return await Outbox.open(dsn, table)
-
-            relaying = Relay(opened, publisher, how, OutboxMetrics(registry), unix_ms)
-            done.append(relaying)
-            await relaying.run(stop, ready)
-
-    _keep_data_private("outbox", settings)
-    _run(relay)
-    return (done[0].relayed, done[0].refused) if done else (0, 0)
-
-
-def _keep_data_private(role: str, settings: Settings) -> None:
-    """The role's own folder, what all roles share in ``data.dir``, and the database if it is embedded here."""
-    from app.store.clickhouse import EMBEDDED
-
-    url, data = settings.clickhouse.url, settings.data.dir
-    database = [Path(url.removeprefix(EMBEDDED))] if role == "analytics" and url.startswith(EMBEDDED) else []
-    narrow(settings.data_folder(role), *database, alone=[data, data / SECRET_FILE])
-
-
-def _run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_s: float = END_WITHIN_S) -> None:
-    """The end begins with a signal or where ``main`` says so, with its own at the latest."""
-    import uvloop
-
-    # Before Faust is imported: its threads take their loops from the policy.
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-
-    async def until_told() -> None:
-        stop, watchdog = asyncio.Event(), Watchdog(end_within_s)
-        beating = asyncio.create_task(watchdog.beat())
-
-        def told() -> None:
-            watchdog.arm()
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, told)
-        try:
-            await main(stop, watchdog)
-        finally:
-            watchdog.arm()
-            beating.cancel()
-
-    asyncio.run(until_told())
-
-
-# --- roles without tables ---
-
-
-async def _gateway(settings: Settings, environ: Mapping[str, str], stop: asyncio.Event) -> None:
-    from app.api.gateway import run_gateway as serve
-    from app.api.refusals import ENDINGS, Counting
-    from app.api.streams import ENDS
-    from app.api.webhooks import OUTCOMES as REPORTED
-    from app.api.webhooks import VENDORS
-    from app.metrics import (
-        AnnouncementMetrics,
-        HttpMetrics,
-        RefusalMetrics,
-        ReplayMetrics,
-        StreamMetrics,
-        WebhookMetrics,
-        process_registry,
-    )
-    from app.replay.receipt import OUTCOMES
-    from app.store.announced import REFUSALS
-    from app.streaming.clocks import unix_ms
-
-    async with AsyncExitStack() as stack:
-        registry = process_registry()
-        announcements = AnnouncementMetrics(registry, REFUSALS)
-        refusals = RefusalMetrics(registry, ENDINGS)
-        streams = StreamMetrics(registry, ENDS)
-        ready = await _operations(stack, "gateway", settings, registry)
-        needed = (
-            COMMANDS,
-            CONFIG,
-            ERASURES,
-            INBOX_CHANGES,
-            OWNERS,
-            PROVIDERS,
-            REPLAYS,
-            REPLAY_OUTCOMES,
-            CAMPAIGNS,
-            CAMPAIGN_RECIPIENTS,
-            HOOKS,
-            KEYS,
-        )
-        if not await _log_is_ready(settings, needed, stop):
-            return
-        spans = _span_exporter(stack, "gateway", settings, registry, unix_ms)
-        await serve(
-            settings,
-            stop,
-            lambda url: ready(),
-            environ,
-            announcements.refused,
-            Counting(
-                refusals.refused,
-                refusals.ended,
-                HttpMetrics(registry).answered,
-                WebhookMetrics(registry, VENDORS, REPORTED).reported,
-                streams.open,
-                streams.ended,
-            ),
-            ReplayMetrics(registry, OUTCOMES).count,
-            None if spans is None else spans.show,
-        )
-
-
-async def _analytics(settings: Settings, stop: asyncio.Event) -> None:
-    from agents.analytics import run_analytics
-    from app.metrics import process_registry
-
-    async with AsyncExitStack() as stack:
-        registry = process_registry()
-        ready = await _operations(stack, "analytics", settings, registry)
-        if not await _log_is_ready(settings, (LIFECYCLE, DEAD, ERASURES, CONFIG), stop):
-            return
-        await run_analytics(settings, stop, ready, registry)
-
-
-async def _hooks(settings: Settings, stop: asyncio.Event) -> None:
-    from agents.hooks.role import run_hooks
-    from app.metrics import process_registry
-    from app.streaming.clocks import unix_ms
-
-    async with AsyncExitStack() as stack:
-        registry = process_registry()
-        ready = await _operations(stack, "hooks", settings, registry)
-        if not await _log_is_ready(settings, (LIFECYCLE, ERASURES, HOOKS, HOOK_POSITIONS), stop):
-            return
-        await run_hooks(settings, stop, ready, registry, unix_ms)
-
-
-async def _log_is_ready(settings: Settings, topics: Sequence[str], stop: asyncio.Event) -> bool:
-    """Waits for Kafka and these topics; False when told to stop before."""
-    from app.store.log_ready import until_ready
-
-    waiting = asyncio.create_task(until_ready(settings.kafka.client_options(), topics))
-    told = asyncio.create_task(stop.wait())
-    done, pending = await asyncio.wait((waiting, told), return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    if waiting in done:
-        waiting.result()
-    return waiting in done
-
-
-def _span_exporter(
-    stack: AsyncExitStack, role: str, settings: Settings, registry: "CollectorRegistry", clock: Callable[[], int]
-) -> "SpanExporter | None":
-    """None where traces are off: then nothing of OpenTelemetry is imported."""
-    tracing = settings.tracing
-    if tracing.endpoint is None:
-        return None
-    from app.metrics import SpanMetrics
-    from app.tracing import DROP_REASONS, SpanExporter
-
-    headers = {name: value.get_secret_value() for name, value in tracing.headers.items()}
-    service = {
-        "service.name": f"tocsin-{role}",
-        "service.namespace": "tocsin",
-        "service.instance.id": settings.instance,
-    }
-    exporter = SpanExporter.open(tracing.endpoint, headers, service, SpanMetrics(registry, DROP_REASONS), clock)
-    stack.push_async_callback(exporter.close)
-    return exporter
-
-
-async def _operations(
-    stack: AsyncExitStack, role: str, settings: Settings, registry: "CollectorRegistry"
-) -> Callable[[], None]:
-    """Opens the operations port; what it returns is called when the role is ready."""
-    from app.operations import OperationsServer
-
-    is_ready = asyncio.Event()
-    server = OperationsServer(role=role, problem=lambda: None if is_ready.is_set() else "starting", registry=registry)
-    await server.start(settings.operations, settings.data_folder(role))
-    stack.push_async_callback(server.stop)
-    return is_ready.set
-
-
-# --- roles with tables ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,19 +79,6 @@ class _Built:
     def own(self, partitions: int) -> None:
         if self.limits is not None:
             self.limits.own(partitions)
-
-
-def router_machine(settings: Settings, catalog: Catalog) -> "RouterMachine":
-    """The router's decisions, as every process with these settings makes them."""
-    from agents.router.machine import RouterMachine
-
-    return RouterMachine(
-        catalog,
-        partitions=settings.kafka.partitions,
-        providers=providers_by_channel(settings),
-        secret=installation_secret(settings),
-        former_secrets=suppression_keys(settings).former,
-    )
 
 
 async def _build(
@@ -481,18 +160,6 @@ def _public_url(settings: Settings) -> str:
     return settings.gateway.public_url or f"http://{settings.gateway.host}:{settings.gateway.port}"
 
 
-def providers_by_channel(settings: Settings) -> dict[Channel, frozenset[Provider]]:
-    """The providers of each channel that have settings and a client; the inbox is always there."""
-    from app.providers.registry import CLIENTS
-
-    configured = settings.providers.configured()
-    sending = {
-        channel: frozenset(p for p, (its, _, _) in CLIENTS.items() if its == channel and p in configured)
-        for channel in SENDING
-    }
-    return {**sending, "in_app": frozenset(("inbox",))}
-
-
 def _breaker_changed(provider: str, why: str | None) -> None:
     log.warning("breaker changed", provider=provider, open=why is not None, why=why)
 
@@ -506,7 +173,7 @@ def _shedding_changed(provider: str, backlog: int, limit: int, begins: bool) -> 
     log.warning(said, provider=provider, backlog=backlog, limit=limit)
 
 
-async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog: Watchdog) -> None:
+async def run_keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog: Watchdog) -> None:
     """Follows the configuration, joins the role's group, serves reads and announces what it owns."""
     from app.metrics import StreamingMetrics, WaitingRecords, WorkerHealth, process_registry
     from app.operations import OperationsServer, ServedState
@@ -520,7 +187,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
     secret = installation_secret(settings)
     options = settings.kafka.client_options()
     changed = asyncio.Event()
-    if not await _log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, PROVIDERS, journal_topic(role)), stop):
+    if not await log_is_ready(settings, (COMMANDS, CONFIG, OWNERS, PROVIDERS, journal_topic(role)), stop):
         return
     async with _closing(watchdog) as stack:
         running: list[_Built] = []
@@ -536,7 +203,7 @@ async def _keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog:
         if built.providers is not None:
             await _follow_pauses(stack, options, secret, built, guard)
         metrics = StreamingMetrics(registry, role, [i.topic for i in built.machine.subscriptions if i.owned])
-        spans = _span_exporter(stack, role, settings, registry, clock)
+        spans = span_exporter(stack, role, settings, registry, clock)
 
         def owned(partitions: frozenset[int]) -> None:
             metrics.owned.set(len(partitions))
