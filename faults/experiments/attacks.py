@@ -28,7 +28,7 @@ from faults.system import in_flight
 _RATE = 5.0
 #: p99 may be so many times the calm one; and on a busy machine so much is no attack's doing.
 _TIMES, _LEAST_MS = 5, 5_000
-#: In the short form, whose few messages wait for whatever else the machine does: whoever waits for the flood waits longer.
+#: In the short form, where one message that waited for the machine is the p99; without fair shares it would be minutes.
 _LEAST_SHORT_MS = 20_000
 _NEVER_MS = 10**9
 #: What a read of the history may take beside queries that hang.
