@@ -14,6 +14,7 @@ ONLY ?=
 SEED ?=
 MINUTES ?=
 SYSTEM ?=
+BESIDE ?=
 DEMO_OPTIONS := $(if $(SPEED),--speed $(SPEED))
 
 help: ## Show what can be made
@@ -34,8 +35,8 @@ run: setup ## Run everything and play two days of real flights; then it goes on 
 demo: setup ## The same, but end with status 0 only if every notification is accounted for
 	@exec $(BIN)/tocsin demo $(DEMO_OPTIONS)
 
-bench: setup ## Measure cost, latency and recovery (SHORT=1: in a few minutes; ONLY=name: a part of it)
-	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY))
+bench: setup ## Measure cost, latency and recovery (SHORT=1: in a few minutes; ONLY=name: a part of it; BESIDE=revision)
+	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE))
 
 faults: setup ## Break the system in every way, with three seeds (SHORT=1: once, small; ONLY=name; SEED=n)
 	@exec $(BIN)/python -m faults run $(ONLY) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED),$(if $(SHORT),--seed 1))

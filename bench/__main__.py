@@ -17,6 +17,7 @@ from bench import (
     latency,
     neighbours,
     partitions,
+    pipe,
     recovery,
     slowloris,
     state,
@@ -40,6 +41,7 @@ Benchmark = Callable[[Run], Awaitable[None]]
 #: By name, in the order in which they are run.
 BENCHMARKS: dict[str, Benchmark] = {
     comparison.NAME: comparison.measure,
+    pipe.NAME: pipe.measure,
     latency.NAME: latency.measure,
     urgent.NAME: urgent.measure,
     neighbours.NAME: neighbours.measure,
@@ -66,6 +68,10 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__d
 def run(
     short: Annotated[bool, typer.Option("--short", help="Fewer events: a couple of minutes.")] = False,
     only: Annotated[str, typer.Option(help="Benchmarks, or parts of one, with commas between.")] = "",
+    beside: Annotated[
+        str, typer.Option(help="The revision that pipe is measured beside; empty: none.", metavar="REVISION")
+    ] = pipe.BESIDE,
+    waiting: Annotated[int, typer.Option(min=0, help="How many pushes wait in pipe; 0: as the form says.")] = 0,
 ) -> None:
     """Run the benchmarks, show what they find, and write it down.
 
@@ -78,7 +84,7 @@ def run(
     known = set(BENCHMARKS).union(*CASES.values())
     if unknown := wanted - known:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
-    this = Run(Console(), short, wanted)
+    this = Run(Console(), short, wanted, beside, waiting)
     whole = not short and not wanted
     found = asyncio.run(_run(this))
     if whole:

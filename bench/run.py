@@ -20,6 +20,9 @@ class Run:
     console: Console
     short: bool = False
     only: Collection[str] = ()
+    #: What ``pipe`` is measured beside (empty: nothing), and how many of its pushes wait (0: as the form says).
+    beside: str = ""
+    waiting: int = 0
     #: Takes what the systems under measurement keep, and their logs.
     folder: Path = Path(".tocsin/bench")
     figures: list[Figure] = field(default_factory=list)
