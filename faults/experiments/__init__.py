@@ -8,6 +8,7 @@ from faults.experiments import (
     disks,
     hostile,
     killing,
+    live,
     membership,
     providers,
     replays,
@@ -18,6 +19,19 @@ from faults.scene import Experiment
 #: By name, in the order in which they are run.
 EXPERIMENTS: dict[str, Experiment] = {
     each.name: each
-    for family in (calm, upstream, hostile, attacks, providers, replays, killing, membership, brokers, disks, clocks)
+    for family in (
+        calm,
+        upstream,
+        hostile,
+        attacks,
+        providers,
+        replays,
+        killing,
+        live,
+        membership,
+        brokers,
+        disks,
+        clocks,
+    )
     for each in family.EXPERIMENTS
 }

@@ -21,6 +21,7 @@ _TOGETHER = {
     ),
     "what anybody may write": ("sizes", "transactions", "headers", "numbers", "instants"),
     "what one tenant may do to another": ("attacks",),
+    "what clients follow": ("live",),
     "processes": ("calm", "kills", "crash_points", "restarts", "zombies", "rebalances"),
     "what they stand on": ("broker_killed", "broker_away", "broker_slow", "link_cut", "full_disk", "stores"),
     "time": ("clocks",),
