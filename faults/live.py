@@ -87,6 +87,8 @@ class LiveClient:
         known = [item["id"] for item in self.items]
         if int(event_id) < int(self._last_id):
             self.wrong.append(f"{event_id} comes after {self._last_id}")
+        elif event != "count" and event_id == self._last_id:
+            self.wrong.append(f"{event} {event_id} comes twice")
         self._last_id = event_id
         self.events.append((event_id, event, text))
         match event:

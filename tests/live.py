@@ -12,6 +12,7 @@ from agents.inbox.machine import InAppMachine
 from app.api.live import Live
 from app.api.streams import Streams
 from app.api.tickets import Tickets
+from app.domain.merge import merge_patch
 from app.store.inbox_follower import InboxFollower
 from app.virtual import VirtualPartition
 from schemas.inbox_changes import InboxChange, read_inbox_record
@@ -57,6 +58,8 @@ class Inbox:
         self.partition = VirtualPartition(InAppMachine(a_catalog(**policy)), MemoryRows())
         self.now = NOON
         self.changes: list[InboxChange] = []
+        #: The user's preferences, as their router has them.
+        self.preferences: dict[str, Any] = {}
         self._offset = 0
         self._sends = 0
         self.command("profile.set", name="Ada")
@@ -97,12 +100,18 @@ class Inbox:
         self, role: str, user_id: str, view: str, params: Mapping[str, str] | None = None, after: int | None = None
     ) -> Any:
         """As a gateway asks it."""
-        assert (role, user_id) == ("in_app", "u1")
+        assert user_id == "u1"
         await asyncio.sleep(0)
+        if role == "router":
+            assert view == "preferences"
+            return self.preferences
         return json.loads(msgspec.json.encode(self._read(view, params or {})))
 
     def take_command(self, value: bytes) -> None:
         """As it comes from a gateway."""
+        said = json.loads(value)
+        if said["type"] == "preferences.patch":
+            self.preferences = merge_patch(self.preferences, said["preferences"])
         self._feed(COMMANDS, value)
 
     def _read(self, view: str, params: Mapping[str, str]) -> Any:

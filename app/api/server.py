@@ -23,6 +23,7 @@ from app.api import (
     keys,
     notifications,
     policy,
+    preference_choices,
     preference_page,
     preferences,
     profile,
@@ -80,6 +81,7 @@ RESOURCES = (
     web_component,
     tracking,
     unsubscribe,
+    preference_choices,
     preference_page,
     keys,
 )

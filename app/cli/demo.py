@@ -1,17 +1,19 @@
 """``tocsin demo``: the whole system on this machine, and two days of real flights through it."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from app.cli.dev import REFUSALS, REPORTED, STARTING, tell, until_stopped
+from app.cli.dev import REFUSALS, STARTING, options_of, tell, until_stopped
 from app.cli.output import Refused
+from app.demo.page import InboxPage
 from app.demo.performance import perform
 from app.dev.state import FOLDER
-from app.dev.system import DevSystem, Options
+from app.dev.system import DevSystem
 from app.dev.welcome import welcome
 
 
@@ -25,6 +27,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
     gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8080,
     kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 9092,
+    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8090,
 ) -> None:
     """Play the flights of 8 and 9 February 2013, when a blizzard closed New York's airports, through the real system.
 
@@ -34,24 +37,25 @@ def demo(
 
     Example: `tocsin demo --speed 7200 --serve`
     """
-    options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port, callbacks=REPORTED)
     verdicts: list[bool] = []
 
-    async def run() -> None:
+    async def run(page: InboxPage) -> None:
         console = Console()
         console.print(STARTING)
-        async with DevSystem(options, tell) as system:
-            console.print(welcome(system.state), highlight=False, soft_wrap=True)
+        options = options_of(folder, gateway_port, kafka_port, page)
+        async with DevSystem(options, tell) as system, page.served(system.state):
+            console.print(welcome(system.state, page.url), highlight=False, soft_wrap=True)
             verdict = await perform(system.state, console, speed=speed, per_flight=passengers, seed=seed)
             verdicts.append(not verdict.faults)
             if serve:
                 console.print("\nStill serving; Ctrl-C stops everything.\n")
-                console.print(welcome(system.state), highlight=False, soft_wrap=True)
+                console.print(welcome(system.state, page.url), highlight=False, soft_wrap=True)
                 await asyncio.Event().wait()
 
-    try:
-        asyncio.run(until_stopped(run()))
-    except REFUSALS as error:
-        raise Refused(str(error)) from None
+    with closing(InboxPage(page_port)) as page:
+        try:
+            asyncio.run(until_stopped(run(page)))
+        except REFUSALS as error:
+            raise Refused(str(error)) from None
     if verdicts != [True]:
         raise typer.Exit(1)

@@ -4,12 +4,14 @@ import asyncio
 import os
 import signal
 from collections.abc import Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.output import Refused
+from app.demo.page import InboxPage
 from app.dev.broker import BrokerFailed
 from app.dev.child import die_with
 from app.dev.java import NoJava
@@ -33,6 +35,7 @@ def dev(
     folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
     gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8080,
     kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 9092,
+    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8090,
 ) -> None:
     """Run Kafka, the provider sandbox, the gateway and every worker on this machine, until Ctrl-C.
 
@@ -41,12 +44,23 @@ def dev(
 
     Example: `tocsin dev --gateway-port 8000`
     """
-    options = Options(folder=folder, gateway_port=gateway_port, kafka_port=kafka_port, callbacks=REPORTED)
-    try:
-        asyncio.run(until_stopped(_serve(options)))
-        print("Stopped.")
-    except REFUSALS as error:
-        raise Refused(str(error)) from None
+    with closing(InboxPage(page_port)) as page:
+        try:
+            asyncio.run(until_stopped(_serve(options_of(folder, gateway_port, kafka_port, page), page)))
+            print("Stopped.")
+        except REFUSALS as error:
+            raise Refused(str(error)) from None
+
+
+def options_of(folder: Path, gateway_port: int, kafka_port: int, page: InboxPage) -> Options:
+    """A system whose providers report, and whose gateway lets the page in."""
+    return Options(
+        folder=folder,
+        gateway_port=gateway_port,
+        kafka_port=kafka_port,
+        callbacks=REPORTED,
+        settings=page.settings,
+    )
 
 
 async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
@@ -72,10 +86,10 @@ def tell(change: Change) -> None:
         print(f"{change.name} runs again, pid {change.pid} (restart {change.restarts})", flush=True)
 
 
-async def _serve(options: Options) -> None:
+async def _serve(options: Options, page: InboxPage) -> None:
     print(STARTING, flush=True)
-    async with DevSystem(options, tell) as system:
-        print(f"Tocsin is running. Ctrl-C stops it.\n\n{welcome(system.state)}\n", flush=True)
+    async with DevSystem(options, tell) as system, page.served(system.state):
+        print(f"Tocsin is running. Ctrl-C stops it.\n\n{welcome(system.state, page.url)}\n", flush=True)
         try:
             await asyncio.Event().wait()
         finally:

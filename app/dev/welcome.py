@@ -19,10 +19,12 @@ def curl_line(state: State, user_id: str = "ada", channels: tuple[str, ...] = ("
     )
 
 
-def welcome(state: State) -> str:
-    """Some lines for the terminal. They hold the development keys, which open nothing but this system."""
+def welcome(state: State, page_url: str) -> str:
+    """Some lines for the terminal. They hold the development keys, which open nothing but this system. ``page_url``:
+    where the page with a passenger's inbox is."""
     return "\n".join(
         (
+            f"  inbox         {page_url}  (a page with a passenger's inbox)",
             f"  gateway       {state.gateway_url}  (OpenAPI at /openapi.json)",
             f"  console       {state.gateway_url}/console  (sign in with the key admin)",
             f"  sandbox       {state.sandbox_url}  (what phones and mailboxes would show)",

@@ -19,7 +19,8 @@ export interface InboxItem {
 
 export type InboxLabel =
   | "bell" | "unread" | "title" | "empty" | "archive" | "inbox" | "readAll" | "read" | "unreadMark" | "archiveItem"
-  | "snooze" | "hour" | "tomorrow" | "week" | "close" | "offline" | "failed" | "arrived";
+  | "snooze" | "hour" | "tomorrow" | "week" | "close" | "offline" | "failed" | "arrived"
+  | "preferences" | "back" | "everything" | "always" | "push" | "email" | "sms" | "in_app" | "saved" | "notSaved";
 
 /** `<tocsin-inbox user gateway token lang theme align schemes>` */
 export declare class TocsinInbox extends HTMLElement {

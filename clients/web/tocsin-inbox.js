@@ -22,6 +22,16 @@ const LABELS = {
   offline: "Offline. What you change is sent when you are back.",
   failed: "Can't be loaded. Trying again.",
   arrived: "New: {title}",
+  preferences: "Preferences",
+  back: "Back",
+  everything: "Everything",
+  always: "Always sent",
+  push: "Push",
+  email: "Email",
+  sms: "SMS",
+  in_app: "In the app",
+  saved: "Saved",
+  notSaved: "Couldn't be saved",
 };
 
 /** What each view shows, how it is asked for, and which marks bring items that it hasn't shown. */
@@ -55,6 +65,7 @@ const STYLE = `
 :host([theme=dark]) { --accent: var(--tocsin-accent, #9bb8ff); --back: var(--tocsin-background, #16191f);
   --text: var(--tocsin-text, #eceff4); --muted: var(--tocsin-muted, #a9b1c0); --line: var(--tocsin-line, #343a46);
   --new: var(--tocsin-unread, #202a40); --badge: var(--tocsin-badge, #d93a4c); }
+:host([theme=dark]) { color-scheme: dark; } :host([theme=light]) { color-scheme: light; }
 :host([hidden]), [hidden] { display: none !important; }
 * { box-sizing: border-box; }
 button, .link { font: inherit; color: inherit; background: none; border: 1px solid transparent;
@@ -88,6 +99,12 @@ time { color: var(--muted); font-size: .87em; }
 .image { display: block; max-width: 100%; max-height: 180px; border-radius: 6px; margin: 6px 0; }
 .acts { display: flex; flex-wrap: wrap; gap: 2px; margin-inline-start: -8px; font-size: .87em; color: var(--muted); }
 .link { border-color: var(--line); color: var(--accent); }
+.choices { overflow: auto; overscroll-behavior: contain; padding: 4px 12px 12px; }
+fieldset { margin: 0; padding: 8px 0; border: 0; border-bottom: 1px solid var(--line); min-width: 0; }
+legend { float: inline-start; width: 100%; padding: 0; font-weight: 650; overflow-wrap: anywhere; }
+.about { clear: both; color: var(--muted); font-size: .87em; }
+label { display: inline-flex; align-items: center; gap: 6px; min-height: 32px; margin-inline-end: 16px; cursor: pointer; }
+input { width: 18px; height: 18px; margin: 0; accent-color: var(--accent); }
 .end { height: 1px; }
 .empty { padding: 32px 12px; text-align: center; color: var(--muted); }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -138,6 +155,11 @@ class Refused extends Error {
   }
 }
 
+/** What is refused for good is not tried again. */
+function comesBack(error) {
+  return !(error instanceof Refused) || error.status === 401 || error.status === 429 || error.status >= 500;
+}
+
 export class TocsinInbox extends HTMLElement {
   static observedAttributes = ["user", "token", "gateway", "lang"];
 
@@ -162,6 +184,10 @@ export class TocsinInbox extends HTMLElement {
   #parts = {};
   #ends = null;
   #counts = NOTHING;
+  #isChoosing = false;
+  #choices = null;
+  #wanted = new Map();
+  #saving = 0;
 
   constructor() {
     super();
@@ -199,6 +225,7 @@ export class TocsinInbox extends HTMLElement {
     this.#labels = { ...LABELS, ...labels };
     this.#name();
     this.#draw();
+    this.#drawChoices();
   }
 
   get counts() {
@@ -231,6 +258,7 @@ export class TocsinInbox extends HTMLElement {
   close() {
     if (this.#parts.panel.hidden) return;
     this.#parts.panel.hidden = true;
+    this.#showChoices(false);
     this.#parts.bell.setAttribute("aria-expanded", "false");
     document.removeEventListener("pointerdown", this.#outside);
     this.#parts.bell.focus();
@@ -271,6 +299,10 @@ export class TocsinInbox extends HTMLElement {
     this.#lastId = null;
     this.#cursor = null;
     this.#queue = [];
+    this.#choices = null;
+    this.#wanted.clear();
+    this.#showChoices(false);
+    this.#drawChoices();
     this.#wait = LEAST_WAIT_MS;
     this.#parts.said.textContent = "";
     this.#say("");
@@ -293,6 +325,7 @@ export class TocsinInbox extends HTMLElement {
     if (document.hidden || !navigator.onLine) return;
     this.#wait = LEAST_WAIT_MS;
     this.#send();
+    this.#save();
     if (Date.now() - this.#heardAt > MINUTE_MS) this.#disconnect();
     if (this.#lastId === null) this.#load();
     else this.#connect();
@@ -326,7 +359,7 @@ export class TocsinInbox extends HTMLElement {
 
   #url(path) {
     const base = this.getAttribute("gateway") || HERE.origin;
-    return new URL(`${base}/v1/users/${encodeURIComponent(this.getAttribute("user"))}/inbox${path}`, document.baseURI);
+    return new URL(`${base}/v1/users/${encodeURIComponent(this.getAttribute("user"))}/${path}`, document.baseURI);
   }
 
   /** The page anew, as long as what is shown, and the stream that continues it. */
@@ -350,7 +383,7 @@ export class TocsinInbox extends HTMLElement {
     const turn = (this.#turn += 1);
     const missed = (this.#missed = []);
     try {
-      const page = await this.#call("GET", `${query}&${VIEWS[this.#view].query}`);
+      const page = await this.#call("GET", `inbox${query}&${VIEWS[this.#view].query}`);
       if (turn !== this.#turn) return;
       this.#missed = null;
       begin(page);
@@ -379,9 +412,9 @@ export class TocsinInbox extends HTMLElement {
     const source = (this.#source = {}); // its place, while the ticket is asked for
     this.#heardAt = Date.now();
     try {
-      const { ticket } = await this.#call("POST", "/ticket");
+      const { ticket } = await this.#call("POST", "inbox/ticket");
       if (this.#source !== source) return;
-      const url = this.#url(`/ws?${new URLSearchParams({ ticket, last_event_id: this.#lastId })}`);
+      const url = this.#url(`inbox/ws?${new URLSearchParams({ ticket, last_event_id: this.#lastId })}`);
       url.protocol = url.protocol.replace("http", "ws");
       const socket = (this.#source = new WebSocket(url));
       socket.onmessage = (message) => {
@@ -491,11 +524,10 @@ export class TocsinInbox extends HTMLElement {
       while (this.#queue.length && life === this.#life) {
         const [path, body] = this.#queue[0];
         try {
-          await this.#call("POST", path, body);
+          await this.#call("POST", `inbox${path}`, body);
         } catch (error) {
           if (life !== this.#life) return;
-          const comesBack = !(error instanceof Refused) || error.status === 401 || error.status === 429 || error.status >= 500;
-          if (comesBack) return this.#retry(error, () => this.#send());
+          if (comesBack(error)) return this.#retry(error, () => this.#send());
           this.#load(); // it is refused for good: show what is there
         }
         if (life === this.#life) this.#queue.shift();
@@ -533,6 +565,7 @@ export class TocsinInbox extends HTMLElement {
 
   /** What lies open before the user has been seen. */
   #lookSeen() {
+    if (this.#isChoosing) return;
     for (const { item } of this.#items.slice(0, 20)) if (!item.seen && !item.archived) this.#mark(item, "seen");
   }
 
@@ -550,6 +583,84 @@ export class TocsinInbox extends HTMLElement {
     this.#name();
     this.#draw();
     this.#load();
+  }
+
+  // --- what the user wants to get
+
+  #showChoices(isChoosing) {
+    if (this.#isChoosing === isChoosing) return;
+    this.#isChoosing = isChoosing;
+    this.#parts.choices.hidden = !isChoosing;
+    this.#parts.scrolled.hidden = isChoosing;
+    this.#say("");
+    this.#name();
+    if (isChoosing) this.#loadChoices();
+    else if (!this.#parts.panel.hidden) this.#lookSeen();
+  }
+
+  async #loadChoices() {
+    const life = this.#life;
+    try {
+      const choices = await this.#call("GET", "preferences/choices");
+      if (life !== this.#life) return;
+      this.#choices = choices;
+      this.#drawChoices();
+      this.#say("");
+    } catch (error) {
+      if (life === this.#life) this.#retry(error, () => this.#isChoosing && this.#loadChoices());
+    }
+  }
+
+  #choice(name) {
+    return this.#groups().flatMap(({ channels }) => channels).find((each) => each.name === name);
+  }
+
+  /** The categories, and at the end each channel as a whole. */
+  #groups() {
+    if (this.#choices === null) return [];
+    const { categories, channels } = this.#choices;
+    const all = { name: "", label: this.#label("everything"), description: "", channels };
+    return [...categories, all].map((group) => ({
+      ...group,
+      channels: group.channels.map((choice) => ({ ...choice, name: `${group.name}/${choice.channel}` })),
+    }));
+  }
+
+  #want(name, on) {
+    this.#wanted.set(name, on);
+    this.#save();
+  }
+
+  /** One after the other: what one change makes of the document, the next one finds. */
+  async #save() {
+    if (this.#saving === this.#life) return;
+    const life = (this.#saving = this.#life);
+    try {
+      while (this.#wanted.size && life === this.#life) {
+        const [name, on] = this.#wanted.entries().next().value;
+        let words = "saved";
+        try {
+          const choice = this.#choice(name);
+          if (choice && choice.on !== on) await this.#call("PATCH", "preferences", { preferences: choice.change });
+        } catch (error) {
+          if (life === this.#life && comesBack(error)) return this.#retry(error, () => this.#save());
+          words = "notSaved";
+        }
+        try {
+          const choices = await this.#call("GET", "preferences/choices");
+          if (life !== this.#life) return;
+          this.#choices = choices;
+        } catch (error) {
+          if (life === this.#life) this.#retry(error, () => this.#save());
+          return;
+        }
+        if (this.#wanted.get(name) === on) this.#wanted.delete(name);
+        this.#drawChoices();
+        this.#say(words);
+      }
+    } finally {
+      if (this.#saving === life) this.#saving = 0;
+    }
   }
 
   #keys = (event) => {
@@ -593,10 +704,12 @@ export class TocsinInbox extends HTMLElement {
       title: make("h2", { part: "title" }),
       readAll: button("button read-all", () => this.#readAll()),
       switch: button("button archive", () => this.#switch()),
+      choose: button("button preferences", () => this.#showChoices(!this.#isChoosing)),
       close: button("button close", () => this.close()),
       status: make("div", { part: "status", class: "status", role: "status" }),
       feed: make("div", { part: "feed", class: "feed", role: "feed" }),
       empty: make("div", { part: "empty", class: "empty", hidden: true }),
+      choices: make("div", { part: "preferences-panel", class: "choices", hidden: true }),
       end: make("div", { class: "end" }),
       said: make("div", { class: "said", role: "status" }),
     });
@@ -604,9 +717,10 @@ export class TocsinInbox extends HTMLElement {
     parts.bell.onclick = () => (parts.panel.hidden ? this.open() : this.close());
     parts.panel.onkeydown = this.#keys;
     parts.close.textContent = "\u2715";
-    const scrolled = make("div", { class: "feed", tabindex: "-1" }, parts.feed, parts.empty, parts.end);
+    const scrolled = (parts.scrolled = make("div", { class: "feed", tabindex: "-1" }, parts.feed, parts.empty, parts.end));
     parts.feed.classList.remove("feed");
-    parts.panel.append(make("header", { part: "header" }, parts.title, parts.readAll, parts.switch, parts.close), parts.status, scrolled);
+    const header = make("header", { part: "header" }, parts.title, parts.readAll, parts.switch, parts.choose, parts.close);
+    parts.panel.append(header, parts.status, scrolled, parts.choices);
     this.shadowRoot.adoptedStyleSheets = [sheet()];
     this.shadowRoot.append(parts.bell, parts.panel, parts.said);
     const wantsMore = (seen) => seen.some((each) => each.isIntersecting) && this.#more();
@@ -622,18 +736,49 @@ export class TocsinInbox extends HTMLElement {
   }
 
   #name() {
-    const { bell, panel, title, readAll, switch: other, close, feed, empty } = this.#parts;
+    const { bell, panel, title, readAll, switch: other, choose, close, feed, empty } = this.#parts;
+    const view = this.#isChoosing ? "preferences" : this.#view === "inbox" ? "title" : "archive";
     const { unread } = this.#counts;
     const counted = unread ? `, ${this.#label("unread", { n: unread })}` : "";
     bell.setAttribute("aria-label", this.#label("bell") + counted);
-    title.textContent = this.#label(this.#view === "inbox" ? "title" : "archive");
+    title.textContent = this.#label(view);
     panel.setAttribute("aria-label", title.textContent);
     feed.setAttribute("aria-label", title.textContent);
     readAll.textContent = this.#label("readAll");
-    readAll.hidden = this.#view !== "inbox";
+    readAll.hidden = view !== "title";
     other.textContent = this.#label(this.#view === "inbox" ? "archive" : "inbox");
+    other.hidden = this.#isChoosing;
+    choose.textContent = this.#label(this.#isChoosing ? "back" : "preferences");
     close.setAttribute("aria-label", this.#label("close"));
     empty.textContent = this.#label("empty");
+  }
+
+  /** Boxes that are there already are only ticked, so that focus and scrolling stay. */
+  #drawChoices() {
+    const { choices } = this.#parts;
+    const groups = this.#groups();
+    const looks = JSON.stringify([this.#labels, groups.map(({ channels, ...rest }) => [rest, channels.map(({ name }) => name)])]);
+    if (choices.looks !== looks) {
+      choices.looks = looks;
+      choices.replaceChildren(...groups.map((group) => this.#group(group)));
+    }
+    const on = new Map([...groups.flatMap(({ channels }) => channels).map((each) => [each.name, each.on]), ...this.#wanted]);
+    for (const input of choices.querySelectorAll("input")) input.checked = on.get(input.name);
+  }
+
+  #group({ label, description, channels }) {
+    return make(
+      "fieldset",
+      { part: "category" },
+      make("legend", { part: "category-name" }, label),
+      description ? make("p", { part: "category-description", class: "about" }, description) : null,
+      channels.length ? null : make("p", { class: "about" }, this.#label("always")),
+      ...channels.map(({ name, channel }) => {
+        const input = make("input", { type: "checkbox", part: "choice", name });
+        input.onchange = () => this.#want(name, input.checked);
+        return make("label", {}, input, this.#label(channel));
+      }),
+    );
   }
 
   /** Articles that show the same are kept as they are, so that focus and scrolling stay. */

@@ -25,7 +25,8 @@ class Dev:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.process = tocsin("dev", "--folder", str(folder), "--gateway-port", "0", "--kafka-port", "0")
+        ports = (option for each in ("gateway", "kafka", "page") for option in (f"--{each}-port", "0"))
+        self.process = tocsin("dev", "--folder", str(folder), *ports)
 
     def wait_until_running(self) -> State:
         assert self.process.stdout is not None

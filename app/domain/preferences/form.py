@@ -99,6 +99,20 @@ def patch_of(fields: Fields, document: Mapping[str, Any], policy: Policy) -> dic
     return patch
 
 
+def channel_change(box: Box, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch that turns over a box of all that comes by a channel."""
+    patch: dict[str, Any] = {}
+    _turn_channel(box, not box.is_on, document, patch)
+    return patch
+
+
+def category_change(category: str, box: Box, document: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+    """The patch that turns over a category's box."""
+    patch: dict[str, Any] = {}
+    _turn_category(category, box, not box.is_on, document, policy, patch)
+    return patch
+
+
 def _category(category: Category, document: Mapping[str, Any], policy: Policy) -> CategoryShown | None:
     channels = _channels_of(category, policy)
     if not channels:
@@ -173,29 +187,39 @@ def _changed(box: Box, shown: set[str], chosen: set[str]) -> bool | None:
 def _patch_channels(
     form: Form, shown: set[str], chosen: set[str], document: Mapping[str, Any], patch: dict[str, Any]
 ) -> None:
-    """A channel that is turned off is off for all: what lets single categories through goes."""
     for box in form.channels:
         is_on = _changed(box, shown, chosen)
         if is_on is not None:
-            patch.setdefault("channels", {})[box.channel] = is_on
-        if is_on is False:
-            _silence(box.channel, document, patch)
+            _turn_channel(box, is_on, document, patch)
+
+
+def _turn_channel(box: Box, is_on: bool, document: Mapping[str, Any], patch: dict[str, Any]) -> None:
+    """A channel that is turned off is off for all: what lets single categories through goes."""
+    patch.setdefault("channels", {})[box.channel] = is_on
+    if not is_on:
+        _silence(box.channel, document, patch)
 
 
 def _patch_categories(
     form: Form, shown: set[str], chosen: set[str], document: Mapping[str, Any], policy: Policy, patch: dict[str, Any]
 ) -> None:
-    """Of a category that is turned off, what lets its event types through goes, as by ``unsubscribed``."""
     for category in form.categories:
         for box in category.boxes:
             is_on = _changed(box, shown, chosen)
             if is_on is not None:
-                patch.setdefault("categories", {}).setdefault(category.name, {})[box.channel] = is_on
-            if is_on is not False:
-                continue
-            for name in _letting_through("event_types", box.channel, document):
-                if category.name in policy.categories_of(name):
-                    patch.setdefault("event_types", {}).setdefault(name, {})[box.channel] = None
+                _turn_category(category.name, box, is_on, document, policy, patch)
+
+
+def _turn_category(
+    category: str, box: Box, is_on: bool, document: Mapping[str, Any], policy: Policy, patch: dict[str, Any]
+) -> None:
+    """Of a category that is turned off, what lets its event types through goes, as by ``unsubscribed``."""
+    patch.setdefault("categories", {}).setdefault(category, {})[box.channel] = is_on
+    if is_on:
+        return
+    for name in _letting_through("event_types", box.channel, document):
+        if category in policy.categories_of(name):
+            patch.setdefault("event_types", {}).setdefault(name, {})[box.channel] = None
 
 
 def _patch_quiet(fields: Fields, patch: dict[str, Any]) -> None:

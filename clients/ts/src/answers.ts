@@ -343,6 +343,27 @@ export interface PolicyDocument {
   policy: Record<string, unknown>;
 }
 
+/** ``on``: the user gets it now. ``change``: the patch of the preferences (RFC 7396) that turns it over. */
+export interface Choice {
+  channel: string;
+  on: boolean;
+  change: Record<string, unknown>;
+}
+
+/** ``channels``: none where it can't be turned off. */
+export interface CategoryChoices {
+  name: string;
+  label: string;
+  description: string;
+  channels: (Choice)[];
+}
+
+/** ``channels``: of all that comes by a channel, whatever its category. */
+export interface PreferenceChoices {
+  categories: (CategoryChoices)[];
+  channels: (Choice)[];
+}
+
 /** A page that whoever has its address can open until it expires. */
 export interface PreferencesLink {
   url: string;

@@ -169,6 +169,8 @@ export interface Operations {
   "GET /v1/unsubscribe/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
   /** Unsubscribe from the category on the channel (RFC 8058) */
   "POST /v1/unsubscribe/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
+  /** What a user can choose, and the patch that changes each choice */
+  "GET /v1/users/{id}/preferences/choices": { path: "id"; query: never; body: unknown; answer: answers.PreferenceChoices };
   /** Make a link to the user's hosted preference page */
   "POST /v1/users/{id}/preferences/link": { path: "id"; query: never; body: unknown; answer: answers.PreferencesLink };
   /** The hosted preference page */

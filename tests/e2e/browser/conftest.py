@@ -1,8 +1,8 @@
 """One running system, and one Chromium in which its console is used. Screenshots lie in ``build/screenshots``."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ import tomli_w
 from playwright.async_api import Browser, async_playwright
 
 from app.config.keys import new_api_key, settings_entry
+from app.demo.page import InboxPage
 from app.dev.chromium import NoChromium, ensure_chromium, has_sandbox
 from app.dev.system import DevSystem, Options
 from app.private import write_private
@@ -29,14 +30,21 @@ Window = Callable[..., Awaitable[Console]]
 READER = new_api_key("reader", "", ("admin:read",))
 
 
+@pytest.fixture(scope="package")
+def demo_page() -> Iterator[InboxPage]:
+    """The page with a passenger's inbox, beside the system."""
+    with closing(InboxPage()) as page:
+        yield page
+
+
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(tmp_path_factory: pytest.TempPathFactory, demo_page: InboxPage) -> AsyncIterator[World]:
     folder = tmp_path_factory.mktemp("browser") / "dev"
     reader = settings_entry(READER, "", ("admin:read",)).model_dump(exclude_unset=True)
     folder.mkdir(mode=0o700)
     write_private(folder / "tocsin.toml", tomli_w.dumps({"auth": {"api_keys": [reader]}}).encode())
-    options = Options(folder=folder, jars=_REPOSITORY / ".tocsin" / "kafka")
-    async with DevSystem(options) as system, reaching(system) as world:
+    options = Options(folder=folder, jars=_REPOSITORY / ".tocsin" / "kafka", settings=demo_page.settings)
+    async with DevSystem(options) as system, demo_page.served(system.state), reaching(system) as world:
         yield world
 
 

@@ -18,6 +18,8 @@ from app.api import inbox_stream
 from app.api.connections import ConnectionLimits, Connections, connection_factory
 from app.api.live import Live
 from app.api.server import create_app
+from app.domain.catalog import Catalog
+from app.domain.policy import parse_policy
 from app.store.inbox_follower import InboxFollower
 from schemas.inbox_changes import encode_inbox_record
 from schemas.requests import Content
@@ -25,7 +27,7 @@ from schemas.topics import COMMANDS, INBOX_CHANGES
 from tests.calling import bearer, user_token
 from tests.live import Inbox, live_of
 from tests.records import Record
-from tests.security.conftest import some_deps
+from tests.security.conftest import POLICY, Config, some_deps
 
 PATH = "/v1/users/u1/inbox"
 
@@ -100,12 +102,16 @@ def now_ms() -> int:
 
 
 @asynccontextmanager
-async def serving(longest_s: float = 1e9, **limits: int) -> AsyncIterator[Served]:
+async def serving(longest_s: float = 1e9, policy: str = POLICY, **limits: int) -> AsyncIterator[Served]:
     inbox = Inbox()
     live, follower = live_of(inbox, now_ms, longest_s=longest_s, **limits)
     served = Served(inbox, live, follower)
     origins = ("https://app.example", f"http://127.0.0.1:{served.page_port}")
-    deps = replace(some_deps(live, inbox, publisher=Obeyed(served), origins=origins), new_id=lambda: str(uuid4()))
+    deps = replace(
+        some_deps(live, inbox, publisher=Obeyed(served), origins=origins),
+        config=cast(Any, Config(Catalog(parse_policy(policy), 1, {}))),
+        new_id=lambda: str(uuid4()),
+    )
     runner = web.AppRunner(create_app(deps), shutdown_timeout=5.0)
     await runner.setup()
     assert runner.server is not None

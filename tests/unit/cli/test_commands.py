@@ -67,7 +67,7 @@ def test_an_unknown_command_suggests_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("name", ["dev", "demo"])
-@pytest.mark.parametrize("option", ["--gateway-port", "--kafka-port"])
+@pytest.mark.parametrize("option", ["--gateway-port", "--kafka-port", "--page-port"])
 @pytest.mark.parametrize("port", ["-1", "65536", "99999999"])
 def test_a_port_that_cannot_be_one_is_refused(name: str, option: str, port: str) -> None:
     answer = RUNNER.invoke(build([name]), [name, option, port])

@@ -63,6 +63,7 @@ def samples() -> dict[tuple[str, str], Sample]:
         ("users", "snooze"): Sample(("ann", known_id()), {"until": None}, user),
         ("users", "inbox_ticket"): Sample(("ann",), key=user),
         ("users", "notifications"): Sample(("ann",), {"limit": 5}, user),
+        ("users", "preference_choices"): Sample(("ann",), key=user),
         ("users", "preferences_link"): Sample(("ann",), key=admin),
         ("users", "erase"): Sample(("bob",), key=admin),
         ("users", "erasure"): Sample((_UNKNOWN,), key=admin, refused=404),

@@ -66,14 +66,17 @@ class Tab:
 
     async def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
-            text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            text = {"text": _TEXTS[key]} if key in _TEXTS and kind == "keyDown" else {}
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **_KEYS.get(key, {}), **text)
 
 
+#: What a key writes.
+_TEXTS = {"Enter": "\r", " ": " "}
 _KEYS: dict[str, dict[str, int]] = {
     "Tab": {"windowsVirtualKeyCode": 9},
     "Enter": {"windowsVirtualKeyCode": 13},
     "Escape": {"windowsVirtualKeyCode": 27},
+    " ": {"windowsVirtualKeyCode": 32},
     "ArrowDown": {"windowsVirtualKeyCode": 40},
 }
 

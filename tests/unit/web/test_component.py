@@ -13,10 +13,12 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
+from app.api.problems import Problem
 from app.web import COMPONENT, HASHED, component, hashed, integrity
 from schemas.instants import rfc3339
 from schemas.requests import Button, Content, InboxOptions
 from tests.calling import user_token
+from tests.conftest import eventually
 from tests.unit.api.test_inbox_stream import Served, serving
 from tests.unit.web.chromium import Browser, Tab, chromium
 
@@ -30,6 +32,15 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' GATEWAY; connect-src 'self' GATEWAY ws:;"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
+#: What a user can choose.
+CHOOSABLE = """
+categories:
+  security: {opt_out: never, channels: [push, email]}
+  orders: {channels: [email, in_app], name: "Orders <b>", description: "Where your parcel is"}
+  other: {channels: [in_app]}
+event_types:
+  order.late: {category: orders}
+"""
 INBOX = "document.querySelector('tocsin-inbox')"
 ROOT_OF = f"{INBOX}.shadowRoot"
 
@@ -113,7 +124,7 @@ async def page(served: Served, direction: str, headers: dict[str, str]) -> Async
 async def opened(
     tmp_path: Path, direction: str = "ltr", policy: str = ""
 ) -> AsyncIterator[tuple[Served, Browser, str]]:
-    async with serving() as served:
+    async with serving(policy=CHOOSABLE) as served:
         headers = {"Content-Security-Policy": policy.replace("GATEWAY", served.url)} if policy else {}
         async with page(served, direction, headers) as url, chromium(tmp_path) as browser:
             yield served, browser, url
@@ -413,6 +424,115 @@ async def test_a_button_of_the_panel_is_named_like_none_of_an_item(tmp_path: Pat
         items = await tab.value(names.format(ROOT_OF, "article"))
         assert "Archive" in items
         assert len({*panels, *items}) == len(panels) + len(items)
+
+
+# --- preferences
+
+
+async def choosing(tab: Tab) -> None:
+    """The panel is open, and the user's choices are on it."""
+    await tab.until(f"{INBOX}?.items && {badge('')}")
+    await tab.value(f"{INBOX}.open()")
+    await press(tab, "Preferences", "header")
+    await tab.until(box("orders/email"))
+
+
+def box(name: str) -> str:
+    return f"{ROOT_OF}.querySelector('input[name=\"{name}\"]')"
+
+
+async def prefers(served: Served, document: dict[str, Any]) -> None:
+    async def is_so() -> bool:
+        return served.inbox.preferences == document
+
+    await eventually(is_so)
+
+
+def status(words: str) -> str:
+    return f"{ROOT_OF}.querySelector('.status').textContent === {json.dumps(words)}"
+
+
+async def test_what_a_user_chooses_is_in_their_preferences(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        served.inbox.preferences = {"event_types": {"order.late": {"email": True}}}
+        await choosing(tab)
+        groups = f"[...{ROOT_OF}.querySelectorAll('fieldset')]"
+        assert await tab.value(f"{groups}.map((each) => each.innerText.split(/\\s*\\n\\s*/).join('|'))") == [
+            "security|Always sent",
+            "Orders <b>|Where your parcel is|Email|In the app",
+            "other|In the app",
+            "Everything|Push|Email|SMS|In the app",
+        ]
+        await tab.value(f"{box('orders/email')}.click()")
+        await tab.until(status("Saved"))
+        turned_off = {"categories": {"orders": {"email": False}}, "event_types": {"order.late": {}}}
+        assert served.inbox.preferences == turned_off
+        assert not await tab.value(f"{box('orders/email')}.checked")
+
+        await tab.value(f"{box('/sms')}.click(); {box('orders/email')}.click()")  # faster than they are saved
+        await prefers(served, {**turned_off, "channels": {"sms": False}, "categories": {"orders": {"email": True}}})
+        assert await tab.value(f"!{box('/sms')}.checked && {box('orders/email')}.checked")
+        await press(tab, "Back", "header")
+        await tab.until(f"!{ROOT_OF}.querySelector('[role=feed]').parentElement.hidden")
+
+
+async def test_the_keyboard_alone_turns_a_category_off(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await choosing(tab)
+        await tab.value(f"{button('Back', 'header')}.focus()")
+        focused = f"{ROOT_OF}.activeElement"
+        while await tab.value(f"{focused}.name") != "orders/email":
+            await tab.press("Tab")
+        await tab.press(" ")
+        await tab.until(status("Saved"))
+        assert served.inbox.preferences == {"categories": {"orders": {"email": False}}}
+        assert await tab.value(f"{focused} === {box('orders/email')}")
+        await tab.press("Escape")
+        await tab.until(f"{ROOT_OF}.querySelector('.panel').hidden && {focused}.part.contains('bell')")
+
+
+async def test_what_is_chosen_while_the_network_is_away_is_saved_when_it_is_back(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await choosing(tab)
+        offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await tab.call("Network.emulateNetworkConditions", offline=True, **offline)
+        await tab.value(f"{box('orders/email')}.click()")
+        await tab.until(f"{ROOT_OF}.querySelector('.status').textContent.startsWith('Offline')")
+        assert served.inbox.preferences == {}
+        await tab.call("Network.emulateNetworkConditions", offline=False, **offline)
+        await prefers(served, {"categories": {"orders": {"email": False}}})
+
+
+async def test_what_is_refused_is_shown_as_it_is(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await choosing(tab)
+        cast(Any, served.inbox).take_command = refuse
+        await tab.value(f"{box('orders/email')}.click()")
+        await tab.until(f"{status(NOT_SAVED)} && {box('orders/email')}.checked")
+
+
+NOT_SAVED = "Couldn't be saved"
+
+
+def refuse(_: bytes) -> None:
+    raise Problem(422, "not this one", "preferences")
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+async def test_axe_has_no_serious_findings_in_preferences_on_a_telephone(tmp_path: Path, direction: str) -> None:
+    async with opened(tmp_path, direction, POLICY) as (_, browser, url), browser.tab(url) as tab:
+        await tab.call("Emulation.setDeviceMetricsOverride", width=320, height=640, deviceScaleFactor=1, mobile=False)
+        await choosing(tab)
+        inside = f"(() => {{ const panel = {ROOT_OF}.querySelector('.choices');"
+        assert await tab.value(
+            f"{inside} return panel.scrollWidth <= panel.clientWidth && panel.clientWidth > 200 }})()"
+        )
+        await tab.value(f"{INBOX}.labels = {{ email: 'E-Mail' }}")
+        await tab.until(f"{ROOT_OF}.querySelector('.choices').innerText.includes('E-Mail')")
+        for scheme in ("light", "dark"):
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            await tab.call("Emulation.setEmulatedMedia", features=features)
+            assert await tab.serious_findings() == [], scheme
 
 
 async def test_it_works_in_a_page_that_forbids_markup_and_styles(tmp_path: Path) -> None:

@@ -386,6 +386,30 @@ class PolicyDocument(Struct, frozen=True, kw_only=True):
     policy: dict[str, Any]
 
 
+class Choice(Struct, frozen=True, kw_only=True):
+    """``on``: the user gets it now. ``change``: the patch of the preferences (RFC 7396) that turns it over."""
+
+    channel: str
+    on: bool
+    change: dict[str, Any]
+
+
+class CategoryChoices(Struct, frozen=True, kw_only=True):
+    """``channels``: none where it can't be turned off."""
+
+    name: str
+    label: str
+    description: str
+    channels: list[Choice]
+
+
+class PreferenceChoices(Struct, frozen=True, kw_only=True):
+    """``channels``: of all that comes by a channel, whatever its category."""
+
+    categories: list[CategoryChoices]
+    channels: list[Choice]
+
+
 class PreferencesLink(Struct, frozen=True, kw_only=True):
     """A page that whoever has its address can open until it expires."""
 

@@ -209,6 +209,11 @@ class Users(Resource[Way]):
         return Call("PATCH", _user("preferences", user_id), reader(dict[str, Any]), body)
 
     @operation
+    def preference_choices(self, user_id: str, /) -> Call[answers.PreferenceChoices]:
+        """What the user can choose, for a panel of your own, and the patch that changes each choice."""
+        return Call("GET", _user("preferences/choices", user_id), reader(answers.PreferenceChoices))
+
+    @operation
     def devices(self, user_id: str, /) -> Call[list[answers.Device]]:
         return Call("GET", _user("devices", user_id), _part(answers.Devices, lambda each: each.devices))
 
