@@ -63,12 +63,13 @@ async def test_nobody_reads_anothers_choices() -> None:
 @pytest.mark.parametrize("document", _DOCUMENTS)
 def test_each_change_turns_over_its_choice_and_makes_a_document_that_is_taken(document: dict[str, Any]) -> None:
     before = choices_of(document, _RULES)
-    for group in (*before.categories, before):
-        for choice in group.channels:
+    groups = [(each.name, each.channels) for each in before.categories] + [("", before.channels)]
+    for group, channels in groups:
+        for choice in channels:
             changed = merge_patch(document, choice.change)
             parse_preferences(changed, _RULES)
             after = choices_of(changed, _RULES)
-            name = f"{getattr(group, 'name', '')}/{choice.channel}"
+            name = f"{group}/{choice.channel}"
             assert on(after)[name] is not choice.on
             if name.startswith("/"):
                 continue  # what comes by a channel that is turned over changes with it
