@@ -1,4 +1,4 @@
-"""What the router drew in a batch, and what came of it, so that it can be decided the same again (docs/audit.md).
+"""What a role drew in a batch, and what came of it, so that it can be decided the same again (docs/audit.md).
 
 One record on ``tocsin_batches`` for each checkpoint, in the partition that it is of; about 100 bytes, nothing of users.
 """
@@ -35,7 +35,7 @@ class Step(Struct, frozen=True, array_like=True, gc=False):
 class Batch(Struct, frozen=True, array_like=True, gc=False):
     """``after``: the offset of the journal's latest record before it. ``steps``: the last one is the checkpoint's; what
     came to nothing before it stands first. ``catalog``: ``Catalog.mark``. ``outputs``, ``digest``: of what it
-    produced. ``code``: ``app.revision.code_mark`` of who decided."""
+    produced. ``code``: ``app.revision.code_mark`` of who decided. ``role``: the one whose batch it is."""
 
     after: int
     steps: list[Step]
@@ -43,6 +43,7 @@ class Batch(Struct, frozen=True, array_like=True, gc=False):
     outputs: int
     digest: bytes
     code: bytes = b""
+    role: str = "router"
 
 
 encode_batch = msgspec.msgpack.Encoder().encode

@@ -33,7 +33,7 @@ CAMPAIGN_RECIPIENTS = "tocsin_campaign_recipients"
 
 #: Who changed what (schemas/audit_log.py; ours, too).
 AUDIT_LOG = "tocsin_audit_log"
-#: What the router drew in each batch, so that an audit can decide it again (ours, too).
+#: What the router and the inbox drew in each batch, so that an audit can decide it again (ours, too).
 BATCHES = "tocsin_batches"
 #: What changes in users' inboxes, from the in_app role to every gateway; and which tickets these claim (ours, too).
 INBOX_CHANGES = "tocsin_inbox_changes"

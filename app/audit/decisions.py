@@ -1,11 +1,11 @@
-"""Check 3, the decisions: what the router drew is decided the same again, byte for byte, from a stored state.
+"""Check 3, the decisions: what the router and the inbox drew is decided the same again, from a stored state.
 
-The router records each batch: what it drew in which order, when, under which catalog, and a digest of what it produced.
-The audit runs the router's own machine over a copy of a partition's tables, batch after batch, and compares; and it
-looks for every decided event and send in its topic, and there for those that nobody decided.
+Each records its batches: what it drew in which order, when, under which catalog, and a digest of what it produced. The
+audit runs the role's own machine over a copy of a partition's tables, batch after batch, and compares byte for byte. It
+looks for each decided event, result and send in its topic, and there for those that nobody decided.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,15 +32,20 @@ from schemas.batches import DUE_MARK_BYTES, Batch, Drawn, digest_of_outputs, due
 from schemas.decode import Invalid
 from schemas.instants import rfc3339
 from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
-from schemas.topics import BATCHES, CONFIG, LIFECYCLE, SEND_TOPICS
+from schemas.results import read_result
+from schemas.topics import BATCHES, CONFIG, LIFECYCLE, RESULTS, SEND_TOPICS
 
 #: Statuses of sends that nobody but the router writes.
 _ROUTERS = frozenset(("accepted", "repeated", "scheduled", "queued", "aggregated"))
+_ROUTER: Final = frozenset(("router",))
 _SENDS = tuple(name for lanes in SEND_TOPICS.values() for name in lanes)
+#: Where it is looked for what was decided, and for what nobody decided.
+_TOLD_ON: Final = (LIFECYCLE, RESULTS, *_SENDS)
 #: Tables: what was decided again, by a hash of it; and which of it lies in its topic.
 _DECIDED, _TOLD = "decided", "told"
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(tuple[str, bytes, int, int]).decode
+#: Topic, key, the batch's offset, its time, its role.
+_decode: Final = msgspec.msgpack.Decoder(tuple[str, bytes, int, int, str]).decode
 #: Records are dated when they are produced, which may be a while after they were decided.
 _PRODUCED_LATE_MS = 120_000
 #: Around the first and the last batch, a record may be of one that isn't decided again.
@@ -51,9 +56,10 @@ _MOST_DUE = 500
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """A partition's tables as they were at a position. ``journal``: the offset of the last entry whose effects they
-    hold; ``at``: when that was by the owner's clock, Unix ms."""
+    """A role's tables of a partition as they were. ``journal``: the offset of the last entry whose effects they hold;
+    ``at``: when that was by the owner's clock, Unix ms."""
 
+    role: str
     partition: int
     store: PartitionStore
     journal: int
@@ -62,9 +68,9 @@ class StoredState:
 
 @dataclass(frozen=True, slots=True)
 class DecisionTerms:
-    """``machine``: the router's, under a catalog."""
+    """``machines``: of each role whose batches are recorded, under a catalog."""
 
-    machine: Callable[[Catalog], Any]
+    machines: Mapping[str, Callable[[Catalog], Any]]
     bounds: Bounds
     partitions: int
 
@@ -80,19 +86,25 @@ async def check_decisions(
     finding = Finding("decisions")
     known = await catalogs(client_options, terms.bounds)
     erasures = ErasuresFollower(client_options, terms.partitions)
+    by_partition: dict[int, list[StoredState]] = defaultdict(list)
+    for state in states:
+        by_partition[state.partition].append(state)
     try:
         await erasures.start()
         async with log_reader(client_options) as consumer:
-            await check_topics(consumer, [BATCHES, LIFECYCLE, *_SENDS])
-        for done, state in enumerate(states):
-            progress(done, len(states))
+            await check_topics(consumer, [BATCHES, *_TOLD_ON])
+        for done, (partition, its) in enumerate(by_partition.items()):
+            progress(done, len(by_partition))
             async with AsyncExitStack() as stack:
-                lanes = _Lanes(client_options, state.partition, stack)
-                await _Again(client_options, terms, state, known, erasures, scratch, finding, lanes).run()
-        progress(len(states), len(states))
+                deciding = [
+                    Again(terms, state, known, erasures, scratch, finding, Lanes(client_options, partition, stack))
+                    for state in its
+                ]
+                await _Partition(client_options, partition, deciding, erasures, scratch, finding).run()
+        progress(len(by_partition), len(by_partition))
     finally:
         await erasures.close()
-    finding.not_covered["partitions without a stored state"] += terms.partitions - len(states)
+    finding.not_covered["partitions without a stored state"] += terms.partitions * len(terms.machines) - len(states)
     return finding
 
 
@@ -109,20 +121,34 @@ async def catalogs(client_options: Mapping[str, Any], bounds: Bounds) -> dict[by
     return found
 
 
-def is_routers(event: LifecycleEvent) -> bool:
-    """Whether nobody but the router writes such an event. The channels' roles write of their sends alone, and only the
-    inbox what came back."""
-    if event.send_id is None or event.status in _ROUTERS:
-        return True
-    return event.status in CAME_BACK and event.channel != "in_app"
+def writers_of(event: LifecycleEvent) -> frozenset[str]:
+    """The roles that may have written such an event. Of its sends, a channel's role alone writes what is neither the
+    router's nor came back; a receipt of an item may come from an app (the router takes it) or from the inbox."""
+    if event.send_id is None or event.status in _ROUTERS or event.channel is None:
+        return _ROUTER
+    if event.status in CAME_BACK:
+        return _ROUTER | {"in_app"} if event.channel == "in_app" else _ROUTER
+    if event.status == "failed":  # the router's, where the channel has no provider
+        return _ROUTER | {event.channel}
+    return frozenset((event.channel,))
 
 
-class _NotAgain(Exception):
-    """From here on, the partition can't be decided again; says what isn't there."""
+def _writers(topic: str, value: bytes) -> frozenset[str]:
+    """The roles that may have produced the record; nobody but the router writes sends."""
+    try:
+        if topic == LIFECYCLE:
+            return writers_of(read_lifecycle(value))
+        return frozenset((read_result(value).channel,)) if topic == RESULTS else _ROUTER
+    except Invalid:
+        return _ROUTER
 
 
-class _Lanes:
-    """The topics that the router reads, in one partition, each from where it is asked for."""
+class NotAgain(Exception):
+    """From here on, the role's partition can't be decided again; says what isn't there."""
+
+
+class Lanes:
+    """The topics that a role reads, in one partition, each from where it is asked for."""
 
     def __init__(self, client_options: Mapping[str, Any], partition: int, stack: AsyncExitStack) -> None:
         self._options = client_options
@@ -131,7 +157,7 @@ class _Lanes:
         self._readers: dict[str, tuple[LogConsumer, deque[ConsumerRecord]]] = {}
 
     async def take(self, drawn: Drawn) -> list[ConsumerRecord]:
-        """The records that were drawn. Raises _NotAgain where they are no longer there."""
+        """The records that were drawn. Raises NotAgain where they are no longer there."""
         consumer, waiting = await self._reader(drawn.topic)
         place = TopicPartition(drawn.topic, self._partition)
         while waiting and waiting[0].offset < drawn.first:
@@ -146,7 +172,7 @@ class _Lanes:
         while waiting and waiting[0].offset <= drawn.last:
             records.append(waiting.popleft())
         if len(records) != drawn.count:
-            raise _NotAgain("partitions from a batch on whose records are no longer kept")
+            raise NotAgain("partitions from a batch on whose records are no longer kept")
         return records
 
     async def _reader(self, topic: str) -> tuple[LogConsumer, deque[ConsumerRecord]]:
@@ -157,91 +183,68 @@ class _Lanes:
         return self._readers[topic]
 
 
-class _Again:
-    """One partition's batches, decided again."""
+class Again:
+    """One role's batches of a partition, decided again."""
 
     def __init__(
         self,
-        client_options: Mapping[str, Any],
         terms: DecisionTerms,
         state: StoredState,
         known: Mapping[bytes, Catalog],
         erasures: ErasuresFollower,
         scratch: Scratch,
         finding: Finding,
-        lanes: _Lanes,
+        lanes: Lanes,
     ) -> None:
-        self._options = client_options
+        self.role = state.role
         self._state = state
         self._catalogs = known
         self._erasures = erasures
         self._scratch = scratch
         self._finding = finding
         self._lanes = lanes
-        self._machine = terms.machine(next(iter(known.values())))
+        self._machine = terms.machines[state.role](next(iter(known.values())))
         self._processor = Processor(
             self._machine, state.store, state.partition, lambda name, count: None, lambda topic, code: None
         )
+        #: The offset of the journal's record before the latest batch that was decided.
+        self._after = state.journal - 1
         #: Whether records of users were left out who were erased since.
         self._is_hiding = False
-        #: When the latest batch was decided, Unix ms.
-        self._until = state.at
+        self._is_over = False
+        #: What was decided again lies between: of the stored state, and of the latest batch, Unix ms.
+        self.since = self.until = state.at
 
-    async def run(self) -> None:
-        partition = self._state.partition
-        async with log_reader(self._options) as consumer:
-            place = TopicPartition(BATCHES, partition)
-            span = await self._span(consumer, place)
-            told = [TopicPartition(topic, partition) for topic in (LIFECYCLE, *_SENDS)]
-            ends = await consumer.end_offsets(told)
-            try:
-                await self._decide_all(consumer, place, span)
-            except _NotAgain as why:
-                self._finding.not_covered[str(why)] += 1
-            self._scratch.settle()
-            for each in told:
-                start = (await self._span(consumer, each)).start
-                await self._compare_told(consumer, each, Span(min(start, ends[each]), ends[each]))
-        self._scratch.settle()
-        self._report_missing()
+    def surely_decides(self, at: int) -> bool:
+        """Whether what the role produced at that time (Unix ms) is of one of the batches that were decided again."""
+        return self.since + _MARGIN_MS < at < self.until - _MARGIN_MS
 
-    async def _span(self, consumer: LogConsumer, place: TopicPartition) -> Span:
-        """From what was produced at the time of the stored state, or a while before, to the end."""
-        end = (await consumer.end_offsets([place]))[place]
-        found = (await consumer.offsets_for_times({place: max(0, self._state.at - _PRODUCED_LATE_MS)}))[place]
-        return Span(min(found.offset, end) if found else end, end)
-
-    # --- deciding ---
-
-    async def _decide_all(self, consumer: LogConsumer, place: TopicPartition, span: Span) -> None:
+    async def take(self, offset: int, batch: Batch) -> None:
         """Those behind the stored state, each once: one may be produced again after a crash."""
-        after = self._state.journal - 1
-        async for _, records in read_spans(consumer, {place: span}):
-            for record in records:
-                try:
-                    batch = read_batch(record.value or b"")
-                except Invalid:
-                    self._finding.differs(BATCHES, place.partition, b"", record.offset, "can't be read as a batch")
-                    continue
-                if batch.after > after:
-                    after = batch.after
-                    await self._decide(record.offset, batch)
+        if self._is_over or batch.role != self.role or batch.after <= self._after:
+            return
+        self._after = batch.after
+        try:
+            await self._decide(offset, batch)
+        except NotAgain as why:
+            self._finding.not_covered[str(why)] += 1
+            self._is_over = True
 
     async def _decide(self, offset: int, batch: Batch) -> None:
         if batch.code != code_mark():
-            raise _NotAgain("partitions from a batch on that another version of Tocsin decided")
+            raise NotAgain("partitions from a batch on that another version of Tocsin decided")
         catalog = self._catalogs.get(batch.catalog)
         if catalog is None:
-            raise _NotAgain("partitions from a batch on whose policy or templates are no longer kept")
+            raise NotAgain("partitions from a batch on whose policy or templates are no longer kept")
         self._machine.catalog = catalog
-        out, is_whole, now = Out(), True, self._until
+        out, is_whole, now = Out(), True, self.until
         for step in batch.steps:
             out, now = Out(), step.now
             for drawn in step.drawn:
                 is_whole = await self._draw(offset, drawn, out, now) and is_whole
             self._state.store.write(self._processor.changes(), {})
             self._processor.stored()
-        self._until = now
+        self.until = now
         is_same = (len(out.records), digest_of_outputs(out.records)) == (batch.outputs, batch.digest)
         # (What is left out of a user's past may change what comes of them later; others' records are compared all the
         # same, one by one, where they lie.)
@@ -288,45 +291,91 @@ class _Again:
                 self._finding.differs(BATCHES, self._state.partition, b"", offset, what)
         return is_whole
 
-    # --- what was told of it ---
-
     def _note(self, offset: int, now: int, outputs: Sequence[Produce], is_whole: bool) -> None:
         for output in outputs:
-            if output.topic == LIFECYCLE or output.topic in _SENDS:
-                decided = (output.topic, output.key or b"", offset, now if is_whole else 0)
-                self._scratch.put(_DECIDED, self._mark(output.topic, output.key, output.value), _encode(decided))
+            if output.topic in _TOLD_ON:
+                decided = (output.topic, output.key or b"", offset, now if is_whole else 0, self.role)
+                mark = _mark(self._state.partition, output.topic, output.key, output.value)
+                self._scratch.put(_DECIDED, mark, _encode(decided))
+
+
+class _Partition:
+    """One partition's batches, and what was told of them."""
+
+    def __init__(
+        self,
+        client_options: Mapping[str, Any],
+        partition: int,
+        deciding: Sequence[Again],
+        erasures: ErasuresFollower,
+        scratch: Scratch,
+        finding: Finding,
+    ) -> None:
+        self._options = client_options
+        self._partition = partition
+        self._deciding = {each.role: each for each in deciding}
+        self._erasures = erasures
+        self._scratch = scratch
+        self._finding = finding
+
+    async def run(self) -> None:
+        async with log_reader(self._options) as consumer:
+            batches = TopicPartition(BATCHES, self._partition)
+            span = await self._span(consumer, batches)
+            told = [TopicPartition(topic, self._partition) for topic in _TOLD_ON]
+            ends = await consumer.end_offsets(told)
+            await self._decide_all(consumer, batches, span)
+            self._scratch.settle()
+            for each in told:
+                start = (await self._span(consumer, each)).start
+                await self._compare_told(consumer, each, Span(min(start, ends[each]), ends[each]))
+        self._scratch.settle()
+        self._report_missing()
+
+    async def _span(self, consumer: LogConsumer, place: TopicPartition) -> Span:
+        """From what was produced at the time of the oldest stored state, or a while before, to the end."""
+        since = min(each.since for each in self._deciding.values())
+        end = (await consumer.end_offsets([place]))[place]
+        found = (await consumer.offsets_for_times({place: max(0, since - _PRODUCED_LATE_MS)}))[place]
+        return Span(min(found.offset, end) if found else end, end)
+
+    async def _decide_all(self, consumer: LogConsumer, place: TopicPartition, span: Span) -> None:
+        async for _, records in read_spans(consumer, {place: span}):
+            for record in records:
+                try:
+                    batch = read_batch(record.value or b"")
+                except Invalid:
+                    self._finding.differs(BATCHES, self._partition, b"", record.offset, "can't be read as a batch")
+                    continue
+                if batch.role in self._deciding:
+                    await self._deciding[batch.role].take(record.offset, batch)
 
     async def _compare_told(self, consumer: LogConsumer, place: TopicPartition, span: Span) -> None:
         async for _, records in read_spans(consumer, {place: span}):
             for record in records:
-                mark = self._mark(place.topic, record.key, record.value)
+                mark = _mark(self._partition, place.topic, record.key, record.value)
                 if self._scratch.has(_DECIDED, mark):
                     self._scratch.put(_TOLD, mark)
                 elif self._is_to_be_decided(record):
                     what = "it was produced, and nobody decided it"
-                    self._finding.differs(place.topic, place.partition, record.key or b"", record.offset, what)
+                    self._finding.differs(place.topic, self._partition, record.key or b"", record.offset, what)
 
     def _is_to_be_decided(self, record: ConsumerRecord) -> bool:
-        """Whether it is the router's, and surely of one of the batches that were decided again."""
-        if not self._state.at + _MARGIN_MS < record.timestamp < self._until - _MARGIN_MS:
+        """Whether all roles that may have written it were decided again around its time."""
+        surely = {role for role, its in self._deciding.items() if its.surely_decides(record.timestamp)}
+        if not surely or (record.key or b"").decode("utf-8", "replace") in self._erasures.erasures:
             return False
-        if record.key is None or record.key.decode("utf-8", "replace") in self._erasures.erasures:
-            return record.key is None
-        if record.topic != LIFECYCLE:
-            return True
-        try:
-            return is_routers(read_lifecycle(record.value or b""))
-        except Invalid:
-            return True
+        return _writers(record.topic, record.value or b"") <= surely
 
     def _report_missing(self) -> None:
-        start = self._state.partition.to_bytes(4, "big")
-        for mark, value in self._scratch.scan(_DECIDED, start, (self._state.partition + 1).to_bytes(4, "big")):
-            topic, key, offset, now = _decode(value)
-            if now and now < self._until and not self._scratch.has(_TOLD, mark):
+        start = self._partition.to_bytes(4, "big")
+        for mark, value in self._scratch.scan(_DECIDED, start, (self._partition + 1).to_bytes(4, "big")):
+            topic, key, offset, now, role = _decode(value)
+            if now and now < self._deciding[role].until and not self._scratch.has(_TOLD, mark):
                 what = f"what the batch of {rfc3339(now)} decided isn't in the topic; the batch is {BATCHES} {offset}"
-                self._finding.differs(topic, self._state.partition, key, offset, what)
+                self._finding.differs(topic, self._partition, key, offset, what)
 
-    def _mark(self, topic: str, key: bytes | None, value: bytes | None) -> bytes:
-        text = b"\0".join((topic.encode(), key or b"", value or b""))
-        return self._state.partition.to_bytes(4, "big") + blake2b(text, digest_size=16).digest()
+
+def _mark(partition: int, topic: str, key: bytes | None, value: bytes | None) -> bytes:
+    text = b"\0".join((topic.encode(), key or b"", value or b""))
+    return partition.to_bytes(4, "big") + blake2b(text, digest_size=16).digest()

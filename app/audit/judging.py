@@ -17,6 +17,8 @@ from schemas.words import CAME_BACK, ENDS
 _STATED = {"held": ("until", "due"), "scheduled": ("due", "until"), "retrying": ("retry_at",)}
 #: What a send's own role writes of it, as long as it hasn't ended.
 _BEFORE_END = frozenset(("sending", "in_doubt", "retrying", "held"))
+#: What a call came to, or may have.
+_CALLED = frozenset(("sent", "in_doubt", "unknown"))
 #: Waits that end with what else happens: a free place under a cap, a provider's recovery.
 _UNTIMED = frozenset(("rate_cap", "provider_outage"))
 
@@ -106,6 +108,7 @@ def _groups(events: Sequence[Told]) -> Iterator[tuple[str, list[Told]]]:
 
 def _judge(name: str, events: Sequence[Told], now_ms: int, open_ms: int, result: Balance) -> None:
     ends = _ends(events)
+    _judge_claims(name, events, result)
     # The router writes `queued` and another role what follows: between the two, the log's order says little.
     latest = max(events, key=lambda event: (event.status not in ("queued", "accepted"), event.offset))
     if len(ends) > 1:
@@ -127,6 +130,15 @@ def _judge_after_end(name: str, events: Sequence[Told], end: Told, result: Balan
     late = [event for event in events if event.status in _BEFORE_END and event.offset > end.offset]
     if late and end.send_id is not None:
         result.problems.append((late[0].offset, f"{name}: {late[0].status} after it was {end.status}"))
+
+
+def _judge_claims(name: str, events: Sequence[Told], result: Balance) -> None:
+    """A call's claim, and so its ``sending``, is durable before the call begins: without one, nothing can come of it."""
+    claimed = next((event.offset for event in events if event.status == "sending"), None)
+    for event in events:
+        if event.send_id is not None and event.status in _CALLED and (claimed is None or event.offset < claimed):
+            result.problems.append((event.offset, f"{name}: {event.status}, and no call was claimed before"))
+            return
 
 
 def _judge_wait(name: str, latest: Told, now_ms: int, open_ms: int, result: Balance) -> None:

@@ -43,9 +43,8 @@ class Audit:
     checks: Sequence[Check] = CHECKS
     #: The tables of each role that keeps some.
     tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: The router's machine under a catalog; and how many roles' decisions can't be made again.
-    router: Callable[[Catalog], Any] | None = None
-    undecidable: int = 0
+    #: The machines, under a catalog, of the roles whose decisions can be made again.
+    machines: Mapping[str, Callable[[Catalog], Any]] = field(default_factory=dict)
 
 
 #: The progress of a check.
@@ -132,7 +131,7 @@ async def _owners(asked: Audit) -> AsyncIterator[OwnerClient]:
 def _stored_states(asked: Audit) -> StoredStates:
     settings = asked.settings
     keep_s = settings.data.erasure.abandon.total_seconds()
-    return StoredStates(settings.data.dir / AUDIT, settings.kafka.partitions, keep_s)
+    return StoredStates(settings.data.dir / AUDIT, list(asked.machines), settings.kafka.partitions, keep_s)
 
 
 async def _store_states(asked: Audit) -> None:
@@ -148,8 +147,7 @@ async def _decisions(asked: Audit, progress: Progress) -> Finding:
     """Decides again from the stored states, then stores new ones for the next audit."""
     settings, states = asked.settings, _stored_states(asked)
     options = settings.kafka.client_options()
-    assert asked.router is not None
-    terms = DecisionTerms(asked.router, settings.bounds, settings.kafka.partitions)
+    terms = DecisionTerms(asked.machines, settings.bounds, settings.kafka.partitions)
     with scratch_folder() as folder:
         scratch = Scratch(folder / "decisions")
         try:
@@ -157,7 +155,9 @@ async def _decisions(asked: Audit, progress: Progress) -> Finding:
                 finding = await check_decisions(options, terms, opened, scratch, progress)
         finally:
             scratch.close()
-    finding.not_covered["roles whose decisions follow from providers' answers"] += asked.undecidable
+    finding.not_covered["roles whose decisions follow from providers' answers"] += len(asked.tables) - len(
+        asked.machines
+    )
     await _made("decisions", _store_states(asked))
     return finding
 

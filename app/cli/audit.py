@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
@@ -61,14 +62,14 @@ def audit(
 def _asked(from_ms: int | None, to_ms: int, open_ms: int, only: Sequence[str] | None) -> "Audit":
     from app.audit.findings import CHECKS
     from app.audit.running import Audit
-    from app.wiring import DECIDING, internal_tables, router_machine
+    from app.wiring import DECIDING, internal_tables
 
     for name in only or ():
         if name not in CHECKS:
             raise Refused(f"--only: there is no check {name}; there are {', '.join(CHECKS)}")
     checks = [check for check in CHECKS if not only or check in only]
     settings = load_settings()
-    tables = internal_tables()
+    machines = {role: partial(machine, settings) for role, machine in DECIDING.items()}
     return Audit(
         settings,
         load_secret(settings),
@@ -76,9 +77,8 @@ def _asked(from_ms: int | None, to_ms: int, open_ms: int, only: Sequence[str] | 
         to_ms,
         open_ms,
         checks,
-        tables,
-        lambda catalog: router_machine(settings, catalog),
-        len(tables) - len(DECIDING),
+        internal_tables(),
+        machines,
     )
 
 

@@ -14,7 +14,8 @@ _MOST_STEPS = 200
 class BatchRecorder:
     """One partition's. ``catalog_mark``: names what is in force; None: nothing is recorded."""
 
-    def __init__(self, catalog_mark: Callable[[], bytes] | None) -> None:
+    def __init__(self, role: str, catalog_mark: Callable[[], bytes] | None) -> None:
+        self._role = role
         self._catalog_mark = catalog_mark
         self._steps: list[Step] = []
 
@@ -29,5 +30,6 @@ class BatchRecorder:
         if self._catalog_mark is None or not self._steps:
             return outputs
         steps, self._steps = self._steps, []
-        batch = Batch(after, steps, self._catalog_mark(), len(outputs), digest_of_outputs(outputs), code_mark())
+        digest, code = digest_of_outputs(outputs), code_mark()
+        batch = Batch(after, steps, self._catalog_mark(), len(outputs), digest, code, self._role)
         return [*outputs, Produce(BATCHES, None, encode_batch(batch))]

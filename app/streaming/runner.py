@@ -55,7 +55,7 @@ class PartitionRunner:
         #: Rows written since the last sweep began, and those that it has yet to look at.
         self._written = self._to_sweep = 0
         self._swept_at = 0
-        self._recorder = BatchRecorder(parts.catalog_mark)
+        self._recorder = BatchRecorder(parts.machine.role, parts.catalog_mark)
         self._views = TableViews(store, [t.spec.name for t in self._processor.tables], parts.clock)
         self._calls = Calls(parts, self._nudge)
         self._checkpoints = Checkpoints(

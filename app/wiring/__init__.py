@@ -17,7 +17,6 @@ from app.wiring.roles import (
     internal_tables,
     kafka_accesses,
     providers_by_channel,
-    router_machine,
 )
 from schemas.topics import (
     CAMPAIGN_RECIPIENTS,
@@ -50,7 +49,6 @@ __all__ = [
     "internal_tables",
     "kafka_accesses",
     "providers_by_channel",
-    "router_machine",
     "run_gateway",
     "run_outbox",
     "run_worker",

@@ -15,7 +15,7 @@ from app.domain.catalog import Catalog
 from app.domain.outcome import OUTCOME_KINDS
 from app.watchdog import Watchdog
 from app.wiring.process import WorkerFailed, log_is_ready, span_exporter
-from app.wiring.roles import DECIDING, SENDING, router_machine
+from app.wiring.roles import DECIDING, SENDING
 from schemas.topics import (
     COMMANDS,
     CONFIG,
@@ -89,13 +89,8 @@ async def _build(
     registry: "CollectorRegistry",
     stack: AsyncExitStack,
 ) -> _Built:
-    if role == "router":
-        return _Built(router_machine(settings, catalog))
-    if role == "in_app":
-        from agents.inbox.machine import InAppMachine
-
-        keys, partitions = suppression_keys(settings), settings.kafka.partitions
-        return _Built(InAppMachine(catalog, partitions=partitions, keys=keys, links=settings.links))
+    if role in DECIDING:
+        return _Built(DECIDING[role](settings, catalog))
     return await _build_sender(next(c for c in SENDING if c == role), settings, catalog, clock, registry, stack)
 
 

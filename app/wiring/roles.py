@@ -1,7 +1,7 @@
 """The roles that there are, and what each keeps, reads and writes."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from app.config import Settings, installation_secret, suppression_keys
 from app.domain.catalog import Catalog
@@ -12,6 +12,7 @@ from schemas.topics import (
 from schemas.words import CHANNELS, Channel, Provider
 
 if TYPE_CHECKING:
+    from agents.inbox.machine import InAppMachine
     from agents.router.machine import RouterMachine
     from app.store.rights import Access
 
@@ -19,8 +20,6 @@ SENDING: tuple[Channel, ...] = ("push", "email", "sms")
 #: The roles that keep tables, and so run on Faust.
 KEEPING = ("router", *CHANNELS)
 ROLES = (*KEEPING, "analytics", "hooks")
-#: The roles whose batches are recorded: what they decide follows from the log alone.
-DECIDING = ("router",)
 
 
 def internal_tables() -> dict[str, Sequence[str]]:
@@ -83,6 +82,21 @@ def router_machine(settings: Settings, catalog: Catalog) -> "RouterMachine":
         secret=installation_secret(settings),
         former_secrets=suppression_keys(settings).former,
     )
+
+
+def in_app_machine(settings: Settings, catalog: Catalog) -> "InAppMachine":
+    """The inbox's decisions, as every process with these settings makes them."""
+    from agents.inbox.machine import InAppMachine
+
+    partitions, keys = settings.kafka.partitions, suppression_keys(settings)
+    return InAppMachine(catalog, partitions=partitions, keys=keys, links=settings.links)
+
+
+#: The roles whose batches are recorded, and their machines: what they decide follows from the log alone.
+DECIDING: Final[Mapping[str, Callable[[Settings, Catalog], Any]]] = {
+    "router": router_machine,
+    "in_app": in_app_machine,
+}
 
 
 def providers_by_channel(settings: Settings) -> dict[Channel, frozenset[Provider]]:

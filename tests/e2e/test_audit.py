@@ -24,7 +24,7 @@ from app.domain.partition import partition_of
 from app.store.clickhouse import connect
 from app.streaming.store import PartitionStore, block_cache
 from schemas.instants import rfc3339
-from schemas.topics import EVENTS, EVENTS_BULK, LIFECYCLE, changelog_topic
+from schemas.topics import EVENTS, EVENTS_BULK, LIFECYCLE, RESULTS, changelog_topic
 from tests.conftest import eventually
 from tests.e2e.rules.world import HELLO, LIMIT_S, Person, World, reaching
 
@@ -88,6 +88,10 @@ async def _load(world: World, people: list[Person]) -> None:
             await _produce_to_another_partition(world, person)
         if n % 19 == 0:
             await world.prefer(person, dnd={"enabled": n % 2 == 0})
+        if n % 8 == 3:  # (its latest was for the inbox)
+            later = rfc3339(time.time_ns() // 1_000_000 + 2_000)
+            await world.command("inbox.snooze", person, notification_id=name, until=later)
+            await world.command("inbox.mark", person, all=True, **{"as": "read"})
         await asyncio.sleep(0.02)
 
 
@@ -156,15 +160,18 @@ async def test_what_was_drawn_is_decided_the_same_again(
     assert "partitions without a stored state" not in checks["decisions"]["not_covered"]
 
 
-async def test_a_send_that_nobody_decided_is_found(world: World, people: list[Person], load: None) -> None:
+async def test_what_nobody_decided_is_found(world: World, people: list[Person], load: None) -> None:
+    """An event of the router's, one of the inbox's, and a result that the inbox never reported."""
     await audit(world, "--only", "decisions")
     stored = time.monotonic()
     await world.until(lambda: time.monotonic() > stored + 3)  # (close to the stored state, none is surely of a batch)
     name = await world.ask(people[6], "order.shipped", channels=["in_app"])
     end = await world.end_of(name, "in_app")
     queued = next(event for event in world.told(name, "in_app") if event["status"] == "queued")
-    forged = {**queued, "event_id": str(uuid.uuid4())}
-    place = await written(world, LIFECYCLE, people[6].user_id, forged)
+    result = {"id": str(uuid.uuid4()), "at": time.time_ns() // 1_000_000, "status": "failed", "reason": "permanent"}
+    result |= {field: end[field] for field in ("user_id", "notification_id", "send_id", "channel")}
+    forged = [(LIFECYCLE, {**event, "event_id": str(uuid.uuid4())}) for event in (queued, end)] + [(RESULTS, result)]
+    places = [(topic, *await written(world, topic, people[6].user_id, record)) for topic, record in forged]
     before = len(world.asked)
     await world.until(lambda: len(world.asked) > before + 200)
 
@@ -172,9 +179,10 @@ async def test_a_send_that_nobody_decided_is_found(world: World, people: list[Pe
 
     assert end["status"] == "sent"
     assert status == 1
-    [found] = checks["decisions"]["differences"]
-    assert (found["where"], found["partition"], found["position"]) == (LIFECYCLE, *place)
-    assert (found["key"], found["what"]) == (people[6].user_id, "it was produced, and nobody decided it")
+    found = checks["decisions"]["differences"]
+    assert sorted((each["where"], each["partition"], each["position"]) for each in found) == sorted(places)
+    expected = (people[6].user_id, "it was produced, and nobody decided it")
+    assert {(each["key"], each["what"]) for each in found} == {expected}
 
 
 async def written(world: World, topic: str, key: str, record: dict[str, Any]) -> tuple[int, int]:
@@ -196,9 +204,9 @@ async def test_an_event_that_nobody_decided_is_found(world: World, people: list[
     status, checks = await audit(world, "--only", "balance")
 
     assert status == 1
-    found = {(each["partition"], each["position"]): each for each in checks["balance"]["differences"]}
+    its = [each for each in checks["balance"]["differences"] if each["key"] == people[2].user_id]
+    found = {(each["partition"], each["position"]): each for each in its}
     assert sorted(found) == sorted(places)
-    assert {each["key"] for each in found.values()} == {people[2].user_id}
     assert "never accepted" in found[places[0]]["what"]
     assert "2 ends" in found[places[1]]["what"]
     assert name in found[places[1]]["what"]

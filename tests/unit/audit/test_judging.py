@@ -83,10 +83,11 @@ def test_of_an_id_that_is_accepted_anew_a_second_end_is_found() -> None:
     assert len(judged(*first, *twice).problems) == 1
 
 
-@pytest.mark.parametrize("status", ["queued", "sending", "in_doubt"])
+@pytest.mark.parametrize("status", ["retrying", "sending", "in_doubt"])
 def test_what_is_under_way_is_a_problem_only_when_nothing_comes_for_long(status: str) -> None:
-    young = judged(told("accepted"), told(status, "push", "s1", at_ms=NOW - OPEN))
-    old = judged(told("accepted"), told(status, "push", "s1", at_ms=NOW - OPEN - 1))
+    begun = [told("accepted"), told("sending", "push", "s1")]
+    young = judged(*begun, told(status, "push", "s1", at_ms=NOW - OPEN))
+    old = judged(*begun, told(status, "push", "s1", at_ms=NOW - OPEN - 1))
 
     assert (young.under_way, young.problems) == (1, [])
     assert [status in what for _, what in old.problems] == [True]
@@ -115,7 +116,7 @@ def test_accepted_and_then_nothing_is_a_problem() -> None:
 
 
 def test_a_whole_that_waited_became_its_channels() -> None:
-    begun = [told("queued", "push", "s1"), told("sent", "push", "s1")]
+    begun = [told("queued", "push", "s1"), told("sending", "push", "s1"), told("sent", "push", "s1")]
     found = judged(told("accepted"), told("scheduled", until_ms=PAST - 10 * OPEN), *begun)
 
     assert (found.problems, found.ended) == ([], 1)
@@ -128,6 +129,17 @@ def test_another_role_may_write_before_the_router() -> None:
         assert judged(told("accepted"), *(told(*part) for part in order)).problems == []
 
 
+@pytest.mark.parametrize("status", ["sent", "unknown", "in_doubt"])
+def test_what_a_call_came_to_needs_a_claim_before_it(status: str) -> None:
+    result, claim = told(status, "sms", "s1", at_ms=NOW), told("sending", "sms", "s1", at_ms=NOW)
+    begin = told("accepted", offset=0), told("queued", "sms", "s1", offset=1)
+    [(offset, what)] = judged(*begin, result, claim).problems[:1]  # the claim lies behind it
+
+    assert (offset, what) == (result.offset, f"sms s1: {status}, and no call was claimed before")
+    assert "no call was claimed" in judged(*begin, result).problems[0][1]
+    assert "no call" not in str(judged(*begin, told("sending", "sms", "s1", offset=2), result).problems)
+
+
 @pytest.mark.parametrize("status", ["sending", "in_doubt", "retrying", "held"])
 def test_nothing_is_done_with_a_send_after_its_end(status: str) -> None:
     events = [*sound(), told(status, "push", "s1", until_ms=LATER)]
@@ -136,7 +148,7 @@ def test_nothing_is_done_with_a_send_after_its_end(status: str) -> None:
 
 
 def test_each_send_of_a_replay_has_an_end_of_its_own() -> None:
-    one = [told("accepted", "push", "s1"), told("queued", "push", "s1"), told("sent", "push", "s1")]
+    one = [told(status, "push", "s1") for status in ("accepted", "queued", "sending", "sent")]
     other = told("accepted", "push", "s2")
 
     assert judged(*one).problems == []

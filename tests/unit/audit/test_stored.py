@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.audit.stored import StoredStates, _About
+from app.audit.stored import Place, StoredStates, _About
 from app.private import write_private
 from app.streaming.store import PartitionStore, block_cache
 from schemas.instants import parse_ms
@@ -15,11 +15,11 @@ KEEP_S = 3600.0
 
 
 def states(folder: Path) -> StoredStates:
-    return StoredStates(folder, 3, KEEP_S)
+    return StoredStates(folder, ("router", "in_app"), 2, KEEP_S)
 
 
-def put(folder: Path, partition: int, at: int, *, is_done: bool = True) -> Path:
-    place = folder / f"router-{partition}"
+def put(folder: Path, role: str, partition: int, at: int, *, is_done: bool = True) -> Path:
+    place = folder / f"{role}-{partition}"
     PartitionStore(place / "rows", block_cache(1)).close()
     if is_done:
         write_private(place / "about.json", msgspec.json.encode(_About(7, at)))
@@ -29,15 +29,15 @@ def put(folder: Path, partition: int, at: int, *, is_done: bool = True) -> Path:
 
 
 def test_a_state_that_is_too_old_goes(tmp_path: Path) -> None:
-    old, young = put(tmp_path, 0, NOW - 3_600_001), put(tmp_path, 1, NOW - 3_600_000)
+    old, young = put(tmp_path, "router", 0, NOW - 3_600_001), put(tmp_path, "in_app", 0, NOW - 3_600_000)
     states(tmp_path).remove_old(NOW)
 
     assert (old.exists(), young.exists()) == (False, True)
-    assert states(tmp_path).missing() == [0, 2]
+    assert states(tmp_path).missing() == [Place("router", 0), Place("router", 1), Place("in_app", 1)]
 
 
 def test_a_state_that_was_not_finished_goes(tmp_path: Path) -> None:
-    place = put(tmp_path, 2, NOW, is_done=False)
+    place = put(tmp_path, "router", 1, NOW, is_done=False)
     states(tmp_path).remove_old(NOW)
 
     assert not place.exists()
@@ -45,8 +45,8 @@ def test_a_state_that_was_not_finished_goes(tmp_path: Path) -> None:
 
 def test_a_state_serves_one_audit(tmp_path: Path) -> None:
     """What is decided again changes it."""
-    place = put(tmp_path, 1, NOW)
+    place = put(tmp_path, "in_app", 1, NOW)
     with states(tmp_path).opened() as opened:
-        assert [(state.partition, state.journal, state.at) for state in opened] == [(1, 7, NOW)]
+        assert [(s.role, s.partition, s.journal, s.at) for s in opened] == [("in_app", 1, 7, NOW)]
 
     assert not place.exists()

@@ -13,7 +13,7 @@ from app.replay.service import GROUP as REPLAYING
 from app.store.lifecycle_sink import GROUP
 from app.store.rights import CLI, PRODUCER, Right, acl_command, rights
 from app.store.topics import declare
-from app.wiring import KEEPING, SENDING, internal_tables, kafka_accesses
+from app.wiring import DECIDING, KEEPING, SENDING, internal_tables, kafka_accesses
 from schemas import topics
 
 DECLARED = [topic.name for topic in declare(Kafka(), internal_tables())]
@@ -59,7 +59,7 @@ def test_services_write_what_others_may_write_and_nothing_more() -> None:
         (topics.HOOKS, {"tocsin-gateway", "tocsin-hooks"}),
         (topics.HOOK_POSITIONS, {"tocsin-hooks"}),
         (topics.KEYS, {"tocsin-gateway"}),
-        (topics.BATCHES, {"tocsin-router"}),
+        (topics.BATCHES, {f"tocsin-{role}" for role in DECIDING}),
         (topics.REDRIVEN, {"tocsin-gateway"}),
         (topics.REPLAYS, {"tocsin-gateway"}),
         (topics.CAMPAIGNS, {"tocsin-gateway"}),

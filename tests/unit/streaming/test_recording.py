@@ -1,5 +1,6 @@
 """What a batch was is recorded beside what it produces, in about 100 bytes, with nothing of users."""
 
+import msgspec
 import pytest
 
 from app.domain.out import Produce
@@ -18,7 +19,7 @@ NOW = 1_795_168_800_000
 
 
 def recorder() -> BatchRecorder:
-    return BatchRecorder(lambda: b"12345678")
+    return BatchRecorder("in_app", lambda: b"12345678")
 
 
 def test_a_batch_is_produced_with_what_it_was() -> None:
@@ -29,13 +30,13 @@ def test_a_batch_is_produced_with_what_it_was() -> None:
     assert outputs == OUTPUTS
     assert (record.topic, record.key) == (BATCHES, None)
     batch = read_batch(record.value or b"")
-    assert (batch.after, batch.steps, batch.catalog) == (7, [Step(NOW, DRAWN)], b"12345678")
+    assert (batch.role, batch.after, batch.steps, batch.catalog) == ("in_app", 7, [Step(NOW, DRAWN)], b"12345678")
     assert (batch.outputs, batch.digest) == (2, digest_of_outputs(OUTPUTS))
     assert len(record.value or b"") < 150
 
 
 def test_where_no_catalog_is_named_nothing_is_recorded() -> None:
-    recording = BatchRecorder(None)
+    recording = BatchRecorder("push", None)
     recording.note(NOW, DRAWN)
 
     assert recording.recorded(OUTPUTS, 7) == OUTPUTS
@@ -78,3 +79,9 @@ def test_a_due_row_has_a_mark_of_its_own() -> None:
 def test_what_is_no_batch_is_refused(value: bytes) -> None:
     with pytest.raises(Invalid):
         read_batch(value)
+
+
+def test_a_batch_of_a_revision_that_named_no_role_is_the_routers() -> None:
+    before = msgspec.msgpack.encode((7, [], b"12345678", 0, b"", b"code"))
+
+    assert read_batch(before).role == "router"
