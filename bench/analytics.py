@@ -161,6 +161,8 @@ async def _questions(client: AsyncClient) -> dict[str, str]:
     day, hour = "hour >= today() - 3 AND hour < today() - 2", "hour = toStartOfHour(now() - INTERVAL 3 DAY)"
     questions = {
         "engagement of a campaign": "SELECT * FROM engagement WHERE campaign_id = 'campaign-7'",
+        # (as before there was one: an expression can't use it)
+        "engagement, not by its index": "SELECT * FROM engagement WHERE concat(campaign_id, '') = 'campaign-7'",
         "latencies of an hour": f"SELECT * FROM latency_hourly WHERE {hour}",
         "delivery of a day": f"SELECT * FROM delivery_hourly WHERE {day}",
         "decisions of a day": f"SELECT * FROM decisions WHERE {day}",

@@ -133,7 +133,7 @@ def _judge_after_end(name: str, events: Sequence[Told], end: Told, result: Balan
 
 
 def _judge_claims(name: str, events: Sequence[Told], result: Balance) -> None:
-    """A call's claim, and so its ``sending``, is durable before the call begins: without one, nothing can come of it."""
+    """A call's claim, and so its ``sending``, is durable before the call begins: without one, nothing comes of it."""
     claimed = next((event.offset for event in events if event.status == "sending"), None)
     for event in events:
         if event.send_id is not None and event.status in _CALLED and (claimed is None or event.offset < claimed):
