@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 GROUPS = ("tocsin_router", "tocsin_push", "tocsin_email", "tocsin_sms", "tocsin_in_app", "tocsin_analytics")
 _EVERY_S = 1.0
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 def read_object(value: bytes | None) -> dict[str, Any] | None:

@@ -7,6 +7,8 @@ TIMEOUT_S = 6
 SETTLE_S = 6
 #: From the claim of a call to its arrival at the sandbox, and what a timer may be late where two cores do everything.
 SLACK_MS = 3_000
+#: In the short form, which runs beside other tests.
+SLACK_SHORT_MS = 10_000
 
 #: ``orders`` gives up what is in doubt, ``account`` sends it once more with the same name.
 EVENT_TYPES = ("order.shipped", "account.changed")

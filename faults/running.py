@@ -17,14 +17,14 @@ from faults.auditing import audited
 from faults.checker import judge
 from faults.load import Load
 from faults.observing import Observer
-from faults.policy import POLICY, SETTLE_S, SLACK_MS, TIMEOUT_S
+from faults.policy import POLICY, SETTLE_S, SLACK_MS, SLACK_SHORT_MS, TIMEOUT_S
 from faults.record import Record, unix_ms
 from faults.rollups import rolled_up
 from faults.scene import Experiment, Finding, Scene
 from faults.system import Faulty
 
 #: How long after the last fault everything may take to end.
-_QUIET_LIMIT_S = 150.0
+_QUIET_LIMIT_S = 400.0
 _LOOK_EVERY_S = 0.5
 #: These end by themselves, and what they become would be written while the run is judged.
 _WAITS = frozenset(("scheduled", "held", "retrying"))
@@ -84,7 +84,7 @@ async def run_experiment(
     finally:
         system.record = None
         await observer.stop()
-        record.finish(_terms(experiment, seed, system))
+        record.finish(_terms(experiment, seed, system, short))
     say("is judged")
     verdicts = [each.as_json() for each in await asyncio.to_thread(judge, folder)]
     result.invariants = verdicts + [_as_json(finding) for finding in scene.findings]
@@ -156,7 +156,7 @@ async def _lag(scene: Scene) -> Mapping[str, int]:
         return {"kafka": 1}
 
 
-def _terms(experiment: Experiment, seed: int, system: Faulty) -> dict[str, Any]:
+def _terms(experiment: Experiment, seed: int, system: Faulty, short: bool) -> dict[str, Any]:
     return {
         "name": experiment.name,
         "seed": seed,
@@ -165,7 +165,7 @@ def _terms(experiment: Experiment, seed: int, system: Faulty) -> dict[str, Any]:
         "partitions": system.dev.settings.kafka.partitions,
         "in_doubt_settle_ms": SETTLE_S * 1000,
         "timeout_ms": TIMEOUT_S * 1000,
-        "slack_ms": SLACK_MS,
+        "slack_ms": SLACK_SHORT_MS if short else SLACK_MS,
         "policy": POLICY,
         "quiesced_ms": unix_ms(),
         "topics": "notify_*",

@@ -30,7 +30,7 @@ Endpoint = tuple[str, int]
 _CHUNK = 64 << 10
 #: So many chunks may be under way in a direction; then the sender has to wait, as on a real wire.
 _UNDER_WAY = 64
-_REBIND_S = 5.0
+_REBIND_S = 60.0
 #: What is limited goes in so many pieces a second.
 _STEPS_A_SECOND = 20
 

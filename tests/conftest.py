@@ -44,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
     return Lanes(config, log)
 
 
-async def eventually(question: Callable[[], Awaitable[bool]], limit_s: float = 60.0) -> None:
+async def eventually(question: Callable[[], Awaitable[bool]], limit_s: float = 180.0) -> None:
     """Waits until the answer is yes; fails the test when it isn't within the limit, which a busy machine may need."""
     async with asyncio.timeout(limit_s):
         while not await question():

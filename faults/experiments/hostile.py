@@ -26,7 +26,9 @@ _EVERY_TOPIC = (*_EVENTS, "notify_commands", "notify_receipts", *_SENDS)
 _KIB = 1024
 #: How long a neighbour's request may wait to be accepted: what a loaded machine needs, and the second that is allowed.
 _NEIGHBOUR_MS = 5_000
-_LETTERS_S = 60.0
+#: In the short form it has to be accepted at all while the experiment goes on.
+_NEIGHBOUR_SHORT_MS = 120_000
+_LETTERS_S = 180.0
 
 
 @dataclass(slots=True)
@@ -106,8 +108,9 @@ async def _judge(scene: Scene) -> None:
     scene.found("OBEYED", "events of what was never committed", obeyed)
     late = _late(scene, expected.neighbours)
     scene.extra["neighbours_ms"] = sorted(late, reverse=True)[:5]
-    held_up = sum(ms > _NEIGHBOUR_MS for ms in late)
-    scene.found("HELD_UP", f"neighbours' critical requests accepted more than {_NEIGHBOUR_MS} ms later", held_up)
+    most_ms = _NEIGHBOUR_SHORT_MS if scene.short else _NEIGHBOUR_MS
+    held_up = sum(ms > most_ms for ms in late)
+    scene.found("HELD_UP", f"neighbours' critical requests accepted more than {most_ms} ms later", held_up)
 
 
 def _letters(scene: Scene) -> Mapping[tuple[str, int, int], Mapping[str, Any]]:

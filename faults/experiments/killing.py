@@ -17,11 +17,11 @@ _CHECKPOINT = ("before_journal", "after_journal", "amid_outputs", "after_outputs
 _CALL = ("before_call", "during_call", "after_reply")
 #: So long the providers take to answer, that a call can be interrupted after its request went out.
 _ANSWER_MS = 300
-_REACHED_S = 60.0
+_REACHED_S = 240.0
 _READY_S = 30.0
 #: A call begins less than a second after its claim, or isn't made (``agents.sender.calls.FRESH_MS``); the rest is for
 #: the checkpoint between them, and for who notices the death late on a loaded machine.
-_BEGUN_WITHIN_MS = 5_000
+_BEGUN_WITHIN_MS, _BEGUN_WITHIN_SHORT_MS = 5_000, 30_000
 #: What a sender had claimed when it died and not begun: a checkpoint of each of the eight partitions, which at this
 #: load has a claim or two.
 _IN_HANDS = 16
@@ -108,15 +108,19 @@ async def _doubts_are_of_calls(scene: Scene) -> None:
         ]
         for role in SENDERS
     }
-    doubts, never, early = uncalled(scene.observer.events, called, deaths)
+    within_ms = _BEGUN_WITHIN_SHORT_MS if scene.short else _BEGUN_WITHIN_MS
+    doubts, never, early = uncalled(scene.observer.events, called, deaths, within_ms)
     scene.extra["doubts_by_crash"] = {"all": doubts, "never_called": never}
     ended = sum(map(len, deaths.values()))
     scene.found("UNCALLED", "sends in doubt by a crash that no provider ever saw", never, _IN_HANDS * ended)
-    scene.found("CLAIMED_EARLY", "such sends that were claimed 5 s and more before the process died", early)
+    scene.found("CLAIMED_EARLY", f"such sends that were claimed {within_ms} ms and more before the process died", early)
 
 
 def uncalled(
-    events: Iterable[Mapping[str, Any]], called: set[str | None], deaths: Mapping[str, list[int]]
+    events: Iterable[Mapping[str, Any]],
+    called: set[str | None],
+    deaths: Mapping[str, list[int]],
+    within_ms: int = _BEGUN_WITHIN_MS,
 ) -> tuple[int, int, int]:
     """How many sends were in doubt by a crash, how many of these were never called, and how many of these again were
     claimed long before the next death of their role (Unix ms)."""
@@ -129,7 +133,7 @@ def uncalled(
             doubted[event["send_id"]] = event["channel"], claimed.get(event["send_id"], 0)
     never = {send_id: of for send_id, of in doubted.items() if send_id not in called}
     early = sum(
-        not any(claimed_at <= death <= claimed_at + _BEGUN_WITHIN_MS for death in deaths.get(channel, ()))
+        not any(claimed_at <= death <= claimed_at + within_ms for death in deaths.get(channel, ()))
         for channel, claimed_at in never.values()
     )
     return len(doubted), len(never), early

@@ -13,7 +13,7 @@ from faults.record import unix_ms
 from faults.scene import LONG, SHORT, Experiment, Scene
 
 _BACK = 150
-_EMPTY_S = 40.0
+_EMPTY_S = 180.0
 
 
 async def _until_all_is_asked(scene: Scene) -> None:

@@ -85,7 +85,7 @@ CALLERS = (*_KEYS, "ann", "bob", "nobody", "garbage")
 A_KEY = "till"
 A_HOOK = "0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e"
 _PATIENCE_S = 3.0
-_ANSWER_S = 10.0
+_ANSWER_S = 60.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 ROUTES = tuple(routes(None))

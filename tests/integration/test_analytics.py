@@ -67,7 +67,7 @@ async def analytics(settings: Settings, registry: CollectorRegistry | None = Non
     stop, ready = asyncio.Event(), asyncio.Event()
     role = asyncio.create_task(run_analytics(settings, stop, ready.set, registry or CollectorRegistry()))
     is_ready = asyncio.create_task(ready.wait())
-    await asyncio.wait((role, is_ready), timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((role, is_ready), timeout=180, return_when=asyncio.FIRST_COMPLETED)
     assert ready.is_set(), role
     try:
         yield

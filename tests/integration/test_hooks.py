@@ -127,7 +127,7 @@ async def hooks_role(settings: Settings) -> AsyncIterator[CollectorRegistry]:
     stop, ready, registry = asyncio.Event(), asyncio.Event(), CollectorRegistry()
     role = asyncio.create_task(run_hooks(settings, stop, ready.set, registry, now_ms))
     is_ready = asyncio.create_task(ready.wait())
-    await asyncio.wait((role, is_ready), timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((role, is_ready), timeout=180, return_when=asyncio.FIRST_COMPLETED)
     assert ready.is_set(), role
     try:
         yield registry

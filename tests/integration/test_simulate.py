@@ -184,7 +184,7 @@ async def simulate(recording: Recording, *arguments: str) -> subprocess.Complete
     }
     command = [sys.executable, "-m", "app.cli", "simulate", *arguments]
     return await asyncio.to_thread(
-        subprocess.run, command, env=environ, capture_output=True, text=True, timeout=120, check=False
+        subprocess.run, command, env=environ, capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -1,12 +1,14 @@
 """A process whose end hangs is ended, says what hung, and is told from one that ended by itself."""
 
+import asyncio
+import faulthandler
 import subprocess
 import sys
-import time
 
 import pytest
 
-from app.watchdog import EXIT_CODE
+from app import watchdog
+from app.watchdog import EXIT_CODE, Watchdog
 
 LIMIT_S = 0.5
 
@@ -69,7 +71,7 @@ async def hang():
 def run(hang: str, limit_s: float = LIMIT_S) -> tuple[int, str]:
     """Its exit code and what it said."""
     program = PROGRAM.format(hang=hang, limit_s=limit_s)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     return ended.returncode, ended.stderr
 
 
@@ -108,37 +110,29 @@ async def stand_still():
     threading.Event().wait()
 
 async def main():
-    beating = asyncio.create_task(Watchdog(50, stuck_s=0.5).beat())
+    beating = asyncio.create_task(Watchdog(50, stuck_s=2.0).beat())
     await asyncio.sleep(0)
     await stand_still()
 
 asyncio.run(main())
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
 
     assert ended.returncode == 1
     assert "in stand_still" in ended.stderr
 
 
-def test_a_loop_that_runs_is_left_alone_for_longer_than_it_may_stand_still() -> None:
-    program = """
-import asyncio
-from app.watchdog import Watchdog
-
-async def main():
+async def test_a_loop_that_runs_puts_its_end_off_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[tuple[float, bool]] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda after_s, exit: ends.append((after_s, exit)))
+    monkeypatch.setattr(watchdog, "_BEAT_S", 0.0)
     beating = asyncio.create_task(Watchdog(50, stuck_s=1.5).beat())
-    await asyncio.sleep(2.5)
-    print("runs")
+    while len(ends) < 5:
+        await asyncio.sleep(0)
+    beating.cancel()
 
-asyncio.run(main())
-"""
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "runs\n", "")
+    assert set(ends) == {(1.5, True)}
 
 
 def test_an_ordinary_end_is_neither_touched_nor_held_up() -> None:
-    began = time.monotonic()
-
-    assert run(ENDS, limit_s=50) == (0, "")
-    assert time.monotonic() - began < 50
+    assert run(ENDS, limit_s=10_000) == (0, "")  # (what held it up would run into the limit of its run)

@@ -140,12 +140,13 @@ def _lost_on_the_way(facts: Facts) -> int:
     for call in facts.run.calls:
         if call.swept:
             resets[call.provider].append(call.at_ms)
+    within_ms = _ON_THE_WAY_MS + facts.run.terms.slack_ms
     count = 0
     for send_id, events in facts.by_send.items():
         came = {call.attempt for call in facts.calls.get(send_id, ())}
         for event in events:
             if event.status == "in_doubt" and event.reason == "connection_lost" and event.attempt not in came:
-                count += any(abs(event.at_ms - at_ms) <= _ON_THE_WAY_MS for at_ms in resets[event.provider])
+                count += any(abs(event.at_ms - at_ms) <= within_ms for at_ms in resets[event.provider])
     return count
 
 

@@ -92,7 +92,7 @@ def _waited_by_the_clock_before(facts: Facts, at_ms: int, due: int) -> bool:
     for fault in facts.run.injected:
         if fault.clock_ms is not None:
             since_ms = at_ms - fault.clock_ms - fault.at_ms
-            if 0 <= since_ms < _SETTING_MS and at_ms - fault.clock_ms + before >= due:
+            if 0 <= since_ms < _SETTING_MS + facts.run.terms.slack_ms and at_ms - fault.clock_ms + before >= due:
                 return True
             before = fault.clock_ms
     return False

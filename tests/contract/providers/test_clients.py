@@ -20,7 +20,7 @@ from tests.contract.sandbox.process import RunningSandbox
 
 #: Far beyond any pause of the machine.
 LIMIT_S = 600.0
-SHORT_S = 1.0
+SHORT_S = 3.0
 
 
 async def send(client: ProviderClient, vendor: Vendor, timeout_s: float = LIMIT_S) -> Outcome:

@@ -39,7 +39,7 @@ async def test_what_became_known_while_a_send_lay_queued_stops_the_call(world: W
         queued = [await world.becomes(name, "sms", "queued") for name in (opted_out, cancelled, low, kept)]
         await world.prefer(ann, channels={"sms": False})
         await world.api("DELETE", f"/v1/notifications/{cancelled}", key="demo")
-        shed_at = max(parse_ms(event["occurred_at"]) for event in queued) + 1000
+        shed_at = max(parse_ms(event["occurred_at"]) for event in queued) + 5000
         await world.until(lambda: time.time() * 1000 > shed_at)
 
     await world.becomes(opted_out, "sms", "suppressed", "opted_out")
@@ -62,7 +62,7 @@ async def test_low_sends_are_shed_while_too_many_wait_for_their_provider(world: 
         end = await world.end_of(low, "push")
         queued = world.told(low, "push")[0]
         took_ms = parse_ms(end["occurred_at"]) - parse_ms(queued["occurred_at"])
-        return (end["status"], end["reason"]) == ("suppressed", "shed") and took_ms < 1000
+        return (end["status"], end["reason"]) == ("suppressed", "shed") and took_ms < 5000
 
     await eventually(is_shed_sooner_than_by_its_age, LIMIT_S)
     normal = await world.ask(ann, "order.shipped", channels=["push"])

@@ -102,7 +102,7 @@ async def test_a_fallback_ends_when_word_came(world: World) -> None:
     await world.becomes(shown, "in_app", "seen")
 
     # Of the same user, and due when the next steps would have begun.
-    after = await world.ask(ann, "order.shipped", channels=["in_app"], send_at=in_s(6))
+    after = await world.ask(ann, "order.shipped", channels=["in_app"], send_at=in_s(15))
     await world.becomes(after, "in_app", "sent")
     assert {event["channel"] for event in world.events_of(pushed)} == {None, "push"}
     assert {event["channel"] for event in world.events_of(shown)} == {None, "in_app"}

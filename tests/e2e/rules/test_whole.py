@@ -69,7 +69,7 @@ async def test_a_cancel_counts_whether_it_comes_before_the_request_or_while_it_w
 async def test_a_cancel_of_a_campaign_ends_what_waits_of_it_for_everyone_and_nothing_else(world: World) -> None:
     people = [await world.person() for _ in range(3)]
     campaign = f"campaign-{people[0].user_id}"
-    due = in_s(3)
+    due = in_s(15)
     offers = [await world.ask(each, "news.offer", campaign_id=campaign, send_at=due) for each in people]
     other = await world.ask(people[0], "news.offer", campaign_id="another", send_at=due)
     for offer in (*offers, other):
@@ -83,7 +83,7 @@ async def test_a_cancel_of_a_campaign_ends_what_waits_of_it_for_everyone_and_not
 
 async def test_it_is_scheduled_until_its_time_and_goes_out_then(world: World) -> None:
     ann = await world.person()
-    due = in_s(1.5)
+    due = in_s(8)
     name = await world.ask(ann, "order.shipped", channels=["email"], send_at=due)
 
     sent = await world.becomes(name, "email", "sent")
@@ -94,7 +94,7 @@ async def test_it_is_scheduled_until_its_time_and_goes_out_then(world: World) ->
 async def test_what_still_waits_at_its_expiry_is_not_sent(world: World) -> None:
     ann = await world.person("ios")
     await world.prefer(ann, **ann.quiet_now())
-    name = await world.ask(ann, "order.shipped", channels=["push"], expires_at=in_s(1.5))
+    name = await world.ask(ann, "order.shipped", channels=["push"], expires_at=in_s(8))
 
     await world.becomes(name, "push", "expired")
     assert world.story(name, "push") == [("held", "quiet_hours"), "expired"]

@@ -51,13 +51,13 @@ def environ(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 @dataclass(slots=True)
 class Lane:
-    """What was produced on the bulk lane: (when, request), in the order in which it was read."""
+    """What was produced on the bulk lane, in the order in which it was read."""
 
-    requests: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     cancelled: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, notification_id: str) -> list[dict[str, Any]]:
-        return [request for _, request in self.requests if request["notification_id"] == notification_id]
+        return [request for request in self.requests if request["notification_id"] == notification_id]
 
     def users(self, notification_id: str) -> Counter[str]:
         return Counter(request["user_id"] for request in self.of(notification_id))
@@ -81,7 +81,7 @@ async def lane(settings: Settings) -> AsyncIterator[Lane]:
         async for record in consumer:
             value = json.loads(record.value)
             if record.topic == EVENTS_BULK:
-                read.requests.append((time.monotonic(), value))
+                read.requests.append(value)
             else:
                 read.cancelled.append(value)
 
@@ -122,15 +122,23 @@ async def read(lane: Lane, notification_id: str, count: int) -> None:
     await eventually(holds, _LIMIT_S)
 
 
-async def another_goes_on(shop: Caller, lane: Lane, since: float) -> None:
-    """Returns when another campaign has produced for longer than a second after that moment, and all of it is read:
-    what any other produced until then has been read, too."""
+async def another_goes_on(shop: Caller, lane: Lane) -> None:
+    """Returns when another campaign has produced for three seconds and all of that is read: so is what any other
+    produced until then."""
     reply = await shop(
         "POST", "/v1/campaigns", rows(150), query=query(rate="50/s"), Content_Type="application/x-ndjson"
     )
     assert reply.status == 202, reply.document
     await read(lane, reply.document["notification_id"], 150)
-    assert lane.requests[-1][0] > since + 1
+
+
+async def produces_nothing_more(shop: Caller, lane: Lane, name: str) -> int:
+    """How many requests it has produced, which grow no more while another goes on."""
+    await another_goes_on(shop, lane)
+    produced = len(lane.of(name))
+    await another_goes_on(shop, lane)
+    assert len(lane.of(name)) == produced
+    return produced
 
 
 def rows(count: int, first: int = 0) -> bytes:
@@ -242,17 +250,13 @@ async def test_a_paused_one_produces_nothing_and_a_cancelled_one_ends_what_waits
     name = reply.document["notification_id"]
     await read(lane, name, 100)
     assert (await shop("POST", f"{path}/pause")).document["status"] == "paused"
-    paused_at = time.monotonic()
-    await another_goes_on(shop, lane, paused_at)
-    assert max(at for at, each in lane.requests if each["notification_id"] == name) < paused_at + 1
-    found = await until(shop, terms["campaign_id"], status="paused", produced=len(lane.of(name)))
+    found = await produces_nothing_more(shop, lane, name)
+    await until(shop, terms["campaign_id"], status="paused", produced=found)
     assert (await shop("POST", f"{path}/resume")).document["status"] == "running"
-    await read(lane, name, found["produced"] + 100)
+    await read(lane, name, found + 100)
     cancelled = await shop("DELETE", path)
     assert (cancelled.status, cancelled.document["status"]) == (202, "cancelled")
-    cancelled_at = time.monotonic()
-    await another_goes_on(shop, lane, cancelled_at)
-    assert max(at for at, each in lane.requests if each["notification_id"] == name) < cancelled_at + 1
+    assert await produces_nothing_more(shop, lane, name) < 5000
     assert any(said.get("notification_id") == name and said["source"] == "shop" for said in lane.cancelled)
     assert (await shop("POST", f"{path}/resume")).status == 409
     assert (await shown(shop, terms["campaign_id"]))["status"] == "cancelled"

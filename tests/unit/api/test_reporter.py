@@ -34,7 +34,7 @@ async def written(log: Any, receipts: list[Receipt]) -> None:
     await reports.start()
     for receipt in receipts:
         reports.report(receipt.id, receipt)
-        await asyncio.wait_for(reports._waiting.join(), 2)
+        await asyncio.wait_for(reports._waiting.join(), 60)
     await reports.close()
 
 

@@ -17,7 +17,7 @@ from tocsin.client.answers import Accepted
 from tocsin.client.batching import MOST_BYTES, Pile, bulk_call, in_calls
 
 HELLO = {"title": "Hello", "body": "You have mail."}
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def said(*users: str) -> list[Any]:

@@ -82,7 +82,7 @@ async def read(broker: Broker, until: int, isolation: str = "read_committed", at
     fetcher, assignment = await fetcher_of(broker, isolation)
     found: list[Any] = []
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while assignment.state_value(at).position < until:
                 for records in (await fetcher.fetched_records([], timeout=0.01)).values():
                     found += records
@@ -118,7 +118,7 @@ async def test_what_lies_behind_an_open_transaction_waits_and_is_no_hole() -> No
     broker = Broker(p0={0: Answer(plain(0, b"a"), lso=1, end=9), 1: Answer(lso=1, end=9)})
     fetcher, assignment = await fetcher_of(broker)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while broker.fetches < 3 * Silence.ANSWERS:
                 await fetcher.fetched_records([], timeout=0.01)
     finally:
@@ -136,7 +136,7 @@ async def test_an_answer_that_says_nothing_of_a_partition_is_no_hole(silent: Ans
     broker = Broker(p0={} if silent is None else {0: silent})
     fetcher, assignment = await fetcher_of(broker)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while broker.fetches < 3 * Silence.ANSWERS:
                 await fetcher.fetched_records([], timeout=0.01)
     finally:
@@ -151,7 +151,7 @@ async def test_a_partition_that_an_answer_had_no_room_for_has_no_hole() -> None:
     broker = Broker(p0={0: Answer(lso=7)}, p1=full)
     fetcher, assignment = await fetcher_of(broker)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while assignment.state_value(OTHER).position < 50:
                 await fetcher.fetched_records([], timeout=0.01)
                 assert assignment.state_value(AT).position == 0

@@ -201,7 +201,7 @@ async def test_a_lost_answer_is_in_doubt_after_one_request(
 ) -> None:
     https.script = lambda _: behaviour
 
-    outcome = await send(webpush, https, timeout_s=0.5)
+    outcome = await send(webpush, https, timeout_s=2.0)
 
     assert (outcome.kind, outcome.doubt) == ("in_doubt", doubt)
     assert len(https.received) == 1

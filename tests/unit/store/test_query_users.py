@@ -156,14 +156,14 @@ async def test_users_leave_a_turn_to_the_queries_of_tocsin_itself(
     def run_long(front: ChdbFront, sql: bytes, *rest: Any) -> bytes:
         if b"long" in sql:
             begun.release()
-            over.wait(30)
+            over.wait(120)
         return run(front, sql, *rest)
 
     monkeypatch.setattr(ChdbFront, "_run_judged", run_long)
     queries = Queries(settings)
     asked = [asyncio.create_task(ask(http, "SELECT 'long'")) for _ in range(3)]
     try:
-        assert await asyncio.to_thread(begun.acquire, timeout=10)
+        assert await asyncio.to_thread(begun.acquire, timeout=60)
         assert (await http.get("/ping")).status == 200
         assert (await queries.run("SELECT 1")).rows == [[1]]
         assert not begun.acquire(blocking=False)

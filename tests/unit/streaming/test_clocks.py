@@ -8,7 +8,7 @@ from app.streaming import clocks
 
 def test_without_the_variable_it_is_the_machines_clock() -> None:
     assert clocks.of({}) is clocks.unix_ms
-    assert abs(clocks.unix_ms() - time.time() * 1000) < 10_000
+    assert abs(clocks.unix_ms() - time.time() * 1000) < 60_000
 
 
 def test_a_file_puts_it_off_while_it_runs(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ async def test_a_fetch_that_ends_as_records_are_taken_is_followed_by_the_next() 
     space_out(fetcher, frozenset)
     routine = asyncio.create_task(fetcher._fetch_requests_routine())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await fetcher.enough.wait()
     finally:
         routine.cancel()
