@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Set
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from typing import Any, cast
 
@@ -72,9 +73,9 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
-        self.end_offsets = listen(fetcher, COMMANDS, self.app.clock)
-        leave_out(fetcher, self.app.patient_topics)
-        space_out(fetcher, lambda: self.app.consumer._paused_partitions, self.app.is_busy)
+        self.end_offsets = listen(fetcher, COMMANDS, self.app.hooks.clock)
+        leave_out(fetcher, self.app.hooks.patient_topics)
+        space_out(fetcher, lambda: self.app.consumer._paused_partitions, self.app.hooks.is_busy)
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
@@ -97,7 +98,7 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         fetcher = consumer._fetcher
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
-        urgent = {tp for tp in fetcher._records if tp.topic in self.app.urgent_topics}
+        urgent = {tp for tp in fetcher._records if tp.topic in self.app.hooks.urgent_topics}
         urgent = urgent if active_partitions is None else urgent & active_partitions
         self.urgent_came = self.urgent_came or bool(urgent)
         states = {tp: _state_of(consumer, tp) for tp in fetcher._records}
@@ -274,8 +275,7 @@ class CheckpointConsumer(Consumer):  # type: ignore[misc]
     async def wait_empty(self) -> None:
         """Called before partitions are given up and before the worker stops: every runner finishes its checkpoint
         and its calls, within a limit (Faust would wait for acks for ever)."""
-        if self.app.drain_partitions is not None:
-            await self.app.drain_partitions()
+        await self.app.hooks.drain()
 
     async def commit(self, *args: Any, **kwargs: Any) -> bool:
         """Faust has nothing to commit: positions are the checkpoints' business."""
@@ -286,18 +286,31 @@ class CheckpointTransport(Transport):  # type: ignore[misc]
     Consumer = CheckpointConsumer
 
 
-class CheckpointApp(faust.App):  # type: ignore[misc]
-    """Faust's app with our transport, and a way to wait for the partitions' runners."""
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What our parts of Faust need from the worker that runs it.
 
-    drain_partitions: Callable[[], Awaitable[None]] | None = None
-    #: Topics whose records are handed out before all others that were fetched.
-    urgent_topics: frozenset[str] = frozenset()
-    #: Topics that nobody waits for.
-    patient_topics: frozenset[str] = frozenset()
-    #: Whether any partition makes a checkpoint; asked by the consumer's thread.
+    Args:
+        drain: waits until the runner of each partition has finished its checkpoint and its calls.
+        is_busy: whether any partition makes a checkpoint; the consumer's thread asks.
+        clock: Unix ms.
+        urgent_topics: their records are handed out before all others that were fetched.
+        patient_topics: nobody waits for them.
+    """
+
+    drain: Callable[[], Awaitable[None]]
     is_busy: Callable[[], bool]
-    #: Unix ms.
     clock: Callable[[], int]
+    urgent_topics: frozenset[str]
+    patient_topics: frozenset[str]
+
+
+class CheckpointApp(faust.App):  # type: ignore[misc]
+    """Faust's app with our transport and the worker's hooks."""
+
+    def __init__(self, *args: Any, hooks: Hooks, **options: Any) -> None:
+        self.hooks = hooks
+        super().__init__(*args, **options)
 
     def _new_transport(self) -> CheckpointTransport:
         return CheckpointTransport(self.conf.broker_consumer, self)
@@ -362,6 +375,7 @@ __all__ = [
     "CheckpointConsumerThread",
     "CheckpointTableManager",
     "CheckpointTransport",
+    "Hooks",
     "NoRecovery",
     "credentials_of",
 ]

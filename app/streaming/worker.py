@@ -18,7 +18,7 @@ from app.ports import CallExecutor, Machine, NotOwned, Urgency
 from app.streaming.buffers import Fetch
 from app.streaming.end_offsets import CommandsEndOffsets
 from app.streaming.offset_commits import Committer
-from app.streaming.overrides import CheckpointApp, CheckpointTableManager, credentials_of
+from app.streaming.overrides import CheckpointApp, CheckpointTableManager, Hooks, credentials_of
 from app.streaming.poison import PoisonGuard
 from app.streaming.producer import BatchProducer
 from app.streaming.restore import Restorer
@@ -90,12 +90,14 @@ class RoleWorker:
         self.still: Mapping[str, float] = {}
         self.loop_lag_s = 0.0
         self._assigned_once = False
-        self._app = _faust_app(role, client_options, folder, instance, session_timeout_s)
-        self._app.drain_partitions = self.drain
-        self._app.urgent_topics = frozenset(i.topic for i in machine.subscriptions if i.urgency is Urgency.CRITICAL)
-        self._app.patient_topics = frozenset(i.topic for i in machine.subscriptions if i.patient)
-        self._app.is_busy = lambda: any(runner.is_busy for runner in list(self._runners.values()))
-        self._app.clock = clock
+        self._hooks = Hooks(
+            drain=self.drain,
+            is_busy=lambda: any(runner.is_busy for runner in list(self._runners.values())),
+            clock=clock,
+            urgent_topics=frozenset(i.topic for i in machine.subscriptions if i.urgency is Urgency.CRITICAL),
+            patient_topics=frozenset(i.topic for i in machine.subscriptions if i.patient),
+        )
+        self._app = _faust_app(role, client_options, folder, instance, session_timeout_s, self._hooks)
         self._hurry = Hurry(came=self._urgent_came)
         self._guard = PoisonGuard()
         self._declare(partitions)
@@ -292,7 +294,7 @@ class RoleWorker:
         return consumer is not None and consumer._thread.urgent_came
 
     def _offer(self, fetched: Fetch) -> None:
-        if fetched.topic in self._app.urgent_topics:
+        if fetched.topic in self._hooks.urgent_topics:
             self._app.consumer._thread.urgent_came = False  # from here on its partition is known
         runner = self._runners.get(fetched.partition)
         if runner is None:
@@ -388,11 +390,12 @@ class RoleWorker:
 
 
 def _faust_app(
-    role: str, client_options: Mapping[str, Any], folder: Path, instance: str, session_timeout_s: float
+    role: str, client_options: Mapping[str, Any], folder: Path, instance: str, session_timeout_s: float, hooks: Hooks
 ) -> CheckpointApp:
     brokers = str(client_options["bootstrap_servers"]).split(",")
     return CheckpointApp(
         f"tocsin_{role}",
+        hooks=hooks,
         broker=[f"kafka://{broker.strip()}" for broker in brokers],
         broker_credentials=credentials_of(client_options),
         datadir=folder / "faust",

@@ -20,7 +20,7 @@ class Thread(CheckpointConsumerThread):
     """Faust's, over a fetcher of our own."""
 
     def __init__(self, fetcher: LogFetcher, urgent: frozenset[str] = frozenset()) -> None:
-        self.app = SimpleNamespace(urgent_topics=urgent)
+        self.app = SimpleNamespace(hooks=SimpleNamespace(urgent_topics=urgent))
         self._flow = SimpleNamespace(flow_active=True)
         self._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False, _subscription=fetcher._subscriptions)
 
