@@ -121,6 +121,36 @@ def test_every_channel_has_one_end_whatever_meets_in_a_digest(script: list[Any])
     assert not router.states[0].pending.of_user("ann")
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps)
+def test_in_a_world_every_channel_has_one_end_and_none_is_sent_twice(script: list[Any]) -> None:
+    world = World(GATHERING, at=rfc3339(NOON))
+    world.user("ann", devices=("ios",), email="ann@example.com")
+    for step in script:
+        match step:
+            case int():
+                world.advance(seconds=step / 1000)
+            case str():
+                world.command("notification.cancel", campaign_id=step)
+            case (number, _):
+                if sent := world.sent("ann"):
+                    world.receipt(sent[number % len(sent)], "delivered")
+            case {"dnd": _}:
+                world.command("preferences.patch", "ann", preferences=step)
+            case _:
+                world.request("ann", **_in_order(step))
+    world.advance(hours=96)
+
+    events = world.events("ann")
+    ended = Counter((event.notification_id, event.channel) for event in events if event.status in ENDS)
+    accepted = {event.notification_id for event in events if event.status == "accepted"}
+    assert set(ended.values()) <= {1}
+    assert {notification_id for notification_id, _ in ended} == accepted
+    assert not world.waiting("ann")
+    sent_twice = Counter((sent.notification_id, sent.channel) for sent in world.sent("ann"))
+    assert set(sent_twice.values()) <= {1}
+
+
 def _in_order(request: dict[str, Any]) -> dict[str, Any]:
     """An expiry that lies after the time to send, else none."""
     if "expires_at" in request and parse_ms(request["expires_at"]) <= parse_ms(request.get("send_at", rfc3339(0))):
