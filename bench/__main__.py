@@ -14,6 +14,7 @@ from rich.markup import escape
 from bench import (
     analytics,
     comparison,
+    inbox,
     latency,
     neighbours,
     partitions,
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     neighbours.NAME: neighbours.measure,
     slowloris.NAME: slowloris.measure,
     streams.NAME: streams.measure,
+    inbox.NAME: inbox.measure,
     stopping.NAME: stopping.measure,
     recovery.NAME: recovery.measure,
     workers.NAME: workers.measure,
@@ -58,6 +60,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 CASES: dict[str, tuple[str, ...]] = {
     comparison.NAME: comparison.CASES,
     stopping.NAME: stopping.CASES,
+    inbox.NAME: inbox.CASES,
     analytics.NAME: analytics.CASES,
 }
 

@@ -49,7 +49,7 @@ async def _opened(url: str, secret: str, streams: int) -> AsyncIterator[float]:
 
         async def open_one(number: int) -> None:
             async with room:
-                stack.callback((await _stream(url, secret, user_id(number))).close)
+                stack.callback((await opened_stream(url, secret, user_id(number)))[1].close)
 
         async with asyncio.TaskGroup() as opening:
             for number in range(streams):
@@ -57,8 +57,8 @@ async def _opened(url: str, secret: str, streams: int) -> AsyncIterator[float]:
         yield time.monotonic() - begun
 
 
-async def _stream(url: str, secret: str, user: str) -> asyncio.StreamWriter:
-    """Raises RuntimeError where it doesn't begin with the counts."""
+async def opened_stream(url: str, secret: str, user: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """After its first event. Raises RuntimeError where it doesn't begin with the counts."""
     where = urlsplit(url)
     token = jwt.encode({"sub": user, "exp": int(time.time()) + 3600}, secret, algorithm="HS256")
     reader, writer = await asyncio.open_connection(where.hostname, where.port, limit=1024)
@@ -72,4 +72,4 @@ async def _stream(url: str, secret: str, user: str) -> asyncio.StreamWriter:
     async with asyncio.timeout(60):
         while b"event: count" not in await reader.readline():
             pass
-    return writer
+    return reader, writer

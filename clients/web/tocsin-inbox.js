@@ -770,8 +770,8 @@ export class TocsinInbox extends HTMLElement {
     return make(
       "fieldset",
       { part: "category" },
-      make("legend", { part: "category-name" }, label),
-      description ? make("p", { part: "category-description", class: "about" }, description) : null,
+      make("legend", { part: "category-name", dir: "auto" }, label),
+      description ? make("p", { part: "category-description", class: "about", dir: "auto" }, description) : null,
       channels.length ? null : make("p", { class: "about" }, this.#label("always")),
       ...channels.map(({ name, channel }) => {
         const input = make("input", { type: "checkbox", part: "choice", name });
@@ -810,7 +810,7 @@ export class TocsinInbox extends HTMLElement {
   }
 
   #article(item) {
-    const title = make("h3", { part: "item-title", id: `t-${item.id}` });
+    const title = make("h3", { part: "item-title", dir: "auto", id: `t-${item.id}` });
     const href = this.#link(item.url);
     if (href) title.append(make("a", { href, tabindex: "-1", onclick: (event) => this.#follow(item, event) }, item.title || item.body));
     else title.append(item.title);
@@ -834,7 +834,7 @@ export class TocsinInbox extends HTMLElement {
       },
       this.#icon(item.icon),
       title,
-      make("p", { part: "item-body", id: `b-${item.id}` }, href && !item.title ? "" : item.body),
+      make("p", { part: "item-body", dir: "auto", id: `b-${item.id}` }, href && !item.title ? "" : item.body),
       this.#image(item.image),
       make("time", { part: "item-time", datetime: item.created_at }, this.#ago(item.created_at)),
       make(
@@ -890,7 +890,7 @@ export class TocsinInbox extends HTMLElement {
 
   #ago(iso) {
     const lang = this.getAttribute("lang") || document.documentElement.lang || undefined;
-    const seconds = (Date.parse(iso) - Date.now()) / 1000;
+    const seconds = Math.min(0, (Date.parse(iso) - Date.now()) / 1000); // (a clock that is slow makes nothing of the future)
     const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
     const [unit, size] = units.find(([, each]) => Math.abs(seconds) >= each) ?? ["second", 1];
     if (unit === "day" && seconds < -7 * 86400) return new Date(iso).toLocaleDateString(lang);

@@ -38,6 +38,12 @@ class Watched(Connections):
     def blocked(self) -> bool:
         return any(connection.is_blocked for connection in self._all)
 
+    def forgotten_within_ms(self) -> set[int]:
+        """In which the kernel gives up whoever doesn't acknowledge what was written."""
+        transports = [each.transport for each in self._all if each.transport is not None]
+        sockets = [transport.get_extra_info("socket") for transport in transports]
+        return {each.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for each in sockets}
+
     async def gone(self) -> None:
         while len(self):
             await asyncio.sleep(0.01)
@@ -156,6 +162,14 @@ async def test_a_stream_says_what_comes_and_what_becomes_of_it() -> None:
             {"id": name, "seen": True, "read": True, "archived": False},
             {"all": True, "seen": True, "archived": True},
         ]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")
+async def test_whoever_vanishes_without_a_word_counts_no_longer_than_one_who_reads_nothing() -> None:
+    """(tpeczek/Lib.AspNetCore.ServerSentEvents#69: who came back was refused for the connection that was lost.)"""
+    async with serving() as served, served.get() as response:
+        assert response.status == 200
+        assert served.connections.forgotten_within_ms() == {round(1000 * ConnectionLimits().blocked_s)}
 
 
 async def test_a_websocket_says_the_same() -> None:

@@ -351,6 +351,8 @@ async def test_times_go_on(tmp_path: Path) -> None:
         created = f"Date.parse({ROOT_OF}.querySelector('time').dateTime)"
         await tab.value(f"(() => {{ const at = {created} + 7200000; Date.now = () => at; tick() }})()")
         assert await tab.value(text) == "2 hours ago"
+        await tab.value(f"(() => {{ const at = {created} - 7200000; Date.now = () => at; tick() }})()")
+        assert await tab.value(text) == "now"  # nothing comes from the future: the device's clock is slow
 
 
 async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path: Path) -> None:
@@ -364,6 +366,50 @@ async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path
         item(served, "After")
         await tab.until(titles("After", "Meanwhile", "Before"))
         await tab.until(badge("3"))
+
+
+async def test_after_many_breaks_there_is_one_stream(tmp_path: Path) -> None:
+    """(EventSource/eventsource#89: each break left one more connection, and everything came twice.)"""
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        await tab.until(f"{INBOX}?.items && {badge('')}")
+        heard = "window.heard = 0; addEventListener('tocsin-notification', () => { window.heard += 1 })"
+        await tab.value(heard)
+        offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        for is_offline in (True, False) * 3:
+            await tab.call("Network.emulateNetworkConditions", offline=is_offline, **offline)
+            await tab.value("new Promise((done) => requestAnimationFrame(done))")
+        await tab.value("for (let n = 0; n < 5; n++) dispatchEvent(new Event('online'))")
+        item(served, "Once")
+        await tab.until(f"{titles('Once')} && {badge('1')} && window.heard > 0")
+
+        async def there_is_one() -> bool:
+            return served.live.streams.open == 1
+
+        await eventually(there_is_one)
+        assert await tab.value("window.heard") == 1
+
+
+async def test_focus_stays_in_the_panel_when_an_item_leaves_elsewhere(tmp_path: Path) -> None:
+    """(Automattic/wp-calypso#105392: whoever uses the keyboard was thrown out of the panel.)"""
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "Old")
+        leaving = item(served, "Leaving")
+        await tab.until(f"{INBOX}?.items && {titles('Leaving', 'Old')}")
+        await tab.value(f"{INBOX}.open()")
+        focused = f"{ROOT_OF}.activeElement?.querySelector('h3')?.textContent"
+        await tab.until(f"{focused} === 'Leaving'")
+        served.inbox.mark(leaving, "archived")
+        served.tell()
+        await tab.until(f"{titles('Old')} && {focused} === 'Old'")
+
+
+async def test_a_text_reads_in_its_own_direction_whatever_the_pages_is(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "وصل طلبك")
+        item(served, "Your parcel")
+        await tab.until(f"{INBOX}?.items && {badge('2')}")
+        directions = f"[...{ROOT_OF}.querySelectorAll('article h3')].map((each) => getComputedStyle(each).direction)"
+        await tab.until(f"{directions}.join() === 'ltr,rtl'")
 
 
 async def test_a_long_inbox_is_read_as_one_scrolls(tmp_path: Path) -> None:
