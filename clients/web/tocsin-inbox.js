@@ -84,7 +84,8 @@ button:hover, .link:hover { border-color: var(--line); }
 @media (max-width: 480px) { .panel { position: fixed; inset: auto 0 0 0; width: 100%; margin: 0; max-height: 90vh; } }
 header { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; padding: 8px 12px;
   border-bottom: 1px solid var(--line); }
-h2 { margin: 0; margin-inline-end: auto; font-size: 1.05em; }
+h2 { flex: 1 1 calc(100% - 56px); margin: 0; font-size: 1.05em; }
+header button:not(.close) { font-size: .87em; margin-inline-start: -8px; margin-inline-end: 8px; }
 .status { padding: 4px 12px; color: var(--muted); font-size: .87em; }
 .status:empty { display: none; }
 .feed { overflow: auto; overscroll-behavior: contain; }
@@ -102,6 +103,7 @@ time { color: var(--muted); font-size: .87em; }
 .choices { overflow: auto; overscroll-behavior: contain; padding: 4px 12px 12px; }
 fieldset { margin: 0; padding: 8px 0; border: 0; border-bottom: 1px solid var(--line); min-width: 0; }
 legend { float: inline-start; width: 100%; padding: 0; font-weight: 650; overflow-wrap: anywhere; }
+legend, .about { text-align: match-parent; }
 .about { clear: both; color: var(--muted); font-size: .87em; }
 label { display: inline-flex; align-items: center; gap: 6px; min-height: 32px; margin-inline-end: 16px; cursor: pointer; }
 input { width: 18px; height: 18px; margin: 0; accent-color: var(--accent); }
@@ -705,7 +707,7 @@ export class TocsinInbox extends HTMLElement {
       readAll: button("button read-all", () => this.#readAll()),
       switch: button("button archive", () => this.#switch()),
       choose: button("button preferences", () => this.#showChoices(!this.#isChoosing)),
-      close: button("button close", () => this.close()),
+      close: make("button", { type: "button", part: "button close", class: "close", onclick: () => this.close() }),
       status: make("div", { part: "status", class: "status", role: "status" }),
       feed: make("div", { part: "feed", class: "feed", role: "feed" }),
       empty: make("div", { part: "empty", class: "empty", hidden: true }),
@@ -719,7 +721,7 @@ export class TocsinInbox extends HTMLElement {
     parts.close.textContent = "\u2715";
     const scrolled = (parts.scrolled = make("div", { class: "feed", tabindex: "-1" }, parts.feed, parts.empty, parts.end));
     parts.feed.classList.remove("feed");
-    const header = make("header", { part: "header" }, parts.title, parts.readAll, parts.switch, parts.choose, parts.close);
+    const header = make("header", { part: "header" }, parts.title, parts.close, parts.readAll, parts.switch, parts.choose);
     parts.panel.append(header, parts.status, scrolled, parts.choices);
     this.shadowRoot.adoptedStyleSheets = [sheet()];
     this.shadowRoot.append(parts.bell, parts.panel, parts.said);
