@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import structlog
 
 from agents.sender.calls import FRESH_MS, Call, Result, Seen
-from app.domain.outcome import AT_CAPACITY, Outcome, OutcomeKind, bounded
+from app.domain.outcome import AT_CAPACITY, WARMING_UP, Outcome, OutcomeKind, bounded
 from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
 from app.providers.wire import has_left, stays, watch_statuses
@@ -91,7 +91,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._let_go()
         self._release(claim)
         if self._room(provider, urgent=urgent) <= 0:
-            return self._refusal(provider)
+            return self._refusal(provider, urgent=urgent)
         self._kept[claim] = (provider, self._monotonic() + _KEPT_S)
         self._kept_by[provider] += 1
         return None
@@ -103,18 +103,18 @@ class GatedExecutor(CallExecutor[Call, Result]):
             return max(0, self._limit - self._preparing - len(self._kept) - self._reserved)
         return self._room(provider, urgent=False)
 
-    def _refusal(self, provider: Provider) -> Outcome:
+    def _refusal(self, provider: Provider, *, urgent: bool) -> Outcome:
         """While a probe is under way nothing waits for its slot: another provider is called, or the send is held."""
         gate = self._clients[provider].gate
-        if gate.breaker.cause is None:
-            return Outcome("throttle", code=AT_CAPACITY)
-        return gate.refusal()
+        if gate.breaker.cause is not None:
+            return gate.refusal()
+        return Outcome("throttle", code=WARMING_UP if gate.has_warmed_enough and not urgent else AT_CAPACITY)
 
     def _room(self, provider: Provider, *, urgent: bool) -> int:
         gate, kept = self._clients[provider].gate, self._kept_by[provider]
         prepared = self._limit - self._preparing - len(self._kept) - (0 if urgent else self._reserved)
         slots = gate.room - gate.taken - kept - (0 if urgent else math.floor(gate.room * _RESERVED_SLOTS))
-        tokens = gate.may_begin(_SOON_S) - kept - (gate.taken - gate.in_flight)
+        tokens = gate.may_begin(_SOON_S, urgent=urgent) - kept - (gate.taken - gate.in_flight)
         return max(0, math.floor(min(prepared, slots, tokens)))
 
     def _let_go(self) -> None:

@@ -43,6 +43,13 @@ async def watch_providers(providers: Reporting, changed: asyncio.Event) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
+async def watch_plans(look: Callable[[], None]) -> None:
+    """What a plan allows changes with time: ``look`` is called again and again, until cancelled."""
+    while True:
+        look()
+        await asyncio.sleep(_MEASURE_S)
+
+
 async def watch_doubts(worker: Doubting, providers: Collection[str], on_doubts: OnDoubts) -> None:
     """Reads the rows again and again, until cancelled. ``providers``: those that are always named."""
     named = set(providers)

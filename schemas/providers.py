@@ -15,6 +15,9 @@ ProviderState = Literal["closed", "open", "recovering", "paused"]
 #: Why a provider is paused, in the words of whoever did it: one line.
 Why = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]+$(?!\n)")]
 
+#: What keeps the calls to a provider at its rate: our own limit, its refusals (429), a plan to warm up a domain.
+LimitedBy = Literal["limit", "throttling", "warm_up"]
+
 _PAUSE, _WORKER = "pause:", "worker:"
 
 
@@ -47,6 +50,7 @@ class SeenProvider(Struct, frozen=True, kw_only=True, omit_defaults=True):
     waiting: int = 0
     #: Calls a second at most; None: without a limit.
     rate: float | None = None
+    limited_by: LimitedBy | None = None
 
 
 class WorkerReport(Struct, frozen=True, kw_only=True):

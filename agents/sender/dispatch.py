@@ -17,10 +17,10 @@ from agents.sender.context import Delivery, SenderContext
 from agents.shared.compose import Around, compose, template_of, with_code
 from agents.shared.mail import lacks_link, mailed_of
 from agents.shared.recipients import known_of, user_shown
-from app.domain.attempts import Again, Tries, after, behind, candidates, provider_for
+from app.domain.attempts import Again, Tries, after, behind, candidates, following, provider_for
 from app.domain.codes import code_of
 from app.domain.last_look import Hold, Known, Look, Over, Reach, look
-from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome, answer_of
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, WARMING_UP, Outcome, answer_of
 from app.domain.policy import SmsLimit
 from app.domain.rendering import RenderError
 from app.domain.sms import segments, shortened
@@ -191,6 +191,9 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
         if refusal is None:
             _claim(context, delivery, tries, reach, message, parts)
             return
+        if refusal.code == WARMING_UP and (other := following(tries, called)) is not None:
+            tries = replace(tries, provider=other)
+            continue
         if refusal.code != CIRCUIT_OPEN:
             _wait_for_slot(context, delivery, tries, provider)
             return

@@ -11,7 +11,7 @@ from app.api.routes import Route
 from app.domain.provider_states import ProviderView, named
 from schemas.decode import Reader
 from schemas.instants import rfc3339
-from schemas.providers import ProviderState, Why
+from schemas.providers import LimitedBy, ProviderState, Why
 from schemas.words import CHANNELS, Channel, Provider
 
 _PATH = "/v1/providers"
@@ -29,6 +29,7 @@ class ProviderAtWorker(Struct, frozen=True):
     in_flight: int
     waiting: int
     rate: float | None
+    limited_by: LimitedBy | None
 
 
 class ProviderDocument(Struct, frozen=True):
@@ -43,6 +44,9 @@ class ProviderDocument(Struct, frozen=True):
     in_flight: int
     waiting: int
     rate: float | None
+    #: What the rate follows from: our own ``limit``, the provider's refusals (``throttling``), or a plan to warm up a
+    #: domain (``warm_up``).
+    limited_by: LimitedBy | None
     #: Whether an operator has paused it. Until all its workers have obeyed, ``state`` isn't ``paused``.
     paused: bool
     paused_by: str | None
@@ -112,6 +116,7 @@ def _document(view: ProviderView) -> ProviderDocument:
         in_flight=view.in_flight,
         waiting=view.waiting,
         rate=view.rate,
+        limited_by=view.limited_by,
         paused=view.pause is not None,
         paused_by=view.pause.by if view.pause is not None else None,
         workers=[
@@ -123,6 +128,7 @@ def _document(view: ProviderView) -> ProviderDocument:
                 by.seen.in_flight,
                 by.seen.waiting,
                 by.seen.rate,
+                by.seen.limited_by,
             )
             for by in view.workers
         ],

@@ -69,7 +69,7 @@ def diff(file: File, as_json: AsJson = False) -> None:
     """
     proposed = _parsed(file, None)
     current = connect("admin").call("GET", _PATH)
-    found = differences(parse_policy(current["policy"]), proposed)
+    found = differences(parse_policy(current["policy"], stored=True), proposed)
     if as_json:
         changes = to_builtins(found)
         print(json.dumps({"version": current["version"], "changes": changes}, indent=2, ensure_ascii=False))

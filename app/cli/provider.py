@@ -48,7 +48,7 @@ def list_(as_json: AsJson = False) -> None:
     Example: `tocsin provider list --json`
     """
     providers = connect("admin").call("GET", _PATH)["providers"]
-    columns = ("provider", "channel", "state", "why", "since", "in_flight", "waiting", "rate", "workers")
+    columns = ("provider", "channel", "state", "why", "since", "in_flight", "waiting", "rate", "limited_by", "workers")
     print_rows(providers if as_json else [_row(each) for each in providers], columns, as_json=as_json)
 
 

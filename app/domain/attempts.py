@@ -154,19 +154,19 @@ def _again(
     takeover_ms: int,
 ) -> Again:
     outage = outcome.code == CIRCUIT_OPEN
-    following = _following(tries, able, paused) if outage or outcome.kind != "throttle" else None
+    another = following(tries, able, paused) if outage or outcome.kind != "throttle" else None
     left_ms = 0 if outcome.open_for_ms is None else takeover_ms - outcome.open_for_ms
-    if following is not None and left_ms <= 0:
-        return Again(now, replace(tries, provider=following), outcome.code, outage=False)
+    if another is not None and left_ms <= 0:
+        return Again(now, replace(tries, provider=another), outcome.code, outage=False)
     wait_ms = max(outcome.retry_after_ms or 0, backoff_ms(rule, tries.waits, send_id))
-    if following is not None:
+    if another is not None:
         wait_ms = min(wait_ms, left_ms)
     stays = tries.doubted or not able or (outcome.kind == "throttle" and not outage)
     first = tries.provider if stays else able[0]
     return Again(now + wait_ms, replace(tries, waits=tries.waits + 1, provider=first), outcome.code, outage)
 
 
-def _following(tries: Tries, able: Sequence[Provider], paused: Container[Provider]) -> Provider | None:
+def following(tries: Tries, able: Sequence[Provider], paused: Container[Provider] = ()) -> Provider | None:
     """The next provider in order that is called; None after the last, or where only the same one may be called."""
     if tries.doubted or tries.provider not in able:
         return None

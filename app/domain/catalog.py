@@ -45,7 +45,7 @@ class Catalog:
             return self.policy
         if version not in self._policies and version in self.policy_texts:
             try:
-                self._policies[version] = parse_policy(self.policy_texts[version])
+                self._policies[version] = parse_policy(self.policy_texts[version], stored=True)
             except PolicyError:
                 self._policies[version] = None
         return self._policies.get(version)

@@ -12,7 +12,7 @@ OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 Why = Literal["too_large", "opted_out", "no_provider", "permanent"]
 
 #: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.
-CIRCUIT_OPEN, AT_CAPACITY = "lane_rests", "lane_full"
+CIRCUIT_OPEN, AT_CAPACITY, WARMING_UP = "lane_rests", "lane_full", "warming_up"
 
 #: The longest that a provider may have us wait: what asks for more is asked again then.
 LONGEST_WAIT_MS = 3_600_000
@@ -44,8 +44,8 @@ class Outcome:
     invalid_since_ms: int | None = None
     #: For ``drop``.
     why: Why | None = None
-    #: For ``config``: ``lane`` where nothing can be sent until it is put right; ``address`` where it concerns this
-    #: destination only (a country that the account may not send to).
+    #: For ``config`` and ``throttle``: ``lane`` where it concerns all that is sent; ``address`` where it concerns this
+    #: destination only (a country that the account may not send to, a device that gets too much).
     scope: Literal["lane", "address"] = "lane"
     #: Of evidence that doesn't name the send: every message that it could be.
     found: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from schemas.providers import ProviderPause, ProviderState, SeenProvider, WorkerReport
+from schemas.providers import LimitedBy, ProviderPause, ProviderState, SeenProvider, WorkerReport
 from schemas.words import Channel, Provider
 
 #: The providers of each channel that are called, and so have a state. The inbox is none: nobody is called.
@@ -18,6 +18,8 @@ CHANNEL_OF: Mapping[Provider, Channel] = {
 
 #: Of several workers, the worst state is shown.
 _WORST_FIRST: Sequence[ProviderState] = ("open", "recovering", "closed", "paused")
+#: Of what keeps several workers at their rates, the first of these is shown.
+_LIMITS: Sequence[LimitedBy] = ("throttling", "warm_up", "limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class ProviderView:
     in_flight: int
     waiting: int
     rate: float | None
+    limited_by: LimitedBy | None
     pause: ProviderPause | None
     workers: tuple[SeenBy, ...]
 
@@ -83,6 +86,7 @@ def _view(provider: Provider, pause: ProviderPause | None, by: Sequence[SeenBy])
         in_flight=sum(seen.in_flight for seen in each),
         waiting=sum(seen.waiting for seen in each),
         rate=None if None in rates or not rates else sum(rate for rate in rates if rate is not None),
+        limited_by=next((by for by in _LIMITS if any(seen.limited_by == by for seen in each)), None),
         pause=pause,
         workers=tuple(by),
     )

@@ -258,6 +258,23 @@ class BreakerStates(Collector):
         yield family
 
 
+class ProviderRates(Collector):
+    """Calls a second at most to each provider that has a limit, and what that follows from."""
+
+    def __init__(
+        self, registry: CollectorRegistry, rates: Callable[[], Mapping[str, tuple[float | None, str | None]]]
+    ) -> None:
+        self._rates = rates
+        registry.register(self)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily("tocsin_provider_rate", "Calls a second at most", labels=["provider", "limited_by"])
+        for provider, (rate, limited_by) in self._rates().items():
+            if rate is not None:
+                family.add_metric([provider, limited_by or ""], rate)
+        yield family
+
+
 class HttpMetrics:
     """Requests that the gateway answered. ``route``: the path's pattern, never the path."""
 

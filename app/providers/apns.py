@@ -251,7 +251,8 @@ def outcome_of(reply: Reply, send_id: str, own_topic: bool, now_s: float) -> Out
     if kind == "bad_token":
         since = told.get("timestamp")
         return Outcome("bad_token", code=code, invalid_since_ms=since if isinstance(since, int) else None)
-    return answered(kind, code, retry_after_ms(reply.headers.get(b"retry-after", b"").decode("latin-1"), now_s))
+    wait_ms = retry_after_ms(reply.headers.get(b"retry-after", b"").decode("latin-1"), now_s)
+    return answered(kind, code, wait_ms, "address" if code == "TooManyRequests" else "lane")  # Apple's is of one device
 
 
 def _told(body: bytes) -> dict[str, Any]:

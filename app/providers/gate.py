@@ -1,4 +1,4 @@
-"""What stands before a provider: its rate, its concurrency and its breaker; one lane's trouble stays its own."""
+"""What stands before a provider: its rates, its concurrency and its breaker; one lane's trouble stays its own."""
 
 import asyncio
 import math
@@ -12,7 +12,8 @@ from typing import Self
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from app.ports import Address, Handle, Message, ProviderClient
 from app.providers.breaker import Breaker, Cause
-from schemas.providers import ProviderState
+from app.providers.throttling import Throttle
+from schemas.providers import LimitedBy, ProviderState
 from schemas.words import Provider
 
 #: Seconds that ``GatedClient.send`` waits for a slot: what was looked up before the call must stay fresh.
@@ -54,6 +55,20 @@ class Bucket:
         """The tokens that there are now."""
         return min(self.burst, self.level + (now - self.at) * self.rate)
 
+    def spend(self, now: float) -> None:
+        """Takes a token that there may not be: the next one comes so much later, within what one burst is."""
+        self.level = max(self.refilled(now) - 1, -self.burst)
+        self.at = now
+
+
+def _changed(bucket: Bucket | None, rate: float | None, now: float) -> Bucket | None:
+    """One of another rate, with the tokens that there are; None: no limit."""
+    if rate is None:
+        return None
+    changed = Bucket.of(rate, now)
+    changed.level = min(changed.level, bucket.refilled(now)) if bucket is not None else 1.0
+    return changed
+
 
 class Gate:
     """Slots of one lane. Whoever waits is served in turn.
@@ -81,9 +96,13 @@ class Gate:
         self._clock = clock
         self._on_change = on_change
         self._own_rate = rate
+        self._policy_rate: float | None = None
+        self._throttle = Throttle()
         #: By hand: nothing begins, not even a probe, until it is resumed.
         self.paused = False
         self._bucket = Bucket.of(rate, clock()) if rate else None
+        #: Of a plan by which a new domain is warmed up. What is critical takes from it, and doesn't wait for it.
+        self._plan: Bucket | None = None
         self._in_flight = 0
         #: Resolved with None for a slot, or with the refusal.
         self._waiting: deque[asyncio.Future[Outcome | None]] = deque()
@@ -105,7 +124,19 @@ class Gate:
     @property
     def rate(self) -> float | None:
         """Calls a second at most, now."""
-        return self._bucket.rate if self._bucket else None
+        self._adapt(self._clock())
+        rates = [bucket.rate for bucket in (self._bucket, self._plan) if bucket is not None]
+        return min(rates, default=None)
+
+    @property
+    def limited_by(self) -> LimitedBy | None:
+        """What the rate follows from; None: there is none."""
+        rate = self.rate
+        if rate is None:
+            return None
+        if self._plan is not None and self._plan.rate <= rate:
+            return "warm_up"
+        return "limit" if rate == self._allowed else "throttling"
 
     @property
     def in_flight(self) -> int:
@@ -163,28 +194,56 @@ class Gate:
             self.breaker.begin_ramp(self._clock())
             self._admit()
 
-    def may_begin(self, within_s: float) -> float:
-        """How many more calls its rate lets begin within so many seconds."""
-        bucket = self._bucket
-        return math.inf if bucket is None else bucket.refilled(self._clock()) + bucket.rate * within_s
+    def may_begin(self, within_s: float, *, urgent: bool = True) -> float:
+        """How many more calls its rates let begin within so many seconds. A plan to warm up doesn't hold back what is
+        ``urgent``."""
+        now = self._clock()
+        self._adapt(now)
+        buckets = (self._bucket,) if urgent else (self._bucket, self._plan)
+        return min(
+            (each.refilled(now) + each.rate * within_s for each in buckets if each is not None), default=math.inf
+        )
+
+    @property
+    def has_warmed_enough(self) -> bool:
+        """Whether the plan to warm up lets nothing more begin now."""
+        return self._plan is not None and self._plan.refilled(self._clock()) < 1
 
     def limit(self, rate: float | None) -> None:
         """From now on at most so many calls a second too; None: no more than the gate's own rate says."""
-        lowest = min((each for each in (rate, self._own_rate) if each), default=None)
-        if lowest == self.rate:
-            return
-        now = self._clock()
-        if lowest is None:
-            self._bucket = None
-        else:
-            bucket = Bucket.of(lowest, now)
-            bucket.level = min(bucket.level, self._bucket.refilled(now)) if self._bucket else 1.0
-            self._bucket = bucket
+        self._policy_rate = rate
+        self._adapt(self._clock())
         self._admit()
 
+    def warm_up(self, rate: float | None) -> None:
+        """From now on at most so many calls a second that aren't urgent; None: there is no plan."""
+        if rate != (self._plan.rate if self._plan is not None else None):
+            self._plan = _changed(self._plan, rate, self._clock())
+
+    @property
+    def _allowed(self) -> float | None:
+        """Calls a second, by our own word alone."""
+        return min((each for each in (self._policy_rate, self._own_rate) if each), default=None)
+
+    def _adapt(self, now: float) -> None:
+        """To what is allowed, and to what the provider takes."""
+        allowed = self._allowed
+        taken = self._throttle.rate(now, allowed)
+        rate = allowed if taken is None else taken
+        if rate != (self._bucket.rate if self._bucket is not None else None):
+            self._bucket = _changed(self._bucket, rate, now)
+
     def record(self, outcome: Outcome) -> Outcome:
-        """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``)."""
+        """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``).
+
+        A provider that takes fewer calls works: each cut of the rate counts as one failure, however many calls were
+        refused at once, and what concerns one address only counts for none.
+        """
         before = self.breaker.cause
+        if outcome.kind == "throttle" and before is None:
+            if outcome.scope == "address" or not self._throttle.refused(self._clock(), self._allowed):
+                return outcome
+            self._adapt(self._clock())
         judged = self.breaker.record(outcome, self._clock())
         if self.breaker.cause != before and self._on_change is not None:
             self._on_change(self.provider, self.breaker.cause)
@@ -222,6 +281,9 @@ class Gate:
                 return
             else:
                 self.breaker.begin(now)
+                self._throttle.begin(now)
+                if self._plan is not None:
+                    self._plan.spend(now)
                 self._in_flight += 1
                 self._waiting.popleft().set_result(None)
 
@@ -230,6 +292,7 @@ class Gate:
         room = max(1, math.floor(self._concurrency * self.breaker.share(now)))
         if self._in_flight >= room:
             return math.inf if room == self._concurrency else 1.0  # a recovering lane's room grows by itself
+        self._adapt(now)
         return self._bucket.take(now) if self._bucket else 0.0
 
     def _admit_in(self, pause_s: float) -> None:

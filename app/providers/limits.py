@@ -1,27 +1,33 @@
-"""The policy's limits of a channel's providers, obeyed by every worker of the channel for its part."""
+"""The policy's limits of a channel's providers and its plans to warm up domains, obeyed by every worker of the channel
+for its part."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from app.domain.policy import Rate
+from app.domain.policy import ProviderChoice
 from app.providers.gate import Gate
-from schemas.words import Provider
 
 
 class Limits:
     """Keeps the gates at what the policy in force allows. A limit is the provider's as a whole: a worker that owns k of
     n partitions takes k/n of it."""
 
-    def __init__(self, gates: Iterable[Gate], partitions: int) -> None:
-        """``partitions``: how many there are of each topic."""
+    def __init__(self, gates: Iterable[Gate], partitions: int, clock: Callable[[], int]) -> None:
+        """``partitions``: how many there are of each topic. ``clock``: Unix milliseconds."""
         self._gates = tuple(gates)
         self._partitions = partitions
+        self._clock = clock
         self._owned = 0
-        self._limits: Mapping[Provider, Rate] = {}
+        self._choice = ProviderChoice(())
 
-    def take_over(self, limits: Mapping[Provider, Rate]) -> None:
+    def take_over(self, choice: ProviderChoice) -> None:
         """What the policy in force says; a provider that it doesn't name has no limit."""
-        self._limits = limits
+        self._choice = choice
         self._set()
+
+    def look(self) -> None:
+        """What a plan allows changes with time."""
+        if self._choice.warm_up:
+            self._set()
 
     def own(self, partitions: int) -> None:
         """How many partitions this worker has now."""
@@ -31,6 +37,9 @@ class Limits:
     def _set(self) -> None:
         if not self._owned:
             return  # nothing is called, and what is yet in flight was let in
+        part = self._owned / self._partitions
         for gate in self._gates:
-            limit = self._limits.get(gate.provider)
-            gate.limit(None if limit is None else limit.per_second * self._owned / self._partitions)
+            limit = self._choice.limits.get(gate.provider)
+            gate.limit(None if limit is None else limit.per_second * part)
+            plan = self._choice.warm_up.get(gate.provider)
+            gate.warm_up(None if plan is None else plan.per_second(self._clock()) * part)

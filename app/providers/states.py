@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from app.providers.gate import Gate
-from schemas.providers import ProviderPause, ProviderState, SeenProvider, WorkerReport
+from schemas.providers import LimitedBy, ProviderPause, ProviderState, SeenProvider, WorkerReport
 from schemas.words import Channel, Provider
 
 #: Why a provider isn't called, beside the causes of an open breaker.
@@ -94,6 +94,10 @@ class WorkerProviders:
             causes[provider] = PAUSED if state == "paused" else cause
         return causes
 
+    def rates(self) -> dict[str, tuple[float | None, LimitedBy | None]]:
+        """Each provider's calls a second at most, and what that follows from; None: no limit."""
+        return {provider: (gate.rate, gate.limited_by) for provider, gate in self._gates.items()}
+
     def report(self, at: int) -> WorkerReport:
         """How things stand now."""
         self._note_states()
@@ -114,4 +118,5 @@ class WorkerProviders:
             in_flight=gate.in_flight,
             waiting=self._waiting.get(provider, 0),
             rate=gate.rate,
+            limited_by=gate.limited_by,
         )

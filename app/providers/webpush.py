@@ -225,8 +225,8 @@ def outcome_of(reply: Reply, proven: bool, now_s: float) -> Outcome:
             return Outcome("bad_token" if proven else "config", code="vapid_mismatch")
         case 400:
             return Outcome("config", code=code) if _SIGNATURE.search(reply.body) else dropped(code)
-        case 406 | 429:  # Microsoft's says 406 of too many
-            return answered("throttle", code, wait_ms)
+        case 406 | 429:  # Microsoft's says 406 of too many; it speaks for one of several push services
+            return answered("throttle", code, wait_ms, "address")
         case 413:
             return dropped(code, "too_large")
         case _ if status in (500, 503) or 300 <= status < 400:

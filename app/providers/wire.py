@@ -147,15 +147,17 @@ def dropped(code: str, why: Why = "permanent") -> Outcome:
     return Outcome("drop", code=code, why=why)
 
 
-def answered(kind: OutcomeKind, code: str, retry_after: int | None = None) -> Outcome:
-    """A refusal of ``kind``; ``retry_after`` in milliseconds."""
+def answered(
+    kind: OutcomeKind, code: str, retry_after: int | None = None, scope: Literal["lane", "address"] = "lane"
+) -> Outcome:
+    """A refusal of ``kind``; ``retry_after`` in milliseconds; ``scope`` of one that says wait."""
     match kind:
         case "drop":
             return dropped(code)
         case "in_doubt":
             return lost("connection_lost", code)
         case "retry" | "throttle":
-            return Outcome(kind, code=code, retry_after_ms=retry_after)
+            return Outcome(kind, code=code, retry_after_ms=retry_after, scope=scope)
         case _:
             return Outcome(kind, code=code)
 

@@ -135,7 +135,7 @@ class ConfigFollower:
             text = self._policies[version].text
             try:  # beside the loop: a large one takes most of a second
                 async with asyncio.timeout(COMPILED_S):
-                    self._compiled[version] = await asyncio.to_thread(parse_policy, text)
+                    self._compiled[version] = await asyncio.to_thread(parse_policy, text, stored=True)
             except PolicyError as error:
                 self._compiled[version] = None
                 log.error("can't use a policy", version=version, reason=str(error))

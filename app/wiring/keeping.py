@@ -68,7 +68,7 @@ class _Built:
         """A batch is decided without a pause, so this always falls between two of them."""
         self.machine.catalog = catalog
         if self.limits is not None:
-            self.limits.take_over(catalog.policy.providers[self.machine.role].limits)
+            self.limits.take_over(catalog.policy.providers[self.machine.role])
 
     def pause(self, pauses: "Pauses") -> None:
         """From the next decision on, and no call begins whose claim is on its way."""
@@ -107,7 +107,7 @@ async def _build_sender(
     from agents.sender.doubts import HOWS
     from agents.sender.machine import SenderMachine
     from agents.sender.shed import Shedding
-    from app.metrics import BreakerStates, CallMetrics, DoubtMetrics, ProviderErrors, SheddingMetrics
+    from app.metrics import BreakerStates, CallMetrics, DoubtMetrics, ProviderErrors, ProviderRates, SheddingMetrics
     from app.providers.breaker import CAUSES
     from app.providers.limits import Limits
     from app.providers.registry import clients_for
@@ -129,6 +129,7 @@ async def _build_sender(
     gates = [gated.gate for gated in clients.values()]
     providers = WorkerProviders(channel, settings.instance, gates, unix_ms, _pause_changed)
     BreakerStates(registry, providers.why_not_called, (*CAUSES, PAUSED))
+    ProviderRates(registry, providers.rates)
     executor = GatedExecutor(clients, limit=limit, reserved=reserved, clock=clock, on_call=on_call, on_error=on_error)
     channel_config = ChannelConfig(
         channel,
@@ -145,7 +146,7 @@ async def _build_sender(
     return _Built(
         SenderMachine(catalog, channel_config),
         executor,
-        Limits(gates, settings.kafka.partitions),
+        Limits(gates, settings.kafka.partitions, clock),
         _Watched(shedding, metrics, doubts),
         providers,
     )
@@ -292,12 +293,13 @@ async def _report_providers(
 
 
 def _watch_backlog(stack: AsyncExitStack, built: _Built, worker: "RoleWorker", partitions: int) -> None:
-    from agents.monitors import watch_backlog, watch_doubts
+    from agents.monitors import watch_backlog, watch_doubts, watch_plans
 
     machine: Any = worker.machine
-    watched, seen = built.watched, built.providers
+    watched, seen, limits = built.watched, built.providers, built.limits
     assert watched is not None
     assert seen is not None
+    assert limits is not None
     providers = tuple(machine.channel_config.timeouts_ms)
 
     def shown(provider: Provider, count: int) -> None:
@@ -305,7 +307,7 @@ def _watch_backlog(stack: AsyncExitStack, built: _Built, worker: "RoleWorker", p
         seen.note_waiting(provider, count)
 
     shedding = watch_backlog(watched.shedding, worker, lambda: machine.catalog.policy, providers, partitions, shown)
-    for watching in (shedding, watch_doubts(worker, providers, watched.doubts.show)):
+    for watching in (shedding, watch_doubts(worker, providers, watched.doubts.show), watch_plans(limits.look)):
         stack.push_async_callback(_cancelled, asyncio.create_task(watching))
 
 

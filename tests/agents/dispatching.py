@@ -4,7 +4,7 @@ from typing import Any
 
 from agents.sender.context import ChannelConfig, Slots
 from agents.sender.machine import SenderMachine
-from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, WARMING_UP, Outcome
 from schemas.words import Provider
 from tests.agents.senders import PHONE
 from tests.agents.stage import Stage, a_catalog
@@ -13,16 +13,20 @@ TIMEOUT_MS = 15_000
 
 
 class FewSlots:
-    """So many slots of each provider, given back by hand; None: it rests, for as long as ``open_for_ms`` says."""
+    """So many slots of each provider, given back by hand; None: it rests, for as long as ``open_for_ms`` says. Those
+    in ``warming_up`` have slots for what is urgent alone."""
 
     def __init__(self, **free: int | None) -> None:
         self.free: dict[str, int | None] = dict(free)
         self.open_for_ms: int | None = None
+        self.warming_up: set[Provider] = set()
 
     def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
         free = self.free[provider]
         if free is None:
             return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000, open_for_ms=self.open_for_ms)
+        if provider in self.warming_up and not urgent:
+            return Outcome("throttle", code=WARMING_UP)
         if not free:
             return Outcome("throttle", code=AT_CAPACITY)
         self.free[provider] = free - 1

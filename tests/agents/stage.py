@@ -59,7 +59,7 @@ TEMPLATE = TemplateVersion(
 
 def a_catalog(**changes: Any) -> Catalog:
     """``changes``: sections of the policy to put in place of those above."""
-    return Catalog(parse_policy({**POLICY, **changes}), 3, {"greeting": TEMPLATE})
+    return Catalog(parse_policy({**POLICY, **changes}, stored=True), 3, {"greeting": TEMPLATE})
 
 
 def a_send(number: int = 1, **changes: Any) -> Send:

@@ -10,7 +10,7 @@ import pytest
 
 from agents.executor import GatedExecutor, unix_ms
 from agents.sender.calls import FRESH_MS, Call, Purpose, Result, Seen
-from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
+from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, WARMING_UP, Outcome
 from app.ports import Address, Handle, Message, Urgency
 from app.providers.gate import Gate, GatedClient
 from app.providers.wire import leaves, note_status
@@ -465,3 +465,17 @@ async def test_an_unforeseen_error_of_a_question_is_no_evidence() -> None:
 
     assert outcome == Outcome("in_doubt", code="ZeroDivisionError", doubt="connection_lost")
     assert counted == ["apns"]
+
+
+async def test_what_a_plan_to_warm_up_holds_back_is_told_from_a_full_lane() -> None:
+    executor, gate = performing(Gatekeeper(), monotonic=lambda: 1_000.0)
+    gate.warm_up(1 / 3600)
+    claims = [(b"a", 1), (b"b", 1), (b"c", 1)]
+
+    assert executor.take("apns", claims[0], urgent=False) is None
+    async with gate.slot(5.0):
+        pass
+    refusal = executor.take("apns", claims[1], urgent=False)
+    assert refusal is not None
+    assert refusal.code == WARMING_UP
+    assert executor.take("apns", claims[2], urgent=True) is None

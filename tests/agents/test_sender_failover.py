@@ -267,3 +267,28 @@ def test_outages_in_any_order_lose_nothing_and_leave_nothing_behind(seed: int) -
     assert set(ends) <= {"sent", "failed"}
     assert stage.rows_of("pauses") == {}
     assert all(len([s for s, _ in stage.story(n) if s in ("sent", "failed")]) == 1 for n in range(1, count + 1))
+
+
+def test_what_a_warm_up_holds_back_goes_to_the_next_provider_unless_critical() -> None:
+    slots = FewSlots(twilio=9, vonage=9)
+    slots.warming_up.add("twilio")
+    stage = resting(slots)
+    stage.take(a_send(1))
+    stage.take(a_send(2, user_id="u2", priority="critical", category="security", event_type="login.otp"))
+
+    assert providers_called(stage) == ["vonage", "twilio"]
+
+
+def test_with_nobody_else_what_a_plan_holds_back_waits_and_expires_in_time() -> None:
+    slots = FewSlots(twilio=9)
+    slots.warming_up.add("twilio")
+    stage = with_slots(slots)
+    stage.take(a_send(1))
+    stage.take(a_send(2, user_id="u2", expires_at=stage.now + MINUTE))
+    assert stage.calls == []
+    stage.wait(2 * MINUTE)
+    assert stage.story(2) == [("expired", None)]
+
+    slots.warming_up.clear()
+    stage.wait(PAUSED_DRAIN_MS)
+    assert called(stage) == [1]

@@ -50,7 +50,7 @@ LIMITED = "providers: {email: {limits: {ses: 10/s}}}"
 
 async def test_a_new_policy_reaches_the_machine_and_the_gates_at_once_and_is_announced() -> None:
     gate, changed = Gate("ses", concurrency=5), asyncio.Event()
-    built = _Built(SimpleNamespace(role="email", catalog=None), limits=Limits([gate], partitions=2))
+    built = _Built(SimpleNamespace(role="email", catalog=None), limits=Limits([gate], 2, lambda: 0))
     built.own(1)
 
     _take_over([built], Catalog(parse_policy(LIMITED), 7, {}), changed)

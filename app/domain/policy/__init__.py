@@ -13,6 +13,7 @@ from app.domain.policy.model import (
     Retries,
     SmsLimit,
     Tracking,
+    WarmUp,
 )
 from app.domain.policy.problems import PolicyError, Problem
 from app.domain.policy.schema import policy_schema
@@ -30,6 +31,7 @@ __all__ = [
     "Retries",
     "SmsLimit",
     "Tracking",
+    "WarmUp",
     "differences",
     "duration_ms",
     "parse_policy",

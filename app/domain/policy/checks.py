@@ -23,10 +23,12 @@ def duration_ms(text: str | int) -> int:
 
 
 class Checks:
-    """Gathers problems. ``templates``: the ids that may be named; None: any."""
+    """Gathers problems. ``templates``: the ids that may be named; None: any. ``stored``: what earlier versions took
+    stays valid."""
 
-    def __init__(self, document: Document, templates: Collection[str] | None) -> None:
+    def __init__(self, document: Document, templates: Collection[str] | None, *, stored: bool = False) -> None:
         self._document = document
+        self.stored = stored
         self._templates = templates
         self.guesses = Guesses()
         self.problems: list[Problem] = []

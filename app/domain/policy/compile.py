@@ -30,10 +30,13 @@ _VERIFIABLE: tuple[Channel, ...] = get_args(VerifiedChannel)
 _DIGEST_CHANNELS: list[Channel] = ["push", "email", "sms"]
 
 
-def parse_policy(text: str | Mapping[str, Any], *, templates: Collection[str] | None = None) -> Policy:
+def parse_policy(
+    text: str | Mapping[str, Any], *, templates: Collection[str] | None = None, stored: bool = False
+) -> Policy:
     """The policy of a YAML or JSON text (or of the plain values of one).
 
-    ``templates``: the ids that may be named; None: any. Raises PolicyError with its problems, each with its line.
+    ``templates``: the ids that may be named; None: any. ``stored``: it was applied, perhaps by a version that refused
+    less, and stays in force. Raises PolicyError with its problems, each with its line.
     """
     document = read_document(text) if isinstance(text, str) else plain_document(text)
     if isinstance(document.root, dict) and (many := too_many(document)):
@@ -41,7 +44,7 @@ def parse_policy(text: str | Mapping[str, Any], *, templates: Collection[str] | 
     if found := misshapen(document):
         problems = [problem for _, problem in found]
         raise PolicyError(_in_order(problems + _what_else(document, [path for path, _ in found], templates)))
-    checks = Checks(document, templates)
+    checks = Checks(document, templates, stored=stored)
     policy = _Compiler(document, checks).policy()
     if checks.problems:
         raise PolicyError(_in_order(checks.problems))
@@ -165,6 +168,12 @@ class _Compiler:
         digest = entry.get("digest")
         if digest is not None:
             self._checks.known(("categories", name, "digest"), "digest", digest, digests)
+        if entry.get("opt_out") == "never" and "unsubscribe" in entry and not self._checks.stored:
+            self._checks.problem(
+                ("categories", name, "unsubscribe"),
+                "stands beside opt_out: never, so unsubscribing would change nothing",
+                "leave out one of the two",
+            )
         return Category(
             name=name,
             channels=tuple(entry.get("channels", ())),

@@ -2,10 +2,11 @@
 which devices are kept."""
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from app.domain.policy.checks import UNITS_MS, Checks
-from app.domain.policy.model import Failover, InDoubt, ProviderChoice, Rate, Retries, SmsLimit
+from app.domain.policy.model import Failover, InDoubt, ProviderChoice, Rate, Retries, SmsLimit, WarmUp
 from app.domain.policy.problems import Path
 from schemas.words import CHANNELS, Channel, Priority, Provider
 
@@ -29,12 +30,27 @@ def providers_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, Provi
     for channel in CHANNELS:
         entry = said.get(channel, {})
         order = tuple(entry.get("order", _PROVIDERS[channel]))
-        for provider in entry.get("limits", {}):
-            path = ("providers", channel, "limits", provider)
-            if provider not in order:
-                checks.problem(path, f"{provider} isn't in the order", "add it there, or leave out its limit")
-        choices[channel] = ProviderChoice(order, {p: _rate(text) for p, text in entry.get("limits", {}).items()})
+        for section, said_of_it in (("limits", "its limit"), ("warm_up", "its plan")):
+            for provider in entry.get(section, {}):
+                if provider not in order:
+                    path = ("providers", channel, section, provider)
+                    checks.problem(path, f"{provider} isn't in the order", f"add it there, or leave out {said_of_it}")
+        plans = {
+            provider: _warm_up(("providers", channel, "warm_up", provider), plan, checks)
+            for provider, plan in entry.get("warm_up", {}).items()
+        }
+        choices[channel] = ProviderChoice(order, {p: _rate(text) for p, text in entry.get("limits", {}).items()}, plans)
     return choices
+
+
+def _warm_up(path: Path, plan: Mapping[str, Any], checks: Checks) -> WarmUp:
+    try:
+        since = datetime.fromisoformat(plan["since"]).replace(tzinfo=UTC)
+    except ValueError:
+        checks.problem((*path, "since"), f"is {plan['since']}, which is no date", "write one such as 2026-12-01")
+        since = datetime(1970, 1, 1, tzinfo=UTC)
+    every_ms = checks.duration((*path, "double_every"), plan["double_every"])
+    return WarmUp(_rate(plan["start"]), every_ms or UNITS_MS["d"], round(since.timestamp() * 1000))
 
 
 def retries_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, Retries]:

@@ -1,6 +1,7 @@
 """What a policy changes in another, by what they mean: written-out defaults and other spellings are no difference."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
@@ -8,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from app.domain.digest import DigestRule
 from app.domain.fallback import Chain
 from app.domain.holdout import percent
-from app.domain.policy.model import Category, EventRule, Failover, Policy, ProviderChoice, Rate
+from app.domain.policy.model import Category, EventRule, Failover, Policy, ProviderChoice, Rate, WarmUp
 from app.domain.quiet_hours import DAYS, EVERY_DAY, Hours
 from schemas.words import CHANNELS
 
@@ -198,7 +199,16 @@ def _chain(chain: Chain) -> Said:
 
 
 def _providers(choice: ProviderChoice) -> Said:
-    return {"order": list(choice.order), "limits": {p: _rate(rate) for p, rate in sorted(choice.limits.items())}}
+    return {
+        "order": list(choice.order),
+        "limits": {p: _rate(rate) for p, rate in sorted(choice.limits.items())},
+        "warm_up": {p: _warm_up(plan) for p, plan in sorted(choice.warm_up.items())},
+    }
+
+
+def _warm_up(plan: WarmUp) -> Said:
+    since = datetime.fromtimestamp(plan.since / 1000, UTC).date().isoformat()
+    return {"start": _rate(plan.start), "double_every": _time(plan.double_every_ms), "since": since}
 
 
 def _rate(rate: Rate) -> str:

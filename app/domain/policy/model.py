@@ -107,10 +107,30 @@ class Rate:
         return self.count * 1000 / self.per_ms
 
 
+#: Twice as much so often is more than anybody sends.
+_MOST_DOUBLINGS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """A new domain's mail, a little more with each period: ``start`` in the first, twice as much in each next one.
+    ``since``: Unix ms."""
+
+    start: Rate
+    double_every_ms: int
+    since: int
+
+    def per_second(self, now: int) -> float:
+        """Calls a second at most. ``now``: Unix ms; before ``since`` as in the first period."""
+        doublings = max(0, now - self.since) // self.double_every_ms
+        return self.start.per_second * float(2 ** min(doublings, _MOST_DOUBLINGS))
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderChoice:
     order: tuple[Provider, ...]
     limits: Mapping[Provider, Rate] = field(default_factory=dict)
+    warm_up: Mapping[Provider, WarmUp] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,6 +400,7 @@ export interface ProviderAtWorker {
   in_flight: number;
   waiting: number;
   rate: number | null;
+  limited_by: string | null;
 }
 
 /** As all its running workers see it: the worst of their states, and the sums of their counts. */
@@ -412,6 +413,7 @@ export interface ProviderDocument {
   in_flight: number;
   waiting: number;
   rate: number | null;
+  limited_by: string | null;
   paused: boolean;
   paused_by: string | null;
   workers: (ProviderAtWorker)[];

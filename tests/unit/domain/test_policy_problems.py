@@ -131,11 +131,29 @@ def test_times_and_numbers_are_neither_nothing_nor_absurd(text: str, path: str) 
             "digests: {d: {template: t, every: day, on: mon}}",
             "digests.d.on: is for every: week; leave it out, or write every: week",
         ),
+        (
+            "categories: {alerts: {opt_out: never, unsubscribe: one_click}}",
+            "categories.alerts.unsubscribe: stands beside opt_out: never, so unsubscribing would change nothing; leave "
+            "out one of the two",
+        ),
+        (
+            "providers: {email: {warm_up: {ses: {start: 50/d, double_every: 1d, since: 2026-02-30}}}}",
+            "providers.email.warm_up.ses.since: is 2026-02-30, which is no date; write one such as 2026-12-01",
+        ),
+        (
+            "providers: {email: {order: [ses], warm_up: {sendgrid: {start: 5/d, double_every: 1d, since: 2026-02-01}}}}",
+            "providers.email.warm_up.sendgrid: sendgrid isn't in the order; add it there, or leave out its plan",
+        ),
         ("event_types: {a.*.b: {}}", "event_types.a.*.b: is not a name; use letters, digits, dots, dashes and"),
     ],
 )
 def test_a_problem_names_what_was_meant_and_how_to_mend_it(text: str, said: str) -> None:
     assert [str(problem)[: len(f"line 1: {said}")] for problem in problems_of(text)] == [f"line 1: {said}"]
+
+
+def test_what_an_earlier_version_took_stays_in_force() -> None:
+    text = "categories: {alerts: {opt_out: never, unsubscribe: one_click}}"
+    assert not parse_policy(text, stored=True).categories["alerts"].needs_unsubscribe
 
 
 def test_whole_numbers_are_whole_however_they_are_written() -> None:

@@ -34,6 +34,8 @@ MEANING = (
     "cap below its base",
     "has the name of the digest",
     "is for every: week",
+    "which is no date",
+    "stands beside opt_out: never",
 )
 
 

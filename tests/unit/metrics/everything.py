@@ -55,6 +55,7 @@ def _worker() -> CollectorRegistry:
     spans.dropped("queue_full", 1)
     metrics.CallMetrics(registry, ["fcm"], ["ok"]).ended("fcm", "ok", 0.1)
     metrics.BreakerStates(registry, lambda: {"fcm": None}, ["outage"])
+    metrics.ProviderRates(registry, lambda: {"fcm": (9.0, "limit")})
     registry.register(metrics.WaitingRecords("router", lambda: {0: 1}))
     lags = {_PLACE: 1}
     registry.register(

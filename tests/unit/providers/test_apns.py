@@ -197,7 +197,7 @@ async def test_a_dead_token_keeps_the_time_of_its_death(apns: Apns, server: Apns
 async def test_retry_after_is_kept(apns: Apns, server: ApnsServer) -> None:
     server.script = lambda request: request.answer(429, b'{"reason":"TooManyRequests"}', retry_after="7")
 
-    assert await send(apns) == Outcome("throttle", code="TooManyRequests", retry_after_ms=7000)
+    assert await send(apns) == Outcome("throttle", code="TooManyRequests", retry_after_ms=7000, scope="address")
 
 
 @pytest.mark.parametrize(

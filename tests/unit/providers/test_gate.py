@@ -287,3 +287,61 @@ async def test_a_suspect_lane_says_config_instead_of_dead_address() -> None:
     kinds = [(await send(gated)).kind for _ in range(50)]
 
     assert kinds == ["bad_token"] * 49 + ["config"]
+
+
+THROTTLED = Outcome("throttle", code="429")
+
+
+async def test_a_refused_rate_is_cut_once_for_all_that_was_under_way_and_creeps_up_again() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=100, rate=100, clock=clock)
+    for _ in range(20):
+        gate.record(THROTTLED)
+    cut = gate.rate
+
+    assert cut is not None
+    assert cut < 100
+    assert gate.limited_by == "throttling"
+    assert gate.breaker.cause is None  # it works, for fewer
+    rates = []
+    for _ in range(600):
+        clock.now += 1
+        rates.append(gate.rate or 0)
+    assert rates == sorted(rates)
+    assert (gate.rate, gate.limited_by) == (100, "limit")
+
+
+async def test_a_provider_that_refuses_whatever_is_sent_opens_its_circuit() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=100, clock=clock)
+    for _ in range(10):
+        clock.now += 1
+        gate.record(THROTTLED)
+
+    assert gate.breaker.cause == "outage"
+
+
+async def test_a_device_that_gets_too_much_slows_nobody_else() -> None:
+    gate = Gate("apns", concurrency=100, clock=Clock())
+    for _ in range(100):
+        gate.record(Outcome("throttle", code="TooManyRequests", scope="address"))
+
+    assert (gate.rate, gate.breaker.cause) == (None, None)
+
+
+async def test_what_is_urgent_does_not_wait_for_a_plan_and_counts_in_it() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=100, clock=clock)
+    gate.warm_up(1 / 60)
+    assert gate.may_begin(0, urgent=False) == 1
+    async with gate.slot(5.0) as refusal:
+        assert refusal is None
+
+    assert gate.has_warmed_enough
+    assert gate.may_begin(0, urgent=True) > 100
+    async with gate.slot(5.0) as refusal:
+        assert refusal is None
+    clock.now += 60
+    assert gate.may_begin(0, urgent=False) < 1
+    clock.now += 60
+    assert gate.may_begin(0, urgent=False) == 1

@@ -450,6 +450,7 @@ class ProviderAtWorker(Struct, frozen=True, kw_only=True):
     in_flight: int
     waiting: int
     rate: float | None
+    limited_by: str | None
 
 
 class ProviderDocument(Struct, frozen=True, kw_only=True):
@@ -463,6 +464,7 @@ class ProviderDocument(Struct, frozen=True, kw_only=True):
     in_flight: int
     waiting: int
     rate: float | None
+    limited_by: str | None
     paused: bool
     paused_by: str | None
     workers: list[ProviderAtWorker]
