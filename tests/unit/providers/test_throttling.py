@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.providers.gate import Bucket
-from app.providers.throttle import SLOWEST, Throttle
+from app.providers.throttling import SLOWEST, Throttle
 
 seconds = st.floats(0, 1_000, allow_nan=False)
 ceilings = st.none() | st.floats(0.5, 10_000)
