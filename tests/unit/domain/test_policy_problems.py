@@ -141,7 +141,8 @@ def test_times_and_numbers_are_neither_nothing_nor_absurd(text: str, path: str) 
             "providers.email.warm_up.ses.since: is 2026-02-30, which is no date; write one such as 2026-12-01",
         ),
         (
-            "providers: {email: {order: [ses], warm_up: {sendgrid: {start: 5/d, double_every: 1d, since: 2026-02-01}}}}",
+            "providers: {email: {order: [ses], warm_up: {sendgrid: {start: 5/d, double_every: 1d, since: 2026-02-01}}}"
+            "}",
             "providers.email.warm_up.sendgrid: sendgrid isn't in the order; add it there, or leave out its plan",
         ),
         ("event_types: {a.*.b: {}}", "event_types.a.*.b: is not a name; use letters, digits, dots, dashes and"),
