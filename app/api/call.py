@@ -42,6 +42,7 @@ from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
+from app.store.recorded_sends import RecordedSends
 from app.store.redriver import Redriver
 from app.webhooks.doors import NOT_SET_UP, Webhooks
 from schemas.decode import Invalid, Reader
@@ -111,6 +112,8 @@ class Deps:
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP
+    #: What channels were asked to bring; None: nobody can read it back.
+    sends: RecordedSends | None = None
     #: None: nobody asks Kafka how far the roles are.
     lags: RoleLags | None = None
     #: None: there are no traces.

@@ -52,6 +52,7 @@ from app.store.owners import OwnersFollower
 from app.store.provider_states import PauseWriter, ProvidersFollower
 from app.store.publisher import KafkaPublisher
 from app.store.queries import Queries
+from app.store.recorded_sends import RecordedSends
 from app.store.redriven import RedrivenLetters
 from app.store.redriver import Redriver
 from app.store.topics import retentions, segment_of
@@ -260,6 +261,7 @@ async def opened(
             counting=counting,
             webhooks=_webhooks(settings, session),
             lags=lags,
+            sends=RecordedSends(options, erased),
         )
 
 

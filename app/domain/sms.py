@@ -4,6 +4,7 @@ GSM 7 bit default alphabet and extension table: 3GPP TS 23.038, 6.2.1; concatena
 """
 
 import re
+from itertools import pairwise
 
 #: A number as ITU-T E.164 has it, which no other kind of address is (``whatsapp:+1…``).
 E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -26,16 +27,22 @@ def is_gsm(text: str) -> bool:
 
 
 def segments(text: str) -> int:
-    """How many SMS the text is sent and paid as. No character is split between two of them."""
+    """How many SMS the text is sent and paid as."""
+    return len(divided(text))
+
+
+def divided(text: str) -> list[str]:
+    """What each SMS of the text holds. No character is split between two of them."""
     sizes, (alone, each) = _sizes(text)
     if sum(sizes) <= alone:
-        return 1
-    count, left = 0, 0
-    for size in sizes:
+        return [text]
+    starts, left = list[int](), 0
+    for place, size in enumerate(sizes):
         if size > left:
-            count, left = count + 1, each
+            starts.append(place)
+            left = each
         left -= size
-    return count
+    return [text[start:end] for start, end in pairwise([*starts, len(text)])]
 
 
 def shortened(text: str, most: int) -> str:

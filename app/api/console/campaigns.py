@@ -1,5 +1,6 @@
 """Campaigns of every source: how far each is; paused, resumed, cancelled."""
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +17,14 @@ async def get(page: Page) -> web.StreamResponse:
 
 async def latest(page: Page, limit: int) -> list[dict[str, Any]]:
     """Of all sources, newest first, each with its ``source``."""
+    sources = page.api.deps.campaigns.sources()
+    listed = await asyncio.gather(
+        *(page.api.of_source(source).get("/v1/campaigns", {"limit": limit}) for source in sources)
+    )
     found = [
         {**campaign, "source": source}
-        for source in page.api.deps.campaigns.sources()
-        for campaign in (await page.api.of_source(source).get("/v1/campaigns", {"limit": limit}))["campaigns"]
+        for source, its in zip(sources, listed, strict=True)
+        for campaign in its["campaigns"]
     ]
     return sorted(found, key=lambda campaign: str(campaign["created_at"]), reverse=True)[:limit]
 

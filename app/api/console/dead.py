@@ -1,5 +1,6 @@
 """Dead letters: grouped, shown decoded, corrected, put back."""
 
+import asyncio
 import json
 from base64 import b64decode, b64encode
 from collections import Counter
@@ -13,11 +14,13 @@ _GROUPED, _SHOWN = 500, 50
 
 
 async def get(page: Page) -> web.StreamResponse:
-    latest = (await page.api.get("/v1/dead", {"limit": _GROUPED}))["letters"]
-    groups = Counter((each["topic"], each.get("code") or "", each["reason"], each["field"] or "") for each in latest)
     chosen = {name: page.query(name) for name in ("reason", "field", "topic", "code")}
     query = {**chosen, "cursor": page.query("cursor"), "limit": _SHOWN}
-    found = await page.api.get("/v1/dead", query)
+    grouped, found = await asyncio.gather(
+        page.api.get("/v1/dead", {"limit": _GROUPED}), page.api.get("/v1/dead", query)
+    )
+    latest = grouped["letters"]
+    groups = Counter((each["topic"], each.get("code") or "", each["reason"], each["field"] or "") for each in latest)
     return page.render(
         "dead",
         groups=groups.most_common(),

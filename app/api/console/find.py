@@ -1,5 +1,6 @@
 """Finds a notification, a user, a key, a send or a provider's message, and shows what became of it and why."""
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from app.api.answering import problem_for
 from app.api.audit_log import looked_at
+from app.api.console import shown
 from app.api.console.pages import Page, View, go_to, text
 from app.api.explain import explain
 from app.api.problems import Problem
@@ -20,6 +22,8 @@ from app.store.sql import quoted
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_CHARACTERS = 400
+_MOST_EVENTS = 1000
+_OF_OWNER = ("profile", "preferences", "consents", "devices")
 _OF_USER = """
 SELECT notification_id, any(event_type) AS event_type, any(category) AS category, min(accepted_at) AS accepted_at,
   groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes
@@ -27,6 +31,7 @@ FROM notifications WHERE user_id = {user} GROUP BY notification_id ORDER BY acce
 _BY_SEND = "SELECT DISTINCT notification_id, user_id FROM lifecycle WHERE send_id = {what} LIMIT 1"
 _BY_MESSAGE = "SELECT DISTINCT notification_id, user_id FROM lifecycle WHERE provider_message_id = {what} LIMIT 1"
 _KNOWN = "SELECT count() AS n FROM (SELECT 1 FROM lifecycle WHERE notification_id = {what} LIMIT 1)"
+_OF_ANYBODY = "SELECT count() AS n FROM (SELECT 1 FROM lifecycle WHERE user_id = {what} LIMIT 1)"
 _RECIPIENTS = """
 SELECT user_id, groupUniqArray(concat(coalesce(channel, 'all'), ': ', status)) AS outcomes FROM notifications
 WHERE notification_id = {what} GROUP BY user_id ORDER BY user_id LIMIT 100"""
@@ -54,14 +59,18 @@ async def _path_of(page: Page, what: str) -> str | None:
             return f"/notifications/{what.lower()}"
         if sends := await api.rows(_BY_SEND.format(what=quoted(what.lower()))):
             return _recipient(sends[0])
-    source, slash, key = what.partition("/")
-    if slash and key:
-        named = keyed_notification_id(source, key)
-        if (await api.rows(_KNOWN.format(what=quoted(named))))[0]["n"]:
-            return f"/notifications/{named}"
-    if messages := await api.rows(_BY_MESSAGE.format(what=quoted(what))):
+    source, _, key = what.partition("/")
+    named = keyed_notification_id(source, key) if key else ""
+    keyed, messages, of_user = await asyncio.gather(
+        api.rows(_KNOWN.format(what=quoted(named))),
+        api.rows(_BY_MESSAGE.format(what=quoted(what))),
+        api.rows(_OF_ANYBODY.format(what=quoted(what))),
+    )
+    if keyed[0]["n"]:
+        return f"/notifications/{named}"
+    if messages:
         return _recipient(messages[0])
-    if await api.rows(f"SELECT 1 AS n FROM lifecycle WHERE user_id = {quoted(what)} LIMIT 1"):
+    if of_user[0]["n"]:
         return f"/users/{quote(what, safe='')}"
     try:
         profile = await api.get("/v1/users/{id}/profile", id=what)
@@ -75,17 +84,55 @@ def _recipient(row: dict[str, Any]) -> str:
 
 
 async def notification(page: Page) -> web.StreamResponse:
-    name, user = page.path("id"), page.query("user_id")
-    status = await page.api.get("/v1/notifications/{id}", id=name)
-    recipients = await page.api.rows(_RECIPIENTS.format(what=quoted(name)))
-    if not user and len(recipients) == 1:
-        user = recipients[0]["user_id"]
-    why, events = None, []
-    if user:
-        query = {"user_id": user, "limit": 500}
-        events = (await page.api.get("/v1/notifications/{id}/events", query, id=name))["events"]
-        why = await page.api.get("/v1/notifications/{id}/why", {"user_id": user}, id=name)
-    return page.render("notification", id=name, status=status, user=user, recipients=recipients, why=why, events=events)
+    return await _notification(page, page.query("user_id"), unmasked=False)
+
+
+async def show(page: Page) -> web.StreamResponse:
+    """What the recipient got, with what is personal in it, once; that it was asked for is in the audit log first."""
+    name, user_id = page.path("id"), page.form.get("user_id", "").strip()
+    await page.api.get("/v1/notifications/{id}", id=name)
+    what = f"notification {name}, user {user_hash(user_id).hex()}"
+    await looked_at(page.api.deps, page.request, page.service.key_id, "notification.unmask", what)
+    return await _notification(page, user_id, unmasked=True)
+
+
+async def _notification(page: Page, user_id: str, *, unmasked: bool) -> web.StreamResponse:
+    name, api = page.path("id"), page.api
+    status, recipients, events = await asyncio.gather(
+        api.get("/v1/notifications/{id}", id=name),
+        api.rows(_RECIPIENTS.format(what=quoted(name))),
+        _events(page, name, user_id),
+    )
+    if not user_id and len(recipients) == 1:
+        user_id = recipients[0]["user_id"]
+        events = await _events(page, name, user_id)
+    pictures = (
+        await shown.recorded(page, user_id, events) if unmasked else shown.masked(events, api.deps.config.catalog)
+    )
+    return page.render(
+        "notification",
+        id=name,
+        status=status,
+        user=user_id,
+        recipients=recipients,
+        why=explain(events) if events else None,
+        events=events,
+        pictures=pictures,
+        unmasked=unmasked,
+        shows_mail=any(each.mail for each in pictures),
+    )
+
+
+async def _events(page: Page, name: str, user_id: str) -> list[dict[str, Any]]:
+    """All of the recipient's; none without one."""
+    found, query = list[dict[str, Any]](), {"user_id": user_id, "limit": _MOST_EVENTS}
+    while user_id and len(found) < 10 * _MOST_EVENTS:
+        answered = await page.api.get("/v1/notifications/{id}/events", query, id=name)
+        found += answered["events"]
+        if answered["next_cursor"] is None:
+            break
+        query["cursor"] = answered["next_cursor"]
+    return found
 
 
 async def cancel(page: Page) -> web.StreamResponse:
@@ -114,20 +161,25 @@ async def unmask(page: Page) -> web.StreamResponse:
 
 
 async def _user(page: Page, *, unmasked: bool) -> web.StreamResponse:
-    name = page.path("id")
-    devices = (await page.api.get("/v1/users/{id}/devices", id=name) or {}).get("devices", [])
-    shown = (lambda document: document) if unmasked else _masked
+    name, api = page.path("id"), page.api
+    (profile, preferences, consents, devices), history, sources, outlook = await asyncio.gather(
+        asyncio.gather(*(api.known(f"/v1/users/{{id}}/{each}", id=name) for each in _OF_OWNER)),
+        api.rows(_OF_USER.format(user=quoted(name))),
+        _sources(page),
+        _outlook(page, name),
+    )
+    seen = (lambda document: document) if unmasked else _masked
     return page.render(
         "user",
         id=name,
         unmasked=unmasked,
-        profile=shown(await _known(page, "/v1/users/{id}/profile", name)),
-        preferences=await _known(page, "/v1/users/{id}/preferences", name),
-        devices=[shown(each) for each in devices],
-        consents=(await _known(page, "/v1/users/{id}/consents", name)).get("consents", []),
-        history=await page.api.rows(_OF_USER.format(user=quoted(name))),
-        sources=await _sources(page),
-        **await _outlook(page, name),
+        profile=seen(profile),
+        preferences=preferences,
+        devices=[seen(each) for each in devices.get("devices", [])],
+        consents=consents.get("consents", []),
+        history=history,
+        sources=sources,
+        **outlook,
     )
 
 
@@ -173,15 +225,6 @@ def _request(user_id: str, asked: Mapping[str, str]) -> str:
     return text
 
 
-async def _known(page: Page, path: str, user_id: str) -> dict[str, Any]:
-    try:
-        return await page.api.get(path, id=user_id) or {}
-    except Problem as problem:
-        if problem.status != 404:
-            raise
-        return {}
-
-
 _HIDDEN = frozenset(("email", "phone", "name", "token", "subscription", "attributes"))
 
 
@@ -198,6 +241,7 @@ VIEWS = (
     View("GET", "/find", get),
     View("GET", "/notifications/{id}", notification),
     View("POST", "/notifications/{id}/cancel", cancel),
+    View("POST", "/notifications/{id}/shown", show),
     View("GET", "/users/{id}", user),
     View("POST", "/users/{id}/outlook", outlook, acts=False),
     View("POST", "/users/{id}/unmask", unmask),

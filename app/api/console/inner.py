@@ -90,7 +90,18 @@ class Api:
         assert isinstance(response, web.Response)
         return msgspec.json.decode(response.body) if isinstance(response.body, bytes) and response.body else None
 
+    async def known(self, path: str, **params: str) -> dict[str, Any]:
+        """As ``get``; nothing where there is nothing."""
+        try:
+            return await self.get(path, None, **params) or {}
+        except Problem as problem:
+            if problem.status != 404:
+                raise
+            return {}
+
     async def rows(self, sql: str, limit: int = 1000) -> list[dict[str, Any]]:
-        """What a query finds."""
+        """What a query finds. Raises Problem, too, where an id that was asked for is none."""
+        if "\0" in sql:
+            raise Problem(404, "no id holds U+0000")
         found = await self.get("/v1/query", {"sql": sql, "limit": limit})
         return [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]

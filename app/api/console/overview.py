@@ -54,24 +54,24 @@ async def live(page: Page) -> web.StreamResponse:
 
 async def _figures(page: Page) -> dict[str, Any]:
     api = page.api
-    queries = (_MINUTES, _CHANNELS, _LATENCY, _WAITS)
-    found = await asyncio.gather(*(_rows(page, sql) for sql in queries))
-    minutes, channels, latency, waits = found
-    providers = (await api.get("/v1/providers"))["providers"]
-    replays = (await api.get("/v1/replays", {"limit": 5}))["replays"]
-    campaigns = await latest(page, 5)
-    letters = (await api.get("/v1/dead", {"limit": 5}))["letters"]
+    (minutes, channels, latency, waits), providers, replays, campaigns, letters = await asyncio.gather(
+        asyncio.gather(*(_rows(page, sql) for sql in (_MINUTES, _CHANNELS, _LATENCY, _WAITS))),
+        api.get("/v1/providers"),
+        api.get("/v1/replays", {"limit": 5}),
+        latest(page, 5),
+        api.get("/v1/dead", {"limit": 5}),
+    )
     return {
         "chart": _chart(minutes, api.deps.clock()),
         "channels": channels,
         "latency": latency,
         "waits": waits,
-        "providers": providers,
-        "replays": replays,
+        "providers": providers["providers"],
+        "replays": replays["replays"],
         "lags": {} if api.deps.lags is None else api.deps.lags.by_role(),
         "no_lags": "overview.no_lags" if api.deps.lags is None or api.deps.lags.is_answered else "overview.lags_away",
         "campaigns": campaigns,
-        "letters": letters,
+        "letters": letters["letters"],
         "counted": lambda **values: COUNTED.strip().format(**values),
         "waiting_sql": lambda **values: WAITING.strip().format(**values),
     }

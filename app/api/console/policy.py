@@ -1,5 +1,6 @@
 """The policy in force: shown, changed with its difference, and who changed it."""
 
+import asyncio
 from difflib import unified_diff
 
 import yaml
@@ -11,9 +12,10 @@ _HISTORY = 20
 
 
 async def get(page: Page) -> web.StreamResponse:
-    document = await page.api.get("/v1/policy")
-    entries = (await page.api.get("/v1/audit-log", {"action": "policy", "limit": _HISTORY}))["entries"]
-    return page.render("policy", document=document, text_of=_yaml(document["policy"]), entries=entries)
+    document, log = await asyncio.gather(
+        page.api.get("/v1/policy"), page.api.get("/v1/audit-log", {"action": "policy", "limit": _HISTORY})
+    )
+    return page.render("policy", document=document, text_of=_yaml(document["policy"]), entries=log["entries"])
 
 
 async def check(page: Page) -> web.StreamResponse:

@@ -1,5 +1,7 @@
 """Providers: how they do, and pausing them."""
 
+import asyncio
+
 from aiohttp import web
 
 from app.api.console.pages import Page, View, go_to, text
@@ -18,12 +20,10 @@ GROUP BY ALL ORDER BY n DESC LIMIT 50"""
 
 
 async def get(page: Page) -> web.StreamResponse:
-    return page.render(
-        "providers",
-        providers=(await page.api.get("/v1/providers"))["providers"],
-        calls=await page.api.rows(_CALLS.strip()),
-        errors=await page.api.rows(_ERRORS.strip()),
+    listed, calls, errors = await asyncio.gather(
+        page.api.get("/v1/providers"), page.api.rows(_CALLS.strip()), page.api.rows(_ERRORS.strip())
     )
+    return page.render("providers", providers=listed["providers"], calls=calls, errors=errors)
 
 
 async def pause(page: Page) -> web.StreamResponse:

@@ -18,6 +18,10 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
+#: A frame's document is under the policy of the page that has it, and under its own beside that.
+POLICY_WITH_MAIL = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace(
+    "img-src 'self'", "img-src 'self' data:"
+)
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".txt": "text/plain", ".svg": "image/svg+xml"}
 
 
@@ -55,9 +59,10 @@ _environment.filters |= {"time": _time}
 
 
 def page(template: str, status: int = 200, /, **values: Any) -> web.Response:
-    """``template``: without its suffix."""
+    """``template``: without its suffix. ``shows_mail``: it frames mails, whose own styles count."""
     body = _environment.get_template(f"{template}.html").render(values)
-    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+    policy = POLICY_WITH_MAIL if values.get("shows_mail") else POLICY
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "X-DNS-Prefetch-Control": "off"}
     return web.Response(text=body, status=status, content_type="text/html", headers=headers)
 
 

@@ -1,5 +1,6 @@
 """After an outage: what it cost, a dry run, the replay, its receipt."""
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -26,18 +27,14 @@ _SHOWN = 50
 
 async def get(page: Page) -> web.StreamResponse:
     asked = {name: page.query(name) for name in _FIELDS}
-    return page.render(
-        "replays",
-        outages=await _outages(page),
-        replays=(await page.api.get("/v1/replays", {"limit": _SHOWN}))["replays"],
-        asked=asked,
-    )
+    outages, listed = await asyncio.gather(_outages(page), page.api.get("/v1/replays", {"limit": _SHOWN}))
+    return page.render("replays", outages=outages, replays=listed["replays"], asked=asked)
 
 
 async def _outages(page: Page) -> list[dict[str, Any]]:
     """What waited in each, and what ended without having been sent from its begin until an hour after its end."""
     try:
-        outages, lost = await page.api.rows(_OUTAGES.strip()), await page.api.rows(_LOST.strip(), 10_000)
+        outages, lost = await asyncio.gather(page.api.rows(_OUTAGES.strip()), page.api.rows(_LOST.strip(), 10_000))
     except Problem as problem:
         if problem.status == 403:
             raise
@@ -96,10 +93,11 @@ async def live(page: Page) -> web.StreamResponse:
 
 async def _shown(page: Page) -> dict[str, Any]:
     name, outcome, cursor = page.path("id"), page.query("outcome"), page.query("cursor")
-    listed = await page.api.get(
-        "/v1/replays/{id}/candidates", {"outcome": outcome, "cursor": cursor, "limit": _SHOWN}, id=name
+    asked = {"outcome": outcome, "cursor": cursor, "limit": _SHOWN}
+    listed, receipt = await asyncio.gather(
+        page.api.get("/v1/replays/{id}/candidates", asked, id=name), page.api.get("/v1/replays/{id}", id=name)
     )
-    return {"receipt": await page.api.get("/v1/replays/{id}", id=name), "listed": listed, "outcome": outcome}
+    return {"receipt": receipt, "listed": listed, "outcome": outcome}
 
 
 async def stop(page: Page) -> web.StreamResponse:

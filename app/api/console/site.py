@@ -1,10 +1,11 @@
 """The console's routes: signing in and out, and every page for whoever is signed in."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
@@ -27,7 +28,7 @@ from app.api.console import (
 )
 from app.api.console.inner import Api
 from app.api.console.pages import ROOT, Page, View
-from app.api.console.rendering import page, static_files, text
+from app.api.console.rendering import link, page, static_files, text
 from app.api.console.sessions import COOKIE, LASTS_S, Session, fingerprint_of
 from app.api.problems import Problem
 from app.api.routes import Route
@@ -84,22 +85,23 @@ class _Site:
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:
         over = request.query.get("over") is not None
-        return page("sign_in", problem=text("sign_in.over") if over else None, root=ROOT)
+        problem = text("sign_in.over") if over else None
+        return page("sign_in", problem=problem, root=ROOT, back_to=_back_to(request.query.get("to", "")))
 
     async def begin(self, request: web.Request) -> web.StreamResponse:
         """A wrong key counts as any refusal of a caller without good credentials does."""
         _check_origin(request)
         form = await _form(request, _MOST_SIGN_IN_BYTES)
-        credential = form.get("key", "").strip()
+        credential, back_to = form.get("key", "").strip(), _back_to(form.get("to", ""))
         try:
             caller = await self.deps.callers.identify(f"Bearer {credential}")
         except Problem:
             caller = None
         if not isinstance(caller, Service) or caller.scopes.isdisjoint(_SCOPES):
             self.deps.limits.count_refusal(request.remote)
-            return page("sign_in", 403, problem=text("sign_in.wrong"), root=ROOT)
+            return page("sign_in", 403, problem=text("sign_in.wrong"), root=ROOT, back_to=back_to)
         _, cookie = self.deps.sessions.begin(caller.key_id, hash_of(credential))
-        response = _to(ROOT)
+        response = _to(back_to or ROOT)
         response.set_cookie(
             COOKIE, cookie, max_age=LASTS_S, path=ROOT, httponly=True, samesite="Strict", secure=self.secure
         )
@@ -128,14 +130,40 @@ class _Site:
         return None
 
     def _to_sign_in(self, request: web.Request) -> web.StreamResponse:
+        """As a whole page, also where a part of one was asked for; from there back to where they were."""
         had_one = COOKIE in request.cookies
-        response = _to(f"{ROOT}/sign-in?over=1" if had_one else f"{ROOT}/sign-in")
+        path = link(f"{ROOT}/sign-in", over="1" if had_one else "", to=_back_to(_where(request)))
+        response = web.Response(headers={"HX-Redirect": path}) if "HX-Request" in request.headers else _to(path)
         if had_one:
             response.del_cookie(COOKIE, path=ROOT)
         return response
 
 
 _FILES = static_files()
+_MOST_CHARACTERS_BACK = 2000
+#: Pages of ours that can be opened by their address alone.
+_OURS = re.compile(rf"{ROOT}(?!/sign-)(?:[/?][!-\[\]-~]*)?")
+
+
+def _where(request: web.Request) -> str:
+    """The page that somebody was on, or asked for: its path and query."""
+    if "HX-Request" in request.headers:
+        url = request.headers.get("HX-Current-URL", "")
+    elif request.method == "GET":
+        return request.path_qs
+    else:
+        url = request.headers.get("Referer", "")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _back_to(path: str) -> str:
+    """The path if it is a page's; else none. The first one is nobody's wish."""
+    is_ours = len(path) <= _MOST_CHARACTERS_BACK and ".." not in path and _OURS.fullmatch(path)
+    return path if is_ours and path != ROOT else ""
 
 
 def _to(path: str) -> web.Response:

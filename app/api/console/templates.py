@@ -1,11 +1,13 @@
 """Templates: what is said on each channel, previewed side by side."""
 
+import asyncio
 import json
 from typing import Any
 
 from aiohttp import web
 
 from app.api.console.pages import Page, View
+from app.api.console.shown import Picture, with_styles
 from app.api.problems import Problem
 
 
@@ -30,9 +32,32 @@ async def preview(page: Page) -> web.StreamResponse:
 
 async def _shown(page: Page, data: str, previewed: Any) -> web.StreamResponse:
     name = page.path("id")
-    template = await page.api.get("/v1/templates/{id}", id=name)
-    versions = (await page.api.get("/v1/templates/{id}/versions", id=name))["versions"]
-    return page.render("template", template=template, versions=versions[::-1], data=data, previewed=previewed)
+    template, listed = await asyncio.gather(
+        page.api.get("/v1/templates/{id}", id=name), page.api.get("/v1/templates/{id}/versions", id=name)
+    )
+    pictures = _previewed(previewed) if previewed else _sources(template)
+    return page.render(
+        "template",
+        template=template,
+        versions=listed["versions"][::-1],
+        data=data,
+        previewed=previewed,
+        pictures=pictures,
+        shows_mail=any(each.mail for each in pictures),
+    )
+
+
+def _previewed(previewed: Any) -> list[Picture]:
+    return [Picture(channel, with_styles(channel, parts)) for channel, parts in previewed["channels"].items()]
+
+
+def _sources(template: Any) -> list[Picture]:
+    """As they are written, in every language."""
+    return [
+        Picture(channel, parts, locale)
+        for channel, locales in template["channels"].items()
+        for locale, parts in locales.items()
+    ]
 
 
 VIEWS = (

@@ -3,6 +3,7 @@
 from app.domain.rendering.parts import (
     Compiled,
     RenderError,
+    best_locale,
     check_syntax,
     choose_variant,
     compile_template,
@@ -16,6 +17,7 @@ from app.domain.rendering.parts import (
 __all__ = [
     "Compiled",
     "RenderError",
+    "best_locale",
     "check_syntax",
     "choose_variant",
     "compile_template",

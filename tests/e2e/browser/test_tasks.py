@@ -12,7 +12,7 @@ from playwright.async_api import expect
 
 from schemas.topics import EVENTS
 from tests.conftest import eventually
-from tests.e2e.browser.conftest import Window
+from tests.e2e.browser.conftest import SCREENSHOTS, Window
 from tests.e2e.browser.pages import Dashboards, Letter, Outages, Outlook, Policy, Providers, Query, Replay
 from tests.e2e.rules.world import HELLO, World, in_s
 
@@ -230,3 +230,28 @@ async def test_an_analyst_looks_at_a_channel_and_takes_the_query_along(world: Wo
     await panel.get_by_role("link", name="Open it as a query").click()
     await console.has_heading("Query")
     await expect(console.page.get_by_role("cell", name="sent", exact=True).first).to_be_visible()
+
+
+async def test_support_sees_what_they_got_and_no_other_host_hears_of_it(world: World, window: Window) -> None:
+    person = await world.person("android")
+    mail = '<p style="color: rgb(1, 2, 3)">Dear you</p><img src="https://a.example/p.gif"><a href="https://a.example">go</a>'
+    content = {"title": "Boarding", "body": "Gate B7", "html": mail}
+    channels = ["push", "email", "sms"]
+    name = await world.ask(person, "note.made", channels=channels, content=content)
+    for channel in channels:
+        await world.end_of(name, channel)
+    console = await window()
+    await console.open(f"/notifications/{name}", user_id=person.user_id)
+    await console.reload_until(console.section("What they got").locator(".of-sms"))
+    await expect(console.page.get_by_text("Gate B7")).to_have_count(0)
+    await console.button("Show what was sent (recorded in the audit log)").click()
+
+    await expect(console.page.locator(".of-push .note")).to_contain_text("Gate B7")
+    await expect(console.page.locator(".of-sms .bubble")).to_have_text("Gate B7")
+    frame = console.page.frame_locator(".of-email iframe")
+    await expect(frame.get_by_text("Dear you")).to_have_css("color", "rgb(1, 2, 3)")
+    await frame.get_by_role("link", name="go").click()  # (leads nowhere: the fixture looks at every request)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await console.page.screenshot(path=SCREENSHOTS / "shown-light.png", full_page=True)
+    await console.choose("Audit log")
+    await console.shows("notification.unmask")

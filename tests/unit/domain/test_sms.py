@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.sms import E164, is_gsm, segments, shortened
+from app.domain.sms import E164, divided, is_gsm, segments, shortened
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,15 @@ def test_more_text_never_takes_fewer_sms_and_bounds_hold(body: str) -> None:
     assert 1 <= segments(body[:-1]) <= count
     units = len(body.encode("utf-16-be", "surrogatepass")) // 2
     assert count <= max(1, -(-units // 66))
+
+
+@given(st.text(max_size=1600))
+def test_what_each_sms_holds_is_the_text_and_fits(body: str) -> None:
+    texts = divided(body)
+
+    assert "".join(texts) == body
+    assert len(texts) == segments(body)
+    assert all(segments(text) == 1 for text in texts)
 
 
 @pytest.mark.parametrize(
