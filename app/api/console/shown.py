@@ -32,6 +32,7 @@ _MAIL_HEAD = (
     '<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src '
     "'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'\">"
     '<meta http-equiv="x-dns-prefetch-control" content="off"><meta name="referrer" content="no-referrer">'
+    "<style>a { pointer-events: none }</style>"
 )
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
