@@ -7,8 +7,11 @@ resumed, and what its provider's open circuit holds. Those in doubt have two row
 each other's evidence, and by provider, the oldest first, as they are counted.
 """
 
+from functools import lru_cache
+
 from msgspec import Struct
 
+from app.ports import Rows
 from tables.table import Table, TableSpec
 
 
@@ -50,8 +53,10 @@ def pause_key(user_id: str, accepted_at: int, offset: int, send_key: bytes) -> b
     return _prefix(user_id) + _place(accepted_at, offset, send_key)
 
 
+@lru_cache(maxsize=256)
 def line_of(user_id: str, device_id: str | None, *, urgent: bool) -> bytes:
-    """Names a line: calls of one line are made one after the other. What is urgent has a line of its own."""
+    """Names a line: calls of one line are made one after the other. What is urgent has a line of its own. (It is asked
+    for several times in a row.)"""
     return _prefix(user_id) + _IN_LINE + bytes((not urgent,)) + (device_id or "").encode() + b"\0"
 
 
@@ -120,7 +125,43 @@ def send_key_of(key: bytes) -> bytes:
     return key[-16:]
 
 
+#: How much of a row's key may follow the prefix by which its first row is asked for: lines, slots, and the urgent that
+#: an open circuit holds (``line_key``, ``slot_key``, ``recovery_key``).
+_BEHIND_PREFIX = (33, 34, 26)
+#: Prefixes whose first row is remembered.
+_MOST_FIRSTS = 10_000
+
+
 class Pauses(Table[Pause]):
+    """Every send and every answer asks who is first in its line and for its provider, and mostly nobody waits: what was
+    found is remembered until a row with that prefix changes, and spares most scans."""
+
+    __slots__ = ("_firsts",)
+
+    def __init__(self, spec: TableSpec[Pause], rows: Rows) -> None:
+        super().__init__(spec, rows)
+        #: By prefix, the key of the first row that begins with it.
+        self._firsts: dict[bytes, bytes | None] = {}
+
+    def stored(self) -> None:
+        firsts = self._firsts
+        self._firsts = {}
+        super().stored()
+        self._firsts = firsts
+
+    def rollback(self) -> None:
+        super().rollback()
+        self._firsts.clear()
+
+    def clear(self) -> None:
+        super().clear()
+        self._firsts.clear()
+
+    def _change(self, key: bytes, row: Pause | None) -> None:
+        super()._change(key, row)
+        for behind in _BEHIND_PREFIX:
+            self._firsts.pop(key[:-behind], None)
+
     def of(self, user_id: str) -> list[tuple[bytes, Pause]]:
         """Keys of ``attempts`` and what waits there, in order of acceptance."""
         start = _prefix(user_id)
@@ -139,7 +180,7 @@ class Pauses(Table[Pause]):
 
     def oldest_doubt(self, provider: str) -> int | None:
         """Since when (Unix ms) the provider's oldest doubt has been open; None: there is none."""
-        key = self._first_of(_doubts_of(provider))
+        key = self._scanned_first(_doubts_of(provider))
         return None if key is None else int.from_bytes(key[-24:-16], "big")
 
     def first_in(self, line: bytes) -> bytes | None:
@@ -156,5 +197,14 @@ class Pauses(Table[Pause]):
         )
 
     def _first_of(self, prefix: bytes) -> bytes | None:
+        try:
+            return self._firsts[prefix]
+        except KeyError:
+            if len(self._firsts) >= _MOST_FIRSTS:
+                self._firsts.clear()
+            first = self._firsts[prefix] = self._scanned_first(prefix)
+            return first
+
+    def _scanned_first(self, prefix: bytes) -> bytes | None:
         found = self.scan(prefix, prefix[:-1] + b"\1", 1)
         return found[0][0] if found else None

@@ -146,6 +146,18 @@ def _compiled(source: str, html: bool) -> Template | str:
 
 def rendered(source: str, variables: Mapping[str, Any], *, html: bool, stopwatch: Stopwatch | None = None) -> str:
     """The text of a source with these variables (JSON's types only). Raises BadTemplate."""
+    if "{" not in source:
+        return _plain(source, html)
+    return _rendered(source, variables, html, stopwatch)
+
+
+@lru_cache(maxsize=1024)
+def _plain(source: str, html: bool) -> str:
+    """The text of a source in which nothing stands for anything: the same for everybody. Raises BadTemplate."""
+    return _rendered(source, {}, html, None)
+
+
+def _rendered(source: str, variables: Mapping[str, Any], html: bool, stopwatch: Stopwatch | None) -> str:
     template = compiled(source, html)
     context = cast(BudgetedContext, template.new_context(dict(variables)))
     context.budget = Budget(stopwatch)
