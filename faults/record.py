@@ -40,7 +40,7 @@ class Record:
         self._sandbox = sandbox
         self._begins = {path.name: path.stat().st_size for path in sandbox.glob("*.jsonl")}
         self._files: dict[str, IO[str]] = {}
-        for name in ("accepted", "commands", "injected", "offsets"):
+        for name in ("accepted", "commands", "injected", "offsets", "campaigns"):
             self._files[name] = (folder / f"{name}.jsonl").open("w")
 
     def accept(self, line: dict[str, Any]) -> None:
@@ -84,6 +84,10 @@ class Record:
         line = {"at_ms": unix_ms(), "group": group, "topic": topic, "partition": partition, "offset": offset}
         line |= {"rewound": True} if rewound else {}
         self._write("offsets", line)
+
+    def campaign(self, line: Mapping[str, Any]) -> None:
+        """A campaign that has ended: whom it named, how it was shown, and when it was to produce nothing."""
+        self._write("campaigns", line)
 
     def finish(self, run: Mapping[str, Any]) -> None:
         """Closes the files, takes over what the sandbox wrote down since the beginning, and writes run.json."""

@@ -8,6 +8,8 @@ It shares no code with the system, so that a mistake of ours can't hide itself. 
 - ``commands.jsonl``: acknowledged commands, those that made the users known too
 - ``injected.jsonl``: faults; one with ``stop`` in its name and an ``until_ms`` stopped a process and woke it again
 - ``offsets.jsonl``: committed offsets as they were sampled, the last ones after the end
+- ``campaigns.jsonl``: campaigns that have ended: ``{notification_id, source, users, status, recipients, produced,
+  holds: [{from_ms, until_ms?}], allowance_ms}``. A hold goes from a pause or cancel that was acknowledged to the resume
 - ``sandbox/calls.jsonl``, ``sandbox/accepted.jsonl``: the sandbox's own
 
 Runs may share a system if they share no users: every user's records belong to one run.

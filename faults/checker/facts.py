@@ -40,6 +40,8 @@ class Facts:
     gathered: set[str] = field(default_factory=set)
     #: Recipients whose request lies in an event topic, whoever got word of it.
     requested: dict[Recipient, Mapping[str, Any]] = field(default_factory=dict)
+    #: By notification: who has a request in the log, and when that was made; copies too.
+    produced: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
     #: Where dead letters came from, with the reason.
     dead: dict[Place, str] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=lambda: defaultdict(list))
@@ -142,6 +144,7 @@ def _request(facts: Facts, record: Record) -> None:
         name = keyed_id(said.get("source", ""), said["idempotency_key"])
     place = record.topic, record.partition, record.offset
     if isinstance(name, str) and place not in facts.dead:
+        facts.produced[name.lower()].append((said["user_id"], record.timestamp_ms))
         facts.requested.setdefault((name.lower(), said["user_id"]), said)
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from faults.checker.values import Asked, BadRun, Call, Command, Committed, Injected, Run, Taken, Terms
+from faults.checker.values import Asked, BadRun, Call, Campaign, Command, Committed, Injected, Run, Taken, Terms
 from faults.checker.words import LOSING, SWEEPING
 
 Value = TypeVar("Value")
@@ -27,6 +27,7 @@ def read_run(folder: Path) -> Run:
         tuple(_lines(folder / "offsets.jsonl", _committed)),
         tuple(each for each in _lines(sandbox / "calls.jsonl", call_reader(terms)) if each is not None),
         tuple(each for each in _lines(sandbox / "accepted.jsonl", _taken) if each.at_ms >= terms.started_ms),
+        tuple(_lines(folder / "campaigns.jsonl", _campaign)),
     )
 
 
@@ -114,6 +115,19 @@ def _committed(said: Mapping[str, Any]) -> Committed:
     rewound = bool(said.get("rewound"))
     return Committed(
         int(said["at_ms"]), said["group"], said["topic"], int(said["partition"]), int(said["offset"]), rewound
+    )
+
+
+def _campaign(said: Mapping[str, Any]) -> Campaign:
+    return Campaign(
+        notification_id=said["notification_id"],
+        source=said["source"],
+        users=frozenset(said["users"]),
+        status=said["status"],
+        recipients=int(said["recipients"]),
+        produced=int(said["produced"]),
+        holds=tuple((int(hold["from_ms"]), hold.get("until_ms")) for hold in said["holds"]),
+        allowance_ms=int(said["allowance_ms"]),
     )
 
 

@@ -97,6 +97,27 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class Campaign:
+    """One message to many, after its end.
+
+    Attributes:
+        users: whom an acknowledged upload named.
+        status, recipients, produced: how it was shown last.
+        holds: from when a pause or cancel was acknowledged until it was to go on (None: never).
+        allowance_ms: by how much a record may be dated later than it should, on a machine that has much to do.
+    """
+
+    notification_id: str
+    source: str
+    users: frozenset[str]
+    status: str
+    recipients: int
+    produced: int
+    holds: tuple[tuple[int, int | None], ...]
+    allowance_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What a run was made under.
 
@@ -129,15 +150,16 @@ class Run:
     committed: tuple[Committed, ...] = ()
     calls: tuple[Call, ...] = ()
     taken: tuple[Taken, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
 
     @cached_property
     def users(self) -> frozenset[str]:
         """Whose requests these are; every other user's records are another run's."""
-        return frozenset(each.user_id for each in self.asked)
+        return frozenset(each.user_id for each in self.asked).union(*(each.users for each in self.campaigns))
 
     @cached_property
     def sources(self) -> frozenset[str]:
-        return frozenset(each.source for each in self.asked)
+        return frozenset((*(each.source for each in self.asked), *(each.source for each in self.campaigns)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
+from faults.operator import LIMIT_S, POLL_S, Operator
 from faults.record import unix_ms
 from faults.scene import Experiment, Scene
 from schemas.instants import rfc3339
 
-_LIMIT_S = 240.0
-_POLL_S = 0.3
 #: Of those who are waiting for a push, who opts out of it before the provider is back.
 _OPTS_OUT = 0.1
 #: Whom a replay needs to go on: the gateway runs it, the router decides, the role sends.
@@ -84,7 +81,7 @@ async def _until_ended(scene: Scene, names: Iterable[str]) -> None:
     def all_ended() -> bool:
         return wanted <= {each["notification_id"] for each in scene.observer.events if each["status"] in _ENDS}
 
-    if not await scene.system.until(all_ended, _LIMIT_S):
+    if not await scene.system.until(all_ended, LIMIT_S):
         raise TimeoutError("what was asked for in the outage didn't end")
 
 
@@ -109,36 +106,10 @@ def _judge(scene: Scene, receipts: list[Mapping[str, Any]], last: Mapping[str, A
     scene.extra["replays"] = [{key: each[key] for key in ("candidates", "outcomes")} for each in (*receipts, last)]
 
 
-class _Operator:
-    """Calls the gateway as an operator does, and again while it is away."""
-
+class _Operator(Operator):
     def __init__(self, scene: Scene) -> None:
-        state = scene.system.dev.state
-        self._url = state.gateway_url
-        self._http = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {state.api_keys['admin']}"}, timeout=aiohttp.ClientTimeout(total=10.0)
-        )
+        super().__init__(scene.system, "admin")
         self.unbalanced = 0
-
-    async def __aenter__(self) -> "_Operator":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.close()
-
-    async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Raises RuntimeError for what is refused, and TimeoutError."""
-        async with asyncio.timeout(_LIMIT_S):
-            while True:
-                try:
-                    async with self._http.request(method, f"{self._url}{path}", json=body) as answer:
-                        if answer.status < 300:
-                            return await answer.json() if answer.content_type == "application/json" else None
-                        if answer.status not in (404, 429, 503):  # (404: one that was begun a moment ago)
-                            raise RuntimeError(f"{method} {path}: {answer.status}: {await answer.text()}")
-                except (aiohttp.ClientError, TimeoutError):
-                    pass
-                await asyncio.sleep(_POLL_S)
 
     async def begin(self, asked: Mapping[str, Any]) -> str:
         return str((await self.call("POST", "/v1/replays", asked))["replay_id"])
@@ -148,14 +119,14 @@ class _Operator:
 
     async def ended(self, replay_id: str) -> Mapping[str, Any]:
         """Its receipt once it is done; each one on the way must add up."""
-        async with asyncio.timeout(_LIMIT_S):
+        async with asyncio.timeout(LIMIT_S):
             while True:
                 receipt: Mapping[str, Any] = await self.call("GET", f"/v1/replays/{replay_id}")
                 for tally in (receipt["dry_run"], receipt["outcomes"]):
                     self.unbalanced += sum(tally.values()) != receipt["candidates"]
                 if receipt["status"] == "done" and not receipt["outcomes"]["waiting"]:
                     return receipt
-                await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(POLL_S)
 
     async def candidates(self, replay_id: str) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []

@@ -17,7 +17,7 @@ _SEED = 1
 _TOGETHER = {
     "records and providers": (
         *("thrice", "poison", "accept_then_reset", "accept_then_hang", "dead_tokens"),
-        *("outage", "rewound", "replay"),
+        *("outage", "rewound", "replay", "campaigns"),
     ),
     "what anybody may write": ("sizes", "transactions", "headers", "numbers", "instants"),
     "what one tenant may do to another": ("attacks",),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from faults.checker.facts import Facts
 from faults.checker.values import Verdict
-from faults.checker.verdicts import arriving, obeying, reading, telling
+from faults.checker.verdicts import arriving, campaigning, obeying, reading, telling
 
 INVARIANTS: tuple[Callable[[Facts], Verdict], ...] = (
     arriving.lost,
@@ -15,6 +15,7 @@ INVARIANTS: tuple[Callable[[Facts], Verdict], ...] = (
     obeying.wrong,
     telling.balance,
     arriving.replayed,
+    campaigning.campaigns,
     obeying.late,
     obeying.early,
     obeying.order,

@@ -323,7 +323,9 @@ def two_ids_for_one_key(world: World) -> None:
 
 
 def an_answer_without_a_record(world: World) -> None:
-    world.requests = [r if not isinstance(r, dict) or r["idempotency_key"] != "web" else b"" for r in world.requests]
+    world.requests = [
+        r if not isinstance(r, dict) or r.get("idempotency_key") != "web" else b"" for r in world.requests
+    ]
 
 
 def an_event_that_clickhouse_lacks(world: World) -> None:
@@ -378,6 +380,35 @@ def an_offset_that_went_back(world: World) -> None:
     del world.offsets[1]["rewound"]
 
 
+def a_campaign_that_somebody_got_twice(world: World) -> None:
+    name = world.campaigns[1]["notification_id"]
+    world.events.append(world.only("accepted", notification_id=name) | {"event_id": "another"})
+
+
+def a_campaign_that_is_done_without_somebody(world: World) -> None:
+    world.campaigns[1]["status"] = "done"
+
+
+def a_campaign_that_counts_somebody_twice(world: World) -> None:
+    world.campaigns[0]["produced"] = 3
+
+
+def a_campaign_that_reached_somebody_else(world: World) -> None:
+    world.campaigns[1]["users"] = ["bob"]
+
+
+def a_campaign_that_went_on_while_it_was_paused(world: World) -> None:
+    world.campaigns[0]["holds"][0]["until_ms"] = world.records_at + 1
+
+
+def a_campaign_that_went_on_when_it_was_cancelled(world: World) -> None:
+    world.campaigns[1]["holds"][0]["from_ms"] -= 10_000
+
+
+def a_campaign_that_never_ended(world: World) -> None:
+    world.campaigns[1]["status"] = "running"
+
+
 PLANTED: dict[str, tuple[Plant, ...]] = {
     "LOST": (
         no_decision,
@@ -418,6 +449,14 @@ PLANTED: dict[str, tuple[Plant, ...]] = {
         a_replayed_send_never_accepted,
     ),
     "REPLAY": (replayed_though_it_was_sent, replayed_by_two),
+    "CAMPAIGN": (
+        a_campaign_that_is_done_without_somebody,
+        a_campaign_that_counts_somebody_twice,
+        a_campaign_that_reached_somebody_else,
+        a_campaign_that_went_on_while_it_was_paused,
+        a_campaign_that_went_on_when_it_was_cancelled,
+        a_campaign_that_never_ended,
+    ),
     "LATE": (a_call_after_the_expiry, a_call_in_quiet_hours),
     "EARLY": (a_call_before_its_schedule, a_retry_before_its_time, a_hold_that_ends_early),
     "ORDER": (holds_let_go_out_of_order,),
@@ -450,6 +489,13 @@ def test_a_call_that_came_to_nothing_breaks_d_and_is_lost_too(plant: Plant, tmp_
     plant(world)
 
     assert sorted(failing(world.judge(tmp_path))) == ["D", "LOST"]
+
+
+def test_a_campaign_that_somebody_got_twice_is_out_of_balance_too(tmp_path: Path) -> None:
+    world = a_good_run()
+    a_campaign_that_somebody_got_twice(world)
+
+    assert sorted(failing(world.judge(tmp_path))) == ["BALANCE", "CAMPAIGN"]
 
 
 def test_every_invariant_has_a_planted_violation(tmp_path: Path) -> None:

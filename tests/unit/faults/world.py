@@ -51,6 +51,7 @@ class World:
     offsets: list[dict[str, Any]] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
     taken: list[dict[str, Any]] = field(default_factory=list)
+    campaigns: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any] | bytes] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     #: Written a second time, byte for byte.
@@ -58,6 +59,8 @@ class World:
     dead: list[dict[str, Any]] = field(default_factory=list)
     analytics: dict[str, str] | None = None
     quiesced: int = START + 4 * HOUR
+    #: How all records are dated.
+    records_at: int = START
 
     # --- what happens
 
@@ -196,6 +199,7 @@ class World:
             "commands": self.commands,
             "injected": self.injected,
             "offsets": self.offsets,
+            "campaigns": self.campaigns,
             "sandbox/calls": self.calls,
             "sandbox/accepted": self.taken,
         }
@@ -218,6 +222,7 @@ def a_good_run() -> World:
     _refused(world)
     _replayed(world)
     _once_more(world)
+    _campaigns(world)
     for at, offset in ((START + HOUR, 3), (START + 2 * HOUR, 2), (world.quiesced, len(world.requests))):
         line = {"at_ms": at, "group": "tocsin_router", "topic": "notify_events", "partition": 0, "offset": offset}
         world.offsets.append(line | ({"rewound": True} if offset == 2 else {}))
@@ -233,6 +238,23 @@ def _once_more(world: World) -> None:
     first = world.send(at + 20, name, "ann", "sms", category="codes", provider="twilio")
     again = at + MINUTE + 400
     world.send(again, name, "ann", "sms", category="codes", provider="vonage", detail={"of": first})
+
+
+def _campaigns(world: World) -> None:
+    """One reaches both its users, after a pause; one is called off before it reaches the second."""
+    done, off = str(uuid.uuid4()), str(uuid.uuid4())
+    at = world.records_at
+    for name, users in ((done, ("ann", "bob")), (off, ("ann",))):
+        for user in users:
+            world.requests.append({"user_id": user, "source": "shop", "notification_id": name})
+            world.tell(at + 10, name, user, "accepted")
+            world.send(at + 20, name, user, "in_app")
+    common: dict[str, Any] = {"source": "shop", "users": ["ann", "bob"], "recipients": 2, "allowance_ms": 3_000}
+    paused = {"from_ms": at - 10_000, "until_ms": at - 1_000}
+    world.campaigns.append({"notification_id": done, "status": "done", "produced": 2, "holds": [paused], **common})
+    called_off = {"from_ms": at - 2_000, "until_ms": None}
+    line = {"notification_id": off, "status": "cancelled", "produced": 1, "holds": [called_off], **common}
+    world.campaigns.append(line)
 
 
 def _introduce(world: World) -> None:
