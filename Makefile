@@ -36,7 +36,8 @@ demo: setup ## The same, but end with status 0 only if every notification is acc
 	@exec $(BIN)/tocsin demo $(DEMO_OPTIONS)
 
 bench: setup ## Measure cost, latency and recovery (SHORT=1: in a few minutes; ONLY=name: a part of it; BESIDE=revision)
-	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE))
+	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE)) \
+		$(if $(RECIPIENTS),--recipients $(RECIPIENTS))
 
 faults: setup ## Break the system in every way, with three seeds (SHORT=1: once, small; ONLY=name; SEED=n)
 	@exec $(BIN)/python -m faults run $(ONLY) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED),$(if $(SHORT),--seed 1))

@@ -13,7 +13,9 @@ from rich.markup import escape
 
 from bench import (
     analytics,
+    campaign,
     comparison,
+    gateway,
     inbox,
     latency,
     neighbours,
@@ -47,6 +49,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     urgent.NAME: urgent.measure,
     neighbours.NAME: neighbours.measure,
     slowloris.NAME: slowloris.measure,
+    gateway.NAME: gateway.measure,
+    campaign.NAME: campaign.measure,
     streams.NAME: streams.measure,
     inbox.NAME: inbox.measure,
     stopping.NAME: stopping.measure,
@@ -75,6 +79,7 @@ def run(
         str, typer.Option(help="The revision that pipe is measured beside; empty: none.", metavar="REVISION")
     ] = pipe.BESIDE,
     waiting: Annotated[int, typer.Option(min=0, help="How many pushes wait in pipe; 0: as the form says.")] = 0,
+    recipients: Annotated[int, typer.Option(min=0, help="Of `campaign`: how many; 0: as the form says.")] = 0,
 ) -> None:
     """Run the benchmarks, show what they find, and write it down.
 
@@ -87,8 +92,8 @@ def run(
     known = set(BENCHMARKS).union(*CASES.values())
     if unknown := wanted - known:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
-    this = Run(Console(), short, wanted, beside, waiting)
-    whole = not short and not wanted
+    this = Run(Console(), short, wanted, beside, waiting, recipients)
+    whole = not short and not wanted and not recipients
     found = asyncio.run(_run(this))
     if whole:
         write_results(RESULTS, found)

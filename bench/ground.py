@@ -81,12 +81,13 @@ class Worker:
 class Ground:
     """``async with Ground(run, name) as ground``: broker, sandbox and topics are ready; no worker runs yet."""
 
-    def __init__(self, run: Run, name: str, *, partitions: int = 8) -> None:
+    def __init__(self, run: Run, name: str, *, partitions: int = 8, sandbox_drops: bool = False) -> None:
         self.folder = (run.folder / name).absolute()
         self.progress = run.progress
         self.partitions = partitions
         self._workers: list[Worker] = []
-        self._system = DevSystem(Options(folder=self.folder, jars=_JARS, roles=(), partitions=partitions))
+        options = Options(folder=self.folder, jars=_JARS, roles=(), partitions=partitions, sandbox_drops=sandbox_drops)
+        self._system = DevSystem(options)
         self._producer: BatchProducer | None = None
 
     @property

@@ -23,6 +23,8 @@ class Run:
     #: What ``pipe`` is measured beside (empty: nothing), and how many of its pushes wait (0: as the form says).
     beside: str = ""
     waiting: int = 0
+    #: Of the campaign that is measured; 0: as the form says.
+    recipients: int = 0
     #: Takes what the systems under measurement keep, and their logs.
     folder: Path = Path(".tocsin/bench")
     figures: list[Figure] = field(default_factory=list)

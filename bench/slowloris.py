@@ -1,20 +1,17 @@
 """What thousands of slow connections cost those who ask: how long the gateway's answers take, calm and beside them."""
 
 import asyncio
-import random
 import resource
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from statistics import median
 
-import aiohttp
 import psutil
 
+from bench.asking import asker
 from bench.figures import Figure, compared, percentile
 from bench.ground import Ground, Worker
 from bench.run import Run
-from bench.workload import EVENT_TYPE, user_id
 from faults.slow_connections import slow_connections
 
 NAME = "slowloris"
@@ -74,33 +71,9 @@ async def _slow(ground: Ground) -> AsyncIterator[None]:
 
 
 async def _p99_of_answers(ground: Ground, seconds: float, words: str) -> float:
-    """Milliseconds from when each request was due to its 202, at random (Poisson) times that don't wait. Raises
-    RuntimeError for any other answer."""
-    chance = random.Random(words)
     state = ground.system.state
-    headers = {"Authorization": f"Bearer {state.api_keys['demo']}"}
-    took: list[float] = []
-
-    async def ask(user: int, due: float) -> None:
-        content = {"title": "Number", "body": f"{user}"}
-        body = {"user_id": user_id(user), "event_type": EVENT_TYPE, "channels": ["in_app"], "content": content}
-        async with http.post("/v1/notifications", json=body) as answer:
-            if answer.status != 202:
-                raise RuntimeError(f"the gateway answered {answer.status}: {await answer.text()}")
-        took.append(1000 * (time.monotonic() - due))
-
-    task = ground.progress.add_task(f"  {words}", total=round(seconds))
-    async with (
-        aiohttp.ClientSession(state.gateway_url, headers=headers, timeout=aiohttp.ClientTimeout(total=60)) as http,
-        asyncio.TaskGroup() as asking,
-    ):
-        begun, at_s = time.monotonic(), 0.0
-        while (at_s := at_s + chance.expovariate(_RATE)) < seconds:
-            await asyncio.sleep(max(0.0, begun + at_s - time.monotonic()))
-            asking.create_task(ask(chance.randrange(1_000), begun + at_s))
-            ground.progress.update(task, completed=int(at_s))
-    ground.progress.remove_task(task)
-    return percentile(took, 99.0)
+    async with asker(state.gateway_url, state.api_keys["demo"]) as service:
+        return percentile(await service.offer(ground, _RATE, seconds, words), 99.0)
 
 
 def _connections(gateway: Worker) -> int:

@@ -51,6 +51,8 @@ class Options:
     settings: Mapping[str, str] = field(default_factory=dict)
     detour: tuple[int, int] | None = None
     callbacks: Mapping[str, Any] | None = None
+    #: The sandbox keeps only counts, in memory.
+    sandbox_drops: bool = False
 
 
 class DevSystem:
@@ -198,6 +200,7 @@ class DevSystem:
         )
         self._broker = options
         sandbox = [sys.executable, "-m", "app.sandbox", "--dir", str(self._folder / "sandbox")]
+        sandbox += ["--drop"] if self._options.sandbox_drops else []
         log = self._log("sandbox")
         self._supervisor.add(Program("sandbox", sandbox, environ, log), _sandbox_ready(self._folder / "sandbox", log))
         data = self._folder / "data"
