@@ -44,9 +44,9 @@ class Operator:
         """Status and answer, whatever they are. ``body``: makes the body anew for each try. Raises TimeoutError."""
         async with asyncio.timeout(LIMIT_S):
             while True:
-                sent = {} if body is None else {"data": body()}
+                data = None if body is None else body()
                 try:
-                    async with self._http.request(method, f"{self._url}{path}", **sent, **how) as answer:
+                    async with self._http.request(method, f"{self._url}{path}", data=data, **how) as answer:
                         if answer.status not in _AGAIN:
                             is_json = answer.content_type.endswith("json")
                             return answer.status, await answer.json() if is_json else await answer.text()

@@ -41,3 +41,8 @@ def pattern_of(request: web.Request) -> str:
     """The route's path, which unlike the request's own names nobody."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"
+
+
+def has_left(request: web.BaseRequest) -> bool:
+    """Whether the caller's connection is gone, or going."""
+    return request.transport is None or request.transport.is_closing()

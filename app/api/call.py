@@ -162,21 +162,29 @@ class Call:
         it, 408 where nothing comes any more, 415 for a coding that isn't undone here, 401 where the caller's key has
         ended before all of it came."""
         check_coding(self.request.headers.getall("Content-Encoding", []))
-        too_large = Problem(413, f"the body is larger than {limit} bytes", "body")
+        content = self.request.content
         if (self.request.content_length or 0) > limit:
-            raise too_large
-        read = bytearray()
+            raise _too_large(limit)
         try:
-            while chunk := await self._chunk():
-                read += chunk
-                if len(read) > limit:
-                    raise too_large
-                self.hold.take_body(len(chunk))
+            if content.is_eof() and content.total_bytes <= limit:  # it came with its header, as small ones do
+                whole = content.read_nowait()
+                self.hold.take_body(len(whole))
+                return whole
+            read = await self._whole(limit)
             self._check_caller()
         except RequestPayloadError as error:
             # Nothing can be read from this connection any more.
             close = {"Connection": "close"}
             raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
+        return read
+
+    async def _whole(self, limit: int) -> bytes:
+        read = bytearray()
+        while chunk := await self._chunk():
+            read += chunk
+            if len(read) > limit:
+                raise _too_large(limit)
+            self.hold.take_body(len(chunk))
         return bytes(read)
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -228,6 +236,10 @@ class Call:
         if not _NUMBER.fullmatch(text) or int(text) > most:
             raise Problem(400, f"is not a number from 1 to {most}", name)
         return int(text)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, f"the body is larger than {limit} bytes", "body")
 
 
 def answer(document: Any, status: int = 200) -> web.Response:

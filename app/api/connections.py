@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, LineTooLong
 from aiohttp.web_protocol import RequestPayloadError
 
+from app.api.answering import has_left
 from app.api.limits import address_of
 from app.api.problems import Problem, bad_coding
 from app.api.refusals import UNCOUNTED, Counting, Ended
@@ -182,6 +183,8 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """What isn't HTTP, and what failed outside of every handler, as a problem; the connection closes."""
+        if isinstance(exc, ConnectionError) and has_left(request):
+            raise exc  # nobody is there to be answered
         if status >= 500:
             log.error("a connection failed", error=type(exc).__name__)
         if request.writer.output_size > 0:

@@ -30,7 +30,7 @@ class Limits:
 
     def __init__(self, room: Room, default_rate: float, clock: Callable[[], float]) -> None:
         self._room = room
-        self._default_rate = default_rate
+        self._default_rate = Rate.of(default_rate)
         self._keys = Rates(clock)
         self._users = Rates(clock)
         self._refused = Rates(clock)
@@ -85,7 +85,7 @@ class Limits:
     def _take(self, caller: Caller, cost: int, *, insist: bool = False) -> Standing:
         if isinstance(caller, User):
             return self._users.take(caller.user_id, USER_RATE, cost, insist=insist)
-        rate = Rate.of(self._default_rate if caller.rate is None else caller.rate)
+        rate = self._default_rate if caller.rate is None else Rate.of(caller.rate)
         return self._keys.take(caller.key_id, rate, cost, insist=insist)
 
 

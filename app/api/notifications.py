@@ -116,8 +116,19 @@ async def _publish(call: Call, taken: Sequence[Taken]) -> None:
     """All records, a piece at a time. Raises Problem 429 where there is no room, never after the first piece."""
     spans = call.deps.tracing.begin(call.request, taken) if call.deps.tracing is not None else ()
     critical = all(one.lane == "critical" for one in taken)
-    # Before the records are made, so that it costs little to refuse what there is no room for.
     records = sum(len(one.recipients) for one in taken)
+    if records == 1:
+        [record] = chain.from_iterable(one.records() for one in taken)
+        call.hold.take_records(1, _octets(record), critical=critical)
+        await call.deps.publisher.publish_many([record])
+    else:
+        await _publish_in_pieces(call, taken, records, critical=critical)
+    if call.deps.tracing is not None:
+        call.deps.tracing.show(spans)
+
+
+async def _publish_in_pieces(call: Call, taken: Sequence[Taken], records: int, *, critical: bool) -> None:
+    # Before the records are made, so that it costs little to refuse what there is no room for.
     call.hold.take_records(min(records, 2 * _PIECE_RECORDS), 0, critical=critical)
     pieces = in_pieces(chain.from_iterable(one.records() for one in taken))
     piece, following = next(pieces, None), next(pieces, None)
@@ -127,8 +138,6 @@ async def _publish(call: Call, taken: Sequence[Taken]) -> None:
     while piece is not None:
         await call.deps.publisher.publish_many(piece)
         piece, following = following, next(pieces, None)
-    if call.deps.tracing is not None:
-        call.deps.tracing.show(spans)
 
 
 def in_pieces(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:

@@ -15,20 +15,24 @@ _SMALL_BODY = 64 << 10
 class Size:
     """Records and bytes."""
 
-    records: int = 0
-    octets: int = 0
-
-    def __add__(self, other: "Size") -> "Size":
-        return Size(self.records + other.records, self.octets + other.octets)
-
-    def __sub__(self, other: "Size") -> "Size":
-        return Size(self.records - other.records, self.octets - other.octets)
+    records: int
+    octets: int
 
     def part(self, percent: int) -> "Size":
         return Size(self.records * percent // 100, self.octets * percent // 100)
 
-    def fits(self, limit: "Size") -> bool:
-        return self.records <= limit.records and self.octets <= limit.octets
+
+class Taken:
+    """Records and bytes that are in flight: plain numbers, as every call changes them several times."""
+
+    __slots__ = ("octets", "records")
+
+    def __init__(self) -> None:
+        self.records = self.octets = 0
+
+    def add(self, records: int, octets: int) -> None:
+        self.records += records
+        self.octets += octets
 
 
 #: The largest call (a bulk body of 16 MiB, 2,000 records at once) is well below any caller's share.
@@ -44,51 +48,57 @@ class Room:
         self._limit = limit
         self._ordinary = limit.part(_ORDINARY_PERCENT)
         self._share = limit.part(_SHARE_PERCENT)
-        self._taken = Size()
-        self._by_caller: dict[str, Size] = {}
+        self._taken = Taken()
+        self._by_caller: dict[str, Taken] = {}
 
     def hold(self, caller: str) -> "Hold":
         """One call's part of it, given back at the end of the context."""
         return Hold(self, caller)
 
-    def take(self, caller: str, more: Size, *, reserved: bool) -> None:
+    def take(self, caller: str, records: int, octets: int, *, reserved: bool) -> None:
         """Raises Problem 429 where there is no room. ``reserved``: it may use what is kept for critical calls."""
-        mine = self._by_caller.get(caller, Size()) + more
-        if not mine.fits(self._share):
+        mine, share, taken = self._by_caller.get(caller), self._share, self._taken
+        if mine is None:
+            mine = Taken()
+        if mine.records + records > share.records or mine.octets + octets > share.octets:
             raise _full("too much of yours is in flight: wait for answers before you send more", "share")
-        if not (self._taken + more).fits(self._limit if reserved else self._ordinary):
+        limit = self._limit if reserved else self._ordinary
+        if taken.records + records > limit.records or taken.octets + octets > limit.octets:
             raise _full("too much is in flight", "room")
+        mine.add(records, octets)
+        taken.add(records, octets)
         self._by_caller[caller] = mine
-        self._taken += more
 
-    def give_back(self, caller: str, size: Size) -> None:
-        left = self._by_caller[caller] - size
-        if left == Size():
+    def give_back(self, caller: str, records: int, octets: int) -> None:
+        mine = self._by_caller[caller]
+        mine.add(-records, -octets)
+        if not mine.records and not mine.octets:
             del self._by_caller[caller]
-        else:
-            self._by_caller[caller] = left
-        self._taken -= size
+        self._taken.add(-records, -octets)
 
 
 class Hold:
     """What one call has taken so far."""
 
+    __slots__ = ("_caller", "_octets", "_records", "_room")
+
     def __init__(self, room: Room, caller: str) -> None:
         self._room = room
         self._caller = caller
-        self._size = Size()
+        self._records = self._octets = 0
 
     def take_body(self, octets: int) -> None:
         """Bytes of a body that were read. Raises Problem 429."""
-        self._take(Size(0, octets), reserved=self._size.octets + octets <= _SMALL_BODY)
+        self._take(0, octets, reserved=self._octets + octets <= _SMALL_BODY)
 
     def take_records(self, records: int, octets: int, *, critical: bool) -> None:
         """Records on their way to the log. Raises Problem 429."""
-        self._take(Size(records, octets), reserved=critical)
+        self._take(records, octets, reserved=critical)
 
-    def _take(self, more: Size, *, reserved: bool) -> None:
-        self._room.take(self._caller, more, reserved=reserved)
-        self._size += more
+    def _take(self, records: int, octets: int, *, reserved: bool) -> None:
+        self._room.take(self._caller, records, octets, reserved=reserved)
+        self._records += records
+        self._octets += octets
 
     def __enter__(self) -> "Hold":
         return self
@@ -96,9 +106,9 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._size != Size():
-            self._room.give_back(self._caller, self._size)
-            self._size = Size()
+        if self._records or self._octets:
+            self._room.give_back(self._caller, self._records, self._octets)
+            self._records = self._octets = 0
 
 
 def _full(detail: str, limit: Limit) -> Problem:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import structlog
 from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -40,7 +41,7 @@ from app.api import (
 from app.api import (
     web as web_component,
 )
-from app.api.answering import pattern_of, problem_for
+from app.api.answering import has_left, pattern_of, problem_for
 from app.api.call import AUDITED, BEGAN, STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, User, authorize
 from app.api.connections import Connection
@@ -53,6 +54,8 @@ from app.api.problems import Problem
 from app.api.routes import Route
 from app.api.tracing import AUTHORIZED
 from app.serving import add_security_headers
+
+log = structlog.get_logger(__name__)
 
 RESOURCES = (
     notifications,
@@ -101,16 +104,16 @@ def routes(public_url: str | None) -> Sequence[Route]:
 
 
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
-    middlewares = [
-        _counted(deps.counting.answered),
-        preflight(deps.cors_origins),
-        _problems(deps.limits, deps.counting.refused, deps.pages),
-    ]
+    middlewares = [_counted(deps.counting.answered)]
     if deps.tracing is not None:
-        middlewares.insert(1, deps.tracing.middleware(pattern_of))
+        middlewares.append(deps.tracing.middleware(pattern_of))
+    if deps.cors_origins:  # (every request pays for each of these)
+        middlewares.append(preflight(deps.cors_origins))
+    middlewares.append(_problems(deps.limits, deps.counting.refused, deps.pages))
     app = web.Application(middlewares=middlewares)
     app.on_response_prepare.append(_add_rate)
-    app.on_response_prepare.append(named(deps.cors_origins))
+    if deps.cors_origins:
+        app.on_response_prepare.append(named(deps.cors_origins))
     app.on_response_prepare.append(add_security_headers)
     served = routes(public_url)
     for route in served:
@@ -182,6 +185,9 @@ def _problems(limits: Limits, refused: Callable[[int, str], None], pages: Pages)
         except web.HTTPException as error:
             problem = _of_status(error)
         except Exception as error:
+            if isinstance(error, ConnectionError) and has_left(request):
+                log.info("a caller left before its answer was whole", path=pattern_of(request))
+                raise  # (which aiohttp passes over)
             problem = problem_for(error, request)
         if _CALLER not in request and problem.status < 500:
             try:

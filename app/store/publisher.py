@@ -97,7 +97,7 @@ class KafkaPublisher(Publisher):
         try:
             async with asyncio.timeout(self._timeout_s):
                 waiting = [await _handed_over(producer, record) for record in records]
-                acknowledged = await asyncio.gather(*waiting)
+                acknowledged = [await waiting[0]] if len(waiting) == 1 else await asyncio.gather(*waiting)
         except TimeoutError:
             raise PublishError(f"not acknowledged within {self._timeout_s:g} s") from None
         except MessageSizeTooLargeError as error:
