@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.callers import Caller, Callers, Service, check_event_type
 from app.api.code_limits import Codes
+from app.api.console.comparing import Comparing
 from app.api.console.sessions import Sessions
 from app.api.limits import Limits
 from app.api.pages import Pages
@@ -112,6 +113,7 @@ class Deps:
     cors_origins: frozenset[str] = frozenset()
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP
+    comparing: Comparing = field(default_factory=Comparing)
     #: What channels were asked to bring; None: nobody can read it back.
     sends: RecordedSends | None = None
     #: None: nobody asks Kafka how far the roles are.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 from jinja2 import ChainableUndefined, Environment, PackageLoader
@@ -42,6 +42,11 @@ def _time(instant: str | int | None) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(at.isoformat(), shown, shown)
 
 
+def _segment(value: object) -> str:
+    """One step of a path, whatever an id holds."""
+    return quote(str(value), safe="")
+
+
 def link(path: str, /, **query: Any) -> str:
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return f"{path}?{urlencode(given)}" if given else path
@@ -55,7 +60,7 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.globals |= dict[str, Any]({"t": text, "link": link})
-_environment.filters |= {"time": _time}
+_environment.filters |= {"time": _time, "segment": _segment}
 
 
 def page(template: str, status: int = 200, /, **values: Any) -> web.Response:

@@ -72,11 +72,16 @@ class Sends:
 
 
 @asynccontextmanager
-async def operating() -> AsyncIterator[Any]:
+async def operating(**more: Any) -> AsyncIterator[Any]:
     """Somebody who may act; and their form's token."""
     keys = (ApiKey(id="ops", sha256=key_hash(_KEY), scopes=("admin",)),)
     async with gateway(
-        callers=Callers(keys, None, None), keys=KeyTopic().writer(), queries=Behind(), sends=Sends(), clock=lambda: 0
+        callers=Callers(keys, None, None),
+        keys=KeyTopic().writer(),
+        queries=Behind(),
+        sends=Sends(),
+        clock=lambda: 0,
+        **more,
     ) as (client, log):
         client.session._cookie_jar = CookieJar(unsafe=True)
         async with client.post("/console/sign-in", data={"key": _KEY}, allow_redirects=False) as response:
