@@ -8,6 +8,7 @@ from typing import Any, Literal
 from schemas import topics
 from schemas.published import RECORDS, Published, parts_of
 from schemas.sizes import limit_of
+from schemas.traces import TRACEPARENT, TRACESTATE
 
 #: Of the topics, not of the program.
 _VERSION = "1.0.0"
@@ -57,7 +58,10 @@ _STRUCTURED = {"content-type": {"type": "string", "pattern": "^application/cloud
 _BINARY = {
     f"ce_{name}": {"type": "string"}
     for name in ("specversion", "id", "source", "type", "subject", "time", "priority", "channels", "templateid")
-} | {f"ce_{name}": {"type": "string"} for name in ("sendat", "expiresat", "collapsekey", "campaignid", "locale")}
+} | {
+    f"ce_{name}": {"type": "string"}
+    for name in ("sendat", "expiresat", "collapsekey", "campaignid", "locale", TRACEPARENT, TRACESTATE)
+}
 
 MESSAGES: Mapping[str, Message] = {
     each.name: each

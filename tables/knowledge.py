@@ -258,10 +258,7 @@ class Knowledge:
         begins_or_ends = isinstance(command, ProfileSet | UserErase)
         if command.user_id is not None and not begins_or_ends and self.erased(command.user_id):
             return _NOTHING
-        if isinstance(command, PreferencesUnsubscribe):
-            assert command.user_id is not None
-            return self._prefer(command.user_id, unsubscribed_from(self.wishes(command.user_id), command, policy))
-        return self._change(command, now, bounds, now if recorded_ms is None else recorded_ms)
+        return self._change(command, now, bounds, now if recorded_ms is None else recorded_ms, policy)
 
     def learn(self, message: Broadcast) -> Change:
         """Takes one broadcast of the router's. The same one again changes nothing."""
@@ -273,7 +270,7 @@ class Knowledge:
             case AddressSuppressed():
                 return self._list_address(message)
 
-    def _change(self, command: AnyCommand, now: int, bounds: Bounds, recorded_ms: int) -> Change:
+    def _change(self, command: AnyCommand, now: int, bounds: Bounds, recorded_ms: int, policy: Policy | None) -> Change:
         match command:
             case ProfileSet(user_id=str(user_id)):
                 return self._set_profile(user_id, command)
@@ -291,6 +288,8 @@ class Knowledge:
                 return self._prefer(user_id, with_document(self.wishes(user_id), command.preferences))
             case PreferencesPatch(user_id=str(user_id)):
                 return self._prefer(user_id, with_patch(self.wishes(user_id), command.preferences))
+            case PreferencesUnsubscribe(user_id=str(user_id)):
+                return self._prefer(user_id, unsubscribed_from(self.wishes(user_id), command, policy))
             case ConsentSet(user_id=str(user_id)):
                 self._preferences.put(user_id.encode(), with_consent(self.wishes(user_id), command))
             case NotificationCancel():

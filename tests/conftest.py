@@ -51,6 +51,15 @@ async def eventually(question: Callable[[], Awaitable[bool]], limit_s: float = 1
             await asyncio.sleep(0.05)
 
 
+async def until(question: Callable[[], bool], limit_s: float = 180.0) -> None:
+    """The same for a question that needs no waiting."""
+
+    async def answer() -> bool:
+        return question()
+
+    await eventually(answer, limit_s)
+
+
 def broker_options(folder: Path) -> BrokerOptions:
     """A broker of one's own on free ports, with its data and its log in a folder."""
     return BrokerOptions(

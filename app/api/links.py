@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from app.api.call import Call
 from app.api.problems import unknown
-from app.domain.links import Click, OfSend, Preferences
+from app.domain.links import OfSend, Preferences
 from app.domain.links.tokens import NamedT, Use
 
 PageT = TypeVar("PageT", OfSend, Preferences)
@@ -24,6 +24,3 @@ def opened(call: Call, use: Use, kind: type[PageT]) -> PageT:
     found = named(call, use, kind)
     call.deps.limits.count_link(found.user_id)
     return found
-
-
-__all__ = ["Click", "OfSend", "Preferences", "named", "opened"]

@@ -11,11 +11,11 @@ from msgspec import Struct
 from app.api.call import Call, answer
 from app.api.callers import OWN_OR_ADMIN, PUBLIC
 from app.api.commands import command_of, publish_command, user_of
-from app.api.links import Preferences, opened
+from app.api.links import opened
 from app.api.pages import language_of, texts_of
 from app.api.problems import Problem, unknown
 from app.api.routes import Route
-from app.domain.links import PREFERENCES_MS
+from app.domain.links import PREFERENCES_MS, Preferences
 from app.domain.merge import merge_patch
 from app.domain.preferences import parse_preferences
 from app.domain.preferences.form import MAX_FIELDS, form_of, patch_of

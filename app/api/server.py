@@ -106,7 +106,7 @@ def routes(public_url: str | None) -> Sequence[Route]:
 def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     middlewares = [_counted(deps.counting.answered)]
     if deps.tracing is not None:
-        middlewares.append(deps.tracing.middleware(pattern_of))
+        middlewares.append(deps.tracing.middleware())
     if deps.cors_origins:  # (every request pays for each of these)
         middlewares.append(preflight(deps.cors_origins))
     middlewares.append(_problems(deps.limits, deps.counting.refused, deps.pages))

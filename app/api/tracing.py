@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from app.api.answering import pattern_of
 from app.api.intake import Taken
 from app.domain.tracing import Attribute, Span, parent_of, root_trace
 from schemas.topics import EVENT_TOPIC_OF_LANE
@@ -43,7 +44,7 @@ class Tracing:
 
     # --- a call ---
 
-    def middleware(self, pattern_of: Callable[[web.Request], str]) -> Middleware:
+    def middleware(self) -> Middleware:
         """Makes each call that ends in the log a span."""
 
         @web.middleware
@@ -51,7 +52,7 @@ class Tracing:
             route = pattern_of(request)
             if request.method != "POST" or route not in TRACED:
                 return await handler(request)
-            headers = [(name, value.encode("latin-1", "replace")) for name, value in request.headers.items()]
+            headers = [(name.decode("latin-1"), value) for name, value in request.raw_headers]
             parent = trace_in_headers(headers) or self.begun()
             if not parent.is_sampled:
                 request[_CALL] = parent

@@ -6,8 +6,9 @@ from aiohttp import web
 
 from app.api.call import Call
 from app.api.callers import PUBLIC
-from app.api.links import Click, OfSend, named
+from app.api.links import named
 from app.api.routes import Route
+from app.domain.links import Click, OfSend
 from app.domain.machines import is_machine
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt, ReceiptStatus

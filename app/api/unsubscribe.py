@@ -7,9 +7,10 @@ from aiohttp import web
 from app.api.call import Call
 from app.api.callers import PUBLIC
 from app.api.commands import command_of, publish_command
-from app.api.links import OfSend, opened
+from app.api.links import opened
 from app.api.pages import texts_of
 from app.api.routes import Route
+from app.domain.links import OfSend
 from schemas.instants import rfc3339
 from schemas.receipts import Receipt, encode_receipt
 from schemas.topics import RECEIPTS

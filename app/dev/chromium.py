@@ -8,7 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.dev.debian import NotFetched, alone_in, unpacked
+from app.dev.alone import alone_in
+from app.dev.debian import NotFetched, unpacked
 
 _PACKAGE = "chromium"
 #: Ubuntu's package chromium-browser is a stub.

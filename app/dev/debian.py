@@ -1,7 +1,6 @@
 """Debian's packages, fetched with apt and unpacked into a folder of ours: it needs no root, and changes nothing of the
 system's."""
 
-import fcntl
 import shutil
 import subprocess
 import tempfile
@@ -16,15 +15,6 @@ _LIMIT_S = 600
 
 class NotFetched(Exception):
     """A package could not be had; the message says why."""
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Of two processes at once, the second waits, and finds what the first has fetched. Makes the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

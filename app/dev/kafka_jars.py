@@ -1,15 +1,15 @@
 """Gets Apache Kafka's jars, each pinned by hash: by Maven where there is one, else by PyPI's jgo."""
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from app.dev.alone import alone_in
 
 VERSION = "4.1.0"
 #: Without slf4j-simple the broker would log nothing.
@@ -54,8 +54,7 @@ def ensure_jars(folder: Path, environ: Mapping[str, str]) -> Path:
     home = folder / VERSION
     libs, stamp = home / "libs", home / "complete"
     expected = hashlib.sha256(_LOCK_FILE.read_bytes()).hexdigest()
-    home.mkdir(parents=True, exist_ok=True)
-    with _alone(home / "lock"):
+    with alone_in(home):
         if not (stamp.exists() and stamp.read_text() == expected and libs.is_dir()):
             print(f"Fetching Kafka {VERSION} …", flush=True)
             stamp.unlink(missing_ok=True)
@@ -64,13 +63,6 @@ def ensure_jars(folder: Path, environ: Mapping[str, str]) -> Path:
                 _fetch(Path(scratch), environ).rename(libs)
             stamp.write_text(expected)
     return libs
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _fetch(scratch: Path, environ: Mapping[str, str]) -> Path:

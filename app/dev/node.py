@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.dev.debian import alone_in
+from app.dev.alone import alone_in
 
 _PINNED = Path(__file__).parents[2] / "requirements-node.txt"
 #: It has 62 MB.

@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.dev.debian import NotFetched, alone_in, unpacked
+from app.dev.alone import alone_in
+from app.dev.debian import NotFetched, unpacked
 
 #: It has 19 MB.
 _PACKAGE = "prometheus"

@@ -1,17 +1,15 @@
 """Following ``tocsin_inbox_changes``: what gateways take of changed inboxes and of claimed tickets, as it comes."""
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
-from app.failures import RateLimitedLog
 from app.kafka.consumers import LogConsumer
-from app.ports import Guard, LogRecord, Unguarded
+from app.ports import Guard, LogRecord
+from app.store.follower import Follower
 from schemas.decode import Invalid
 from schemas.inbox_changes import InboxChange, TicketClaim, read_inbox_record
 from schemas.topics import INBOX_CHANGES
@@ -19,9 +17,6 @@ from schemas.topics import INBOX_CHANGES
 log = structlog.get_logger(__name__)
 
 _POLL_MS = 1000
-_BACKOFF_S = 1.0
-_ATTEMPTS = 10
-_STOP_S = 10.0
 #: After so long without an answer for one of the partitions, its changes may go on unheard.
 _SILENT_S = 30.0
 #: How often that is looked at.
@@ -46,9 +41,10 @@ class Follows(Protocol):
         ...
 
 
-class InboxFollower:
-    """From ``since_ms`` before it starts, all ``partitions``. A record that can't be taken is passed over, as is one
-    that has ended process after process (``guard``). ``clock``: Unix milliseconds."""
+class InboxFollower(Follower):
+    """From ``since_ms`` before it starts, all ``partitions``; after a failed read where it was. ``clock``: Unix ms."""
+
+    again = "following inboxes again where they were"
 
     def __init__(
         self,
@@ -60,81 +56,35 @@ class InboxFollower:
         since_ms: int,
         guard: Guard | None = None,
     ) -> None:
-        self._options = client_options
+        super().__init__(client_options, INBOX_CHANGES, guard)
         self._follows = follows
         self._clock = clock
-        self._partitions = partitions
+        self._partitions = [TopicPartition(INBOX_CHANGES, partition) for partition in range(partitions)]
         self._since_ms = since_ms
-        self._guard = guard or Unguarded()
-        self._failures = RateLimitedLog()
         self._positions: dict[TopicPartition, int] = {}
         #: Of each partition, what a consumer says of its latest answer, and when that was new here.
         self._heard: dict[TopicPartition, tuple[int | None, float]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Returns when it has come to the end of the topic. Raises KafkaError when the broker can't be asked for a
-        while, LookupError where there is no such topic."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                consumer = await self._open()
-            except KafkaError:
-                if attempt == _ATTEMPTS:
-                    raise
-                await asyncio.sleep(_BACKOFF_S)
-            else:
-                try:
-                    await self._catch_up(consumer)
-                except BaseException:
-                    await self._stop(consumer)
-                    raise
-                self._tasks = [
-                    asyncio.create_task(self._follow(consumer), name=f"follow {INBOX_CHANGES}"),
-                    asyncio.create_task(self._watch(), name=f"watch {INBOX_CHANGES}"),
-                ]
-                return
+    def _duties(self, consumer: LogConsumer) -> list[Coroutine[Any, Any, None]]:
+        return [self._follow(consumer), self._watch()]
 
-    async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def _assign(self, consumer: LogConsumer) -> None:
+        consumer.assign(self._partitions)
+        for tp in self._partitions:
+            self._heard.setdefault(tp, (None, asyncio.get_running_loop().time()))
+        if not self._positions:
+            self._positions = await self._beginning(consumer)
+        first = await consumer.beginning_offsets(self._partitions)
+        if any(self._positions.get(tp, 0) < first[tp] for tp in self._partitions):
+            self._follows.lost()
+        for tp in self._partitions:
+            consumer.seek(tp, max(self._positions.get(tp, 0), first[tp]))
 
-    async def _open(self) -> LogConsumer:
-        """Where it was, or at its beginning."""
-        consumer = LogConsumer(**self._options, group_id=None, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            if INBOX_CHANGES not in await consumer.topics():
-                raise LookupError(f"topic {INBOX_CHANGES} is missing: run `tocsin topics apply`")
-            partitions = [TopicPartition(INBOX_CHANGES, partition) for partition in range(self._partitions)]
-            consumer.assign(partitions)
-            for tp in partitions:
-                self._heard.setdefault(tp, (None, asyncio.get_running_loop().time()))
-            if not self._positions:
-                self._positions = await self._beginning(consumer, partitions)
-            first = await consumer.beginning_offsets(partitions)
-            if any(self._positions.get(tp, 0) < first[tp] for tp in partitions):
-                self._follows.lost()
-            for tp in partitions:
-                consumer.seek(tp, max(self._positions.get(tp, 0), first[tp]))
-        except BaseException:
-            await self._stop(consumer)
-            raise
-        return consumer
-
-    async def _stop(self, consumer: LogConsumer) -> None:
-        """Whatever comes of it, following goes on."""
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await consumer.stop()
-        except Exception as error:
-            self._log("a consumer didn't stop", error)
-
-    async def _beginning(self, consumer: LogConsumer, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _beginning(self, consumer: LogConsumer) -> dict[TopicPartition, int]:
         since = self._clock() - self._since_ms
-        found = await consumer.offsets_for_times(dict.fromkeys(partitions, since))
-        ends = await consumer.end_offsets(partitions)
-        return {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in partitions}
+        found = await consumer.offsets_for_times(dict.fromkeys(self._partitions, since))
+        ends = await consumer.end_offsets(self._partitions)
+        return {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in self._partitions}
 
     async def _catch_up(self, consumer: LogConsumer) -> None:
         ends = await consumer.end_offsets(list(consumer.assignment()))
@@ -152,16 +102,6 @@ class InboxFollower:
             if answered is not None and answered != self._heard[tp][0]:
                 self._heard[tp] = answered, asyncio.get_running_loop().time()
 
-    def hand_over(self, record: LogRecord) -> None:
-        """Whatever a record holds, it harms nobody who follows."""
-        try:
-            self._guard.record(record)
-            self._take(record)
-        except Exception as error:
-            self._log("a record was passed over", error, offset=record.offset)
-        finally:
-            self._guard.end()
-
     def _take(self, record: LogRecord) -> None:
         if record.value is None or record.key is None:
             return
@@ -175,25 +115,6 @@ class InboxFollower:
             self._follows.take_claim(read)
         else:
             self._follows.take_change(read)
-
-    def _log(self, event: str, error: Exception, **where: Any) -> None:
-        self._failures.log(event, error, time.time_ns() // 1_000_000, topic=INBOX_CHANGES, **where)
-
-    async def _follow(self, consumer: LogConsumer | None) -> None:
-        while True:
-            try:
-                consumer = consumer or await self._open()
-                while True:
-                    await self._poll(consumer)
-            except (KafkaError, LookupError) as error:
-                log.warning("following inboxes again where they were", error=type(error).__name__)
-            except Exception as error:
-                self._log("following inboxes again where they were", error)
-            finally:
-                if consumer is not None:
-                    await self._stop(consumer)
-                    consumer = None
-            await asyncio.sleep(_BACKOFF_S)
 
     async def _watch(self) -> None:
         """A consumer that is cut off finds nothing, and says nothing of it: whoever follows has to hear that."""

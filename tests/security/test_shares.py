@@ -1,7 +1,7 @@
 """Fair shares: nobody's calls take what others need."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ from app.api.room import Size
 from app.store.publisher import Outgoing
 from schemas.topics import EVENT_TOPIC_OF_LANE
 from tests.calling import user_token
-from tests.conftest import eventually
+from tests.conftest import until
 from tests.security.conftest import Opening, api_key
 
 SHOP, AUTH = "shop." + "s" * 43, "auth." + "a" * 43
@@ -25,13 +25,6 @@ WRONG = ["shop." + "x" * 43, "nobody." + "s" * 43, "a.b.c", user_token("ada")[:-
 def notification(priority: str = "normal") -> bytes:
     content = {"title": "Hello", "body": "World"}
     return msgspec.json.encode({"user_id": "ada", "event_type": "a.b", "priority": priority, "content": content})
-
-
-async def until(question: Callable[[], bool]) -> None:
-    async def answer() -> bool:
-        return question()
-
-    await eventually(answer)
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=["secret", "id", "shape", "signature", "bytes"])

@@ -17,7 +17,7 @@ from app.metrics import SpanMetrics
 from app.tracing import DROP_REASONS, QUEUE, SpanExporter, TracingUnavailable, check_installed
 from schemas.traces import Trace, trace_at
 from tests.collector import collecting
-from tests.conftest import eventually
+from tests.conftest import until
 
 ID, PARENT_ID = "12345678901234567890123456789012", "1234567890123456"
 SERVICE = {"service.name": "tocsin-router", "service.instance.id": "1"}
@@ -63,13 +63,6 @@ class Held:
 
     def shutdown(self) -> None:
         self.going.set()
-
-
-async def until(question: Callable[[], bool]) -> None:
-    async def asked() -> bool:
-        return question()
-
-    await eventually(asked)
 
 
 @asynccontextmanager

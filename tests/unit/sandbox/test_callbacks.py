@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from app.webhooks.certificates import Certificates
 from app.webhooks.doors import webhooks_of
 from schemas.decode import Invalid
 from schemas.instants import parse_ms
-from tests.conftest import eventually
+from tests.conftest import until
 from tests.unit.api import test_hostile_calls as hostile
 from tests.unit.api.test_webhooks import PARTITIONS, Topics
 from tests.unit.providers.factories import a_handle
@@ -120,13 +120,6 @@ def test_a_report_that_comes_again_has_the_same_name() -> None:
     names = {Told(a_message(), kind, 1, "http://x").name for kind in ("delivered", "delivered", "bounced")}
 
     assert len(names) == 2
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async def looked() -> bool:
-        return holds()
-
-    await eventually(looked)
 
 
 class World:

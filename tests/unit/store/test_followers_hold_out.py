@@ -262,7 +262,7 @@ async def test_a_follower_goes_on_whatever_its_reader_raises(error: Exception, m
     monkeypatch.setattr("app.store.follower._BACKOFF_S", 0)
     monkeypatch.setattr(follower, "_open", opened)
     with capture_logs():
-        follower._task = asyncio.create_task(follower._follow(None))
+        follower._tasks = [asyncio.create_task(follower._follow(None))]
         await follower.reached(0)
         await follower.close()
     assert failures == []

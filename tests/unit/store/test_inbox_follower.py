@@ -1,17 +1,19 @@
 """Following changed inboxes: whoever follows hears of it where nothing can be heard, and following never ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
+from app.store import follower as following_topics
 from app.store import inbox_follower
 from app.store.inbox_follower import InboxFollower
 from schemas.inbox_changes import InboxChange, TicketClaim
 from schemas.topics import INBOX_CHANGES
+from tests.conftest import until
 
 
 class Consumer:
@@ -82,8 +84,8 @@ async def following(
     monkeypatch: pytest.MonkeyPatch, *consumers: Consumer, silent_s: float = 0.1, look_s: float = 0.01
 ) -> AsyncIterator[Follows]:
     left, follows = list(consumers), Follows()
-    monkeypatch.setattr(inbox_follower, "LogConsumer", lambda **_: left.pop(0))
-    monkeypatch.setattr(inbox_follower, "_BACKOFF_S", 0.0)
+    monkeypatch.setattr(following_topics, "LogConsumer", lambda **_: left.pop(0))
+    monkeypatch.setattr(following_topics, "_BACKOFF_S", 0.0)
     monkeypatch.setattr(inbox_follower, "_SILENT_S", silent_s)
     monkeypatch.setattr(inbox_follower, "_LOOK_S", look_s)
     follower = follows.follower = InboxFollower({}, follows, lambda: 0, partitions=2, since_ms=0)
@@ -92,12 +94,6 @@ async def following(
         yield follows
     finally:
         await follower.close()
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not is_so():
-            await asyncio.sleep(0.01)
 
 
 async def test_where_one_partition_is_not_answered_for_streams_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
