@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.dev.debian import alone_in
+from app.dev.alone import alone_in
 from app.dev.node import NoNode, ensure_node
 from tests.lacking import lacking
 
