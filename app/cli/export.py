@@ -1,6 +1,7 @@
 """``tocsin export``: a range of a table as files that other tools read."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,9 @@ def export(
     table: Annotated[str, typer.Option(help="lifecycle, notifications, or an hourly view.")],
     since: Annotated[str, typer.Option("--from", help="RFC 3339, a day (UTC), or how long ago: 24h, 7d.")],
     until: Annotated[str, typer.Option("--to", help="The same; that moment itself is not included.")],
-    to_path: Annotated[str, typer.Option(help="The folder for the files; made if it isn't there.")],
+    to_path: Annotated[
+        str, typer.Option(help="The folder for the files, made if it isn't there; or s3://BUCKET/PREFIX.")
+    ],
     format: Annotated[str, typer.Option(help="parquet, csv or jsonl.")] = "parquet",
     as_json: AsJson = False,
 ) -> None:
@@ -28,13 +31,16 @@ def export(
     Each file's count is compared with the source. Run it again to go on where it was broken off, or to have what has
     changed since written anew. Files hold no detail, and of users only the pseudonymous id.
 
+    To a bucket, credentials, region and endpoint come the AWS way (AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3 …).
+
     Example: `tocsin export --table lifecycle --from 2026-11-01 --to 2026-12-01 --format parquet --to-path november`
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from app.audit.running import now_ms
+    from app.store.bucket import BucketFailed, bucket_and_prefix, opened_bucket
     from app.store.clickhouse import Unavailable, connect
-    from app.store.exporting import FORMATS, Export, ExportFailed, Folder, names
+    from app.store.exporting import FORMATS, Export, ExportFailed, Folder, Place, names
 
     if table not in names():
         raise Refused(f"--table: {table} can't be exported; there are {', '.join(names())}")
@@ -42,7 +48,10 @@ def export(
     if chosen is None:
         raise Refused(f"--format: {format} isn't known; there are {', '.join(FORMATS)}")
     if "://" in to_path:
-        raise Refused("--to-path: must be a folder of this machine, not a URL")
+        try:
+            bucket_and_prefix(to_path)
+        except ValueError as error:
+            raise Refused(f"--to-path: {error}") from None
     now = now_ms()
     from_ms, to_ms = moment("--from", since, now), min(moment("--to", until, now), now)
     if from_ms >= to_ms:
@@ -53,16 +62,21 @@ def export(
         from rich.console import Console
         from rich.progress import Progress
 
-        async with await connect(settings) as client:
+        async with AsyncExitStack() as stack:
+            place: Place
+            place = (
+                await stack.enter_async_context(opened_bucket(to_path)) if "://" in to_path else Folder(Path(to_path))
+            )
+            client = await stack.enter_async_context(await connect(settings))
             with Progress(console=Console(stderr=True)) as bars:
                 task = bars.add_task(f"days of {table}", total=None)
-                export = Export(
-                    client, Folder(Path(to_path)), lambda done, of: bars.update(task, completed=done, total=of)
-                )
+                export = Export(client, place, lambda done, of: bars.update(task, completed=done, total=of))
                 return await export.run(table, chosen, from_ms, to_ms)
 
     try:
         manifest = asyncio.run(run())
+    except BucketFailed as error:
+        raise Refused(f"--to-path: {error}") from None
     except (Unavailable, ExportFailed) as error:
         raise Refused(str(error)) from None
     except ClickHouseError as error:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from clickhouse_connect.driver import AsyncClient
@@ -82,6 +82,16 @@ class ExportFailed(Exception):
     """The message says what to do."""
 
 
+class Place(Protocol):
+    """Where the files of an export go. A file is there whole or not at all."""
+
+    async def read(self, name: str) -> bytes | None:
+        """None: it isn't there."""
+        ...
+
+    async def write(self, name: str, content: bytes) -> None: ...
+
+
 class Folder:
     """A folder of this machine, made where it isn't there. A file is there whole or not at all. Raises OSError."""
 
@@ -146,13 +156,13 @@ def pieces(table: str, format: Format, from_ms: int, to_ms: int, rows: int) -> I
 class Export:
     """``progress``: how many days are done, of how many."""
 
-    def __init__(self, client: AsyncClient, folder: Folder, progress: Callable[[int, int], None]) -> None:
+    def __init__(self, client: AsyncClient, place: Place, progress: Callable[[int, int], None]) -> None:
         self._client = client
-        self._folder = folder
+        self._place = place
         self._progress = progress
 
     async def run(self, table: str, format: Format, from_ms: int, to_ms: int) -> Manifest:
-        """Raises ClickHouseError, ExportFailed, OSError."""
+        """Raises ClickHouseError, ExportFailed, and what the place raises."""
         wanted = Manifest(table, rfc3339(from_ms), rfc3339(to_ms), format, [])
         former = await self._former(wanted)
         span = list(days(from_ms, to_ms))
@@ -174,19 +184,19 @@ class Export:
         return wanted
 
     async def _former(self, wanted: Manifest) -> dict[str, File]:
-        found = await self._folder.read(MANIFEST)
+        found = await self._place.read(MANIFEST)
         if found is None:
             return {}
         try:
             manifest = msgspec.json.decode(found, type=Manifest)
         except msgspec.MsgspecError:
-            raise ExportFailed(f"{MANIFEST} there can't be read: choose another folder") from None
+            raise ExportFailed(f"{MANIFEST} there can't be read: choose another place") from None
         if (manifest.table, manifest.begin, manifest.end, manifest.format) != (
             *(wanted.table, wanted.begin, wanted.end, wanted.format),
         ):
             raise ExportFailed(
                 f"another export is there ({manifest.table} from {manifest.begin} to {manifest.end} as "
-                f"{manifest.format}): choose another folder"
+                f"{manifest.format}): choose another place"
             )
         return {file.name: file for file in manifest.files}
 
@@ -198,13 +208,13 @@ class Export:
             content = await self._content(table, format, piece)
             rows = count_rows(format, content)
             if rows == there:
-                await self._folder.write(piece.name, content)
+                await self._place.write(piece.name, content)
                 digest = hashlib.sha256(content).hexdigest()
                 return File(piece.name, rfc3339(piece.from_ms), rfc3339(piece.to_ms), rows, len(content), digest)
         raise ExportFailed(f"{piece.name}: {rows} rows, {there} in the source: it changes still; run it again later")
 
     async def _is_whole(self, file: File) -> bool:
-        content = await self._folder.read(file.name)
+        content = await self._place.read(file.name)
         return content is not None and hashlib.sha256(content).hexdigest() == file.sha256
 
     async def _counts(self, table: str, from_ms: int, to_ms: int) -> dict[int, int]:
@@ -227,7 +237,7 @@ class Export:
         return answer
 
     async def _note(self, manifest: Manifest) -> None:
-        await self._folder.write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        await self._place.write(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
 
 
 _SETTINGS = {
