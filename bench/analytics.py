@@ -4,7 +4,6 @@ Two parts: ``views`` asks every view and every panel of the dashboards on many s
 a notification's rows take with the states that are kept of them, beside the same inserts without any.
 """
 
-import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
@@ -28,6 +27,7 @@ from app.store.embedded import embedded_clickhouse
 from app.store.lifecycle_rows import COLUMNS, Row
 from app.store.lifecycle_sink import MAX_ROWS
 from app.store.migrations import Kept, migrate
+from app.store.panels import expanded, listed
 from app.store.settling import Settler
 from bench.figures import Figure, compared, held
 from bench.run import Run
@@ -185,11 +185,7 @@ async def _questions(client: AsyncClient) -> dict[str, str]:
 
 def _expanded(sql: str, chosen: dict[str, Sequence[Any]]) -> str:
     """As Grafana's plugin expands it, for the last seven days."""
-    within = r"(\1 >= now() - INTERVAL 7 DAY AND \1 <= now())"
-    sql = re.sub(r"\$__timeFilter\(((?:[^()]|\([^()]*\))*)\)", within, sql)
-    for name, values in chosen.items():
-        sql = sql.replace(f"${{{name}:singlequote}}", ", ".join(f"'{value}'" for value in values))
-    return sql
+    return expanded(sql, "now() - INTERVAL 7 DAY", "now()", lambda name: listed(chosen[name]))
 
 
 class _Asker:

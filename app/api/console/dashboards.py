@@ -1,7 +1,6 @@
 """The analysts' dashboards: what Grafana's ask (``app/defaults/panels.toml``), with the same filters."""
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,28 +12,23 @@ from app.api.console.charts import lines
 from app.api.console.pages import Page, View, link, text
 from app.api.problems import Problem
 from app.defaults import dashboard_panels
-from app.store.sql import quoted
+from app.store import panels
+from app.store.panels import listed
 
 #: By name, hours.
 RANGES: Final = {"1h": 1, "24h": 24, "7d": 168, "30d": 720}
 _RANGE = "24h"
 _MOST_ROWS, _MOST_CHOICES = 10_000, 1000
-_TIME = re.compile(r"\$__timeFilter\(((?:[^()]|\([^()]*\))*)\)")
-_VARIABLE = re.compile(r"\$\{(\w+):singlequote\}")
 
 
 def expanded(sql: str, hours: int, chosen: Mapping[str, str]) -> str:
     """A panel's SQL as it is run: of the last hours, with what was chosen. Of a variable where nothing was chosen it is
     all that the variable's own query finds, however many."""
 
-    def of_time(sql: str) -> str:
-        return _TIME.sub(rf"(\1 >= now() - INTERVAL {hours} HOUR AND \1 <= now())", sql).strip()
+    def values(name: str) -> str:
+        return listed([chosen[name]]) if chosen.get(name) else expanded(_all()["variables"][name]["sql"], hours, {})
 
-    def values(found: re.Match[str]) -> str:
-        name = found[1]
-        return quoted(chosen[name]) if chosen.get(name) else of_time(_all()["variables"][name]["sql"])
-
-    return _VARIABLE.sub(values, of_time(sql))
+    return panels.expanded(sql, f"now() - INTERVAL {hours} HOUR", "now()", values)
 
 
 async def get(page: Page) -> web.StreamResponse:

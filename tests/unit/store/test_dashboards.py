@@ -11,6 +11,7 @@ from clickhouse_connect.driver import AsyncClient
 from app.api.console import dashboards as console
 from app.config import Settings
 from app.defaults import dashboard_panels
+from app.store import panels
 from app.store.queries import Queries
 from dashboards.make import FOLDER, dashboards, text
 from tests.unit.store.history import history
@@ -22,13 +23,19 @@ _HOURS = 400_000
 
 def expanded(sql: str, chosen: Mapping[str, Sequence[Any]]) -> str:
     """As Grafana's ClickHouse plugin expands it; the range is wide."""
-    sql = re.sub(
-        r"\$__timeFilter\(((?:[^()]|\([^()]*\))*)\)", r"(\1 >= toDateTime(0) AND \1 <= toDateTime(4000000000))", sql
-    )
-    for name, values in chosen.items():
-        sql = sql.replace(f"${{{name}:singlequote}}", ", ".join(f"'{value}'" for value in values))
+    sql = panels.expanded(sql, "toDateTime(0)", "toDateTime(4000000000)", lambda name: panels.listed(chosen[name]))
     assert "$" not in sql, sql
     return sql
+
+
+def test_time_and_variables_are_expanded_and_values_quoted() -> None:
+    sql = "SELECT a FROM t WHERE $__timeFilter(toDateTime(day, 'UTC')) AND b IN (${b:singlequote})\n"
+    begin, end = "toDateTime(1)", "now()"
+
+    assert panels.expanded(sql, begin, end, lambda name: panels.listed([name, "it's"])) == (
+        "SELECT a FROM t WHERE (toDateTime(day, 'UTC') >= toDateTime(1) AND toDateTime(day, 'UTC') <= now()) "
+        "AND b IN ('b', 'it\\'s')"
+    )
 
 
 async def test_every_panel_and_variable_answers_on_a_filled_database(client: AsyncClient, settings: Settings) -> None:

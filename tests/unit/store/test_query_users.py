@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import stat
 import sys
 import threading
@@ -87,6 +88,22 @@ async def test_pandas_polars_and_sqlalchemy_work_with_a_user_for_queries(client:
     assert found["columns"] == VIEWS["engagement"].split()
     assert found["exist"] == [True, False]
     assert found["frame"] == [True, sum(row[-1] for row in delivery_hourly(events))]
+
+
+async def test_the_examples_questions_are_answered_and_plotted(
+    client: AsyncClient, settings: Settings, url: str, tmp_path: Path
+) -> None:
+    await write(client, history(random.Random(3), 40))
+    script = str(ROOT / "examples" / "questions.py")
+
+    status, output, errors = await run(script, url, str(tmp_path / "plots"))
+
+    assert status == 0, errors
+    answered = re.findall(r"\? (\d+) rows, (\S+)", output)
+    assert len(answered) == 5
+    for rows, path in answered:
+        assert int(rows) > 0, path
+        assert Path(path).read_bytes().startswith(b"\x89PNG")
 
 
 async def test_a_user_is_made_listed_and_dropped_and_obeyed_at_once(
