@@ -31,7 +31,7 @@ from schemas.instants import instant_ms
 from schemas.results import ResultStatus
 from schemas.sends import Send, Withdraw, encode_send, read_send
 from tables.attempts import ATTEMPTS, send_key
-from tables.inbox import CHANGES, COUNTS, INBOX, KEPT_MS, Inbox, Item, number_of
+from tables.inbox import CHANGES, COUNTS, INBOX, Inbox, Item, number_of
 from tables.knowledge import KNOWLEDGE_TABLES
 from tables.schedule import SCHEDULE, Due, due_key
 
@@ -174,7 +174,7 @@ class InAppMachine(Machine[InboxState, Due, Never]):
             icon=options.icon if options else None,
             actions=tuple(options.actions or ()) if options else (),
             expires_at=leaves_at,
-            kept_until=now + (KEPT_MS if policy.inbox_keep_ms is None else policy.inbox_keep_ms),
+            kept_until=now + policy.inbox_keep_ms,
             category=send.category,
         )
         before = inbox.count(user_id).sweep_at

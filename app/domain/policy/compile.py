@@ -119,7 +119,7 @@ class _Compiler:
             verified=self._verified(defaults.get("channels", {})),
             verification=self._verification(self._root.get("event_types", {}).get(VERIFY, {})),
             critical_sources=None if sources is None else frozenset(sources),
-            inbox_keep_ms=self._checks.duration(("inbox", "keep"), inbox["keep"]) if "keep" in inbox else None,
+            inbox_keep_ms=self._checks.duration(("inbox", "keep"), inbox.get("keep", "90d")),
             inbox_items=int(inbox["items"]) if "items" in inbox else None,
         )
 

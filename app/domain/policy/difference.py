@@ -96,7 +96,11 @@ def _rules(policy: Policy) -> dict[str, Said]:
             f"retries.{channel}": {"attempts": r.attempts, "base": _time(r.base_ms), "cap": _time(r.cap_ms)}
             for channel, r in policy.retries.items()
         },
-        "failover": {f"{channel}.after": _time(ms) for channel, ms in policy.takeover_ms.items()},
+        "failover": {f"{channel}.after": _time(ms) for channel, ms in policy.takeover_ms.items() if ms},
+        "inbox": {
+            "keep": _time(policy.inbox_keep_ms),
+            "items": policy.inbox_items,
+        },
         "devices": {"stale_after": None if policy.stale_after_ms is None else _time(policy.stale_after_ms)},
         "in_doubt": {
             "settle": _time(policy.in_doubt.settle_ms),
@@ -138,7 +142,7 @@ def _category(category: Category) -> Said:
         "channels": list(category.channels),
         "opt_out": "never" if category.opt_out_never else "allowed",
         "critical": category.critical,
-        "default": _sorted(category.default),
+        "default": _sorted({channel: on for channel, on in category.default.items() if not on}),
         "consent": sorted(category.consent),
         "verified": _sorted(category.verified),
         "unsubscribe": category.unsubscribe,

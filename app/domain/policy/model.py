@@ -195,8 +195,8 @@ class Policy:
     stale_after_ms: int | None
     #: Of the codes that verify addresses (``VERIFY``); but for the template, no policy has a say in it.
     verification: EventRule
-    #: How long an inbox keeps an item, and how many; None: as long, and as many, as the inbox does by itself.
-    inbox_keep_ms: int | None = None
+    #: How long an inbox keeps an item, and how many; None: as many as the inbox does by itself.
+    inbox_keep_ms: int = 90 * 86_400_000
     inbox_items: int | None = None
     #: Whether messages of low priority go by SMS.
     low_by_sms: bool = True

@@ -3,7 +3,7 @@
 from msgspec import UNSET
 
 from app.defaults import default_policy_text
-from app.domain.policy import differences, parse_policy
+from app.domain.policy import differences, parse_policy, policy_schema
 
 BASE = """
 categories:
@@ -70,6 +70,23 @@ def test_the_order_of_the_caps_counts_as_they_are_judged_in_it() -> None:
     at = next(n for n, line in enumerate(lines) if "name: day" in line)
     lines[at], lines[at + 1] = lines[at + 1], lines[at]
     assert changes("\n".join(lines)) == [("caps", "order", ["day", "hour"], ["hour", "day"])]
+
+
+def test_no_section_is_left_out() -> None:
+    old = parse_policy(default_policy_text())
+    new = parse_policy(
+        "timezone: Europe/London\n"
+        "defaults: {expires_after: 1h}\n"
+        "critical: {sources: [auth]}\n"
+        "failover: {email: {after: 30s}}\n"
+        "providers: {email: {limits: {ses: 9/s}}}\n"
+        "retries: {push: {attempts: 2}}\n"
+        "sms: {low: false}\n"
+        "devices: {stale_after: 1d}\n"
+        "inbox: {keep: 1d}\n"
+    )
+    changed = {difference.rule.partition(".")[0] for difference in differences(old, new)}
+    assert changed == policy_schema()["properties"].keys()
 
 
 def test_every_section_has_its_differences() -> None:
