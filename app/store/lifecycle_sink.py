@@ -34,8 +34,9 @@ GROUP = f"tocsin_{ROLE}"
 MAX_ROWS = 25_000
 #: Each day of an insert is a part of its own. Only reading the log anew brings more days than this at once.
 MAX_DAYS = 50
-#: From one insert to the next, so that ClickHouse has few parts to merge; the first record after a pause doesn't wait.
-GATHER_S = 0.3
+#: From one insert to the next: each costs about 70 ms of CPU, however few rows it has, and makes parts to merge. The
+#: first record after a pause doesn't wait.
+GATHER_S = 1.0
 #: A commit that takes longer ends the process, which is started again.
 COMMIT_S = 90.0
 _POLL_S = 0.2
