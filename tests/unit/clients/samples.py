@@ -62,6 +62,8 @@ def samples() -> dict[tuple[str, str], Sample]:
         ("users", "inbox_summary"): Sample(("ann",), key=user),
         ("users", "snooze"): Sample(("ann", known_id()), {"until": None}, user),
         ("users", "inbox_ticket"): Sample(("ann",), key=user),
+        # One that is opened doesn't end (tests/unit/clients/test_streaming.py).
+        ("users", "inbox_stream"): Sample(("somebody",), {"last_event_id": "1"}, user, refused=403),
         ("users", "notifications"): Sample(("ann",), {"limit": 5}, user),
         ("users", "preference_choices"): Sample(("ann",), key=user),
         ("users", "preferences_link"): Sample(("ann",), key=admin),

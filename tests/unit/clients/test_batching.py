@@ -123,9 +123,13 @@ def test_a_result_of_another_server_is_an_error_all_the_same() -> None:
     assert shown(odd.send_many(said("ann", "bob"))) == ["ProblemError"] * 2
 
 
+#: A busy machine may take its time for a thousand.
+PATIENT = Retrying(timeout_s=120.0, total_s=300.0)
+
+
 @pytest.mark.parametrize("count", [1, 1_001])
 def test_the_gateway_takes_as_many_as_there_are(count: int, served: Served) -> None:
-    with Tocsin(served.url, served.keys["shop"]) as client:
+    with Tocsin(served.url, served.keys["shop"], retrying=PATIENT) as client:
         results = client.send_many(said(*(f"u{n}" for n in range(count))))
 
     assert len({each.notification_id for each in results if isinstance(each, Accepted)}) == count

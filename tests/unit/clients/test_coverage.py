@@ -17,7 +17,7 @@ from tests.unit.clients.conftest import Served
 from tests.unit.clients.samples import Sample, samples
 from tocsin.client import AsyncTocsin, ProblemError, Tocsin
 from tocsin.client.batching import bulk_call
-from tocsin.client.calls import Call, Resource, listing, operation
+from tocsin.client.calls import Call, Resource, listing, nothing, operation, stream
 from tocsin.client.resources import CampaignTerms
 
 DOCUMENT = document()
@@ -37,7 +37,6 @@ NOT_FOR_SERVICES = {
     "POST /preferences/": "the hosted preference page, for browsers",
     "GET /schemas/": "for those who build on the topics; /openapi.json isn't described either",
     "GET /asyncapi.": "for those who build on the topics",
-    "GET /v1/users/{id}/inbox/stream": "for apps, which keep what it brings",
     "GET /v1/users/{id}/inbox/ws": "for apps, which keep what it brings",
     "GET /web/": "a component for browsers",
 }
@@ -57,6 +56,9 @@ class _Recording:
     def pages(self, pages: Any) -> Any:
         raise _Recorded(pages.first)
 
+    def follow(self, following: Any) -> Any:
+        raise _Recorded(Call("GET", following.target, nothing))
+
 
 @cache
 def resources() -> dict[str, Resource[Any]]:
@@ -65,7 +67,7 @@ def resources() -> dict[str, Resource[Any]]:
 
 
 def methods(resource: Resource[Any]) -> list[str]:
-    return [name for name, each in vars(type(resource)).items() if isinstance(each, operation | listing)]
+    return [name for name, each in vars(type(resource)).items() if isinstance(each, operation | listing | stream)]
 
 
 def call_of(resource: str, method: str, sample: Sample) -> Call[Any]:

@@ -19,6 +19,7 @@ from tocsin.client.retrying import (
     rate_limit,
     retry_after_s,
 )
+from tocsin.client.version import AGENT
 
 T = TypeVar("T")
 
@@ -119,10 +120,19 @@ def _is_of_status(problem: ProblemError) -> bool:
 
 def request_of(call: Call[Any], url: str, key: str, agent: str) -> tuple[str, str, dict[str, str]]:
     """(method, URL, headers)."""
-    headers = {"Authorization": f"Bearer {key}", "User-Agent": agent, "Accept": "application/json", **call.headers}
+    headers = {**own_headers(key, agent), "Accept": "application/json", **call.headers}
     if call.body is not None:
         headers["Content-Type"] = call.media
     return call.method, url + call.target, headers
+
+
+def own_headers(key: str, agent: str = AGENT) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", "User-Agent": agent}
+
+
+def lowered(headers: Mapping[str, str]) -> dict[str, str]:
+    """With their names in lower case."""
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def checked_url(url: str) -> str:

@@ -9,25 +9,24 @@ from typing import Self, TypeVar, Unpack
 import httpx
 
 from tocsin.client import bodies
-from tocsin.client.attempts import MOST_ANSWER_BYTES, Answer, Attempts, checked_key, checked_url, key_of_now, request_of
-from tocsin.client.batching import Limits, Pile, Result, all_failed, bulk_call, encoded, in_calls
-from tocsin.client.blocking import log, log_refused
-from tocsin.client.calls import Awaiting, Call
-from tocsin.client.errors import TocsinError, Unreachable
-from tocsin.client.resources import (
-    Campaigns,
-    DeadLetters,
-    Hooks,
-    Keys,
-    Notifications,
-    Operators,
-    Policy,
-    Providers,
-    Replays,
-    Templates,
-    Users,
+from tocsin.client.answers import StreamEvent
+from tocsin.client.attempts import (
+    MOST_ANSWER_BYTES,
+    Answer,
+    Attempts,
+    checked_key,
+    checked_url,
+    key_of_now,
+    lowered,
+    own_headers,
+    request_of,
 )
+from tocsin.client.batching import Limits, Pile, Result, all_failed, bulk_call, encoded, in_calls, log, log_refused
+from tocsin.client.calls import Awaiting, Call, Following
+from tocsin.client.errors import TocsinError, Unreachable
+from tocsin.client.resources import Resources
 from tocsin.client.retrying import RateLimit, Retrying
+from tocsin.client.streaming import MOST_BYTES, Follower, limits
 from tocsin.client.version import AGENT
 
 T = TypeVar("T")
@@ -65,6 +64,26 @@ class _Way(Awaiting):
                 return attempts.result()
             await self._sleep(pause)
 
+    async def follow(self, following: Following) -> AsyncIterator[StreamEvent]:
+        follower, url = Follower(following, self._retrying), self._url + following.target
+        wait_s = limits(self._retrying)
+        while True:
+            headers = {**own_headers(key_of_now(self._key)), **follower.headers}
+            asked = self._http.stream("GET", url, headers=headers, timeout=wait_s, follow_redirects=False)
+            try:
+                async with asked as response:
+                    if response.status_code == 200:
+                        async for part in response.aiter_bytes():
+                            for event in follower.take(part):
+                                yield event
+                        pause = follower.failed()
+                    else:
+                        body = await anext(response.aiter_bytes(MOST_BYTES), b"")
+                        pause = follower.refused(response.status_code, lowered(response.headers), body)
+            except httpx.RequestError as error:
+                pause = follower.failed(error)
+            await self._sleep(pause)
+
     async def _answer(self, call: Call[T], key: str, has_s: float) -> Answer:
         """Raises RequestError."""
         method, url, headers = request_of(call, self._url, key, AGENT)
@@ -77,7 +96,7 @@ class _Way(Awaiting):
                 body += part
                 if len(body) > MOST_ANSWER_BYTES:
                     raise httpx.ReadError("the answer is too large")
-            return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))
+            return Answer(response.status_code, lowered(response.headers), bytes(body))
 
 
 async def _awaited(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -85,7 +104,7 @@ async def _awaited(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
         yield part
 
 
-class AsyncTocsin:
+class AsyncTocsin(Resources[Awaiting]):
     """As ``Tocsin``, with methods to await and lists for ``async for``."""
 
     def __init__(
@@ -98,22 +117,11 @@ class AsyncTocsin:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._own = None if http is not None else httpx.AsyncClient()
+        client = http if http is not None else httpx.AsyncClient()
+        self._own = client if http is None else None
         given = checked_key(key) if isinstance(key, str) else key
-        client = http or self._own or httpx.AsyncClient()
         self._way = _Way(checked_url(url), given, retrying or Retrying(), client, clock, sleep)
-        way: Awaiting = self._way
-        self.notifications = Notifications(way)
-        self.campaigns = Campaigns(way)
-        self.users = Users(way)
-        self.templates = Templates(way)
-        self.policy = Policy(way)
-        self.hooks = Hooks(way)
-        self.replays = Replays(way)
-        self.providers = Providers(way)
-        self.dead_letters = DeadLetters(way)
-        self.keys = Keys(way)
-        self.operators = Operators(way)
+        super().__init__(self._way)
 
     @property
     def rate_limit(self) -> RateLimit | None:

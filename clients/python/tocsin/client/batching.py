@@ -1,5 +1,6 @@
 """Many requests in few calls: what is put into one, and what came of each."""
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from tocsin.client.errors import BadAnswer, TocsinError, problem_of
 from tocsin.client.resources import given, new_key
 
 T = TypeVar("T")
+
+log = logging.getLogger("tocsin.client")
 
 #: What the gateway takes in one call.
 MOST_REQUESTS, MOST_BYTES = 1_000, 16 << 20
@@ -111,3 +114,8 @@ def _result(document: dict[str, Any]) -> Result:
         return msgspec.convert(document, answers.Accepted)
     status = document.get("status")
     return problem_of(status if isinstance(status, int) else 0, document)
+
+
+def log_refused(notification: bodies.Notification, error: TocsinError) -> None:
+    """What is done unless something else is asked for: it says nothing of the notification's content."""
+    log.warning("a notification of type %s wasn't accepted: %s", notification.get("event_type"), error)

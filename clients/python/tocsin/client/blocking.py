@@ -1,39 +1,37 @@
 """The client that waits for its answers."""
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import httpx
 
 from tocsin.client import bodies
-from tocsin.client.attempts import MOST_ANSWER_BYTES, Answer, Attempts, checked_key, checked_url, key_of_now, request_of
-from tocsin.client.batching import Limits, Pile, Result, all_failed, bulk_call, encoded, in_calls
-from tocsin.client.calls import Blocking, Call
-from tocsin.client.errors import TocsinError
-from tocsin.client.resources import (
-    Campaigns,
-    DeadLetters,
-    Hooks,
-    Keys,
-    Notifications,
-    Operators,
-    Policy,
-    Providers,
-    Replays,
-    Templates,
-    Users,
+from tocsin.client.answers import StreamEvent
+from tocsin.client.attempts import (
+    MOST_ANSWER_BYTES,
+    Answer,
+    Attempts,
+    checked_key,
+    checked_url,
+    key_of_now,
+    lowered,
+    own_headers,
+    request_of,
 )
+from tocsin.client.batching import Limits, Pile, Result, all_failed, bulk_call, encoded, in_calls, log, log_refused
+from tocsin.client.calls import Blocking, Call, Following
+from tocsin.client.errors import TocsinError
+from tocsin.client.resources import Resources
 from tocsin.client.retrying import RateLimit, Retrying
+from tocsin.client.streaming import MOST_BYTES, Follower, limits
 from tocsin.client.version import AGENT
 
 T = TypeVar("T")
-
-log = logging.getLogger("tocsin.client")
 
 
 class _Way(Blocking):
@@ -63,6 +61,24 @@ class _Way(Blocking):
                 return attempts.result()
             self._sleep(pause)
 
+    def follow(self, following: Following) -> Iterator[StreamEvent]:
+        follower, url = Follower(following, self._retrying), self._url + following.target
+        wait_s = limits(self._retrying)
+        while True:
+            headers = {**own_headers(key_of_now(self._key)), **follower.headers}
+            try:
+                with self._http.stream("GET", url, headers=headers, timeout=wait_s, follow_redirects=False) as response:
+                    if response.status_code == 200:
+                        for part in response.iter_bytes():
+                            yield from follower.take(part)
+                        pause = follower.failed()
+                    else:
+                        body = b"".join(islice(response.iter_bytes(MOST_BYTES), 1))
+                        pause = follower.refused(response.status_code, lowered(response.headers), body)
+            except httpx.RequestError as error:
+                pause = follower.failed(error)
+            self._sleep(pause)
+
     def _answer(self, call: Call[T], key: str, has_s: float) -> Answer:
         """Raises RequestError, TimeoutError."""
         method, url, headers = request_of(call, self._url, key, AGENT)
@@ -78,10 +94,10 @@ class _Way(Blocking):
                     raise httpx.ReadError("the answer is too large")
                 if self._clock() > over_at:  # httpx's own limit begins anew with each part
                     raise TimeoutError("the answer took too long")
-            return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body))
+            return Answer(response.status_code, lowered(response.headers), bytes(body))
 
 
-class Tocsin:
+class Tocsin(Resources[Blocking]):
     """Calls the gateway and waits for its answers; safe to share between threads.
 
     ``key``: an API key or a user's token, or what returns the one of now. ``retrying``: how often and how long a call
@@ -99,22 +115,11 @@ class Tocsin:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._own = None if http is not None else httpx.Client()
+        client = http if http is not None else httpx.Client()
+        self._own = client if http is None else None
         given = checked_key(key) if isinstance(key, str) else key
-        client = http or self._own or httpx.Client()
         self._way = _Way(checked_url(url), given, retrying or Retrying(), client, clock, sleep)
-        way: Blocking = self._way
-        self.notifications = Notifications(way)
-        self.campaigns = Campaigns(way)
-        self.users = Users(way)
-        self.templates = Templates(way)
-        self.policy = Policy(way)
-        self.hooks = Hooks(way)
-        self.replays = Replays(way)
-        self.providers = Providers(way)
-        self.dead_letters = DeadLetters(way)
-        self.keys = Keys(way)
-        self.operators = Operators(way)
+        super().__init__(self._way)
 
     @property
     def rate_limit(self) -> RateLimit | None:
@@ -160,11 +165,6 @@ class Tocsin:
 
     def __repr__(self) -> str:
         return f"Tocsin({self._way._url!r})"  # without the key
-
-
-def log_refused(notification: bodies.Notification, error: TocsinError) -> None:
-    """What is done unless something else is asked for: it says nothing of the notification's content."""
-    log.warning("a notification of type %s wasn't accepted: %s", notification.get("event_type"), error)
 
 
 class Batcher:

@@ -14,6 +14,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from tocsin.client.answers import StreamEvent
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Way = TypeVar("Way", bound="Blocking | Awaiting")
@@ -57,11 +59,22 @@ class Pages(Generic[T]):
         return replace(self.first, target=f"{path}?{query}&{more}" if query else f"{path}?{more}")
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Events that come as they happen, from behind the last one that is known; None: from now on."""
+
+    target: str
+    last_event_id: str | None = None
+
+
 class Blocking(ABC):
     """How a client makes calls that waits for their answers."""
 
     @abstractmethod
     def make(self, call: Call[T]) -> T: ...
+
+    @abstractmethod
+    def follow(self, following: Following) -> Iterator[StreamEvent]: ...
 
     def pages(self, pages: Pages[T]) -> Iterator[T]:
         items, cursor = self.make(pages.first)
@@ -76,6 +89,9 @@ class Awaiting(ABC):
 
     @abstractmethod
     async def make(self, call: Call[T]) -> T: ...
+
+    @abstractmethod
+    def follow(self, following: Following) -> AsyncIterator[StreamEvent]: ...
 
     async def pages(self, pages: Pages[T]) -> AsyncIterator[T]:
         items, cursor = await self.make(pages.first)
@@ -140,6 +156,30 @@ class listing(Generic[P, T]):
             return instance._way.pages(self._pages(instance, *args, **kwargs))
 
         return update_wrapper(called, self._pages)
+
+
+class stream(Generic[P]):
+    """A method that follows what happens."""
+
+    def __init__(self, following: Callable[Concatenate[Any, P], Following]) -> None:
+        self._following = following
+        self.name = following.__name__
+        update_wrapper(self, following)  # type: ignore[arg-type]
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "stream[P]": ...
+    @overload
+    def __get__(self, instance: Resource[Blocking], owner: type) -> Callable[P, Iterator[StreamEvent]]: ...
+    @overload
+    def __get__(self, instance: Resource[Awaiting], owner: type) -> Callable[P, AsyncIterator[StreamEvent]]: ...
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+
+        def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return instance._way.follow(self._following(instance, *args, **kwargs))
+
+        return update_wrapper(called, self._following)
 
 
 # --- parts of calls ---

@@ -3,7 +3,7 @@
 import builtins
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -11,6 +11,7 @@ from tocsin.client import answers, bodies
 from tocsin.client.calls import (
     JSON,
     Call,
+    Following,
     Pages,
     Resource,
     Way,
@@ -21,6 +22,7 @@ from tocsin.client.calls import (
     operation,
     path,
     reader,
+    stream,
 )
 
 T = TypeVar("T")
@@ -282,6 +284,12 @@ class Users(Resource[Way]):
     def inbox_ticket(self, user_id: str, /) -> Call[answers.TicketAnswer]:
         """Opens one stream of the inbox, within a minute."""
         return Call("POST", _user("inbox/ticket", user_id), reader(answers.TicketAnswer))
+
+    @stream
+    def inbox_stream(self, user_id: str, /, *, last_event_id: str | None = None) -> Following:
+        """The inbox's events as they happen, for as long as they are asked for. Where the stream ends it is taken up
+        again from behind the last event. After ``reset`` read the inbox anew. User's token only."""
+        return Following(_user("inbox/stream", user_id), last_event_id)
 
     @listing
     def notifications(self, user_id: str, /, *, limit: int | None = None) -> Pages[dict[str, Any]]:
@@ -598,3 +606,20 @@ def _lines(rows: Iterable[CampaignRow]) -> Iterator[bytes]:
             piece.clear()
     if piece:
         yield bytes(piece)
+
+
+class Resources(Generic[Way]):
+    """Everything that a client can ask for."""
+
+    def __init__(self, way: Way) -> None:
+        self.notifications = Notifications(way)
+        self.campaigns = Campaigns(way)
+        self.users = Users(way)
+        self.templates = Templates(way)
+        self.policy = Policy(way)
+        self.hooks = Hooks(way)
+        self.replays = Replays(way)
+        self.providers = Providers(way)
+        self.dead_letters = DeadLetters(way)
+        self.keys = Keys(way)
+        self.operators = Operators(way)
