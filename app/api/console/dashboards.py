@@ -74,11 +74,11 @@ async def panel(page: Page) -> web.StreamResponse:
         panel=asked,
         sql=sql,
         found=found,
-        chart=lines(*_series(found["columns"], found["rows"])) if drawn else None,
+        chart=lines(*series(found["columns"], found["rows"])) if drawn else None,
     )
 
 
-def _series(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], dict[str, dict[str, float]]]:
+def series(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], dict[str, dict[str, float]]]:
     """(moments, each series by its name: values by moment). Columns of text after the first name the series."""
     found: dict[str, dict[str, float]] = {}
     for at, *values in rows:

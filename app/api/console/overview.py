@@ -37,6 +37,10 @@ COUNTED = """
 SELECT occurred_at, notification_id, user_id, send_id, reason, provider FROM lifecycle FINAL
 WHERE occurred_at > now() - INTERVAL 1 HOUR AND channel = '{channel}' AND status = '{status}'
 ORDER BY occurred_at DESC LIMIT 1000"""
+TIMED = """
+SELECT occurred_at, notification_id, user_id, send_id FROM lifecycle FINAL
+WHERE status = 'sent' AND channel = '{channel}' AND provider = '{provider}' AND priority = '{priority}'
+  AND occurred_at >= toStartOfHour(now() - INTERVAL 1 HOUR) ORDER BY occurred_at DESC LIMIT 1000"""
 WAITING = """
 SELECT accepted_at, notification_id, user_id, send_id FROM notifications
 WHERE status = '{status}' AND coalesce(channel, 'all') = '{channel}' AND coalesce(reason, '') = '{reason}'
@@ -73,6 +77,7 @@ async def _figures(page: Page) -> dict[str, Any]:
         "campaigns": campaigns,
         "letters": letters["letters"],
         "counted": lambda **values: COUNTED.strip().format(**values),
+        "timed": lambda **values: TIMED.strip().format(**values),
         "waiting_sql": lambda **values: WAITING.strip().format(**values),
     }
 

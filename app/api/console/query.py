@@ -2,15 +2,19 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
+from app.api.console.charts import lines
+from app.api.console.dashboards import series
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
 
 _SHOWN, _MOST = 500, 10_000
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?$")
 _EXAMPLES = (
     (
         "delivery by channel",
@@ -39,8 +43,25 @@ async def get(page: Page) -> web.StreamResponse:
         except Problem as refused:
             problem = refused
     return page.render(
-        "query", 200 if problem is None else problem.status, sql=sql, found=found, problem=problem, examples=_EXAMPLES
+        "query",
+        200 if problem is None else problem.status,
+        sql=sql,
+        found=found,
+        chart=lines(*series(found["columns"], found["rows"])) if found and is_over_time(found["rows"]) else None,
+        problem=problem,
+        examples=_EXAMPLES,
     )
+
+
+def is_over_time(rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether each row is of a moment and has a number: then they are drawn."""
+    return len({str(row[0]) for row in rows if row}) > 1 and all(
+        _MOMENT.match(str(row[0])) and any(_is_number(value) for value in row[1:]) for row in rows
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 async def as_csv(page: Page) -> web.StreamResponse:

@@ -46,6 +46,8 @@ class Picture:
     parts: Mapping[str, str]
     label: str = ""
     state: str = ""
+    #: It is a template as it is written: how long it gets isn't known.
+    is_source: bool = False
     problem: str | None = None
 
     @property
@@ -109,7 +111,8 @@ def masked(events: Sequence[Mapping[str, Any]], catalog: Catalog) -> list[Pictur
         channel = sent.queued.channel
         key = (channel, sent.template_id, sent.version, sent.variant)
         if key not in pictures:
-            pictures[key] = Picture(channel, _source(sent, catalog), problem=_lacks_source(sent, catalog))
+            problem = _lacks_source(sent, catalog)
+            pictures[key] = Picture(channel, _source(sent, catalog), is_source=True, problem=problem)
     return list(pictures.values())
 
 
@@ -165,12 +168,12 @@ def _picture(sent: _Sent, send: Send | None, user: Mapping[str, Any], locale: st
     channel = sent.queued.channel
     label = sent.device_id or ""
     if send is None:
-        return Picture(channel, {}, label, sent.state, text("shown.gone"))
+        return Picture(channel, {}, label, sent.state, problem=text("shown.gone"))
     if send.verifies is not None:
-        return Picture(channel, {}, label, sent.state, text("shown.code"))
+        return Picture(channel, {}, label, sent.state, problem=text("shown.code"))
     parts = _rendered(sent, send, user, send.locale or locale, deps)
     if isinstance(parts, RenderError):
-        return Picture(channel, {}, label, sent.state, f"{parts.part}: {parts.message}")
+        return Picture(channel, {}, label, sent.state, problem=f"{parts.part}: {parts.message}")
     return Picture(channel, with_styles(channel, parts), label, sent.state)
 
 

@@ -54,7 +54,7 @@ def _previewed(previewed: Any) -> list[Picture]:
 def _sources(template: Any) -> list[Picture]:
     """As they are written, in every language."""
     return [
-        Picture(channel, parts, locale)
+        Picture(channel, parts, locale, is_source=True)
         for channel, locales in template["channels"].items()
         for locale, parts in locales.items()
     ]

@@ -219,7 +219,7 @@ def test_the_template_is_that_of_the_latest_call_and_shown_once() -> None:
     ]
 
     assert [(each.version, each.state) for each in sent_by(events)] == [(1, "sent"), (1, "sending")]
-    assert masked(events, _catalog()) == [Picture("push", _CHANNELS["push"]["default"])]
+    assert masked(events, _catalog()) == [Picture("push", _CHANNELS["push"]["default"], is_source=True)]
 
 
 def test_a_text_of_its_own_shows_nothing_until_it_is_asked_for() -> None:
