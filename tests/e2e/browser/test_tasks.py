@@ -143,7 +143,8 @@ async def test_a_template_is_previewed_with_ones_own_data(window: Window) -> Non
     await console.page.get_by_label("Data (JSON)").fill(json.dumps({"order_id": "A-1", "carrier": "Pigeon Post"}))
     await console.button("Preview").click()
 
-    await console.shows("Pigeon Post")
+    await expect(console.page.locator(".of-sms .bubble")).to_contain_text("Pigeon Post")
+    await expect(console.page.frame_locator(".of-email iframe").locator("body")).to_contain_text("Pigeon Post")
 
 
 async def test_an_analyst_asks_in_sql_and_takes_the_answer_away(window: Window) -> None:
