@@ -12,6 +12,7 @@ from agents.sender.doubts import How, Settled
 from agents.sender.shed import Shedding
 from agents.shared.lifecycle import emit, measure, report
 from app.domain.catalog import Catalog
+from app.domain.device_rates import DeviceRates
 from app.domain.keyed import NO_SECRET, HashKeys
 from app.domain.links import Links
 from app.domain.out import Out
@@ -69,7 +70,8 @@ class ChannelConfig:
     ``timeouts_ms``: the providers that have settings, each with its time limit. ``public_url``: where providers reach
     the gateway. ``links``: makes a recipient's links, None where none can be made. ``postal_address``: of the sender,
     for the footer of mail. ``shedding``: what is given up while too much waits for a provider. ``partitions``: how
-    many the topics have. ``slots``: when a call may begin. ``silences``: which addresses don't answer. ``on_settled``:
+    many the topics have. ``slots``: when a call may begin. ``silences``: which addresses don't answer.
+    ``devices``: how often each is sent to. ``on_settled``:
     called with each doubt that is settled. ``keys``: of the suppression list, with the installation's secret; without
     it no code can be sent.
     """
@@ -83,6 +85,7 @@ class ChannelConfig:
     partitions: int = 1
     slots: Slots = field(default_factory=Unlimited)
     silences: Silences = field(default_factory=Silences)
+    devices: DeviceRates = field(default_factory=DeviceRates)
     on_settled: Settled = lambda provider, how: None
     keys: HashKeys = NO_SECRET
 

@@ -178,6 +178,9 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
         if (until := _rests_until(context, delivery, reach)) is not None:
             _wait_for_address(context, delivery, tries, until)
             return
+        if (until := _device_waits_until(context, delivery, provider, reach)) is not None:
+            _wait_for_device(context, delivery, tries, until)
+            return
         if isinstance(message := compose_for(context, delivery, reach), RenderError):
             give_up(context, delivery, Over("failed", "bad_template"))
             return
@@ -231,6 +234,8 @@ def _claim(
         context.channel_config.silences.watch(reach.value)  # an earlier call takes long
     suspect = context.channel_config.silences.is_suspect(reach.value)
     context.channel_config.silences.begin(reach.value, context.now)
+    if context.channel_config.channel == "push":
+        context.channel_config.devices.begin(tries.provider, reach.value, context.now)
     context.rest(delivery, "calling", claimed.open, Timer("deadline", context.now + FRESH_MS + timeout_ms + _GRACE_MS))
     if delivery.state != "calling":  # else it was claimed and said already, but its look was no longer fresh
         context.emit(claimed, "sending", detail=None if parts is None else {"segments": parts})
@@ -323,6 +328,16 @@ def _wait_for_address(context: SenderContext, delivery: Delivery, tries: Tries, 
     context.state.schedule.at(until, Due("dispatch", delivery.send.user_id, delivery.line))
 
 
+def _wait_for_device(context: SenderContext, delivery: Delivery, tries: Tries, until: int) -> None:
+    """At the head of its line: the device gets no more than it may for now."""
+    if delivery.state == "calling":
+        _put_off(context, delivery, tries)
+        return
+    _queue(context, delivery, tries, delivery.open.until)
+    due = Due("dispatch", delivery.send.user_id, delivery.line)
+    watch(context, delivery.line, due, min(until, delivery.send.expires_at))
+
+
 def _put_off(context: SenderContext, delivery: Delivery, tries: Tries) -> None:
     refusal = Outcome("throttle", code=AT_CAPACITY)
     rule = context.catalog.policy.retries[context.channel_config.channel]
@@ -401,6 +416,13 @@ def watch(context: SenderContext, name: bytes, due: Due, at: int) -> None:
 def _rests_until(context: SenderContext, delivery: Delivery, reach: Reach) -> int | None:
     """Until when the address is left alone. What is critical tries it."""
     return None if delivery.urgent else context.channel_config.silences.rests_until(reach.value, context.now)
+
+
+def _device_waits_until(context: SenderContext, delivery: Delivery, provider: Provider, reach: Reach) -> int | None:
+    """Until when its device is sent nothing more. What is critical goes all the same."""
+    if context.channel_config.channel != "push" or delivery.urgent:
+        return None
+    return context.channel_config.devices.waits_until(provider, reach.value, context.now)
 
 
 def _may_be_shed(delivery: Delivery) -> bool:

@@ -20,6 +20,7 @@ from agents.shared.lifecycle import report
 from agents.shared.recipients import known_of
 from app.domain.addresses import address_hash
 from app.domain.attempts import SHARED_EVIDENCE, Again, Doubt, End, after, ask_at, may_resend, resend, settle_until
+from app.domain.device_rates import REST_MS
 from app.domain.last_look import Over, Reach
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, Outcome
 from app.domain.tracing import call_span
@@ -44,6 +45,9 @@ def note_answer(context: SenderContext, result: Result) -> None:
         context.channel_config.silences.note_silent(call.to.value, call.claimed_at, context.now)
     elif outcome.kind not in ("in_doubt", "retry"):
         context.channel_config.silences.note_answered(call.to.value, context.now)
+    if outcome.kind == "throttle" and outcome.scope == "address":
+        until = context.now + (outcome.retry_after_ms or REST_MS)
+        context.channel_config.devices.rest(call.provider, call.to.value, until)
 
 
 def show_call(context: SenderContext, delivery: Delivery, result: Result, seen: Seen) -> None:

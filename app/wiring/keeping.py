@@ -107,6 +107,7 @@ async def _build_sender(
     from agents.sender.doubts import HOWS
     from agents.sender.machine import SenderMachine
     from agents.sender.shed import Shedding
+    from app.domain.device_rates import DOCUMENTED, DeviceRates
     from app.metrics import BreakerStates, CallMetrics, DoubtMetrics, ProviderErrors, ProviderRates, SheddingMetrics
     from app.providers.breaker import CAUSES
     from app.providers.limits import Limits
@@ -140,6 +141,7 @@ async def _build_sender(
         shedding=shedding,
         partitions=settings.kafka.partitions,
         slots=executor,
+        devices=DeviceRates(DOCUMENTED),
         on_settled=doubts.settled,
         keys=suppression_keys(settings),
     )

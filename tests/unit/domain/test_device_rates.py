@@ -1,0 +1,78 @@
+"""How often one device is sent to."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain import device_rates
+from app.domain.device_rates import DOCUMENTED, DeviceRates
+
+MINUTE, HOUR = 60_000, 3_600_000
+NOW = 1_800_000_000_000
+
+
+def send_all(rates: DeviceRates, address: str, wanted: int, now: int = NOW) -> list[int]:
+    """When each of so many is sent, as soon as it may be."""
+    times = []
+    for _ in range(wanted):
+        until = rates.waits_until("fcm", address, now)
+        now = now if until is None else until
+        assert rates.waits_until("fcm", address, now) is None
+        rates.begin("fcm", address, now)
+        times.append(now)
+    return times
+
+
+def test_a_device_gets_a_minutes_worth_at_once_and_then_its_rate() -> None:
+    times = send_all(DeviceRates(DOCUMENTED), "phone", 300)
+
+    assert times[239] == NOW
+    assert times[240] >= NOW + 250
+    assert times[299] <= NOW + 60 * 260
+
+
+def test_no_hour_has_more_than_twice_its_rate_and_the_next_ones_have_it() -> None:
+    times = send_all(DeviceRates(DOCUMENTED), "phone", 30_000)
+    for hour in range(1, 4):
+        within = [at for at in times if NOW + hour * HOUR <= at < NOW + (hour + 1) * HOUR]
+        assert len(within) <= 2 * 5_000
+    assert times[-1] - NOW > 4 * HOUR
+
+
+def test_devices_and_providers_do_not_wait_for_each_other() -> None:
+    rates = DeviceRates(DOCUMENTED)
+    send_all(rates, "phone", 240)
+
+    assert rates.waits_until("fcm", "phone", NOW) is not None
+    assert rates.waits_until("fcm", "tablet", NOW) is None
+    for _ in range(1_000):
+        rates.begin("apns", "phone", NOW)
+    assert rates.waits_until("apns", "phone", NOW) is None
+
+
+def test_a_device_that_was_refused_rests_until_it_may_be_sent_to() -> None:
+    rates = DeviceRates(DOCUMENTED)
+    rates.rest("apns", "phone", NOW + 7_000)
+
+    assert rates.waits_until("apns", "phone", NOW) == NOW + 7_001
+    assert rates.waits_until("apns", "phone", NOW + 7_000) is None
+    assert rates.waits_until("apns", "tablet", NOW) is None
+
+
+def test_what_is_remembered_of_devices_is_bounded() -> None:
+    rates = DeviceRates(DOCUMENTED)
+    for number in range(device_rates._REMEMBERED + 10):
+        rates.begin("fcm", str(number), NOW)
+
+    assert len(rates._devices) == device_rates._REMEMBERED
+
+
+@given(st.lists(st.integers(-2 * HOUR, 2 * HOUR), max_size=50))
+def test_wherever_the_clock_jumps_a_wait_ends_within_its_time(jumps: list[int]) -> None:
+    rates = DeviceRates(DOCUMENTED)
+    now = NOW
+    for jump in jumps:
+        now += jump
+        for _ in range(50):
+            rates.begin("fcm", "phone", now)
+        until = rates.waits_until("fcm", "phone", now)
+        assert until is None or now < until <= now + 2 * HOUR
