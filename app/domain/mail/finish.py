@@ -196,11 +196,12 @@ def _pixel(url: str | None) -> str:
 
 def _footer_html(added: Added) -> str:
     assert added.footer is not None
-    style = "margin:24px 0 0;font:12px/1.5 sans-serif;color:#6b6b6b;text-align:center"
+    # In the mail's own colour, as no grey can be read on white and on black.
+    style = "margin:24px 0 0;font:12px/1.5 sans-serif;color:inherit;text-align:center"
     parts = [escape(line) for line in added.footer.address.splitlines() if line.strip()]
     if added.footer.unsubscribe is not None:
         words = escape(texts_for(added.locale)["footer.unsubscribe"])
-        parts.append(f'<a href="{escape(added.footer.unsubscribe)}" style="color:#6b6b6b">{words}</a>')
+        parts.append(f'<a href="{escape(added.footer.unsubscribe)}" style="color:inherit">{words}</a>')
     direction = ' dir="rtl"' if added.is_right_to_left else ""
     return f'<div{direction} style="{style}">{"<br>".join(parts)}</div>' if parts else ""
 
