@@ -49,6 +49,7 @@ const MOST_SHOWN = 99;
 const LEAST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30000;
 const MINUTE_MS = 60000;
+const LONGEST_SILENCE_MS = 5 * MINUTE_MS;
 const PAGE = 20;
 const LONGEST_PAGE = 100;
 const NOTHING = { unread: 0, unseen: 0 };
@@ -272,7 +273,7 @@ export class TocsinInbox extends HTMLElement {
     addEventListener("online", this.#back);
     addEventListener("offline", this.#gone);
     document.addEventListener("visibilitychange", this.#back);
-    this.#ticking = setInterval(() => this.#tellTimes(), MINUTE_MS);
+    this.#ticking = setInterval(() => this.#tick(), MINUTE_MS);
     this.#isAlive = true;
     this.#begin();
   }
@@ -332,6 +333,14 @@ export class TocsinInbox extends HTMLElement {
     if (this.#lastId === null) this.#load();
     else this.#connect();
   };
+
+  /** A connection can die without a word to a page that only listens: a network between forgets it. */
+  #tick() {
+    this.#tellTimes();
+    if (document.hidden || this.#source === null || Date.now() - this.#heardAt <= LONGEST_SILENCE_MS) return;
+    this.#disconnect();
+    this.#connect();
+  }
 
   #gone = () => {
     this.#say("offline");

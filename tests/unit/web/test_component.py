@@ -662,3 +662,23 @@ async def test_a_connection_that_may_have_died_asleep_is_made_anew(tmp_path: Pat
         await tab.value("dispatchEvent(new Event('offline'))")
         assert await tab.value("sockets[0].readyState") >= 2
         await tab.until("sockets.length === 2 && sockets[1].readyState === 1")
+
+
+async def test_a_connection_that_died_while_one_looks_is_made_anew_and_nothing_is_missed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+        item(served, "First")
+        await tab.until(f"{INBOX}?.items && {badge('1')}")
+        await tab.value(
+            "window.sockets = []; window.WebSocket = class extends WebSocket {"  # whose first one is deaf
+            " constructor(url) { super(url); sockets.push(this) }"
+            " set onmessage(hear) { super.onmessage = (said) => sockets.indexOf(this) && hear(said) } };"
+            f" (() => {{ const one = {INBOX}; window.setInterval = (tick) => {{ window.tick = tick; return 1 }};"
+            " one.remove(); document.body.append(one) })()"
+        )
+        await tab.until("sockets.length === 1 && sockets[0].readyState === 1")
+        item(served, "Second")
+        await tab.value("(() => { const at = Date.now() + 299000; Date.now = () => at; tick() })()")
+        assert await tab.value("sockets.length") == 1
+        await tab.value("(() => { const at = Date.now() + 2000; Date.now = () => at; tick() })()")
+        await tab.until(f"sockets.length === 2 && {titles('Second', 'First')} && {badge('2')}")
+        assert await tab.value("sockets[0].readyState") >= 2
