@@ -148,8 +148,7 @@ async def _send(socket: web.WebSocketResponse, stream: Stream, events: Sequence[
 async def _written(stream: Stream, writing: Awaitable[None]) -> None:
     """Raises Ending."""
     try:
-        async with asyncio.timeout(_SLOW_S):
-            await stream.until_end(writing)
+        await stream.until_end(writing, _SLOW_S)
     except TimeoutError:
         raise Ending("slow") from None
     except (ConnectionError, RuntimeError):

@@ -8,6 +8,7 @@ that doesn't keep up holds one change, or one page of the owner's. Nothing here 
 """
 
 import asyncio
+import math
 import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
@@ -84,6 +85,9 @@ class Stream:
         self._feed = feed
         self._ends_at = ends_at
         self._moved = asyncio.Event()
+        #: When it is woken though nothing has come. The timer may be earlier: it isn't moved for each change.
+        self._wakes_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._waits: asyncio.Timeout | None = None
         self._ended: Ended | None = None
 
@@ -103,13 +107,20 @@ class Stream:
         if asyncio.get_running_loop().time() >= self._ends_at:
             raise Ending("token")
 
-    async def until_end(self, waiting: Awaitable[T]) -> T:
-        """What is waited for. Raises Ending where the stream ends first."""
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def until_end(self, waiting: Awaitable[T], within_s: float = math.inf) -> T:
+        """What is waited for. Raises Ending where the stream ends first, TimeoutError where it takes longer."""
+        gives_up_at = asyncio.get_running_loop().time() + within_s
         try:
-            async with asyncio.timeout_at(self._ends_at) as self._waits:
+            async with asyncio.timeout_at(min(self._ends_at, gives_up_at)) as self._waits:
                 return await waiting
         except TimeoutError:
-            if self._waits is not None and self._waits.expired():
+            is_over = self._ended is not None or self._ends_at <= gives_up_at
+            if is_over and self._waits is not None and self._waits.expired():
                 raise Ending(self._ended or "token") from None
             raise
         finally:
@@ -156,13 +167,23 @@ class Stream:
         return page
 
     async def _is_moved(self, within_s: float) -> bool:
-        ends_in = self._ends_at - asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout(min(within_s, max(0.0, ends_in))):
-                await self._moved.wait()
-        except TimeoutError:
-            return ends_in <= within_s  # (then ``check`` ends it)
-        return True
+        loop = asyncio.get_running_loop()
+        self._wakes_at = min(loop.time() + within_s, self._ends_at)
+        if self._timer is None or self._timer.when() > self._wakes_at:
+            self.close()
+            self._timer = loop.call_at(self._wakes_at, self._ring)
+        await self._moved.wait()
+        is_woken = self._timer is None and self._ended is None
+        return not is_woken or loop.time() >= self._ends_at  # (then ``check`` ends it)
+
+    def _ring(self) -> None:
+        """Nobody moves the timer while changes come: where one has come since it was set, it is set anew."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        if loop.time() < self._wakes_at:
+            self._timer = loop.call_at(self._wakes_at, self._ring)
+        else:
+            self._moved.set()
 
     async def _caught_up(self) -> list[Event]:
         """What the owner has behind the position."""
@@ -338,6 +359,7 @@ class Streams:
             raise
         finally:
             self._opened(-1)
+            stream.close()
             feed.streams.discard(stream)
             feed.forget()
             if not feed.streams:

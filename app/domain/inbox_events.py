@@ -72,22 +72,20 @@ def _updates(change: InboxChange) -> list[dict[str, Any]]:
 
 
 class Said(NamedTuple):
-    """One change, as streams say it. ``reached``: what the next one names as the one before."""
+    """One change, as streams say it. ``reached``: what the next one names as the one before. ``size``: of its data."""
 
     version: int
     previous: int
     reached: int
     events: Sequence[Event]
-
-    @property
-    def size(self) -> int:
-        return sum(len(event.data) for event in self.events)
+    size: int
 
 
 def said_of(change: InboxChange, item: Mapping[str, Any] | None) -> Said:
     """See ``events_of``. Whoever was erased begins anew."""
     reached = 0 if change.kind == "erased" else change.version
-    return Said(change.version, change.previous, reached, events_of(change, item))
+    events = events_of(change, item)
+    return Said(change.version, change.previous, reached, events, sum([len(event.data) for event in events]))
 
 
 class Recent:
