@@ -121,12 +121,10 @@ async def page(served: Served, direction: str, headers: dict[str, str]) -> Async
 
 
 @asynccontextmanager
-async def opened(
-    tmp_path: Path, direction: str = "ltr", policy: str = ""
-) -> AsyncIterator[tuple[Served, Browser, str]]:
+async def opened(direction: str = "ltr", policy: str = "") -> AsyncIterator[tuple[Served, Browser, str]]:
     async with serving(policy=CHOOSABLE) as served:
         headers = {"Content-Security-Policy": policy.replace("GATEWAY", served.url)} if policy else {}
-        async with page(served, direction, headers) as url, chromium(tmp_path) as browser:
+        async with page(served, direction, headers) as url, chromium() as browser:
             yield served, browser, url
 
 
@@ -156,8 +154,8 @@ async def press(tab: Tab, label: str, within: str = "article") -> None:
     await tab.value(f"{button(label, within)}.click()")
 
 
-async def test_two_tabs_are_in_step(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as one, browser.tab(url) as other:
+async def test_two_tabs_are_in_step() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as one, browser.tab(url) as other:
         await one.until(f"{INBOX}?.items && {badge('')}")
         item(served, "First")
         item(served, "Second")
@@ -183,8 +181,8 @@ async def test_two_tabs_are_in_step(tmp_path: Path) -> None:
         assert [each["title"] for each in served.inbox.page(archived="true")["notifications"]] == ["First"]
 
 
-async def test_seven_tabs_are_live_though_a_browser_opens_six_connections(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), AsyncExitStack() as stack:
+async def test_seven_tabs_are_live_though_a_browser_opens_six_connections() -> None:
+    async with opened() as (served, browser, url), AsyncExitStack() as stack:
         tabs = [await stack.enter_async_context(browser.tab(url)) for _ in range(7)]
         for tab in tabs:
             await tab.until(f"{INBOX}?.items && {badge('')}")
@@ -220,8 +218,8 @@ class HeldBack:
         return page
 
 
-async def test_what_changes_while_a_page_is_on_its_way_is_shown(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_changes_while_a_page_is_on_its_way_is_shown() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "Kept")
         old = item(served, "Old")
         await tab.until(f"{INBOX}?.items && {titles('Old', 'Kept')} && {badge('2')}")
@@ -237,8 +235,8 @@ async def test_what_changes_while_a_page_is_on_its_way_is_shown(tmp_path: Path) 
         await tab.until(titles("Newer", "New", "Kept"))
 
 
-async def test_what_changes_while_older_items_are_on_their_way_is_shown(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_changes_while_older_items_are_on_their_way_is_shown() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         names = [item(served, f"No. {number}") for number in range(22)]
         await tab.until(f"{INBOX}?.items?.length >= 20 && {badge('22')}")
         await tab.value(f"{INBOX}.setAttribute('gateway', {json.dumps(served.url)})")  # begins with a page
@@ -256,8 +254,8 @@ async def test_what_changes_while_older_items_are_on_their_way_is_shown(tmp_path
         assert await tab.value(f"{INBOX}.items.length") == 22
 
 
-async def test_what_a_page_knows_already_is_not_put_on_top(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_a_page_knows_already_is_not_put_on_top() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "Old")
         await tab.until(f"{INBOX}?.items && {titles('Old')} && {badge('1')}")
         await tab.value(
@@ -278,8 +276,8 @@ async def test_what_a_page_knows_already_is_not_put_on_top(tmp_path: Path) -> No
         assert not await tab.value("shown.some((each) => each.startsWith('Gone'))")
 
 
-async def test_a_page_is_read_anew_only_for_what_comes_back(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_a_page_is_read_anew_only_for_what_comes_back() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         names = [item(served, f"No. {number}") for number in range(30)]
         await tab.until(f"{INBOX}?.items?.length >= 20 && {badge('30')}")
         await tab.value(f"{INBOX}.setAttribute('gateway', {json.dumps(served.url)})")  # begins with a page
@@ -301,8 +299,8 @@ async def test_a_page_is_read_anew_only_for_what_comes_back(tmp_path: Path) -> N
         assert await tab.value("pages") == 1
 
 
-async def test_nothing_of_a_user_stays_when_they_sign_out(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_nothing_of_a_user_stays_when_they_sign_out() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
         await tab.until(f"{ROOT_OF}.querySelector('.empty').hidden === false")
         item(served, "First")
@@ -325,8 +323,8 @@ async def test_nothing_of_a_user_stays_when_they_sign_out(tmp_path: Path) -> Non
         await tab.until(badge("1"))
 
 
-async def test_it_takes_what_a_page_set_before_the_component_was_there(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_it_takes_what_a_page_set_before_the_component_was_there() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items")
         await tab.value(
             f"(async () => {{ const one = document.implementation.createHTMLDocument().createElement('tocsin-inbox');"
@@ -338,8 +336,8 @@ async def test_it_takes_what_a_page_set_before_the_component_was_there(tmp_path:
         assert await tab.value(f"{ROOT_OF}.querySelector('.bell').getAttribute('aria-label')") == "Glocke, 1 unread"
 
 
-async def test_times_go_on(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_times_go_on() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "First")
         await tab.until(f"{INBOX}?.items && {titles('First')}")
         await tab.value(
@@ -355,8 +353,8 @@ async def test_times_go_on(tmp_path: Path) -> None:
         assert await tab.value(text) == "now"  # nothing comes from the future: the device's clock is slow
 
 
-async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
         item(served, "Before")
         await tab.until(titles("Before"))
@@ -368,9 +366,9 @@ async def test_it_comes_back_after_a_break_with_all_that_came_meanwhile(tmp_path
         await tab.until(badge("3"))
 
 
-async def test_after_many_breaks_there_is_one_stream(tmp_path: Path) -> None:
+async def test_after_many_breaks_there_is_one_stream() -> None:
     """(EventSource/eventsource#89: each break left one more connection, and everything came twice.)"""
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
         heard = "window.heard = 0; addEventListener('tocsin-notification', () => { window.heard += 1 })"
         await tab.value(heard)
@@ -389,9 +387,9 @@ async def test_after_many_breaks_there_is_one_stream(tmp_path: Path) -> None:
         assert await tab.value("window.heard") == 1
 
 
-async def test_focus_stays_in_the_panel_when_an_item_leaves_elsewhere(tmp_path: Path) -> None:
+async def test_focus_stays_in_the_panel_when_an_item_leaves_elsewhere() -> None:
     """(Automattic/wp-calypso#105392: whoever uses the keyboard was thrown out of the panel.)"""
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "Old")
         leaving = item(served, "Leaving")
         await tab.until(f"{INBOX}?.items && {titles('Leaving', 'Old')}")
@@ -403,8 +401,8 @@ async def test_focus_stays_in_the_panel_when_an_item_leaves_elsewhere(tmp_path: 
         await tab.until(f"{titles('Old')} && {focused} === 'Old'")
 
 
-async def test_a_text_reads_in_its_own_direction_whatever_the_pages_is(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_a_text_reads_in_its_own_direction_whatever_the_pages_is() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "وصل طلبك")
         item(served, "Your parcel")
         await tab.until(f"{INBOX}?.items && {badge('2')}")
@@ -412,8 +410,8 @@ async def test_a_text_reads_in_its_own_direction_whatever_the_pages_is(tmp_path:
         await tab.until(f"{directions}.join() === 'ltr,rtl'")
 
 
-async def test_a_long_inbox_is_read_as_one_scrolls(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_a_long_inbox_is_read_as_one_scrolls() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         for number in range(70):
             item(served, f"No. {number}")
         await tab.until(f"{INBOX}?.items?.length >= 20")
@@ -425,8 +423,8 @@ async def test_a_long_inbox_is_read_as_one_scrolls(tmp_path: Path) -> None:
         assert await tab.value(f"new Set({INBOX}.items.map((each) => each.id)).size") == 70
 
 
-async def test_the_keyboard_alone_does(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_the_keyboard_alone_does() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
         item(served, "Old")
         item(served, "New")
@@ -445,8 +443,8 @@ async def test_the_keyboard_alone_does(tmp_path: Path) -> None:
         await tab.until(f"{ROOT_OF}.querySelector('.panel').hidden && {focused} === {bell}")
 
 
-async def test_snoozing_waits_until_a_choice_is_pressed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_snoozing_waits_until_a_choice_is_pressed() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "First")
         await tab.until(f"{INBOX}?.items && {badge('1')}")
         await tab.value(f"{INBOX}.open(); {button('Snooze')}.focus()")
@@ -461,8 +459,8 @@ async def test_snoozing_waits_until_a_choice_is_pressed(tmp_path: Path) -> None:
         assert len(served.inbox.page(snoozed="true")["notifications"]) == 1
 
 
-async def test_a_button_of_the_panel_is_named_like_none_of_an_item(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_a_button_of_the_panel_is_named_like_none_of_an_item() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "First")
         await tab.until(f"{INBOX}?.items && {titles('First')}")
         names = "[...{}.querySelectorAll('{} button')].map((each) => each.ariaLabel ?? each.textContent)"
@@ -498,8 +496,8 @@ def status(words: str) -> str:
     return f"{ROOT_OF}.querySelector('.status').textContent === {json.dumps(words)}"
 
 
-async def test_what_a_user_chooses_is_in_their_preferences(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_a_user_chooses_is_in_their_preferences() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         served.inbox.preferences = {"event_types": {"order.late": {"email": True}}}
         await choosing(tab)
         groups = f"[...{ROOT_OF}.querySelectorAll('fieldset')]"
@@ -522,8 +520,8 @@ async def test_what_a_user_chooses_is_in_their_preferences(tmp_path: Path) -> No
         await tab.until(f"!{ROOT_OF}.querySelector('[role=feed]').parentElement.hidden")
 
 
-async def test_the_keyboard_alone_turns_a_category_off(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_the_keyboard_alone_turns_a_category_off() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await choosing(tab)
         await tab.value(f"{button('Back', 'header')}.focus()")
         focused = f"{ROOT_OF}.activeElement"
@@ -537,8 +535,8 @@ async def test_the_keyboard_alone_turns_a_category_off(tmp_path: Path) -> None:
         await tab.until(f"{ROOT_OF}.querySelector('.panel').hidden && {focused}.part.contains('bell')")
 
 
-async def test_what_is_chosen_while_the_network_is_away_is_saved_when_it_is_back(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_is_chosen_while_the_network_is_away_is_saved_when_it_is_back() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await choosing(tab)
         offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         await tab.call("Network.emulateNetworkConditions", offline=True, **offline)
@@ -549,8 +547,8 @@ async def test_what_is_chosen_while_the_network_is_away_is_saved_when_it_is_back
         await prefers(served, {"categories": {"orders": {"email": False}}})
 
 
-async def test_what_is_refused_is_shown_as_it_is(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_is_refused_is_shown_as_it_is() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         await choosing(tab)
         cast(Any, served.inbox).take_command = refuse
         await tab.value(f"{box('orders/email')}.click()")
@@ -565,8 +563,8 @@ def refuse(_: bytes) -> None:
 
 
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])
-async def test_axe_has_no_serious_findings_in_preferences_on_a_telephone(tmp_path: Path, direction: str) -> None:
-    async with opened(tmp_path, direction, POLICY) as (_, browser, url), browser.tab(url) as tab:
+async def test_axe_has_no_serious_findings_in_preferences_on_a_telephone(direction: str) -> None:
+    async with opened(direction, POLICY) as (_, browser, url), browser.tab(url) as tab:
         await tab.call("Emulation.setDeviceMetricsOverride", width=320, height=640, deviceScaleFactor=1, mobile=False)
         await choosing(tab)
         inside = f"(() => {{ const panel = {ROOT_OF}.querySelector('.choices');"
@@ -581,8 +579,8 @@ async def test_axe_has_no_serious_findings_in_preferences_on_a_telephone(tmp_pat
             assert await tab.serious_findings() == [], scheme
 
 
-async def test_it_works_in_a_page_that_forbids_markup_and_styles(tmp_path: Path) -> None:
-    async with opened(tmp_path, policy=POLICY) as (served, browser, url), browser.tab(url) as tab:
+async def test_it_works_in_a_page_that_forbids_markup_and_styles() -> None:
+    async with opened(policy=POLICY) as (served, browser, url), browser.tab(url) as tab:
         item(served, "First")
         await tab.until(f"{INBOX}?.items && {titles('First')}")
         await tab.until(badge("1"))
@@ -593,8 +591,8 @@ async def test_it_works_in_a_page_that_forbids_markup_and_styles(tmp_path: Path)
 
 
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])
-async def test_what_comes_runs_no_script_and_the_panel_stays_in_the_page(tmp_path: Path, direction: str) -> None:
-    async with opened(tmp_path, direction) as (served, browser, url), browser.tab(url) as tab:
+async def test_what_comes_runs_no_script_and_the_panel_stays_in_the_page(direction: str) -> None:
+    async with opened(direction) as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
         evil = "<img src=x onerror='window.hit=1'>"
         options = InboxOptions(icon="javascript:window.hit=1", actions=[Button(evil, "javascript:window.hit=1")])
@@ -616,8 +614,8 @@ async def test_what_comes_runs_no_script_and_the_panel_stays_in_the_page(tmp_pat
 
 
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])
-async def test_axe_has_no_serious_findings_by_day_or_night(tmp_path: Path, direction: str) -> None:
-    async with opened(tmp_path, direction) as (served, browser, url), browser.tab(url) as tab:
+async def test_axe_has_no_serious_findings_by_day_or_night(direction: str) -> None:
+    async with opened(direction) as (served, browser, url), browser.tab(url) as tab:
         await tab.until(f"{INBOX}?.items && {badge('')}")
         for title in ("Old", "New"):
             item(served, title)
@@ -629,8 +627,8 @@ async def test_axe_has_no_serious_findings_by_day_or_night(tmp_path: Path, direc
             assert await tab.serious_findings() == [], scheme
 
 
-async def test_it_comes_back_when_the_network_does(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_it_comes_back_when_the_network_does() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         name = item(served, "Before")
         await tab.until(f"{INBOX}?.items && {badge('1')}")
         offline = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
@@ -647,8 +645,8 @@ async def test_it_comes_back_when_the_network_does(tmp_path: Path) -> None:
         assert [each["id"] for each in served.inbox.shown() if each["read"]] == [name]
 
 
-async def test_a_connection_that_may_have_died_asleep_is_made_anew(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_a_connection_that_may_have_died_asleep_is_made_anew() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "First")
         await tab.until(f"{INBOX}?.items && {badge('1')}")
         await tab.value(
