@@ -41,7 +41,8 @@ class Right(NamedTuple):
 SERVICES = Access(writes=(*topics.EVENT_TOPICS, topics.COMMANDS, topics.RECEIPTS))
 
 #: The gateway does for its callers what services do, keeps policy and templates, looks for letters and owners, follows
-#: inboxes, and runs replays (of what happened to sends, and of the sends themselves) and campaigns.
+#: inboxes, and runs replays (of what happened to sends, and of the sends themselves) and campaigns. Its console shows
+#: what sends brought, and has ``simulate`` compare a policy.
 GATEWAY = Access(
     reads=(
         topics.CONFIG,
@@ -60,7 +61,13 @@ GATEWAY = Access(
         topics.KEYS,
         topics.LIFECYCLE,
         topics.INBOX_CHANGES,
-        *(name for channel, lanes in topics.SEND_TOPICS.items() if channel != "in_app" for name in lanes),
+        *topics.EVENT_TOPICS,
+        topics.COMMANDS,
+        topics.RECEIPTS,
+        topics.RESULTS,
+        topics.BROADCASTS,
+        topics.VERIFICATIONS,
+        *(name for lanes in topics.SEND_TOPICS.values() for name in lanes),
     ),
     writes=(
         *SERVICES.writes,
@@ -80,7 +87,6 @@ GATEWAY = Access(
     groups=("tocsin_replays", "tocsin_campaigns", "tocsin_router"),
     # How far the roles are.
     asks_groups=(*(f"tocsin_{channel}" for channel in topics.SEND_TOPICS), "tocsin_analytics"),
-    asks=topics.SEND_TOPICS["in_app"],
 )
 
 ANALYTICS = Access(

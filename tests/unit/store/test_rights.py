@@ -150,6 +150,7 @@ PRODUCING = {
 }
 #: Those that only read, ask or speak of topics; ``app/demo`` plays services and phones.
 READING = (
+    "app/store/recorded_sends.py",
     *(
         "app/api/gateway.py",
         "app/api/tracing.py",
