@@ -27,15 +27,11 @@ def audit(
         typer.Option("--from", help="RFC 3339, a day (UTC), or how long ago: 24h, 7d. Default: all that is kept."),
     ] = None,
     until: Annotated[str, typer.Option("--to", help="The same; default: now.")] = "now",
-    only: Annotated[
-        list[str] | None, typer.Option(help="balance, state, decisions or sink; may be given several times.")
-    ] = None,
-    open_for: Annotated[
-        str, typer.Option(help="How long a send may be under way, with neither an end nor a stated wait.")
-    ] = "15m",
+    only: Annotated[list[str] | None, typer.Option(help="balance, state, decisions or sink. Repeatable.")] = None,
+    open_for: Annotated[str, typer.Option(help="How long a send may be open without an end or a stated wait.")] = "15m",
     as_json: AsJson = False,
 ) -> None:
-    """Prove that nothing was lost, changed or made up: compare the topics, the tables, the decisions and ClickHouse.
+    """Prove that nothing was lost, altered or invented: compare the topics, the tables, the decisions and ClickHouse.
 
     Reads while the system runs, and says what it could not cover. A difference names its partition, key and position.
     Exit status 0 only if every check holds. docs/audit.md says what each check compares.

@@ -14,10 +14,10 @@ def audit_log(
     action: Annotated[
         str | None, typer.Option(help="Only this action, such as `policy.put`, or all of a kind: `template`.")
     ] = None,
-    key: Annotated[str | None, typer.Option(metavar="ID", help="Only what was done with this API key.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="Only what was done then or later (RFC 3339).")] = None,
-    to: Annotated[str | None, typer.Option(help="Only what was done before (RFC 3339).")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most so many.")] = 100,
+    key: Annotated[str | None, typer.Option(metavar="ID", help="Only changes made with this API key.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Only changes at or after this time (RFC 3339).")] = None,
+    to: Annotated[str | None, typer.Option(help="Only changes before this time (RFC 3339).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most this many.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Show who changed policy, templates, keys and providers, who erased, cancelled, redrove, replayed; newest first.

@@ -13,7 +13,7 @@ import typer
 from app.cli.gateway import GatewayClient, connect, json_object, segment
 from app.cli.output import AsJson, Refused, print_rows
 
-app = typer.Typer(help="Send one message to many; look at it, pause, resume and cancel it.", no_args_is_help=True)
+app = typer.Typer(help="Send a message to many users; show, pause, resume or cancel it.", no_args_is_help=True)
 
 _PATH = "/v1/campaigns"
 _POLL_S = 0.5
@@ -25,38 +25,38 @@ _MEDIA = {
 }
 _OVER = ("done", "cancelled", "paused", "scheduled")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="As `tocsin campaign list` shows it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="As shown by `tocsin campaign list`.")]
 
 
 @app.command()
 def send(
     file: Annotated[
         Path | None,
-        typer.Argument(help="Whom to tell: .csv with a column user_id, or .ndjson with a user_id and data a line."),
+        typer.Argument(help="The recipients: .csv with a column user_id, or .ndjson with user_id and data per line."),
     ] = None,
     event_type: Annotated[str, typer.Option(help="What happened, such as sale.began. Required.")] = "",
-    campaign: Annotated[str | None, typer.Option(help="Its name; the same one again adds users.")] = None,
-    user: Annotated[list[str] | None, typer.Option(help="In place of a file. Repeatable.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="Its name. Using a name again adds users.")] = None,
+    user: Annotated[list[str] | None, typer.Option(help="A recipient, instead of a file. Repeatable.")] = None,
     among: Annotated[
         str | None, typer.Option("--segment", help='In place of a file: such as {"locale": "en", "has": ["push"]}.')
     ] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="In place of a file: all users with a profile.")] = False,
+    everybody: Annotated[bool, typer.Option("--all", help="Instead of a file: all users with a profile.")] = False,
     title: Annotated[str | None, typer.Option(help="Literal content, with --body.")] = None,
     body: Annotated[str | None, typer.Option(help="Literal content, with --title.")] = None,
-    template: Annotated[str | None, typer.Option(help="A template, in place of the event type's own.")] = None,
-    data: Annotated[str | None, typer.Option(help="What all users have in common, as a JSON object.")] = None,
+    template: Annotated[str | None, typer.Option(help="A template, instead of the event type's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data for all recipients, as a JSON object.")] = None,
     channel: Annotated[list[str] | None, typer.Option(help="push, email, sms or in_app. Repeatable.")] = None,
     priority: Annotated[str | None, typer.Option(help="high, normal or low (default).")] = None,
-    send_at: Annotated[str | None, typer.Option(help="When it begins, in RFC 3339; now by default.")] = None,
+    send_at: Annotated[str | None, typer.Option(help="When it begins (RFC 3339). Default: now.")] = None,
     local_time: Annotated[str | None, typer.Option(help="A time of day in each user's zone, such as 09:00.")] = None,
-    expires_at: Annotated[str | None, typer.Option(help="Nothing is sent after it, in RFC 3339.")] = None,
-    rate: Annotated[str | None, typer.Option(help="How fast at most, such as 500/s.")] = None,
-    canary: Annotated[str | None, typer.Option(help="The part that gets it first, such as 1%; then it pauses.")] = None,
-    holdout: Annotated[str | None, typer.Option(help="The part that gets nothing, such as 5%.")] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't follow it.")] = False,
+    expires_at: Annotated[str | None, typer.Option(help="Nothing is sent after this time (RFC 3339).")] = None,
+    rate: Annotated[str | None, typer.Option(help="The highest rate, such as 500/s.")] = None,
+    canary: Annotated[str | None, typer.Option(help="The share that gets it first, such as 1%; then pause.")] = None,
+    holdout: Annotated[str | None, typer.Option(help="The share that gets nothing, such as 5%.")] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once instead of showing its progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send one message to many, and follow it until all its requests are produced. Ctrl-C leaves it running.
+    """Send a message to many users, and show its progress until all requests are produced. Ctrl-C leaves it running.
 
     Example: `tocsin campaign send users.csv --event-type sale.began --title Sale --body "Everything must go."`
     """
@@ -65,7 +65,7 @@ def send(
     if (title is None) != (body is None):
         raise Refused("--title and --body go together")
     if (file is not None) + bool(user) + (among is not None) + everybody != 1:
-        raise Refused("say whom to tell: a file, or one of --user, --segment and --all")
+        raise Refused("name the recipients: a file, or one of --user, --segment and --all")
     terms: dict[str, Any] = {
         "campaign_id": campaign,
         "event_type": event_type,
@@ -100,7 +100,7 @@ def send(
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=500, help="Show at most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Show at most this many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the campaigns of the API key's source, newest first.
@@ -114,7 +114,7 @@ def list_(
 
 @app.command()
 def show(campaign_id: Id, as_json: AsJson = False) -> None:
-    """Show how far a campaign is, what was refused of an upload, and what became of its sends.
+    """Show a campaign's progress, the refused rows of its upload, and the outcomes of its sends.
 
     Example: `tocsin campaign show spring`
     """
@@ -123,7 +123,7 @@ def show(campaign_id: Id, as_json: AsJson = False) -> None:
 
 @app.command()
 def pause(campaign_id: Id) -> None:
-    """Pause a campaign: from 1 s later nothing more of it is produced.
+    """Pause a campaign. Within 1 s, nothing more is produced.
 
     Example: `tocsin campaign pause spring`
     """
@@ -133,10 +133,10 @@ def pause(campaign_id: Id) -> None:
 @app.command()
 def resume(
     campaign_id: Id,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't follow it.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once instead of showing its progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a paused campaign go on where it was; after a canary, for everybody.
+    """Resume a paused campaign where it stopped; after a canary, for everybody.
 
     Example: `tocsin campaign resume spring`
     """
@@ -150,7 +150,7 @@ def resume(
 
 @app.command()
 def cancel(campaign_id: Id) -> None:
-    """Cancel a campaign: nothing more is produced, and what isn't sent yet ends cancelled.
+    """Cancel a campaign. Nothing more is produced, and unsent notifications end as cancelled.
 
     Example: `tocsin campaign cancel spring`
     """
@@ -167,7 +167,7 @@ def _path(campaign_id: str) -> str:
 def _upload(gateway: GatewayClient, file: Path, terms: Mapping[str, Any]) -> Any:
     media = _MEDIA.get(file.suffix.lower())
     if media is None:
-        raise Refused(f"{file}: its name ends in none of {', '.join(_MEDIA)}")
+        raise Refused(f"{file}: its name must end in one of {', '.join(_MEDIA)}")
     query = {
         name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
         for name, value in terms.items()
@@ -216,10 +216,10 @@ def _follow(gateway: GatewayClient, campaign_id: str, as_json: bool) -> None:
                     break
                 time.sleep(_POLL_S)
     except KeyboardInterrupt:
-        raise Refused(f"it goes on; `tocsin campaign pause {campaign_id}` pauses it") from None
+        raise Refused(f"it continues; to pause it: `tocsin campaign pause {campaign_id}`") from None
     _print(found, as_json)
     if found["status"] == "cancelled":
-        raise Refused("somebody cancelled it")
+        raise Refused("it was cancelled")
 
 
 @contextmanager

@@ -27,8 +27,8 @@ Reason = Annotated[str | None, typer.Option(help="Only letters with exactly this
 Code = Annotated[str | None, typer.Option(help="Only letters with this code, such as `invalid` or `internal`.")]
 Field = Annotated[str | None, typer.Option(help="Only letters with this field.")]
 Topic = Annotated[str | None, typer.Option(help="Only letters of records of this topic.")]
-From = Annotated[str | None, typer.Option("--from", help="Only letters written then or later (RFC 3339).")]
-To = Annotated[str | None, typer.Option(help="Only letters written before (RFC 3339).")]
+From = Annotated[str | None, typer.Option("--from", help="Only letters written at or after this time (RFC 3339).")]
+To = Annotated[str | None, typer.Option(help="Only letters written before this time (RFC 3339).")]
 
 
 @app.command("list")
@@ -39,7 +39,7 @@ def list_(
     topic: Topic = None,
     from_: From = None,
     to: To = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most this many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, newest first.
@@ -60,7 +60,7 @@ def list_(
 
 
 @app.command()
-def show(letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `tocsin dead list` shows it.")]) -> None:
+def show(letter_id: Annotated[str, typer.Argument(metavar="ID", help="As shown by `tocsin dead list`.")]) -> None:
     """Show one letter, with key, value and headers as text where they are text.
 
     Example: `tocsin dead show 3-1204`
@@ -71,18 +71,18 @@ def show(letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `tocsin
 
 @app.command()
 def redrive(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Or name letters by options.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Or select letters with options.")] = None,
     reason: Reason = None,
     code: Code = None,
     field: Field = None,
     topic: Topic = None,
     from_: From = None,
     to: To = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come of it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
     edit: Annotated[bool, typer.Option("--edit", help="Correct one letter in $VISUAL or $EDITOR first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put letters back into their topics as they were. Doing it again, or going on after Ctrl-C, sends nothing twice.
+    """Put letters back into their topics unchanged. Repeating this, or resuming after Ctrl-C, sends nothing twice.
 
     Status 1 if a letter was refused.
 
@@ -90,13 +90,13 @@ def redrive(
     """
     asked = _filters(reason, code, field, topic, from_, to)
     if not ids and not asked:
-        raise Refused("name letters by their ids, or by --reason, --code, --field, --topic, --from or --to")
+        raise Refused("select letters by their ids, or with --reason, --code, --field, --topic, --from or --to")
     if ids and asked:
-        raise Refused("name letters by their ids or by options, not both")
+        raise Refused("select letters by ids or with options, not both")
     gateway = connect("admin")
     if edit:
         if not ids or len(ids) != 1:
-            raise Refused("--edit takes one letter's id")
+            raise Refused("--edit needs exactly one letter's id")
         result = _edited(gateway, ids[0], dry_run)
     elif dry_run and not ids:
         result = gateway.call("POST", f"{_PATH}/redrive", {**asked, "dry_run": True})
@@ -193,9 +193,9 @@ def _in_editor(text: str) -> dict[str, Any]:
     try:
         document = json.loads(changed)
     except ValueError as error:
-        raise Refused(f"that is no JSON any more, so nothing was put back: {error}") from None
+        raise Refused(f"that is no longer JSON, so nothing was put back: {error}") from None
     if not isinstance(document, dict) or "value" not in document:
-        raise Refused("value is required, so nothing was put back")
+        raise Refused("value is missing, so nothing was put back")
     return document
 
 

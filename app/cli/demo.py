@@ -21,13 +21,13 @@ def demo(
     speed: Annotated[
         float, typer.Option(min=1, help="How much faster than in 2013: 3600 plays an hour a second.")
     ] = 2400,
-    passengers: Annotated[int, typer.Option(min=1, max=50, help="On each flight, on average.")] = 2,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same passengers.")] = 2013,
-    serve: Annotated[bool, typer.Option("--serve", help="Go on serving afterwards, until Ctrl-C.")] = False,
-    folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
-    gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8080,
-    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 9092,
-    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8090,
+    passengers: Annotated[int, typer.Option(min=1, max=50, help="Passengers on each flight, on average.")] = 2,
+    seed: Annotated[int, typer.Option(help="The same seed generates the same passengers.")] = 2013,
+    serve: Annotated[bool, typer.Option("--serve", help="Keep serving afterwards, until Ctrl-C.")] = False,
+    folder: Annotated[Path, typer.Option(help="The folder for data, logs, settings and keys.")] = FOLDER,
+    gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="The port, or any other if it's in use.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="The port, or any other if it's in use.")] = 9092,
+    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="The port, or any other if it's in use.")] = 8090,
 ) -> None:
     """Play the flights of 8 and 9 February 2013, when a blizzard closed New York's airports, through the real system.
 

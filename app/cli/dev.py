@@ -32,10 +32,10 @@ STARTING = "Starting Kafka, the sandbox, the gateway and the workers …"
 
 
 def dev(
-    folder: Annotated[Path, typer.Option(help="Takes data, logs, settings and keys.")] = FOLDER,
-    gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8080,
-    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 9092,
-    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="Taken if it is free, else any other.")] = 8090,
+    folder: Annotated[Path, typer.Option(help="The folder for data, logs, settings and keys.")] = FOLDER,
+    gateway_port: Annotated[int, typer.Option(min=0, max=65_535, help="The port, or any other if it's in use.")] = 8080,
+    kafka_port: Annotated[int, typer.Option(min=0, max=65_535, help="The port, or any other if it's in use.")] = 9092,
+    page_port: Annotated[int, typer.Option(min=0, max=65_535, help="The port, or any other if it's in use.")] = 8090,
 ) -> None:
     """Run Kafka, the provider sandbox, the gateway and every worker on this machine, until Ctrl-C.
 
@@ -81,9 +81,9 @@ def tell(change: Change) -> None:
     if change.what == "ended":
         code = change.exit_code or 0
         why = f"signal {-code}" if code < 0 else f"exit status {code}"
-        print(f"{change.name} ended ({why}): starting it again", flush=True)
+        print(f"{change.name} ended ({why}), restarting it", flush=True)
     elif change.restarts:
-        print(f"{change.name} runs again, pid {change.pid} (restart {change.restarts})", flush=True)
+        print(f"{change.name} is running again, pid {change.pid} (restart {change.restarts})", flush=True)
 
 
 async def _serve(options: Options, page: InboxPage) -> None:

@@ -34,24 +34,24 @@ def experiments() -> None:
 def show(
     name: Annotated[str, typer.Argument(metavar="CAMPAIGN|TEMPLATE", help="Its id.")],
     template: Annotated[
-        bool, typer.Option("--template", help="It is a template's id (where a campaign has it, too).")
+        bool, typer.Option("--template", help="The id is a template's (if a campaign has the same).")
     ] = False,
     source: Annotated[
-        str | None, typer.Option(help="Whose campaign it is, where several have one of that name.")
+        str | None, typer.Option(help="The campaign's source, if several have a campaign of that name.")
     ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Only sends of this version of the template.")] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="What the others are compared with: default control, else the first by name."),
+        typer.Option(help="The variant to compare the others with. Default: control, or else the first by name."),
     ] = None,
     goal: Annotated[
         str | None,
-        typer.Option(help="An event type: which part of the users came to it, with the campaign and held out?"),
+        typer.Option(help="An event type: compare the share of users who reached it, with the campaign and held out."),
     ] = None,
-    within: Annotated[str, typer.Option(help="How long after the campaign the goal counts: 12h, 7d.")] = "7d",
+    within: Annotated[str, typer.Option(help="How long after the campaign the goal still counts: 12h, 7d.")] = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Show of each variant how many users got, opened and clicked it and opted out, and what differences mean.
+    """Show how many users got, opened and clicked each variant and opted out, and whether differences are significant.
 
     Shares and differences have 95 % intervals. `enough` says whether a difference is there; if not, of how many users
     in each variant one like this would probably show. With `--goal`, what the campaign itself changed: by its holdout.
@@ -117,7 +117,7 @@ async def _result(
     kind = "template" if template else next(iter(kinds), None)
     if kind is None or kind not in kinds:
         what = "template" if template else "campaign and no template"
-        raise Refused(f"{name}: nothing was sent of a {what} of that name")
+        raise Refused(f"{name}: no {what} of that name has sent anything")
     if goal is not None and kind != "campaign":
         raise Refused("--goal: only a campaign has a holdout to compare with")
     of = await _source(experiments, name, source) if kind == "campaign" else None

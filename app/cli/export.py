@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 def export(
     table: Annotated[str, typer.Option(help="lifecycle, notifications, or an hourly view.")],
     since: Annotated[str, typer.Option("--from", help="RFC 3339, a day (UTC), or how long ago: 24h, 7d.")],
-    until: Annotated[str, typer.Option("--to", help="The same; that moment itself is not included.")],
-    to_path: Annotated[
-        str, typer.Option(help="The folder for the files, made if it isn't there; or s3://BUCKET/PREFIX.")
-    ],
+    until: Annotated[str, typer.Option("--to", help="The same; exclusive.")],
+    to_path: Annotated[str, typer.Option(help="The folder for the files, created if needed; or s3://BUCKET/PREFIX.")],
     format: Annotated[str, typer.Option(help="parquet, csv or jsonl.")] = "parquet",
     as_json: AsJson = False,
 ) -> None:
-    """Write a range of a table into files, a day each or less, with a manifest of their counts.
+    """Export a time range of a table into files of at most a day each, with a manifest of their counts.
 
     Each file's count is compared with the source. Run it again to go on where it was broken off, or to have what has
     changed since written anew. Files hold no detail, and of users only the pseudonymous id.

@@ -29,24 +29,24 @@ _PATH = "/v1/keys"
 
 AtGateway = Annotated[
     bool,
-    typer.Option("--gateway", help="Of the running gateways, which keep it themselves; not of the settings file."),
+    typer.Option("--gateway", help="A key that the running gateways keep, not one in the settings file."),
 ]
-KeyName = Annotated[str, typer.Argument(metavar="ID", help="As `tocsin keys list` shows it.")]
+KeyName = Annotated[str, typer.Argument(metavar="ID", help="As shown by `tocsin keys list`.")]
 
 
 @app.command()
 def create(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="Names the key: letters, digits, - and _.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's name: letters, digits, - and _.")],
     scope: Annotated[list[str], typer.Option(help=f"What it may do: {KNOWN}. Repeatable.")],
-    source: Annotated[str, typer.Option(help="The service that sends with it; it sees only its own.")] = "",
+    source: Annotated[str, typer.Option(help="The service that uses it, which sees only its own notifications.")] = "",
     rate: Annotated[float | None, typer.Option(help="Requests a second; default: gateway.rate.")] = None,
-    critical: Annotated[bool, typer.Option(help="Whether it may ask for that priority.")] = True,
+    critical: Annotated[bool, typer.Option(help="Whether it may use the priority critical.")] = True,
     expires: Annotated[
-        str | None, typer.Option(help="When it ends: RFC 3339, or from now on, such as 90d. Default: never.")
+        str | None, typer.Option(help="When it expires: RFC 3339, or a time from now, such as 90d. Default: never.")
     ] = None,
     gateway: AtGateway = False,
 ) -> None:
-    """Make an API key. It is shown once; only its hash is kept. Without --gateway it is printed for the settings file.
+    """Create an API key. It is shown once; only its hash is stored. Without --gateway, it is for the settings file.
 
     Example: `tocsin keys create shop --source shop --scope send:order.* --scope read --gateway`
     """
@@ -58,7 +58,7 @@ def create(
     if gateway:
         body = {"id": key_id, "source": source, "scopes": scope, **limits}
         made = connect("admin").call("POST", _PATH, body)
-        typer.echo("Keep it now: it isn't shown again. It counts from now on.", err=True)
+        typer.echo("Store it now: it isn't shown again. It is valid from now on.", err=True)
         print(made["key"])
         return
     try:
@@ -66,7 +66,7 @@ def create(
     except ValidationError as error:
         problem = error.errors(include_input=False)[0]
         raise Refused(f"{problem['loc'][0]}: {problem['msg']}") from None
-    typer.echo(f"{key}\n\nKeep it now: it isn't shown again. Put this into the settings file, at its end:\n", err=True)
+    typer.echo(f"{key}\n\nStore it now: it isn't shown again. Add this at the end of the settings file:\n", err=True)
     print(_entry(settings_entry(key, source, scope, **limits)))
     typer.echo(f"\n{_EFFECT}", err=True)
     _enter("key.create", f"{key_id} ({', '.join(scope)})")
@@ -74,7 +74,7 @@ def create(
 
 @app.command("list")
 def list_(gateway: AtGateway = False, as_json: AsJson = False) -> None:
-    """List the API keys of the settings file; with --gateway all that count, and when they were used last.
+    """List the API keys in the settings file; with --gateway, all valid keys and when each was last used.
 
     Example: `tocsin keys list --gateway --json`
     """
@@ -92,17 +92,18 @@ def list_(gateway: AtGateway = False, as_json: AsJson = False) -> None:
 def rotate(
     key_id: KeyName,
     overlap: Annotated[
-        str, typer.Option(help="How long the former secret goes on, such as 1h; 0s: it ends now, as do all.")
+        str, typer.Option(help="How long the former secret stays valid, such as 1h; 0s: it and all older ones end now.")
     ] = DEFAULT_OVERLAP,
 ) -> None:
-    """Give a key that running gateways keep a new secret. It is shown once; the former one goes on for a while.
+    """Rotate the secret of a key that running gateways keep. The new secret is shown once; the former stays valid
+    for a while.
 
     Example: `tocsin keys rotate shop --overlap 48h`
     """
     made = connect("admin").call("POST", f"{_PATH}/{segment(key_id)}/rotate", {"overlap": overlap})
     former = made["former_expires_at"]
     ends = f"The former secret goes on until {former}." if former else "All former secrets have ended."
-    typer.echo(f"Keep it now: it isn't shown again. It counts from now on. {ends}", err=True)
+    typer.echo(f"Store it now: it isn't shown again. It is valid from now on. {ends}", err=True)
     print(made["key"])
 
 
@@ -115,7 +116,7 @@ def revoke(key_id: KeyName, gateway: AtGateway = False) -> None:
     """
     if gateway:
         connect("admin").call("DELETE", f"{_PATH}/{segment(key_id)}")
-        print(f"{key_id} is revoked. Within 2 s no gateway takes it.")
+        print(f"{key_id} is revoked. Within 2 s no gateway accepts it.")
         return
     path = settings_file()
     text = path.read_text()
@@ -138,7 +139,7 @@ def _expiry(text: str) -> int:
     try:
         return instant_ms(text, "--expires")
     except Invalid as invalid:
-        raise Refused(f"{invalid}; or a time from now on, such as 90d") from None
+        raise Refused(f"{invalid}; or a time from now, such as 90d") from None
 
 
 def _row(key: dict[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,11 @@ def moment(option: str, text: str, now_ms: int) -> int:
     except Invalid as invalid:
         if not isinstance(invalid.__cause__, ValueError):
             raise Refused(str(invalid)) from None
-        raise Refused(f"{option}: {text} is neither RFC 3339, nor a day, nor a time ago such as 24h") from None
+        raise Refused(f"{option}: {text} is not RFC 3339, a day, or a time ago such as 24h") from None
 
 
 def duration(option: str, text: str) -> int:
     """Milliseconds of a duration such as ``15m``. Raises Refused."""
     if not _AGO.fullmatch(text):
-        raise Refused(f"{option}: {text} is no duration such as 15m")
+        raise Refused(f"{option}: {text} is not a duration such as 15m")
     return duration_ms(text)

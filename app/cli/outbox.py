@@ -17,7 +17,7 @@ _TABLE = "tocsin_outbox"
 
 @app.command()
 def ddl(table: Table = _TABLE) -> None:
-    """Print the SQL that makes the outbox's tables (PostgreSQL 13 or newer).
+    """Print the SQL that creates the outbox's tables (PostgreSQL 13 or newer).
 
     Example: `tocsin outbox ddl | psql "$DSN"`
     """
@@ -39,11 +39,11 @@ def relay(
             help="postgresql://user@host/database; the password better in PGPASSWORD or ~/.pgpass.",
         ),
     ],
-    source: Annotated[str, typer.Option(help="The service that the requests are of.")],
+    source: Annotated[str, typer.Option(help="The service that makes the requests.")],
     table: Table = _TABLE,
-    once: Annotated[bool, typer.Option("--once", help="End when nothing waits.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the outbox is empty.")] = False,
 ) -> None:
-    """Bring what waits in the outbox to Kafka, until SIGTERM: at least once, each user's in order. More relays share
+    """Relay the outbox to Kafka until SIGTERM: at least once, in order for each user. More relays share
     the work; each needs a TOCSIN_INSTANCE of its own on one machine.
 
     Example: `tocsin outbox relay --dsn postgresql://shop@db/shop --source shop`
@@ -67,4 +67,4 @@ def relay(
     if once:
         typer.echo(f"{relayed} relayed, {refused} refused", err=True)
         if refused:
-            raise Refused(f"{refused} rows can't be taken: see the column refused of {table}")
+            raise Refused(f"{refused} rows were refused: see the column refused of {table}")

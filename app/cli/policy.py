@@ -25,7 +25,7 @@ File = Annotated[Path, typer.Argument(help="The policy, in YAML or JSON.", exist
 
 @app.command()
 def validate(file: File) -> None:
-    """Check a policy without putting it in force; names line, path and remedy of whatever is wrong.
+    """Check a policy without putting it in force. Each problem is reported with its line, its path and how to fix it.
 
     Whether the templates that it names are there is asked of the gateway; without one it says what it could not check.
 
@@ -43,7 +43,7 @@ def apply(
     file: File,
     timeout: Annotated[float, typer.Option(help="How many seconds to wait for the routers.")] = 30.0,
 ) -> None:
-    """Put a policy in force, and wait until every running router has taken it over.
+    """Put a policy in force, and wait until every running router uses it.
 
     Example: `tocsin policy apply policy.yaml`
     """
@@ -53,7 +53,7 @@ def apply(
     give_up_at = time.monotonic() + timeout
     while not document["in_force"]:
         if time.monotonic() >= give_up_at:
-            raise Refused(f"version {version} is written, but not taken over by {', '.join(document['waiting_for'])}")
+            raise Refused(f"version {version} is stored, but not yet used by {', '.join(document['waiting_for'])}")
         time.sleep(_POLL_S)
         document = gateway.call("GET", _PATH)
         if document["version"] != version:
@@ -63,7 +63,7 @@ def apply(
 
 @app.command()
 def diff(file: File, as_json: AsJson = False) -> None:
-    """Show what a policy would change in the one in force, rule by rule. Spelling and written-out defaults are nothing.
+    """Show what a policy would change, rule by rule. Other spellings and written-out defaults are ignored.
 
     Example: `tocsin policy diff policy.yaml`
     """

@@ -11,16 +11,16 @@ app = typer.Typer()
 
 _PATH = "/v1/providers"
 
-Name = Annotated[str, typer.Argument(metavar="PROVIDER|CHANNEL", help="A provider, or a channel for all of its own.")]
+Name = Annotated[str, typer.Argument(metavar="PROVIDER|CHANNEL", help="A provider, or a channel for all of them.")]
 
 
 @app.command()
 def pause(
     name: Name,
-    why: Annotated[str, typer.Option(help="The reason, for whoever looks later: at most 200 characters.")],
+    why: Annotated[str, typer.Option(help="The reason, for others: at most 200 characters.")],
 ) -> None:
-    """Have no worker call a provider until it is resumed: critical sends obey, too. Calls under way end; the channel's
-    next provider takes over; what has none is held, and still expires.
+    """Pause a provider: no worker calls it until it is resumed, not even for critical sends. Calls in
+    flight end, the channel's next provider takes over, and sends without one are held and still expire.
 
     Example: `tocsin provider pause fcm --why 'maintenance until 14:00'`
     """
@@ -31,9 +31,9 @@ def pause(
 @app.command()
 def resume(
     name: Name,
-    why: Annotated[str | None, typer.Option(help="The reason, for whoever looks later.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for others.")] = None,
 ) -> None:
-    """Have workers call a provider again: what was held goes out in order, and the load grows over a minute.
+    """Resume a provider: held sends go out in order, and the load ramps up over a minute.
 
     Example: `tocsin provider resume fcm`
     """

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that only reads the database notify.")],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement that only reads from the database notify.")],
     as_json: AsJson = False,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most so many rows.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most this many rows.")] = 1000,
 ) -> None:
-    """Ask ClickHouse, embedded or a server, while the system runs.
+    """Query ClickHouse, embedded or a server, while the system runs.
 
     Views: notifications, delivery_hourly, latency_hourly, slo_hourly, provider_hourly, engagement, decisions,
     users_reached; all events: lifecycle.

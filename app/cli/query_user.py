@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def create(name: str = typer.Argument(metavar="NAME", help="Lower-case letters, digits and _.")) -> None:
-    """Make a user who may only ask, within the limits of `tocsin query`. The password is shown once.
+    """Create a read-only user, with the limits of `tocsin query`. The password is shown once.
 
     Of the embedded ClickHouse it can be used at once. For a server, this prints what its administrator runs.
 
@@ -52,8 +52,8 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def drop(name: str = typer.Argument(metavar="NAME", help="As `tocsin query-user list` shows it.")) -> None:
-    """Drop a user of the embedded ClickHouse; from its next query on it is refused.
+def drop(name: str = typer.Argument(metavar="NAME", help="As shown by `tocsin query-user list`.")) -> None:
+    """Delete a user of the embedded ClickHouse. Its next query is refused.
 
     Example: `tocsin query-user drop grafana`
     """

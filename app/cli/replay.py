@@ -20,22 +20,22 @@ _LISTS = ("provider", "status", "reason", "category", "campaign", "event_type")
 
 From = Annotated[str | None, typer.Option("--from", help="RFC 3339, a day (UTC), or how long ago: 2h. Required.")]
 To = Annotated[str, typer.Option("--to", help="The same; default: now.")]
-Provider = Annotated[str | None, typer.Option(help="Of the last attempt, such as fcm. With commas, several.")]
-Status = Annotated[str | None, typer.Option(help="Ends: failed, expired, unknown, suppressed, cancelled. With commas.")]
-Reason = Annotated[str | None, typer.Option(help="Reasons of these ends, such as retries_exhausted. With commas.")]
-Category = Annotated[str | None, typer.Option(help="Only these categories. With commas.")]
-Campaign = Annotated[str | None, typer.Option(help="Only these campaigns. With commas.")]
-EventType = Annotated[str | None, typer.Option("--event-type", help="Only these event types. With commas.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count what would be sent, and send nothing.")]
-AsDecided = Annotated[bool, typer.Option("--as-decided", help="By policy and template of then; caps aren't asked.")]
-Rate = Annotated[str | None, typer.Option(help="How fast, such as 200/s; default: a tenth of the lowest limit.")]
-ExpiresAfter = Annotated[str | None, typer.Option(help="New time for what has expired, such as 6h.")]
-Resume = Annotated[str | None, typer.Option(metavar="ID", help="Go on with a replay that was stopped.")]
+Provider = Annotated[str | None, typer.Option(help="The last attempt's provider, such as fcm. Comma-separated.")]
+Status = Annotated[str | None, typer.Option(help="failed, expired, unknown, suppressed, cancelled. Comma-separated.")]
+Reason = Annotated[str | None, typer.Option(help="Reasons of these ends, such as retries_exhausted. Comma-separated.")]
+Category = Annotated[str | None, typer.Option(help="Only these categories. Comma-separated.")]
+Campaign = Annotated[str | None, typer.Option(help="Only these campaigns. Comma-separated.")]
+EventType = Annotated[str | None, typer.Option("--event-type", help="Only these event types. Comma-separated.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count what would be sent, without sending.")]
+AsDecided = Annotated[bool, typer.Option("--as-decided", help="Use the original policy and template, and skip caps.")]
+Rate = Annotated[str | None, typer.Option(help="The rate, such as 200/s. Default: a tenth of the lowest limit.")]
+ExpiresAfter = Annotated[str | None, typer.Option(help="A new expiry for expired sends, such as 6h.")]
+Resume = Annotated[str | None, typer.Option(metavar="ID", help="Resume a stopped replay.")]
 
 
 @app.callback(invoke_without_command=True)
 def replay(context: typer.Context, resume: Resume = None, as_json: AsJson = False) -> None:
-    """Send again what a channel did not get out, after an outage for instance; never anything twice.
+    """Send what a channel failed to send, for example after an outage; nothing is sent twice.
 
     Example: `tocsin replay push --from 2h --provider fcm --dry-run`
     """
@@ -105,7 +105,7 @@ def _values(name: str, text: str) -> list[str]:
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, max=500, help="Show at most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Show at most this many, newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the replays of the last 90 days, newest first.
@@ -120,13 +120,13 @@ def list_(
     print_rows(rows, ("replay_id", "status", "channel", "by", "at", "candidates", "sent", "left"), as_json=False)
 
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="As `tocsin replay list` shows it.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="As shown by `tocsin replay list`.")]
 
 
 @app.command()
 def show(
     replay_id: Id,
-    candidates: Annotated[bool, typer.Option("--candidates", help="Show each candidate, too.")] = False,
+    candidates: Annotated[bool, typer.Option("--candidates", help="Also show each candidate.")] = False,
     outcome: Annotated[str | None, typer.Option(help="With --candidates: only those with this outcome.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +148,7 @@ def show(
 
 @app.command()
 def stop(replay_id: Id) -> None:
-    """Stop a replay. From 1 s later nothing of it is queued; what is queued goes its way.
+    """Stop a replay. Within 1 s nothing more is queued; sends already queued continue.
 
     Example: `tocsin replay stop 0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e`
     """
@@ -158,10 +158,10 @@ def stop(replay_id: Id) -> None:
 @app.command()
 def resume(
     replay_id: Id,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Don't follow it to its end.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once instead of showing its progress.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a stopped replay go on where it was.
+    """Resume a stopped replay where it stopped.
 
     Example: `tocsin replay resume 0b6a5e5c-6f0e-4d7c-9f5e-7b1d2a3c4d5e`
     """

@@ -37,8 +37,8 @@ def gateway() -> None:
     run_gateway(settings, environment())
 
 
-def worker(role: Annotated[Role, typer.Argument(help="Which part of the work to do.")]) -> None:
-    """Run one worker until SIGTERM. More of a role on one machine are told apart by TOCSIN_INSTANCE.
+def worker(role: Annotated[Role, typer.Argument(help="The worker's role.")]) -> None:
+    """Run one worker until SIGTERM. Give each worker of a role on one machine its own TOCSIN_INSTANCE.
 
     Example: `TOCSIN_CONFIG=/etc/tocsin.toml TOCSIN_INSTANCE=2 tocsin worker router`
     """

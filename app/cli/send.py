@@ -13,17 +13,17 @@ _PATIENCE_S = 60.0
 
 
 def send(
-    user: Annotated[list[str], typer.Option(help="Whom to tell. Repeatable.")],
+    user: Annotated[list[str], typer.Option(help="A recipient. Repeatable.")],
     event_type: Annotated[str, typer.Option(help="What happened, such as order.shipped.")],
     title: Annotated[str | None, typer.Option(help="Literal content, with --body.")] = None,
     body: Annotated[str | None, typer.Option(help="Literal content, with --title.")] = None,
-    template: Annotated[str | None, typer.Option(help="A template, in place of the event type's own.")] = None,
+    template: Annotated[str | None, typer.Option(help="A template, instead of the event type's.")] = None,
     data: Annotated[str | None, typer.Option(help="The template's variables, as a JSON object.")] = None,
     channel: Annotated[list[str] | None, typer.Option(help="push, email, sms or in_app. Repeatable.")] = None,
     priority: Annotated[str | None, typer.Option(help="critical, high, normal or low.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same one again sends nothing twice.")] = None,
-    send_at: Annotated[str | None, typer.Option(help="When, in RFC 3339; now by default.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow what happens until all of it has ended.")] = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: using it again sends nothing twice.")] = None,
+    send_at: Annotated[str | None, typer.Option(help="When to send (RFC 3339). Default: now.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show events until everything has ended.")] = False,
 ) -> None:
     """Send a notification and print its id.
 

@@ -29,12 +29,13 @@ def simulate(
     since: Annotated[str, typer.Option("--from", help="RFC 3339, a day (UTC), or how long ago: 24h, 7d.")],
     until: Annotated[str, typer.Option("--to", help="The same; default: now.")] = "now",
     against: Annotated[
-        Path | None, typer.Option(help="Compare with this policy, not the one in force.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(help="Compare with this policy, not the one in force.", exists=True, dir_okay=False),
     ] = None,
-    users: Annotated[int, typer.Option(min=0, max=1000, help="Show so many users, those most concerned.")] = 10,
+    users: Annotated[int, typer.Option(min=0, max=1000, help="Show this many users, the most affected first.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Run a changed policy over what is recorded, and show side by side what would have been sent, held, suppressed.
+    """Run a changed policy over recorded traffic, and compare what would have been sent, held and suppressed.
 
     Reads requests, commands and receipts from Kafka; writes nothing there and calls no provider. What it leaves out
     is in docs/commands.md.

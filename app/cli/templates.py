@@ -16,9 +16,9 @@ _PATH = "/v1/templates"
 
 @app.command()
 def apply(
-    files: Annotated[list[Path], typer.Argument(help="YAML or JSON, one template a file; or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(help="Files in YAML or JSON, one template each, or folders of them.")],
 ) -> None:
-    """Write templates; one that is there already as the file has it is left alone.
+    """Store templates. Those that haven't changed are left alone.
 
     Example: `tocsin templates apply templates/`
     """
@@ -53,7 +53,7 @@ def preview(
     locale: Annotated[str | None, typer.Option(help="A language tag, such as pt-BR.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a template says on each channel.
+    """Show what a template renders on each channel.
 
     Example: `tocsin templates preview order_shipped --data '{"order": 7}' --locale de`
     """

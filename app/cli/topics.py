@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 @app.command()
 def apply(as_json: AsJson = False) -> None:
-    """Create the topics that are missing and correct how long they are kept. Doing it again changes nothing.
+    """Create missing topics and correct their retention. Running it again changes nothing.
 
     Example: `tocsin topics apply`
     """
@@ -37,7 +37,7 @@ def apply(as_json: AsJson = False) -> None:
 
 @app.command()
 def check(as_json: AsJson = False) -> None:
-    """Say which topics aren't as declared; exit status 1 if any isn't.
+    """List topics that differ from their declaration; exit status 1 if there are any.
 
     Example: `tocsin topics check --json`
     """

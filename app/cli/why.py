@@ -12,8 +12,8 @@ _MARKS = {True: "yes ", False: "no  ", "wait": "wait"}
 
 
 def why(
-    notification_id: Annotated[str, typer.Argument(help="As the gateway answered it.")],
-    user: Annotated[str | None, typer.Option(help="Which recipient; all of them by default.")] = None,
+    notification_id: Annotated[str, typer.Argument(help="The id that the gateway returned.")],
+    user: Annotated[str | None, typer.Option(help="The recipient. Default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")] = False,
 ) -> None:
     """Explain why a recipient got a notification, or didn't.

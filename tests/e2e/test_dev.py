@@ -117,7 +117,7 @@ async def test_dev_runs_heals_is_found_and_stops(dev: Dev) -> None:
     output, _ = dev.process.communicate()
 
     assert dev.process.returncode == 0
-    assert "router ended (signal 9): starting it again" in output
+    assert "router ended (signal 9), restarting it" in output
     assert output.rstrip().endswith("Stopped.")
     assert are_running(processes) == []
     assert read_state(dev.folder) is None

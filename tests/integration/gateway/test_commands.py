@@ -149,7 +149,7 @@ async def test_a_router_that_does_not_take_a_policy_over_is_named(
     await asyncio.gather(telling, return_exceptions=True)
 
     assert ran.status == 1
-    assert ran.err.endswith("is written, but not taken over by router/stuck\n")
+    assert ran.err.endswith("is stored, but not yet used by router/stuck\n")
 
 
 async def test_a_policy_that_can_not_be_is_told_by_line_and_remedy(tocsin: Tocsin, tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def test_a_letter_is_corrected_in_the_editor(
     [
         ("true", "nothing was changed"),
         ("exit 3", "status 3"),
-        ('echo "{" > "$1"', "no JSON"),
-        ('echo "{}" > "$1"', "value is required"),
+        ('echo "{" > "$1"', "no longer JSON"),
+        ('echo "{}" > "$1"', "value is missing"),
         ('echo \'{"value": 1, "headers": 1}\' > "$1"', "headers"),
     ],
 )

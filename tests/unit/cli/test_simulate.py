@@ -54,4 +54,4 @@ def test_a_range_in_the_future_is_empty(policy: str) -> None:
 
 @pytest.mark.parametrize("time", ["yesterday", "2026-03-01T00:00:00", "0h", "24"])
 def test_a_time_that_is_none_is_named(policy: str, time: str) -> None:
-    assert run("--policy", policy, "--from", time).startswith(f"--from: {time} is neither RFC 3339")
+    assert run("--policy", policy, "--from", time).startswith(f"--from: {time} is not RFC 3339")
