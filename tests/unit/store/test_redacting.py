@@ -4,6 +4,7 @@ doesn't come back with the log."""
 import os
 import random
 from contextlib import suppress
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import Settings
-from app.domain.erasure import user_hash
+from app.domain.erasure import ErasureSteps, user_hash
 from app.store.clickhouse import connect
 from app.store.erased import ErasedUsers
 from app.store.lifecycle_rows import COLUMNS, by_day, read_rows, row_of
@@ -33,6 +34,8 @@ from tests.unit.store.conftest import T0, event, record, recorded, store
 from tests.unit.store.parts import contents
 
 SECRET = "Planted-4711"
+#: Less than may be set, so that replaced parts go within a second or two.
+_QUICK = ErasureSteps(timedelta(seconds=12))
 STRANGE_USER = "it's \\ \" %(user0)s {x} 😀"
 
 
@@ -152,7 +155,7 @@ async def test_old_bytes_leave_the_folder_too(
     client: AsyncClient, settings: Settings, tmp_path: Path, wide: bool
 ) -> None:
     users = ErasedUsers()
-    await migrate(client, Kept(), Settings.model_validate({"data": {"erase_within": 60, "dir": tmp_path}}).data.erasure)
+    await migrate(client, Kept(), _QUICK)
     for column in ("detail", "provider_message_id", "reason"):
         await client.command(f"ALTER TABLE notify.lifecycle MODIFY COLUMN {column} CODEC(NONE)")
     if wide:
@@ -291,7 +294,7 @@ async def test_what_came_of_an_erased_user_is_in_no_part_of_any_table(
         event("sent", 5, **told, attempt=1, provider_message_id=planted["provider_message_id"]),
         *(event(status, 9, **told, reason=planted["reason"]) for status in CAME_BACK if status != "bounced"),
     ]
-    await migrate(client, Kept(), Settings.model_validate({"data": {"erase_within": 60, "dir": tmp_path}}).data.erasure)
+    await migrate(client, Kept(), _QUICK)
 
     async def connected() -> AsyncClient:
         return await connect(settings, database=None)
