@@ -235,6 +235,7 @@ async def test_an_analyst_looks_at_a_channel_and_takes_the_query_along(world: Wo
 
 async def test_support_sees_what_they_got_and_no_other_host_hears_of_it(world: World, window: Window) -> None:
     person = await world.person("android")
+    await world.prefer(person, quiet_hours={"enabled": False})
     mail = '<p style="color: rgb(1, 2, 3)">Dear you</p><img src="https://a.example/p.gif"><a href="https://a.example">go</a>'
     content = {"title": "Boarding", "body": "Gate B7", "html": mail}
     channels = ["push", "email", "sms"]
