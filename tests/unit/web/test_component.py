@@ -662,8 +662,8 @@ async def test_a_connection_that_may_have_died_asleep_is_made_anew() -> None:
         await tab.until("sockets.length === 2 && sockets[1].readyState === 1")
 
 
-async def test_a_connection_that_died_while_one_looks_is_made_anew_and_nothing_is_missed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (served, browser, url), browser.tab(url) as tab:
+async def test_a_connection_that_died_while_one_looks_is_made_anew_and_nothing_is_missed() -> None:
+    async with opened() as (served, browser, url), browser.tab(url) as tab:
         item(served, "First")
         await tab.until(f"{INBOX}?.items && {badge('1')}")
         await tab.value(
