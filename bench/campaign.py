@@ -44,6 +44,7 @@ async def measure(run: Run) -> None:
         workers["gateway"] = await ground.start_gateway()
         file = await asyncio.to_thread(_written, ground.folder / "recipients.ndjson", users)
         urgent = _Urgent(ground, load)
+        await urgent.during(asyncio.sleep(2.0), "first")  # when these are sent, all devices are known
         calm = await urgent.during(asyncio.sleep(run.size(20.0, 5.0)), "calm")
         sent = _Campaign(ground, workers, users)
         beside = await urgent.during(sent.carry_out(file), f"beside {users:,}")
