@@ -1,6 +1,7 @@
 """notifications: what was decided for each recipient of each notification, and what of it is still open."""
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
@@ -67,6 +68,8 @@ class Sent(Struct, frozen=True, array_like=True, gc=False):
     variant: str | None = None
     #: A call was made, and until the end nobody knows whether the provider accepted it.
     in_doubt: bool = False
+    #: The latest receipts of it; see ``with_receipt``.
+    receipts: bytes = b""
 
 
 #: The step of a send that is made once more is that of the first, and so many more each time.
@@ -163,6 +166,8 @@ class Notification(Struct, frozen=True, array_like=True, gc=False):
     came_back: bool = False
     #: Its campaign's holdout (``app.domain.holdout``); None: the campaign has none of its own.
     holdout: int | None = None
+    #: The latest receipts of no send in particular; see ``with_receipt``.
+    receipts: bytes = b""
 
     @property
     def is_forgotten(self) -> bool:
@@ -217,6 +222,19 @@ def forgotten(row: Notification) -> Notification:
     )
     replay = None if row.replay is None else replace(row.replay, device_id=None)
     return replace(row, facts=facts, content=b"", request=b"", parts=parts, chain=None, items=b"", replay=replay)
+
+
+#: So many receipts are remembered, and so many bytes of each one's hash.
+_RECEIPTS, _RECEIPT_BYTES = 8, 8
+
+
+def with_receipt(receipts: bytes, receipt_id: str, status: str) -> bytes | None:
+    """The latest receipts with that one as the last; None: it is among them already. (Some reuse a provider's message
+    id for each status.)"""
+    mark = blake2b(f"{status}\n{receipt_id}".encode(), digest_size=_RECEIPT_BYTES).digest()
+    if any(receipts[at : at + _RECEIPT_BYTES] == mark for at in range(0, len(receipts), _RECEIPT_BYTES)):
+        return None
+    return (receipts + mark)[-_RECEIPTS * _RECEIPT_BYTES :]
 
 
 def is_open(scheduled: bytes, parts: Iterable[Part], chain: Chained | None) -> bool:

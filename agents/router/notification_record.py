@@ -59,6 +59,7 @@ class NotificationRecord:
         "key",
         "parts",
         "raw",
+        "receipts",
         "replay",
         "replayed",
         "scheduled",
@@ -80,6 +81,7 @@ class NotificationRecord:
         self.replay = row.replay
         self.replayed = row.replayed
         self.came_back = row.came_back
+        self.receipts = row.receipts
         self.trail: list[Entry] = []
         self._row = row
         self._is_new = False
@@ -141,6 +143,7 @@ class NotificationRecord:
             self.replayed,
             self.came_back,
             row.holdout,
+            self.receipts,
         )
         if self.replay is not None:
             self._report_outcome(self.replay)
@@ -160,6 +163,7 @@ class NotificationRecord:
             or self.replay is not row.replay
             or self.replayed is not row.replayed
             or self.came_back is not row.came_back
+            or self.receipts is not row.receipts
         )
 
     # --- what is asked of it ---

@@ -20,7 +20,7 @@ from schemas.commands import PreferencesPatch
 from schemas.instants import rfc3339
 from schemas.receipts import IMPLIES, Receipt, happened_ms, is_machine, read_receipt
 from schemas.words import Status
-from tables.notifications import MACHINE, REPORTED, Facts, Sent
+from tables.notifications import MACHINE, REPORTED, Facts, Sent, with_receipt
 from tables.preferences import document_of
 
 
@@ -69,12 +69,19 @@ def _came_back(
     if status == "bounced" and reason not in ("hard", "soft"):
         reason = "soft" if receipt.status == "failed" else "hard"
     sent = notification.parts[index].sends[at] if index is not None and at is not None else None
-    implied = [s for s in reversed(IMPLIES.get(status, ())) if sent is None or not sent.reported & REPORTED[s]]
-    if is_machine(receipt):
-        _came_to_machine(notification, index, at, receipt, claimed_at, implied)
-        return
     if status == "unsubscribed" and index is not None and sent is not None and sent.reported & REPORTED[status]:
         _unsubscribe(notification, index, sent, receipt, recorded)  # (they may have opted in again)
+        return
+    receipts = with_receipt(notification.receipts if sent is None else sent.receipts, receipt.id, receipt.status)
+    if receipts is None:
+        return  # its events are there; where it gave no time that counts, they would differ now
+    if sent is None:
+        notification.receipts = receipts
+    else:
+        sent = replace(sent, receipts=receipts)
+    implied = [s for s in reversed(IMPLIES.get(status, ())) if sent is None or not sent.reported & REPORTED[s]]
+    if is_machine(receipt):
+        _came_to_machine(notification, index, at, sent, receipt, claimed_at, implied)
         return
     for reported in (*implied, status):
         _emit(notification, index, sent, reported, receipt, reason if reported == status else None, claimed_at)
@@ -101,12 +108,12 @@ def _came_to_machine(
     notification: NotificationRecord,
     index: int | None,
     at: int | None,
+    sent: Sent | None,
     receipt: Receipt,
     claimed_at: str | None,
     implied: list[Status],
 ) -> None:
     """It arrived, so a replay leaves it alone; nobody need have seen it, so a fallback chain goes on."""
-    sent = notification.parts[index].sends[at] if index is not None and at is not None else None
     if sent is not None and sent.reported & MACHINE:
         implied = []
     for reported in (*implied, receipt.status):

@@ -11,7 +11,7 @@ from schemas import topics
 from schemas.instants import from_ms, rfc3339
 from schemas.receipts import ReceiptStatus
 from schemas.sends import Send
-from tables.notifications import Notification, forgotten
+from tables.notifications import Notification, forgotten, with_receipt
 from tests.agents.harness import HOUR, NOON, POLICY, Harness, catalog
 
 CAPPED = POLICY + "caps:\n  - {name: mails, channel: email, limit: 1, window: 24h}\n"
@@ -137,6 +137,47 @@ def test_the_same_receipt_again_tells_nothing_new() -> None:
     router.again(router.log[-1])
 
     assert all(event in first for event in router.events)
+
+
+@pytest.mark.parametrize("machine", [False, True])
+@pytest.mark.parametrize("claimed", ["", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("of", ["a send", "all channels"])
+@pytest.mark.parametrize("status", get_args(ReceiptStatus))
+def test_one_id_has_one_event_whatever_time_a_repeat_gives(status: str, of: str, claimed: str, machine: bool) -> None:
+    router = Harness()
+    router.known()
+    router.request(channels=["push", "email"])
+    send = router.sends[0]
+    router.forget()
+    named: dict[str, Any] = {} if of == "a send" else {"send_id": None, "channel": None}
+    detail = {"machine": True} if machine else None
+    for _ in range(3):
+        router.receipt(send, status, id="once", occurred_at=claimed or rfc3339(router.now), detail=detail, **named)
+        router.after(HOUR)
+
+    assert router.events
+    assert len({event["event_id"] for event in router.events}) == len(router.events)
+
+
+def test_one_id_for_two_statuses_is_two_receipts() -> None:
+    router, send = sent()
+    router.receipt(send, "delivered", id="once")
+    router.receipt(send, "opened", id="once")
+
+    assert [event["status"] for event in router.events] == ["delivered", "opened"]
+
+
+def test_of_many_receipts_the_latest_are_remembered_in_a_bounded_row() -> None:
+    receipts = b""
+    for number in range(100):
+        receipts = with_receipt(receipts, f"r{number}", "opened") or b""
+    assert len(receipts) == 64
+    assert [with_receipt(receipts, f"r{number}", "opened") is None for number in (91, 92, 99, 100)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("named", ["send_id", "notification_id", "both"])
