@@ -125,7 +125,7 @@ class _Campaign:
             rss = {role: worker.rss_mb() for role, worker in self.workers.items()}
             self.samples.append(_Sample(time.monotonic(), found, rss))
             self.ground.progress.update(task, completed=found)
-            if found != last:
+            if found > last:  # (less is none: what others sent is read at another moment)
                 last, changed = found, time.monotonic()
             for worker in self.workers.values():
                 if worker.process.returncode is not None:

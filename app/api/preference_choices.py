@@ -11,7 +11,7 @@ from app.api.callers import OWN_OR_ADMIN_READ
 from app.api.routes import Route
 from app.api.state import read
 from app.domain.policy import Policy
-from app.domain.preferences.form import category_change, channel_change, form_of
+from app.domain.preferences.form import category_change, channel_change, form_of, meant_by
 from schemas.words import Channel
 
 
@@ -44,7 +44,7 @@ async def get(call: Call) -> web.Response:
 
 
 def choices_of(document: Mapping[str, Any], policy: Policy) -> PreferenceChoices:
-    form = form_of(document, policy)
+    form, meant = form_of(document, policy), meant_by(document, policy)
     return PreferenceChoices(
         [
             CategoryChoices(
@@ -52,7 +52,7 @@ def choices_of(document: Mapping[str, Any], policy: Policy) -> PreferenceChoices
                 each.label,
                 each.description,
                 [
-                    Choice(box.channel, box.is_on, category_change(each.name, box, document, policy))
+                    Choice(box.channel, box.is_on, category_change(each.name, box, document, meant))
                     for box in each.boxes
                 ],
             )

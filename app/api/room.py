@@ -51,12 +51,19 @@ class Room:
         self._taken = Taken()
         self._by_caller: dict[str, Taken] = {}
 
+    @property
+    def callers(self) -> int:
+        """How many have something in flight."""
+        return len(self._by_caller)
+
     def hold(self, caller: str) -> "Hold":
         """One call's part of it, given back at the end of the context."""
         return Hold(self, caller)
 
     def take(self, caller: str, records: int, octets: int, *, reserved: bool) -> None:
         """Raises Problem 429 where there is no room. ``reserved``: it may use what is kept for critical calls."""
+        if not records and not octets:
+            return  # it wouldn't be given back
         mine, share, taken = self._by_caller.get(caller), self._share, self._taken
         if mine is None:
             mine = Taken()

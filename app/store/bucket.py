@@ -3,11 +3,12 @@ AWS way: from the environment, a profile, or the machine's role."""
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore import exceptions as boto
@@ -41,7 +42,7 @@ class Bucket:
             if error.response.get("Error", {}).get("Code") == "NoSuchKey":
                 return None
             raise self._failed(error) from None
-        except (boto.BotoCoreError, OSError) as error:
+        except (boto.BotoCoreError, aiohttp.ClientError, OSError) as error:  # aiohttp's: one that breaks off
             raise self._failed(error) from None
 
     async def write(self, name: str, content: bytes) -> None:
@@ -76,12 +77,13 @@ async def opened_bucket(url: str) -> AsyncIterator[Bucket]:
         read_timeout=_READ_S,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
     )
-    try:
-        async with get_session().create_client(SCHEME, config=config) as client:
-            _check_endpoint(client.meta.endpoint_url)
-            yield Bucket(client, name, prefix)
-    except (boto.BotoCoreError, ValueError) as error:  # no region, say, or an endpoint that isn't one
-        raise BucketFailed(f"bucket {name}: {error}") from None
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(get_session().create_client(SCHEME, config=config))
+        except (boto.BotoCoreError, ValueError) as error:  # no region, say, or an endpoint that isn't one
+            raise BucketFailed(f"bucket {name}: {error}") from None
+        _check_endpoint(client.meta.endpoint_url)
+        yield Bucket(client, name, prefix)
 
 
 def _check_endpoint(url: str) -> None:

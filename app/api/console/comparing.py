@@ -46,18 +46,20 @@ class Comparing:
             with tempfile.TemporaryDirectory(prefix="tocsin-policy-") as folder:
                 file = Path(folder) / "policy.yaml"
                 file.write_text(policy)
-                return await self._run("--policy", str(file), "--from", since, "--users", str(_USERS), "--json")
+                asked = ("--policy", str(file), "--from", since, "--users", str(_USERS), "--json")
+                return await self._run(*asked, scratch=folder)
         finally:
             self._is_running = False
 
-    async def _run(self, *options: str) -> dict[str, Any]:
+    async def _run(self, *options: str, scratch: str) -> dict[str, Any]:
+        """``scratch``: where it keeps users' data while it runs. It may be killed: we clear that away."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
             *options,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
+            env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "TMPDIR": scratch},
         )
         try:
             async with asyncio.timeout(self._within_s):

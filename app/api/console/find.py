@@ -90,7 +90,9 @@ async def notification(page: Page) -> web.StreamResponse:
 async def show(page: Page) -> web.StreamResponse:
     """What the recipient got, with what is personal in it, once; that it was asked for is in the audit log first."""
     name, user_id = page.path("id"), page.form.get("user_id", "").strip()
-    await page.api.get("/v1/notifications/{id}", id=name)
+    if not user_id:
+        raise Problem(400, "is missing", "user_id")
+    name = (await page.api.get("/v1/notifications/{id}", id=name))["notification_id"]
     what = f"notification {name}, user {user_hash(user_id).hex()}"
     await looked_at(page.api.deps, page.request, page.service.key_id, "notification.unmask", what)
     return await _notification(page, user_id, unmasked=True)

@@ -67,7 +67,12 @@ def page(template: str, status: int = 200, /, **values: Any) -> web.Response:
     """``template``: without its suffix. ``shows_mail``: it frames mails, whose own styles count."""
     body = _environment.get_template(f"{template}.html").render(values)
     policy = POLICY_WITH_MAIL if values.get("shows_mail") else POLICY
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "X-DNS-Prefetch-Control": "off"}
+    headers = {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "same-origin",  # whoever has to sign in again comes back to the page of the form
+        "X-DNS-Prefetch-Control": "off",
+    }
     return web.Response(text=body, status=status, content_type="text/html", headers=headers)
 
 

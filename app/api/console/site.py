@@ -162,7 +162,8 @@ def _where(request: web.Request) -> str:
 
 def _back_to(path: str) -> str:
     """The path if it is a page's; else none. The first one is nobody's wish."""
-    is_ours = len(path) <= _MOST_CHARACTERS_BACK and ".." not in path and _OURS.fullmatch(path)
+    dots = re.sub("%2e", ".", path, flags=re.IGNORECASE)  # (to a browser they are the same)
+    is_ours = len(path) <= _MOST_CHARACTERS_BACK and ".." not in dots and _OURS.fullmatch(path)
     return path if is_ours and path != ROOT else ""
 
 

@@ -85,9 +85,9 @@ TEXTS: Final[Mapping[str, str]] = {
     "shown.now": "now",
     "shown.opens": "Opens",
     "shown.image": "Picture (not loaded):",
-    "shown.segments.gsm": "{characters} characters, sent as {count} SMS",
-    "shown.segments.unicode": "{characters} characters, sent as {count} SMS: a character that the GSM alphabet lacks "
-    "makes each hold 70 instead of 160",
+    "shown.segments.gsm": "SMS: {count}, characters: {characters}",
+    "shown.segments.unicode": "SMS: {count}, characters: {characters}. With a character that the GSM alphabet lacks, "
+    "each holds less than half as much.",
     "shown.no_subject": "(no subject)",
     "shown.reply_to": "Reply to",
     "shown.mail": "Mail",
@@ -95,7 +95,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "shown.no_pictures": "Pictures aren’t loaded, and links lead nowhere.",
     "shown.literal": "Its text came with the request, so all of it counts as personal.",
     "shown.no_template": "This version of its template isn't kept any more.",
-    "shown.gone": "The send topics don't hold it any more: it is too old, or its user was erased.",
+    "shown.gone": "Not found in the send topics: it is too old, its user was erased, or it lies beyond what was "
+    "searched.",
     "shown.code": "It carried a verification code, which is kept nowhere.",
     "shown.unreadable": "can't be read",
     "shown.no_log": "The log can't be read here.",
@@ -218,7 +219,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "policy.new": "changed",
     "policy.more": "{count} more kinds of outcome differ; tocsin simulate --json lists them all.",
     "policy.no_difference": "Every request of this time would have come to the same.",
-    "policy.whom": "Whom it concerns most",
+    "policy.whom": "Users affected most",
     "policy.sent_now": "sent, in force",
     "policy.sent_new": "sent, changed",
     "policy.moved": "at another time",
@@ -235,7 +236,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "dashboards.range": "The last",
     "dashboards.show": "Show",
     "dashboards.load": "Open",
-    "dashboards.nothing": "Nothing happened in this time that it would show.",
+    "dashboards.nothing": "Nothing to show for this time.",
     "dashboards.more": "… and more than these {count}",
     "dashboards.query": "Open it as a query",
     # query
@@ -243,7 +244,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "query.sql": "SQL",
     "query.run": "Run",
     "query.csv": "Download CSV",
-    "query.rows": "{count} rows",
+    "query.rows": "Rows: {count}",
     "query.truncated": "There are more rows than the {count} shown.",
     "query.examples": "To begin with",
     # audit

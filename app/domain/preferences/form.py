@@ -106,10 +106,19 @@ def channel_change(box: Box, document: Mapping[str, Any]) -> dict[str, Any]:
     return patch
 
 
-def category_change(category: str, box: Box, document: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+#: The categories that each name of the document's ``event_types`` may mean.
+Meant = Mapping[str, frozenset[str]]
+
+
+def meant_by(document: Mapping[str, Any], policy: Policy) -> Meant:
+    """Asked once for a document: a name that ends in ``*`` is compared with every event type of the policy."""
+    return {name: policy.categories_of(name) for name in _part(document, "event_types")}
+
+
+def category_change(category: str, box: Box, document: Mapping[str, Any], meant: Meant) -> dict[str, Any]:
     """The patch that turns over a category's box."""
     patch: dict[str, Any] = {}
-    _turn_category(category, box, not box.is_on, document, policy, patch)
+    _turn_category(category, box, not box.is_on, document, meant, patch)
     return patch
 
 
@@ -203,22 +212,23 @@ def _turn_channel(box: Box, is_on: bool, document: Mapping[str, Any], patch: dic
 def _patch_categories(
     form: Form, shown: set[str], chosen: set[str], document: Mapping[str, Any], policy: Policy, patch: dict[str, Any]
 ) -> None:
+    meant = meant_by(document, policy)
     for category in form.categories:
         for box in category.boxes:
             is_on = _changed(box, shown, chosen)
             if is_on is not None:
-                _turn_category(category.name, box, is_on, document, policy, patch)
+                _turn_category(category.name, box, is_on, document, meant, patch)
 
 
 def _turn_category(
-    category: str, box: Box, is_on: bool, document: Mapping[str, Any], policy: Policy, patch: dict[str, Any]
+    category: str, box: Box, is_on: bool, document: Mapping[str, Any], meant: Meant, patch: dict[str, Any]
 ) -> None:
     """Of a category that is turned off, what lets its event types through goes, as by ``unsubscribed``."""
     patch.setdefault("categories", {}).setdefault(category, {})[box.channel] = is_on
     if is_on:
         return
     for name in _letting_through("event_types", box.channel, document):
-        if category in policy.categories_of(name):
+        if category in meant[name]:
             patch.setdefault("event_types", {}).setdefault(name, {})[box.channel] = None
 
 

@@ -71,7 +71,8 @@ async def test_a_throttled_send_waits_as_long_as_the_provider_says(
 ) -> None:
     await sandbox.fault(provider=vendor.name, action="error", code=vendor.throttled, retry_after=7)
 
-    assert await send(client, vendor) == Outcome("throttle", code=vendor.throttled, retry_after_ms=7000)
+    throttled = Outcome("throttle", code=vendor.throttled, retry_after_ms=7000, scope=vendor.throttles)
+    assert await send(client, vendor) == throttled
 
 
 @pytest.mark.parametrize("action", ["hang", "accept_and_hang"])

@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -39,6 +39,8 @@ class Vendor:
     address_key: str
     #: The kind of a 5xx in its own words.
     outage_kind: str
+    #: What ``throttled`` is about.
+    throttles: Literal["lane", "address"] = "lane"
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -130,6 +132,7 @@ VENDORS = (
         oversized=Message(title="x", body="x" * 4096),
         address_key="port",
         outage_kind="retry",
+        throttles="address",
     ),
     Vendor(
         name="fcm",
@@ -148,6 +151,7 @@ VENDORS = (
         oversized=Message(title="x", body="x" * 4096),
         address_key="allow_hosts",
         outage_kind="retry",
+        throttles="address",
     ),
     Vendor(
         name="ses",

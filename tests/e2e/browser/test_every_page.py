@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
 async def pages(world: World) -> Mapping[str, str]:
     """Every page by a name, with something on it."""
-    person = await world.person("android", "ios")
+    person = await world.awake("android", "ios")
     sent = await world.ask(person, "order.shipped", channels=["push", "email", "in_app"])
     for channel in ("push", "email", "in_app"):
         await world.end_of(sent, channel)

@@ -39,7 +39,7 @@ async def test_after_an_outage_what_it_cost_is_counted_and_replayed(world: World
     """Nobody says when it was, or whom it hit: the page has found the outage by itself."""
     console = await window()
     async with fcm_down(world):
-        people = [await world.person("android") for _ in range(_PEOPLE)]
+        people = [await world.awake("android") for _ in range(_PEOPLE)]
         asked = [await world.ask(each, "order.shipped", channels=["push"], expires_at=in_s(15)) for each in people]
         await console.choose("Providers")
         await Providers(console).becomes("fcm", "open")
@@ -218,7 +218,7 @@ async def test_addresses_are_masked_until_asked_for_which_is_recorded(world: Wor
 
 
 async def test_an_analyst_looks_at_a_channel_and_takes_the_query_along(world: World, window: Window) -> None:
-    name = await world.ask(await world.person("android"), "order.shipped", channels=["push"])
+    name = await world.ask(await world.awake("android"), "order.shipped", channels=["push"])
     await world.end_of(name, "push")
     console = await window(key="reader")
     await console.choose("Dashboards")
@@ -234,8 +234,7 @@ async def test_an_analyst_looks_at_a_channel_and_takes_the_query_along(world: Wo
 
 
 async def test_support_sees_what_they_got_and_no_other_host_hears_of_it(world: World, window: Window) -> None:
-    person = await world.person("android")
-    await world.prefer(person, quiet_hours={"enabled": False})
+    person = await world.awake("android")
     mail = '<p style="color: rgb(1, 2, 3)">Dear you</p><img src="https://a.example/p.gif"><a href="https://a.example">go</a>'
     content = {"title": "Boarding", "body": "Gate B7", "html": mail}
     channels = ["push", "email", "sms"]

@@ -88,6 +88,12 @@ class World:
             await self.command("device.add", person, device_id=platform, platform=platform, **said)
         return person
 
+    async def awake(self, *platforms: str) -> Person:
+        """Somebody without quiet hours: at what hour the test runs doesn't matter."""
+        person = await self.person(*platforms)
+        await self.prefer(person, quiet_hours={"enabled": False})
+        return person
+
     async def command(self, kind: str, person: Person | None, **fields: Any) -> None:
         """Produces a command, one that is about nobody in particular to every partition."""
         said = {"type": kind, "id": str(uuid.uuid4()), "at": _now(), **fields}

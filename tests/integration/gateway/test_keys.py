@@ -20,7 +20,7 @@ from tests.calling import bearer
 from tests.conftest import eventually
 from tests.integration.gateway.conftest import KEYS, Caller, OwnBroker, served
 
-#: What is promised of a revocation.
+#: 2 s are promised; a busy machine may take longer.
 _LIMIT_S = 60.0
 REQUEST = {"user_id": "ada", "event_type": "order.shipped", "content": {"title": "t", "body": "b"}}
 DOCS = Path(__file__).parents[3] / "docs"

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +74,24 @@ async def test_one_comparison_runs_at_a_time() -> None:
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_what_a_killed_comparison_kept_of_users_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = (
+        "import pathlib, tempfile, time; folder = tempfile.mkdtemp(); pathlib.Path(folder, 'users').write_text('x')\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'seen').write_text(folder); time.sleep(600)"
+    )
+    comparing = asyncio.create_task(Comparing(_command(program)).compare("", "1h"))
+    async with asyncio.timeout(60):
+        while not (tmp_path / "seen").exists() or not (tmp_path / "seen").read_text():
+            await asyncio.sleep(0.01)
+    comparing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await comparing
+
+    assert [path.name for path in tmp_path.iterdir()] == ["seen"]
+    assert not Path((tmp_path / "seen").read_text()).exists()
 
 
 @pytest.mark.parametrize("is_part", [True, False])

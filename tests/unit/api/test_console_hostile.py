@@ -132,6 +132,7 @@ async def _check(client: Any, view: View, csrf: str, value: bytes, names: Sequen
         ("", "/console"),
         *((each, "/console") for each in ("//evil.example", "https://evil.example/console", "/v1/policy")),
         *((each, "/console") for each in ("/console/../v1", "/console\\@evil", "/consolex", "/console/sign-out")),
+        *((each, "/console") for each in ("/console/%2e%2e/v1", "/console/.%2E/v1", "/console/%2E./v1")),
         *((each, "/console") for each in ("/console/a\r\nSet-Cookie: a=b", "/console/\0", "/console/" + "a" * 3000)),
     ],
 )

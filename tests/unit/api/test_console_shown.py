@@ -195,7 +195,7 @@ async def test_a_reader_is_not_shown_what_was_sent() -> None:
 @pytest.mark.parametrize(
     ("send", "says"),
     [
-        (None, "The send topics don&#39;t hold it any more"),
+        (None, "Not found in the send topics"),
         (_send("push", verifies="x"), "It carried a verification code"),
         (_send("push", template_id=None, content=Content("Own words", "said <once>")), "said &lt;once&gt;"),
         (_send("push", data=b'{"n": 1e999}'), "data: can&#39;t be read"),

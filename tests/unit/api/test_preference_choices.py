@@ -1,14 +1,15 @@
 """What a user can choose, as an app's own panel reads it: the hosted page's boxes, and what turns each one over."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from app.api.preference_choices import PreferenceChoices, choices_of
 from app.domain.merge import merge_patch
-from app.domain.policy import parse_policy
+from app.domain.policy import Policy, parse_policy
 from app.domain.preferences import parse_preferences
+from schemas.words import Channel
 from tests.calling import bearer, user_token
 from tests.unit.api.served import POLICY, served
 from tests.unit.api.test_inbox_stream import serving
@@ -81,3 +82,18 @@ def test_five_hundred_categories_are_answered_whole() -> None:
     policy = parse_policy({**many, "categories": {**many["categories"], "other": {"channels": ["in_app"]}}})
     assert len(choices_of({}, policy).categories) == 500
     assert len(msgspec.json.encode(choices_of({}, policy))) < 1 << 20
+
+
+def test_a_full_documents_names_are_each_compared_with_the_policy_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"event_types": {f"{'a' * n}*": dict.fromkeys(get_args(Channel), True) for n in range(1, 90)}}
+    parse_preferences(document, _RULES)
+    asked: list[str] = []
+    categories_of = Policy.categories_of
+
+    def counted(policy: Policy, pattern: str) -> frozenset[str]:
+        asked.append(pattern)
+        return categories_of(policy, pattern)
+
+    monkeypatch.setattr(Policy, "categories_of", counted)
+    choices_of(document, _RULES)
+    assert sorted(asked) == sorted(document["event_types"])

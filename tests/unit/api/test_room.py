@@ -46,6 +46,14 @@ def test_a_large_body_has_no_use_of_what_is_kept_for_critical_calls() -> None:
             shop.take_body(60_000)
 
 
+def test_who_takes_nothing_is_not_remembered() -> None:
+    room = Room(ROOM)
+    for number in range(3):
+        with room.hold(f"address {number}") as hold:
+            hold.take_body(0)
+    assert room.callers == 0
+
+
 def test_room_comes_back_when_the_call_is_over_or_failed() -> None:
     room = Room(ROOM)
     with room.hold("shop") as hold:

@@ -83,9 +83,9 @@ def test_of_an_id_that_is_accepted_anew_a_second_end_is_found() -> None:
     assert len(judged(*first, *twice).problems) == 1
 
 
-@pytest.mark.parametrize("status", ["retrying", "sending", "in_doubt"])
+@pytest.mark.parametrize("status", ["queued", "retrying", "sending", "in_doubt"])
 def test_what_is_under_way_is_a_problem_only_when_nothing_comes_for_long(status: str) -> None:
-    begun = [told("accepted"), told("sending", "push", "s1")]
+    begun = [told("accepted"), *([told("sending", "push", "s1")] if status != "queued" else [])]
     young = judged(*begun, told(status, "push", "s1", at_ms=NOW - OPEN))
     old = judged(*begun, told(status, "push", "s1", at_ms=NOW - OPEN - 1))
 
