@@ -99,7 +99,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
     def _readable(self, provider: Provider) -> int:
         """For one that isn't called now, sends are read all the same: they are held, or go to another."""
         gate = self._clients[provider].gate
-        if gate.paused or gate.breaker.cause is not None:
+        if gate.paused or gate.breaker.cause is not None or gate.has_warmed_enough:
             return max(0, self._limit - self._preparing - len(self._kept) - self._reserved)
         return self._room(provider, urgent=False)
 
@@ -177,7 +177,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
             outcome = await self._within(gated, call)
             self._ended(seen, statuses)
             if not call.suspect or outcome.kind != "in_doubt":  # else it is its address that is silent
-                outcome = gated.gate.record(outcome)
+                outcome = gated.gate.record(outcome, began)
             self._on_call(call.provider, outcome.kind, self._monotonic() - began)
             return outcome
 

@@ -194,7 +194,8 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
         if refusal is None:
             _claim(context, delivery, tries, reach, message, parts)
             return
-        if refusal.code == WARMING_UP and (other := following(tries, called)) is not None:
+        is_claimed = delivery.state == "calling"  # it was said who is called, so it is put off instead
+        if refusal.code == WARMING_UP and not is_claimed and (other := following(tries, called)) is not None:
             tries = replace(tries, provider=other)
             continue
         if refusal.code != CIRCUIT_OPEN:

@@ -14,6 +14,10 @@ from schemas.words import Provider
 DOCUMENTED: Mapping[Provider, Sequence[tuple[int, int]]] = {"fcm": ((240, 60_000), (5_000, 3_600_000))}
 #: Where a device's refusal names no time.
 REST_MS = 5_000
+#: Half of a rate may be sent at once, and half of it in its time, so that no time has more than the rate.
+_HALF = 0.5
+#: However the clock was set, no device rests for longer.
+_LONGEST_REST_MS = 3_600_000
 #: Devices that are remembered. One that is forgotten may be sent to as if nothing had been.
 _REMEMBERED = 100_000
 
@@ -31,11 +35,10 @@ class DeviceRates:
         device = self._devices.get(_key(provider, address)) if self._devices else None
         if device is None:
             return None
-        rates = self._rates.get(provider, ())
-        longest = max((per_ms for _, per_ms in rates), default=0)
-        until = device[-1]
-        for used_up, (count, per_ms) in zip(device, rates, strict=False):
-            until = max(until, min(used_up, now + longest + per_ms) - per_ms + per_ms / count)
+        device[-1] = until = min(device[-1], now + _LONGEST_REST_MS)
+        for number, (count, per_ms) in enumerate(self._rates.get(provider, ())):
+            device[number] = min(device[number], now + 2 * per_ms)  # (more is there only if the clock was set back)
+            until = max(until, device[number] - per_ms + _share_ms(count, per_ms))
         return round(until) + 1 if until > now else None
 
     def begin(self, provider: Provider, address: str, now: int) -> None:
@@ -45,7 +48,7 @@ class DeviceRates:
             return
         device = self._device(provider, address)
         for number, (count, per_ms) in enumerate(rates):
-            device[number] = max(device[number], now) + per_ms / count
+            device[number] = max(device[number], now) + _share_ms(count, per_ms)
 
     def rest(self, provider: Provider, address: str, until: int) -> None:
         """The provider refuses what is sent to the device until then."""
@@ -61,6 +64,11 @@ class DeviceRates:
         else:
             self._devices.move_to_end(key)
         return device
+
+
+def _share_ms(count: int, per_ms: int) -> float:
+    """The time that one send uses up."""
+    return per_ms / (count * _HALF)
 
 
 def _key(provider: Provider, address: str) -> bytes:

@@ -25,6 +25,8 @@ OnChange = Callable[[Provider, Cause | None], None]
 
 #: Calls are spread: at most what this part of a second brings begins at once (and always one).
 _AT_ONCE_S = 0.1
+#: A shorter wait may end before any clock has moved.
+_SHORTEST_WAIT_S = 0.001
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class Bucket:
         self.level = self.refilled(now)
         self.at = now
         if self.level < 1:
-            return (1 - self.level) / self.rate
+            return max((1 - self.level) / self.rate, _SHORTEST_WAIT_S)
         self.level -= 1
         return 0.0
 
@@ -233,15 +235,16 @@ class Gate:
         if rate != (self._bucket.rate if self._bucket is not None else None):
             self._bucket = _changed(self._bucket, rate, now)
 
-    def record(self, outcome: Outcome) -> Outcome:
-        """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``).
+    def record(self, outcome: Outcome, begun: float = math.inf) -> Outcome:
+        """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``). ``begun``: when the call did, on
+        the gate's clock.
 
         A provider that takes fewer calls works: each cut of the rate counts as one failure, however many calls were
         refused at once, and what concerns one address only counts for none.
         """
         before = self.breaker.cause
         if outcome.kind == "throttle" and before is None:
-            if outcome.scope == "address" or not self._throttle.refused(self._clock(), self._allowed):
+            if outcome.scope == "address" or not self._throttle.refused(self._clock(), self._allowed, begun):
                 return outcome
             self._adapt(self._clock())
         judged = self.breaker.record(outcome, self._clock())

@@ -5,6 +5,7 @@ each minute without another 429, until it is at what is allowed anyway. All time
 """
 
 from dataclasses import dataclass
+from math import inf
 
 #: What a refusal leaves of the rate.
 _CUT = 0.5
@@ -40,10 +41,10 @@ class Throttle:
         self._turn(now)
         self._begun += 1
 
-    def refused(self, now: float, ceiling: float | None) -> bool:
-        """The provider answered 429; ``ceiling``: calls a second that are allowed anyway. Returns whether that was
-        news: the refusals right after a cut are of calls that had begun before it."""
-        if self._cut_to is not None and now < self._cut_at + _ONE_CUT_S:
+    def refused(self, now: float, ceiling: float | None, begun: float = inf) -> bool:
+        """The provider answered 429; ``ceiling``: calls a second that are allowed anyway; ``begun``: when the call did.
+        Returns whether that was news: a refusal of a call from before the last cut, or right after it, is none."""
+        if self._cut_to is not None and (now < self._cut_at + _ONE_CUT_S or begun <= self._cut_at):
             return False
         self._turn(now)
         rate = self.rate(now, ceiling)

@@ -26,7 +26,7 @@ def push_to(device_id: str, number: int, **changes: Any) -> Send:
 
 
 def test_what_is_beyond_a_devices_rate_waits_without_an_attempt_or_an_event() -> None:
-    stage = with_devices(fcm=(2, MINUTE))
+    stage = with_devices(fcm=(4, MINUTE))
     for number in (1, 2, 3):
         stage.take(push_to("d1", number))
     stage.take(push_to("d2", 4))
@@ -42,7 +42,7 @@ def test_what_is_beyond_a_devices_rate_waits_without_an_attempt_or_an_event() ->
 
 
 def test_critical_does_not_wait_for_a_device_and_what_waits_expires_in_time() -> None:
-    stage = with_devices(fcm=(1, 60 * MINUTE))
+    stage = with_devices(fcm=(2, 60 * MINUTE))
     stage.take(push_to("d1", 1))
     stage.answer_all()
     stage.take(push_to("d1", 2, expires_at=stage.now + MINUTE))

@@ -33,15 +33,15 @@ class Vendor:
 def run(throttle: Throttle, vendor: Vendor, wanted: int, begin: int, end: int) -> tuple[int, int]:
     """Calls as fast as it may, at most ``wanted`` a second. Returns how many were taken and how many refused."""
     taken = refused = 0
-    answers: deque[tuple[float, bool]] = deque()
+    answers: deque[tuple[float, bool, float]] = deque()
     bucket: Bucket | None = None
     for tick in range(begin * wanted, end * wanted):
         now = tick / wanted
         while answers and answers[0][0] <= now:
-            _, ok = answers.popleft()
+            _, ok, begun = answers.popleft()
             taken, refused = taken + ok, refused + (not ok)
             if not ok:
-                throttle.refused(now, None)
+                throttle.refused(now, None, begun)
         rate = throttle.rate(now, None)
         if rate is None:
             bucket = None
@@ -51,13 +51,14 @@ def run(throttle: Throttle, vendor: Vendor, wanted: int, begin: int, end: int) -
             bucket.level = min(level, bucket.burst)
         if bucket is None or bucket.take(now) == 0:
             throttle.begin(now)
-            answers.append((now + vendor.latency_s, vendor.takes(now)))
+            answers.append((now + vendor.latency_s, vendor.takes(now), now))
     return taken, refused
 
 
+@pytest.mark.parametrize("latency_s", [0.1, 2.0, 5.0])
 @pytest.mark.parametrize("limit", [2, 20, 100])
-def test_what_a_provider_takes_is_used_and_hardly_anything_is_refused(limit: int) -> None:
-    throttle, vendor = Throttle(), Vendor(limit)
+def test_what_a_provider_takes_is_used_and_hardly_anything_is_refused(limit: int, latency_s: float) -> None:
+    throttle, vendor = Throttle(), Vendor(limit, latency_s)
     run(throttle, vendor, 400, 0, 60)  # finds out
     taken, refused = run(throttle, vendor, 400, 60, 660)
 
