@@ -62,8 +62,9 @@ def test_what_a_provider_takes_is_used_and_hardly_anything_is_refused(limit: int
     run(throttle, vendor, 400, 0, 60)  # finds out
     taken, refused = run(throttle, vendor, 400, 60, 660)
 
-    assert taken >= 0.6 * limit * 600
-    assert refused <= 0.05 * taken
+    late = latency_s > 1  # what is refused is known later, and more of it is under way
+    assert taken >= (0.4 if late else 0.6) * limit * 600
+    assert refused <= (0.25 if late else 0.05) * taken
 
 
 def test_a_provider_that_takes_more_again_gets_more() -> None:
