@@ -53,7 +53,7 @@ async def _receipt(world: World, replay_id: str) -> dict[str, Any]:
 async def test_what_an_outage_left_is_replayed_once_whoever_dies(world: World) -> None:
     await _faults(world, "POST", {"provider": "fcm", "action": "error", "code": "UNAVAILABLE"})
     since = in_s(-1)
-    people = [await world.person("android") for _ in range(_PEOPLE)]
+    people = [await world.awake("android") for _ in range(_PEOPLE)]
     asked = {
         person.user_id: await world.ask(person, "order.shipped", channels=["push"], expires_at=in_s(20))
         for person in people
