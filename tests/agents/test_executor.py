@@ -412,6 +412,22 @@ async def test_a_provider_without_a_rate_makes_room_whatever_holds_the_other_bac
     assert executor.room(Urgency.NORMAL) == 8
 
 
+async def test_a_plan_that_is_used_up_keeps_nothing_from_being_read() -> None:
+    """Timers, receipts and results are: what has to wait for the plan is queued, and expires in its time."""
+    client = Gatekeeper()
+    executor, gate = performing(client)
+    gate.warm_up(50 / 86_400)
+    assert executor.take("apns", (b"a", 1), urgent=False) is None
+    client.answer("a")
+    await executor.perform(a_call("a"))
+
+    assert gate.has_warmed_enough
+    assert executor.room(Urgency.RECEIPTS) > 0
+    refused = executor.take("apns", (b"b", 1), urgent=False)
+    assert refused is not None
+    assert refused.code == WARMING_UP
+
+
 async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones() -> None:
     client = Gatekeeper()
     executor, _ = performing(client, limit=3, reserved=1)
