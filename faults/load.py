@@ -288,7 +288,8 @@ class Load:
             "request": request,
         }
         self._record.accept(line)
-        self._cancellable.append((user, source, name))
+        if not key.startswith(f"{self._run}:own:"):  # what an experiment counts is left alone
+            self._cancellable.append((user, source, name))
 
     # --- commands ---
 

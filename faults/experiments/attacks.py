@@ -388,7 +388,9 @@ async def _judge(scene: Scene) -> None:
     unread = [f"{phase.name}: {why}" for phase in seen.phases for why in phase.unread]
     scene.extra["ended"] = seen.ended
     scene.extra["refused"], scene.extra["unread"] = refused[:10], unread[:10]
-    scene.found("REFUSED", "critical requests of the other tenant that weren't taken at once", len(refused))
+    # On a busy machine a call may get no answer in time; without shares and room most would be refused.
+    most = sum(len(phase.begun) for phase in seen.phases) // 40 if scene.short else 0
+    scene.found("REFUSED", "critical requests of the other tenant that weren't taken at once", len(refused), most)
     means = f"reads of the history that failed, or took more than {_longest_read_s(scene):g} s"
     scene.found("UNREAD", means, len(unread))
     scene.found("ENDED", "processes that an attack ended", len(seen.ended))

@@ -19,7 +19,7 @@ Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 async def metrics_of(world: World, role: str) -> Series:
-    [announced] = Path(world.system.state.config_file).parent.glob(f"**/{role}-*/operations.json")
+    [announced] = Path(world.system.state.config_file).parent.glob(f"data/{role}-*/operations.json")
     url = json.loads(announced.read_text())["url"]
     async with aiohttp.ClientSession() as http:
         async with http.get(f"{url}/health/live") as live, http.get(f"{url}/health/ready") as ready:
