@@ -99,7 +99,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
     def _readable(self, provider: Provider) -> int:
         """For one that isn't called now, sends are read all the same: they are held, or go to another."""
         gate = self._clients[provider].gate
-        if gate.paused or gate.breaker.cause is not None or gate.has_warmed_enough:
+        if gate.paused or gate.breaker.cause is not None or gate.is_slow:
             return max(0, self._limit - self._preparing - len(self._kept) - self._reserved)
         return self._room(provider, urgent=False)
 

@@ -103,7 +103,9 @@ class Gate:
         #: By hand: nothing begins, not even a probe, until it is resumed.
         self.paused = False
         self._bucket = Bucket.of(rate, clock()) if rate else None
-        #: Of a plan by which a new domain is warmed up. What is critical takes from it, and doesn't wait for it.
+        #: What refusals leave, and a plan by which a new domain is warmed up. What is critical takes from both, and waits
+        #: for neither: else whoever brings refusals about would hold it up.
+        self._learnt: Bucket | None = None
         self._plan: Bucket | None = None
         self._in_flight = 0
         #: Resolved with None for a slot, or with the refusal.
@@ -127,7 +129,7 @@ class Gate:
     def rate(self) -> float | None:
         """Calls a second at most, now."""
         self._adapt(self._clock())
-        rates = [bucket.rate for bucket in (self._bucket, self._plan) if bucket is not None]
+        rates = [bucket.rate for bucket in (self._bucket, self._learnt, self._plan) if bucket is not None]
         return min(rates, default=None)
 
     @property
@@ -197,11 +199,11 @@ class Gate:
             self._admit()
 
     def may_begin(self, within_s: float, *, urgent: bool = True) -> float:
-        """How many more calls its rates let begin within so many seconds. A plan to warm up doesn't hold back what is
-        ``urgent``."""
+        """How many more calls its rates let begin within so many seconds. What is ``urgent`` is held back by what is
+        allowed alone, not by refusals or a plan to warm up."""
         now = self._clock()
         self._adapt(now)
-        buckets = (self._bucket,) if urgent else (self._bucket, self._plan)
+        buckets = (self._bucket,) if urgent else (self._bucket, self._learnt, self._plan)
         return min(
             (each.refilled(now) + each.rate * within_s for each in buckets if each is not None), default=math.inf
         )
@@ -210,6 +212,12 @@ class Gate:
     def has_warmed_enough(self) -> bool:
         """Whether the plan to warm up lets nothing more begin now."""
         return self._plan is not None and self._plan.refilled(self._clock()) < 1
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether so little may begin that what waits for it should wait in the tables: timers and receipts go on."""
+        learnt = self._learnt
+        return self.has_warmed_enough or (learnt is not None and learnt.rate < 1 and learnt.refilled(self._clock()) < 1)
 
     def limit(self, rate: float | None) -> None:
         """From now on at most so many calls a second too; None: no more than the gate's own rate says."""
@@ -230,10 +238,11 @@ class Gate:
     def _adapt(self, now: float) -> None:
         """To what is allowed, and to what the provider takes."""
         allowed = self._allowed
-        taken = self._throttle.rate(now, allowed)
-        rate = allowed if taken is None else taken
-        if rate != (self._bucket.rate if self._bucket is not None else None):
-            self._bucket = _changed(self._bucket, rate, now)
+        if allowed != (self._bucket.rate if self._bucket is not None else None):
+            self._bucket = _changed(self._bucket, allowed, now)
+        learnt = self._throttle.rate(now, allowed)
+        if learnt != (self._learnt.rate if self._learnt is not None else None):
+            self._learnt = _changed(self._learnt, learnt, now)
 
     def record(self, outcome: Outcome, begun: float = math.inf) -> Outcome:
         """Feeds the breaker; returns the outcome to believe (see ``Breaker.record``). ``begun``: when the call did, on
@@ -285,8 +294,9 @@ class Gate:
             else:
                 self.breaker.begin(now)
                 self._throttle.begin(now)
-                if self._plan is not None:
-                    self._plan.spend(now)
+                for bucket in (self._learnt, self._plan):
+                    if bucket is not None:
+                        bucket.spend(now)
                 self._in_flight += 1
                 self._waiting.popleft().set_result(None)
 

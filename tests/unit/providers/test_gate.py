@@ -1,6 +1,7 @@
 """What a gate lets through, and in which order."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -309,6 +310,24 @@ async def test_a_refused_rate_is_cut_once_for_all_that_was_under_way_and_creeps_
         rates.append(gate.rate or 0)
     assert rates == sorted(rates)
     assert (gate.rate, gate.limited_by) == (100, "limit")
+
+
+async def test_who_brings_refusals_about_holds_up_nothing_urgent() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=100, clock=clock)
+    for _ in range(30):
+        clock.now += 2
+        gate.record(THROTTLED)
+        gate.record(Outcome("ok"))
+    assert gate.rate is not None
+    assert gate.rate < 1
+    for _ in range(20):
+        async with gate.slot(0.0) as refusal:
+            assert refusal is None
+
+    assert gate.may_begin(0.0, urgent=True) == math.inf
+    assert gate.may_begin(0.0, urgent=False) < 1
+    assert gate.is_slow  # timers and receipts go on
 
 
 async def test_a_provider_that_refuses_whatever_is_sent_opens_its_circuit() -> None:
