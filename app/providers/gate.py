@@ -103,8 +103,8 @@ class Gate:
         #: By hand: nothing begins, not even a probe, until it is resumed.
         self.paused = False
         self._bucket = Bucket.of(rate, clock()) if rate else None
-        #: What refusals leave, and a plan by which a new domain is warmed up. What is critical takes from both, and waits
-        #: for neither: else whoever brings refusals about would hold it up.
+        #: What refusals leave, and a plan to warm a new domain up. What is critical takes from both, and waits for
+        #: neither: else whoever brings refusals about would hold it up.
         self._learnt: Bucket | None = None
         self._plan: Bucket | None = None
         self._in_flight = 0
