@@ -78,7 +78,7 @@ async def fcm(http: HttpServer, google: Google, account_file: Path) -> AsyncIter
     await client.close()
 
 
-async def send(fcm: Fcm, *, timeout_s: float = 5.0, **changes: Any) -> Outcome:
+async def send(fcm: Fcm, *, timeout_s: float = 60.0, **changes: Any) -> Outcome:
     return await fcm.send(a_message(**changes), a_device("token-1", platform="android"), a_handle(), timeout_s)
 
 

@@ -49,7 +49,7 @@ async def accepted() -> Outcome:
     return Outcome("ok")
 
 
-async def send(gated: GatedClient, timeout_s: float = 5.0) -> Outcome:
+async def send(gated: GatedClient, timeout_s: float = 60.0) -> Outcome:
     return await gated.send(a_message(), a_device(), a_handle(), timeout_s)
 
 

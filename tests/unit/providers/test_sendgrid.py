@@ -25,7 +25,7 @@ async def sendgrid(http: HttpServer) -> AsyncIterator[SendGrid]:
     await client.close()
 
 
-async def send(sendgrid: SendGrid, *, to: str = "ann@example.org", timeout_s: float = 5.0, **changes: Any) -> Outcome:
+async def send(sendgrid: SendGrid, *, to: str = "ann@example.org", timeout_s: float = 60.0, **changes: Any) -> Outcome:
     return await sendgrid.send(a_message(**changes), Address("email", to), a_handle(), timeout_s)
 
 

@@ -39,7 +39,7 @@ def a_mailbox(address: str = "ann@example.org") -> Address:
     return Address(channel="email", value=address)
 
 
-async def send(ses: Ses, *, to: str = "ann@example.org", timeout_s: float = 5.0, **changes: Any) -> Outcome:
+async def send(ses: Ses, *, to: str = "ann@example.org", timeout_s: float = 60.0, **changes: Any) -> Outcome:
     return await ses.send(a_message(**changes), a_mailbox(to), a_handle(), timeout_s)
 
 

@@ -37,7 +37,7 @@ async def sns(http: HttpServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await client.close()
 
 
-async def send(sns: Sns, *, to: str = TO.value, timeout_s: float = 5.0, **changes: Any) -> Outcome:
+async def send(sns: Sns, *, to: str = TO.value, timeout_s: float = 60.0, **changes: Any) -> Outcome:
     return await sns.send(a_message(**changes), Address("sms", to), a_handle(), timeout_s)
 
 

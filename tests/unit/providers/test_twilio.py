@@ -37,7 +37,7 @@ def a_phone(number: str = NUMBER) -> Address:
     return Address(channel="sms", value=number)
 
 
-async def send(twilio: Twilio, *, to: str = NUMBER, timeout_s: float = 5.0, body: str = "hi") -> Outcome:
+async def send(twilio: Twilio, *, to: str = NUMBER, timeout_s: float = 60.0, body: str = "hi") -> Outcome:
     return await twilio.send(a_message(body=body), a_phone(to), a_handle(), timeout_s)
 
 

@@ -32,7 +32,7 @@ async def vonage(http: HttpServer) -> AsyncIterator[Vonage]:
     await client.close()
 
 
-async def send(vonage: Vonage, *, to: str = TO.value, timeout_s: float = 5.0, **changes: Any) -> Outcome:
+async def send(vonage: Vonage, *, to: str = TO.value, timeout_s: float = 60.0, **changes: Any) -> Outcome:
     return await vonage.send(a_message(**changes), Address("sms", to), a_handle(), timeout_s)
 
 

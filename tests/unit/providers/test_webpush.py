@@ -66,7 +66,7 @@ def a_browser(origin: str, **changes: Any) -> Address:
     return Address("push", parse_subscription({**subscription(origin), **changes}), platform="web")
 
 
-async def send(webpush: WebPush, https: HttpServer, timeout_s: float = 5.0, **changes: Any) -> Outcome:
+async def send(webpush: WebPush, https: HttpServer, timeout_s: float = 60.0, **changes: Any) -> Outcome:
     return await webpush.send(a_message(**changes), a_browser(https.url), a_handle(), timeout_s)
 
 
