@@ -296,8 +296,8 @@ def test_what_ended_the_process_twice_is_passed_over(topic: str, tmp_path: Path)
 async def test_a_policy_that_takes_for_ever_leaves_the_one_before_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     stuck, parse = asyncio.Event(), vars(app.store.config_follower)["parse_policy"]
 
-    async def to_thread(function: Any, text: str) -> Any:
-        return await stuck.wait() if "stuck" in text else function(text)
+    async def to_thread(function: Any, text: str, **options: Any) -> Any:
+        return await stuck.wait() if "stuck" in text else function(text, **options)
 
     monkeypatch.setattr(app.store.config_follower, "COMPILED_S", 0.01)
     monkeypatch.setattr("app.store.config_follower.asyncio.to_thread", to_thread)
