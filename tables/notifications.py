@@ -215,13 +215,24 @@ def forgotten(row: Notification) -> Notification:
         replace(
             part,
             sends=tuple(
-                replace(sent, device_id=None, address=b"", template_version=None, variant=None) for sent in part.sends
+                replace(sent, device_id=None, address=b"", template_version=None, variant=None, receipts=b"")
+                for sent in part.sends
             ),
         )
         for part in row.parts
     )
     replay = None if row.replay is None else replace(row.replay, device_id=None)
-    return replace(row, facts=facts, content=b"", request=b"", parts=parts, chain=None, items=b"", replay=replay)
+    return replace(
+        row,
+        facts=facts,
+        content=b"",
+        request=b"",
+        parts=parts,
+        chain=None,
+        items=b"",
+        replay=replay,
+        receipts=b"",
+    )
 
 
 #: So many receipts are remembered, and so many bytes of each one's hash.

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from app.domain.addresses import address_hash
 from schemas import topics
@@ -424,11 +425,14 @@ def test_a_row_of_before_is_read_and_a_version_noted_in_it() -> None:
     assert versions_of(router) == {(2, None)}
 
 
-def test_what_an_erased_users_send_rendered_is_forgotten() -> None:
+def test_what_an_erased_users_send_rendered_and_brought_back_is_forgotten() -> None:
     router, send = sent()
     router.settled(send, "sent", template_version=2, variant="b")
+    router.receipt(send, "delivered")
     [value] = router.rows[0].tables["notifications"].values()
-    row = msgspec.msgpack.decode(value[1:], type=Notification)
+    row = replace(msgspec.msgpack.decode(value[1:], type=Notification), receipts=b"of no send")
+    assert row.parts[0].sends[0].receipts
     [left] = forgotten(row).parts[0].sends
 
-    assert (left.template_version, left.variant) == (None, None)
+    assert (left.template_version, left.variant, left.receipts) == (None, None, b"")
+    assert forgotten(row).receipts == b""
