@@ -149,6 +149,19 @@ async def test_until_it_is_asked_for_nothing_personal_is_read_or_shown() -> None
     assert "since" not in page  # the version that was sent, not the one in force
 
 
+@pytest.mark.parametrize("user_id", ["", " ", None])
+async def test_an_unmasking_names_whose_it_is(user_id: str | None) -> None:
+    recorded = Recorded(_send("push"))
+    async with looking(recorded) as (client, log):
+        [csrf] = set(re.findall(r'name="csrf" value="([^"]+)"', await (await client.get(_PATH)).text()))
+        fields = {"csrf": csrf} | ({} if user_id is None else {"user_id": user_id})
+        response = await client.post(f"{_PATH}/shown", data=fields)
+
+        assert response.status == 400
+        assert "user_id" in await response.text()
+        assert (recorded.asked, log.audit.entries) == ([], [])
+
+
 async def test_what_was_sent_is_shown_once_the_audit_log_has_it() -> None:
     recorded = Recorded(_send("push"), _send("email"), _send("sms"))
     async with looking(recorded) as (client, log):

@@ -5,6 +5,8 @@ import math
 from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.outcome import Outcome
 from app.ports import Address, Handle, Message
@@ -288,6 +290,12 @@ async def test_a_suspect_lane_says_config_instead_of_dead_address() -> None:
     kinds = [(await send(gated)).kind for _ in range(50)]
 
     assert kinds == ["bad_token"] * 49 + ["config"]
+
+
+@given(st.floats(0.1, 10_000), st.floats(0, 1 - 1e-12))
+def test_whoever_waits_for_a_token_waits_until_a_clock_has_moved(rate: float, level: float) -> None:
+    bucket = Bucket(rate, 1.0, level, 1e9)
+    assert 1e9 + bucket.take(1e9) > 1e9
 
 
 THROTTLED = Outcome("throttle", code="429")
