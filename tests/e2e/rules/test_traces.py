@@ -6,8 +6,9 @@ import uuid
 import pytest
 
 from tests.collector import Collector, Received
+from tests.conftest import eventually
 from tests.e2e.rules.test_metrics import metrics_of, value
-from tests.e2e.rules.world import HELLO, World
+from tests.e2e.rules.world import HELLO, LIMIT_S, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -98,9 +99,13 @@ async def test_what_isnt_sampled_shows_nothing_and_spans_are_counted(world: Worl
     await world.becomes(name, "email", "sent")
     trace, _, context = a_context()
     await world.ask(ann, "order.shipped", channels=["in_app"], **context)
+
     await world.until(lambda: bool(collector.of(trace)))
 
-    router = await metrics_of(world, "router")
-    assert value(router, "spans_exported_total") > before
-    assert value(router, "spans_dropped_total") == 0
+    async def are_counted() -> bool:
+        """Spans are counted when the collector has answered, so after they are seen there."""
+        return value(await metrics_of(world, "router"), "spans_exported_total") > before
+
+    await eventually(are_counted, LIMIT_S)
+    assert value(await metrics_of(world, "router"), "spans_dropped_total") == 0
     assert name not in {span.attributes.get("tocsin.notification_id") for span in collector.spans}
