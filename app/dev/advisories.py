@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from app.dev.kafka_jars import locked_jars
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_REQUIREMENTS = ("requirements.txt", "requirements-production.txt", "requirements-uv.txt", "requirements-node.txt")
+_REQUIREMENTS = tuple(f"requirements{use}.txt" for use in ("", "-production", "-uv", "-node", "-go"))
 _OSV = "https://api.osv.dev/v1/querybatch"
 #: What the database takes in one call is 1,000.
 _BATCH = 500

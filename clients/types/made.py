@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from clients.types import python_types, typescript_types
+from clients.types import go_types, python_types, typescript_types
 from clients.types.models import document, models_of
 
 HERE = Path(__file__).parents[1]
 PYTHON = HERE / "python" / "tocsin" / "client"
 TYPESCRIPT = HERE / "ts" / "src"
+GO = HERE / "go"
 
 
 def made() -> dict[Path, str]:
@@ -19,4 +20,7 @@ def made() -> dict[Path, str]:
         TYPESCRIPT / "bodies.ts": typescript_types.bodies_module(models),
         TYPESCRIPT / "answers.ts": typescript_types.answers_module(models),
         TYPESCRIPT / "operations.ts": typescript_types.operations_module(models),
+        GO / "bodies" / "bodies.go": go_types.bodies_module(models),
+        GO / "answers" / "answers.go": go_types.answers_module(models),
+        GO / "operations.go": go_types.operations_module(models),
     }

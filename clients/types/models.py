@@ -24,19 +24,28 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Model:
+    """``is_closed``: what it doesn't know is refused."""
+
     name: str
     about: str
     fields: tuple[Field, ...]
+    is_closed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
+    """``name``: one that programs can use. ``body`` and ``answer``: the models that JSON has, if it has one. ``takes``,
+    ``gives``: media types."""
+
+    name: str
     method: str
     path: str
     summary: str
     query: tuple[str, ...]
     body: str | None
     answer: str | None
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +71,24 @@ def models_of(document: Mapping[str, Any]) -> Models:
     for path, ways in document["paths"].items():
         for method in (each for each in _METHODS if each in ways):
             operation = ways[method]
-            body = [name for each in _contents(operation.get("requestBody", {})) for name in _refs(each)]
-            answer = [
-                name
-                for status, response in operation["responses"].items()
-                if status.startswith("2")
-                for each in _contents(response)
-                for name in _refs(each)
-            ]
+            asks = operation.get("requestBody", {})
+            gives = [each for status, each in operation["responses"].items() if status.startswith("2")]
+            body = [name for each in _contents(asks) for name in _refs(each)]
+            answer = [name for response in gives for each in _contents(response) for name in _refs(each)]
             asked += body
             given += answer
             query = tuple(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
             operations.append(
                 Operation(
+                    operation["operationId"],
                     method.upper(),
                     path,
                     operation["summary"],
                     query,
                     names[body[0]] if body else None,
                     names[answer[0]] if answer else None,
+                    tuple(asks.get("content", ())),
+                    tuple(media for response in gives for media in response.get("content", ())),
                 )
             )
     return Models(
@@ -155,4 +163,5 @@ def _model(name: str, components: Mapping[str, Any], names: Mapping[str, str]) -
         Field(each, named(its, names), each in required, its.get("default"))
         for each, its in schema.get("properties", {}).items()
     )
-    return Model(names[name], " ".join(schema.get("description", "").split()), fields)
+    about = " ".join(schema.get("description", "").split())
+    return Model(names[name], about, fields, schema.get("additionalProperties") is False)

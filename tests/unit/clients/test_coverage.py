@@ -13,6 +13,7 @@ import pytest
 
 from clients.types.made import made
 from clients.types.models import Operation, document, models_of
+from clients.types.services import NOT_FOR_SERVICES, is_for_services
 from tests.unit.clients.conftest import Served
 from tests.unit.clients.samples import Sample, samples
 from tocsin.client import AsyncTocsin, ProblemError, Tocsin
@@ -25,21 +26,6 @@ MODELS = models_of(DOCUMENT)
 OPERATIONS = {(each.method, each.path): each for each in MODELS.operations}
 SAMPLES = samples()
 MADE = made()
-#: What no service calls, and why; a path's beginning counts for all below it.
-NOT_FOR_SERVICES = {
-    "POST /v1/webhooks/": "vendors call it, and sign what they send",
-    "POST /v1/notifications/batch": "the same as POST /v1/campaigns",
-    "GET /v1/track/": "links in messages",
-    "HEAD /v1/track/": "links in messages",
-    "GET /v1/unsubscribe/": "links in messages",
-    "POST /v1/unsubscribe/": "a mail program's one click",
-    "GET /preferences/": "the hosted preference page, for browsers",
-    "POST /preferences/": "the hosted preference page, for browsers",
-    "GET /schemas/": "for those who build on the topics; /openapi.json isn't described either",
-    "GET /asyncapi.": "for those who build on the topics",
-    "GET /v1/users/{id}/inbox/ws": "for apps, which keep what it brings",
-    "GET /web/": "a component for browsers",
-}
 
 
 class _Recorded(Exception):
@@ -101,13 +87,19 @@ def test_types_are_made_of_the_description_of_now(file: Any) -> None:
 
 def test_every_operation_has_a_method_or_is_not_for_services() -> None:
     has = set(covered())
-    missing = [f"{method} {path}" for method, path in OPERATIONS if (method, path) not in has]
+    missing = [each for key, each in OPERATIONS.items() if key not in has]
 
-    assert [each for each in missing if not each.startswith(tuple(NOT_FOR_SERVICES))] == []
+    assert [each for each in missing if is_for_services(each)] == []
 
 
 def test_what_is_not_for_services_has_no_method() -> None:
-    assert [each for each in covered() if f"{each[0]} {each[1]}".startswith(tuple(NOT_FOR_SERVICES))] == []
+    assert [each for each in covered() if not is_for_services(OPERATIONS[each])] == []
+
+
+def test_everything_that_is_not_for_services_is_there() -> None:
+    there = [f"{method} {path}" for method, path in OPERATIONS]
+
+    assert [each for each in NOT_FOR_SERVICES if not any(name.startswith(each) for name in there)] == []
 
 
 def test_every_method_has_a_sample() -> None:

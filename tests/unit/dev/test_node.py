@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.dev import node
+from app.dev import wheels
 from app.dev.node import NoNode, ensure_node
 
 
@@ -31,13 +31,13 @@ def test_where_one_is_lacking_both_come_from_the_wheel(
     there: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[Path] = []
-    monkeypatch.setattr(node, "_fetch", fetched.append)
+    monkeypatch.setattr(wheels, "_fetch", lambda _, wheel: fetched.append(wheel))
     path = _bare(tmp_path / "bin", *there)
     for _ in range(2):
         found = ensure_node(tmp_path / "ours", {"PATH": path, "HOME": "/"})
         assert found == {"PATH": f"{tmp_path / 'ours' / 'bin'}{os.pathsep}{path}", "HOME": "/"}
 
-    assert fetched == [tmp_path / "ours"]
+    assert fetched == [tmp_path / "ours" / "wheel"]
 
 
 def test_where_the_wheel_cannot_be_fetched_it_says_why_and_what_to_do(
