@@ -14,12 +14,13 @@ from aiokafka.errors import KafkaError
 from app.audit.balance import BalanceTerms, check_balance
 from app.audit.decisions import DecisionTerms, check_decisions
 from app.audit.findings import CHECKS, Check, Finding, Progress
-from app.audit.scratch import Scratch, scratch_folder
+from app.audit.scratch import Scratch
 from app.audit.sink import SinkTerms, check_sink
 from app.audit.state import StateTerms, check_state
 from app.audit.stored import StoredStates
 from app.config import Settings
 from app.domain.catalog import Catalog
+from app.scratch import scratch_folder
 from app.store.owner_client import OwnerClient, StateReader
 from app.store.owners import OwnersFollower
 from app.store.queries import Queries, QueryRefused, Unavailable
@@ -98,7 +99,7 @@ async def _balance(asked: Audit, progress: Progress) -> Finding:
         asked.secret,
         settings.bounds.link_schemes,
     )
-    with scratch_folder() as folder:
+    with scratch_folder("audit") as folder:
         scratch = Scratch(folder / "balance")
         try:
             return await check_balance(settings.kafka.client_options(), terms, scratch, now_ms(), progress)
@@ -110,7 +111,7 @@ async def _state(asked: Audit, progress: Progress) -> Finding:
     settings = asked.settings
     terms = StateTerms(asked.tables, settings.kafka.partitions, settings.data.erasure.settle.total_seconds())
     async with _owners(asked) as owners:
-        with scratch_folder() as folder:
+        with scratch_folder("audit") as folder:
             return await check_state(settings.kafka.client_options(), owners, terms, folder, progress)
 
 
@@ -148,7 +149,7 @@ async def _decisions(asked: Audit, progress: Progress) -> Finding:
     settings, states = asked.settings, _stored_states(asked)
     options = settings.kafka.client_options()
     terms = DecisionTerms(asked.machines, settings.bounds, settings.kafka.partitions)
-    with scratch_folder() as folder:
+    with scratch_folder("audit") as folder:
         scratch = Scratch(folder / "decisions")
         try:
             with states.opened() as opened:

@@ -1,32 +1,12 @@
 """Rows of an audit's own, on disk: what must be sorted or looked up without being held in memory."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.streaming.store import PartitionStore, block_cache
 
-_PREFIX = "tocsin-audit-"
 _CACHE_MB = 16
 _AT_ONCE = 5_000
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder that goes when the audit ends. Those of audits that were killed go first: they hold what users said."""
-    _remove_left_behind(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
-        yield Path(folder)
-
-
-def _remove_left_behind(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
-        with suppress(ValueError, OSError):
-            if not Path("/proc", str(int(folder.name.removeprefix(_PREFIX).partition("-")[0]))).exists():
-                shutil.rmtree(folder)
 
 
 class Scratch:

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from app.simulate.running import Answer, Question
 
 _SHOWN_CHANGES = 30
+#: How long it may take to clear up once nobody waits.
+_GRACE_S = 10.0
 
 
 def simulate(
@@ -34,6 +40,14 @@ def simulate(
     ] = None,
     users: Annotated[int, typer.Option(min=0, max=1000, help="Show this many users, the most affected first.")] = 10,
     as_json: AsJson = False,
+    supervised: Annotated[
+        bool,
+        typer.Option(
+            "--supervised",
+            help="For a program that runs this: progress on standard error, a JSON object a line; ends when standard "
+            "input is closed.",
+        ),
+    ] = False,
 ) -> None:
     """Run a changed policy over recorded traffic, and compare what would have been sent, held and suppressed.
 
@@ -49,7 +63,10 @@ def simulate(
     for file in filter(None, (policy, against)):
         _parsed(file, None)  # what is wrong with it is said before anything is asked of Kafka
     settings = load_settings()
-    question, answer = _asked(settings, policy, against, from_ms, to_ms, users)
+    if supervised:
+        end_with_standard_input()
+    progress = Steps() if supervised else _Progress()
+    question, answer = _asked(settings, policy, against, from_ms, to_ms, users, progress)
     if as_json:
         print(json.dumps(_as_json(question, answer), indent=2))
     else:
@@ -57,7 +74,13 @@ def simulate(
 
 
 def _asked(
-    settings: "Settings", policy: Path, against: Path | None, from_ms: int, to_ms: int, users: int
+    settings: "Settings",
+    policy: Path,
+    against: Path | None,
+    from_ms: int,
+    to_ms: int,
+    users: int,
+    progress: "_Progress | Steps",
 ) -> tuple["Question", "Answer"]:
     from aiokafka.errors import KafkaError
 
@@ -79,7 +102,7 @@ def _asked(
         new = _changed(in_force, policy)
         providers, partitions = providers_by_channel(settings), settings.kafka.partitions
         question = Question(now, new, providers, partitions, from_ms, to_ms, secret, users)
-        with _Progress() as progress:
+        with progress:
             return question, await simulate(options, question, progress)
 
     try:
@@ -129,6 +152,33 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+
+class Steps:
+    """Lines on standard error that a program reads."""
+
+    def __enter__(self) -> None:
+        """There is nothing to begin."""
+
+    def __call__(self, done: int, total: int) -> None:
+        print(json.dumps({"done": done, "total": total}), file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to end."""
+
+
+def end_with_standard_input() -> None:
+    """Whoever runs this holds the other end: when they are gone, however they went, nobody waits for the answer. It is
+    interrupted, as by a person, so that what it keeps of users goes."""
+
+    def wait() -> None:
+        while os.read(0, 1024):  # (not sys.stdin, whose lock would be held when the process ends)
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_GRACE_S)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="standard input", daemon=True).start()
 
 
 # --- showing it ---

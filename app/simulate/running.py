@@ -1,7 +1,6 @@
 """Runs two policies over what is recorded, partition by partition, and compares what each made of it."""
 
 import asyncio
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from app.domain.catalog import Catalog
 from app.domain.routing import Providers
+from app.scratch import scratch_folder
 from app.simulate.comparison import Comparison
 from app.simulate.erased import ErasuresFollower
 from app.simulate.fates import Fates
@@ -100,7 +100,7 @@ class Simulation:
     async def run(self) -> Answer:
         for partition in range(self._question.partitions):
             with ExitStack() as stack:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tocsin-simulate-")))
+                folder = stack.enter_context(scratch_folder("simulate"))
                 now, new = (
                     stack.enter_context(closing(self._side(catalog, partition, folder / name)))
                     for name, catalog in (("now", self._question.now), ("new", self._question.new))

@@ -1,5 +1,8 @@
-"""``tocsin simulate``: what it refuses before it asks Kafka anything."""
+"""``tocsin simulate``: what it refuses before it asks Kafka anything, and what a program that runs it sees."""
 
+import asyncio
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,34 @@ def test_a_range_in_the_future_is_empty(policy: str) -> None:
 @pytest.mark.parametrize("time", ["yesterday", "2026-03-01T00:00:00", "0h", "24"])
 def test_a_time_that_is_none_is_named(policy: str, time: str) -> None:
     assert run("--policy", policy, "--from", time).startswith(f"--from: {time} is not RFC 3339")
+
+
+_SUPERVISED = """
+import asyncio, sys
+from pathlib import Path
+from app.cli.simulate import Steps, end_with_standard_input
+from app.scratch import scratch_folder
+
+async def work():
+    with scratch_folder("simulate", Path(sys.argv[1])):
+        Steps()(3, 9)
+        await asyncio.sleep(600)
+
+end_with_standard_input()
+asyncio.run(work())
+"""
+
+
+async def test_a_supervised_one_says_how_far_it_is_and_clears_up_when_nobody_waits(tmp_path: Path) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _SUPERVISED, str(tmp_path), stdin=pipe, stderr=pipe
+    )
+    assert process.stderr is not None
+    assert process.stdin is not None
+    assert json.loads(await process.stderr.readline()) == {"done": 3, "total": 9}
+    assert [*tmp_path.iterdir()] != []
+    process.stdin.close()
+
+    assert await process.wait() != 0
+    assert [*tmp_path.iterdir()] == []
