@@ -19,6 +19,7 @@ from app.api.call import Deps
 from app.api.callers import Callers, MadeKeys, SharedSecret, SigningKeys, Uses
 from app.api.code_limits import CodeLimits, Codes
 from app.api.connections import ConnectionLimits, Connections, connection_factory
+from app.api.console.comparing import Comparing
 from app.api.console.sessions import Sessions
 from app.api.jwks import PublishedKeys
 from app.api.key_follower import KeyFollower
@@ -67,6 +68,8 @@ log = structlog.get_logger(__name__)
 #: Calls that are being answered when the gateway is told to stop get so long.
 _GRACE_S = 10.0
 _MS = timedelta(milliseconds=1)
+#: In the gateway's folder: what comparisons of policies need while they run.
+_COMPARISONS = "comparisons"
 _SESSION_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 
@@ -222,6 +225,13 @@ async def opened(
         await campaigns.start()
         lags = RoleLags(options, partitions, time.monotonic)
         stack.push_async_callback(lags.close)
+        comparing = Comparing(
+            folder=settings.data_folder("gateway") / _COMPARISONS,
+            gateway=f"{settings.instance}, {socket.gethostname()}",
+            clock=unix_ms,
+        )
+        stack.push_async_callback(comparing.close)
+        comparing.start()
         yield Deps(
             callers=callers(settings.auth, session, made, key_writer.uses),
             publisher=publisher,
@@ -262,6 +272,7 @@ async def opened(
             webhooks=_webhooks(settings, session),
             lags=lags,
             sends=RecordedSends(options, erased),
+            comparing=comparing,
         )
 
 

@@ -94,6 +94,41 @@ def lines(labels: Sequence[str], series: Mapping[str, Mapping[str, float]]) -> L
     return Lines(_WIDTH, _HEIGHT, _LEFT, drawn, _grid(most), ticks)
 
 
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """One bar a row, from left to right. ``rows``: (y, words, width, number), in the order that they came in; ``more``:
+    how many rows aren't drawn."""
+
+    name: str
+    width: int
+    height: int
+    left: int
+    rows: Sequence[tuple[float, str, float, str]]
+    more: int
+
+
+#: Bars that a picture holds, and how much of each one's name.
+MOST_RANKS = 30
+_MOST_LABEL = 40
+_RANK_HEIGHT, _RANKS_LEFT, _RANKS_RIGHT = 15, 200, 44
+
+
+def ranked(name: str, labels: Sequence[str], values: Sequence[float]) -> Ranks:
+    """``values``: none is negative. ``name``: of what they count."""
+    shown = list(zip(labels, values, strict=True))[:MOST_RANKS]
+    most = max((value for _, value in shown), default=0.0) or 1.0
+    rows = [
+        (
+            n * _RANK_HEIGHT,
+            label if len(label) <= _MOST_LABEL else f"{label[: _MOST_LABEL - 1]}…",
+            value / most * (_WIDTH - _RANKS_LEFT - _RANKS_RIGHT),
+            short(value),
+        )
+        for n, (label, value) in enumerate(shown)
+    ]
+    return Ranks(name, _WIDTH, _RANK_HEIGHT * len(shown), _RANKS_LEFT, rows, len(labels) - len(shown))
+
+
 def _grid(most: float) -> list[tuple[float, str]]:
     parts = [n / _GRID_LINES for n in range(_GRID_LINES + 1)]
     return [(_HEIGHT - _BOTTOM - part * (_HEIGHT - _TOP - _BOTTOM), short(part * most)) for part in parts]

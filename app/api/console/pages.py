@@ -32,17 +32,24 @@ MENU: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One call of a page by somebody who is signed in. ``form``: what was sent, of a POST."""
+    """One call of a page by somebody who is signed in. ``form``: what was sent, of a POST. ``secure``: cookies go over
+    TLS only."""
 
     api: Api
     session: Session
     service: Service
     request: web.Request
     form: Mapping[str, str]
+    secure: bool = False
 
     @property
     def may_act(self) -> bool:
         return "admin" in self.service.scopes
+
+    @property
+    def is_part(self) -> bool:
+        """A part of a page is asked for, by one that shows the rest."""
+        return "HX-Request" in self.request.headers
 
     def query(self, name: str) -> str:
         return self.request.query.get(name, "").strip()

@@ -1,17 +1,23 @@
 """The policy in force: shown, changed with its difference, and who changed it."""
 
 import asyncio
+from collections.abc import Mapping
 from difflib import unified_diff
+from typing import Any
 
+import msgspec
 import yaml
 from aiohttp import web
 
-from app.api.console.comparing import RANGES, bars
+from app.api.console.comparing import RANGES, Comparison, Name, bars
 from app.api.console.pages import Page, View, go_to, text
+from app.api.console.sessions import LASTS_S
+from app.api.problems import Problem
 
 _HISTORY = 20
 #: A day is soon compared, and has every hour of quiet.
-_NOT_COMPARED = {"found": None, "since": "24h", "ranges": RANGES}
+_NOT_COMPARED = {"comparison": None, "since": "24h", "ranges": RANGES}
+_KIND = "comparison"
 
 
 async def get(page: Page) -> web.StreamResponse:
@@ -36,14 +42,48 @@ async def check(page: Page) -> web.StreamResponse:
 
 
 async def compare(page: Page) -> web.StreamResponse:
-    """What the changed policy would have made of what is recorded. Nothing is changed by it."""
+    """Begins to find out what the changed policy would have made of what is recorded. Nothing is changed by it."""
     changed, since = page.form.get("policy", ""), page.form.get("since", "")
     await page.api.call("POST", "/v1/policy/validate", body=changed.encode())
-    found = await page.api.deps.comparing.compare(changed, since)
-    shown, more = bars(found["outcomes"])
-    values = {"found": found, "bars": shown, "more": more, "since": since, "ranges": RANGES, "changed": changed}
-    is_part = "HX-Request" in page.request.headers
-    return page.render("policy_compared" if is_part else "policy_compare", **values)
+    name = await page.api.deps.comparing.begin(page.service.key_id, changed, since)
+    sealed = page.api.deps.sessions.sealed(_KIND, msgspec.json.encode(name))
+    if page.is_part:
+        return page.render("policy_compared", **_compared(page, name, sealed))
+    return go_to(f"/policy/comparisons/{sealed}")
+
+
+async def comparison(page: Page) -> web.StreamResponse:
+    """How far it is, its result, or what became of it: another gateway may have begun it, or an earlier run of this."""
+    sealed = page.path("name")
+    content = page.api.deps.sessions.unsealed(_KIND, sealed, LASTS_S)
+    if content is None:
+        raise Problem(404, text("gone"))
+    values = _compared(page, msgspec.json.decode(content, type=Name), sealed)
+    if not page.is_part:
+        return page.render("policy_compare", ranges=RANGES, **values)
+    if values["absence"] == "elsewhere":
+        return web.Response(status=204)  # what another gateway said of it stays, until that is asked again
+    return page.render("policy_compared", **values)
+
+
+def _compared(page: Page, name: Name, sealed: str) -> Mapping[str, Any]:
+    known = page.api.deps.comparing.find(name)
+    is_known = isinstance(known, Comparison)
+    values: dict[str, Any] = {
+        "comparison": known if is_known else None,
+        "absence": None if is_known else known,
+        "name": name,
+        "sealed": sealed,
+        "since": name.since,
+        "changed": known.policy if isinstance(known, Comparison) else None,
+    }
+    if isinstance(known, Comparison) and known.found is not None:
+        shown, more = bars(known.found["outcomes"])
+        was_erased = page.api.deps.erased.since
+        users = known.found["users"]
+        examples = [each for each in users["examples"] if not was_erased(each["user_id"], name.at)]
+        values |= {"bars": shown, "more": more, "users": {**users, "examples": examples}}
+    return values
 
 
 def _yaml(policy: object) -> str:
@@ -51,4 +91,9 @@ def _yaml(policy: object) -> str:
     return shown
 
 
-VIEWS = (View("GET", "/policy", get), View("POST", "/policy", check), View("POST", "/policy/compare", compare))
+VIEWS = (
+    View("GET", "/policy", get),
+    View("POST", "/policy", check),
+    View("POST", "/policy/compare", compare),
+    View("GET", "/policy/comparisons/{name}", comparison),
+)

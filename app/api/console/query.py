@@ -2,18 +2,22 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
-from app.api.console.charts import lines
+from app.api.console import history
+from app.api.console.charts import Lines, Ranks, lines, ranked
 from app.api.console.dashboards import series
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
 
 _SHOWN, _MOST = 500, 10_000
+#: Columns of text that name a bar.
+_MOST_NAMING = 3
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?$")
 _EXAMPLES = (
     (
@@ -36,21 +40,58 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 
 async def get(page: Page) -> web.StreamResponse:
+    """``sql`` is run; ``draft``: a statement that is only put into its place."""
     sql, found, problem = page.query("sql"), None, None
+    latest, cookie = history.of(page), None
     if sql:
         try:
             found = await page.api.get("/v1/query", {"sql": sql, "limit": _SHOWN})
+            latest, cookie = history.with_latest(page.api.deps.sessions, page.session, latest, sql)
         except Problem as refused:
             problem = refused
-    return page.render(
+    response = page.render(
         "query",
         200 if problem is None else problem.status,
-        sql=sql,
+        sql=sql or page.query("draft"),
         found=found,
-        chart=lines(*series(found["columns"], found["rows"])) if found and is_over_time(found["rows"]) else None,
+        drawn=drawn(found["columns"], found["rows"]) if found else None,
         problem=problem,
         examples=_EXAMPLES,
+        latest=latest,
     )
+    if cookie is not None:
+        history.keep(page, response, cookie)
+    return response
+
+
+def drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Lines | Ranks | None:
+    """The picture of a result: of numbers over time, or of one number by what it is of; else None."""
+    if is_over_time(rows):
+        return lines(*series(columns, rows))
+    number = _number_of(rows)
+    if number is None:
+        return None
+    named = [[value for place, value in enumerate(row) if place != number and value is not None] for row in rows]
+    labels = [" ".join(map(str, values)) for values in named]
+    return ranked(columns[number], labels, [float(row[number] or 0) for row in rows])
+
+
+def _number_of(rows: Sequence[Sequence[Any]]) -> int | None:
+    """The only column of numbers, where the others are text, and few. Rows without a value count as 0."""
+    if len(rows) < 2 or not 2 <= len(rows[0]) <= _MOST_NAMING + 1:
+        return None
+    kinds = [{_kind(value) for value in column} - {"none"} for column in zip(*rows, strict=True)]
+    numbers = [place for place, kind in enumerate(kinds) if kind == {"number"}]
+    named = all(kind <= {"text"} for place, kind in enumerate(kinds) if [place] != numbers)
+    return numbers[0] if len(numbers) == 1 and named else None
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "none"
+    if _is_number(value):
+        return "number" if math.isfinite(value) and value >= 0 else "other"
+    return "text" if isinstance(value, str) else "other"
 
 
 def is_over_time(rows: Sequence[Sequence[Any]]) -> bool:

@@ -1,4 +1,5 @@
-"""Sessions of the console: an encrypted cookie that names the key, so that any gateway takes it and none keeps it."""
+"""Sessions of the console: an encrypted cookie that names the key, so that any gateway takes it and none keeps it. What
+else a session's browser keeps for us is sealed the same way."""
 
 import hmac
 from base64 import urlsafe_b64encode
@@ -30,8 +31,7 @@ class Sessions:
     """Makes and reads the cookie. ``secret``: the installation's; ``clock``: Unix seconds."""
 
     def __init__(self, secret: bytes, clock: Callable[[], int]) -> None:
-        self._fernet = Fernet(urlsafe_b64encode(hmac.digest(secret, b"console session", "sha256")))
-        self._clock = clock
+        self._secret, self.clock = secret, clock
 
     @classmethod
     def of_this_process(cls, clock: Callable[[], int]) -> Self:
@@ -41,18 +41,29 @@ class Sessions:
     def begin(self, key_id: str, key_sha256: str) -> tuple[Session, str]:
         """A new session and its cookie's value."""
         session = Session(key_id, fingerprint_of(key_sha256), token_urlsafe(24))
-        return session, self._fernet.encrypt_at_time(msgspec.json.encode(session), self._clock()).decode()
+        return session, self.sealed("session", msgspec.json.encode(session))
 
     def read(self, cookie: str) -> Session | None:
         """None: no session of ours, or one that is over."""
-        if len(cookie) > _MOST_CHARACTERS:
-            return None
+        content = self.unsealed("session", cookie, LASTS_S) if len(cookie) <= _MOST_CHARACTERS else None
         try:
-            return msgspec.json.decode(
-                self._fernet.decrypt_at_time(cookie.encode("ascii"), LASTS_S, self._clock()), type=Session
-            )
-        except (InvalidToken, UnicodeEncodeError, msgspec.MsgspecError):
+            return None if content is None else msgspec.json.decode(content, type=Session)
+        except msgspec.MsgspecError:
             return None
+
+    def sealed(self, kind: str, content: bytes) -> str:
+        """For a cookie or an address: any gateway of the installation opens it, and nobody else reads or makes it."""
+        return self._fernet(kind).encrypt_at_time(content, self.clock()).decode()
+
+    def unsealed(self, kind: str, sealed: str, within_s: int) -> bytes | None:
+        """None: it isn't one of ours of that kind, or is older."""
+        try:
+            return self._fernet(kind).decrypt_at_time(sealed.encode("ascii"), within_s, self.clock())
+        except (InvalidToken, UnicodeEncodeError):
+            return None
+
+    def _fernet(self, kind: str) -> Fernet:
+        return Fernet(urlsafe_b64encode(hmac.digest(self._secret, f"console {kind}".encode(), "sha256")))
 
 
 def fingerprint_of(key_sha256: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,6 +19,7 @@ from app.api.console import (
     dashboards,
     dead,
     find,
+    history,
     overview,
     policy,
     providers,
@@ -68,13 +69,13 @@ class _Site:
             if found is None:
                 return self._to_sign_in(request)
             session, service = found
-            shown = Page(Api(self.handlers, self.deps, service, request), session, service, request, {})
+            shown = Page(Api(self.handlers, self.deps, service, request), session, service, request, {}, self.secure)
             try:
                 self.deps.limits.count_call(service)
                 if view.method == "POST":
                     form = await _form(request, _MOST_FORM_BYTES)
                     _check_form(request, session, form)
-                    shown = Page(shown.api, session, service, request, form)
+                    shown = replace(shown, form=form)
                     if view.acts and "admin" not in service.scopes:
                         raise Problem(403, text("confirm.reader"))
                 return await view.handler(shown)
@@ -111,6 +112,7 @@ class _Site:
         _check_origin(request)
         response = _to(f"{ROOT}/sign-in")
         response.del_cookie(COOKIE, path=ROOT, httponly=True, samesite="Strict", secure=self.secure)
+        history.forget(response, secure=self.secure)
         return response
 
     async def static(self, request: web.Request) -> web.StreamResponse:

@@ -28,6 +28,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "refused": "That was refused",
     "refused.field": "Field: {field}",
     "back": "Go back",
+    "away": "The gateway doesn't answer. What you see is as it was; the page goes on asking.",
     "gone": "There is no such page.",
     # sign in
     "sign_in": "Sign in",
@@ -212,7 +213,15 @@ TEXTS: Final[Mapping[str, str]] = {
     "written.",
     "policy.compare.since": "The last",
     "policy.compare.do": "Compare",
-    "policy.comparing": "Comparing. A busy week takes minutes.",
+    "policy.comparing": "Comparing: {done} of {total} records are read.",
+    "policy.comparing.begun": "Comparing. A busy week takes minutes.",
+    "policy.comparison.look": "See how far it is",
+    "policy.comparison.restarted": "The gateway {gateway} was restarted, and this comparison ended with it. Nothing of "
+    "it was kept.",
+    "policy.comparison.over": "This comparison is over, and its result is no longer kept: that is done for 15 minutes.",
+    "policy.comparison.elsewhere": "This comparison was begun at the gateway {gateway}, and another one answers here. "
+    "The page goes on asking, until it reaches the first.",
+    "policy.again": "Compare again",
     "policy.compared": "Of {seen} users in the last {since}, something differs for {differ}; {notice} would notice: "
     "more messages, fewer, or at another time.",
     "policy.now": "in force",
@@ -246,7 +255,14 @@ TEXTS: Final[Mapping[str, str]] = {
     "query.csv": "Download CSV",
     "query.rows": "Rows: {count}",
     "query.truncated": "There are more rows than the {count} shown.",
+    "query.drawn": "the first {count} are drawn",
+    "query.nothing": "The statement ran, and found nothing.",
     "query.examples": "To begin with",
+    "query.latest": "Your latest queries",
+    "query.latest.lead": "What ran in the last 8 hours, kept in this browser until you sign out. Choose one to put it "
+    "back; it isn't run.",
+    "query.put_back": "Put it back",
+    "query.no_latest": "None yet. What you run here is listed, for you alone.",
     # audit
     "audit.lead": "Who changed what; kept for 400 days.",
     "audit.none": "Nothing was changed yet.",

@@ -167,6 +167,13 @@ class Policy:
         await text.fill(value.replace(before, after, 1))
         await self.console.button("Check and show the difference").click()
 
+    async def compare(self, since: str) -> None:
+        """Until there is a result."""
+        section = self.console.section("What it would have changed")
+        await section.get_by_label("The last").select_option(since)
+        await section.get_by_role("button", name="Compare").click()
+        await expect(section.locator("#compared")).to_contain_text("users in the last", timeout=LIMIT_S * 1000)
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -175,6 +182,10 @@ class Query:
     async def run(self, sql: str) -> None:
         await self.console.page.get_by_label("SQL").fill(sql)
         await self.console.button("Run").click()
+
+    async def put_back(self, sql: str) -> None:
+        await self.console.section("Your latest queries").get_by_role("link", name=sql).click()
+        await expect(self.console.page.get_by_label("SQL")).to_have_value(sql)
 
     async def download(self) -> str:
         async with self.console.page.expect_download() as waiting:

@@ -157,6 +157,29 @@ async def test_an_analyst_asks_in_sql_and_takes_the_answer_away(window: Window) 
 
     await query.run("DROP TABLE lifecycle")
     await console.says("only SELECT and WITH")
+    await query.put_back("SELECT 'to take away' AS words, 1 + 1 AS n")
+
+
+async def test_a_changed_policy_is_compared_with_what_was_sent_before_it_holds(world: World, window: Window) -> None:
+    people = [await world.awake("android") for _ in range(3)]
+    for person in [*people, *people]:
+        await world.end_of(await world.ask(person, "order.placed", channels=["push"]), "push")
+    console = await window()
+    await console.choose("Policy")
+    policy = Policy(console)
+    await policy.change("limit: 50", "limit: 1")
+    await policy.compare("1h")
+
+    await expect(console.page.locator("#compared .bars")).to_be_visible()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    await console.page.locator("#compared").screenshot(path=SCREENSHOTS / "compared-light.png")
+    assert await console.serious_findings() == []
+
+    await console.choose("Query")
+    sql = "SELECT channel, status, count() AS n FROM lifecycle WHERE channel != '' GROUP BY ALL ORDER BY n DESC LIMIT 8"
+    await Query(console).run(sql)
+    await expect(console.page.get_by_role("img", name="n", exact=True)).to_be_visible()
+    await console.page.screenshot(path=SCREENSHOTS / "drawn-light.png", full_page=True)
 
 
 async def test_a_campaign_is_paused_resumed_and_cancelled(world: World, window: Window) -> None:

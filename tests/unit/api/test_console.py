@@ -4,15 +4,17 @@ import csv
 import io
 import re
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.console import rendering
-from app.api.console.charts import MOST_LINES, lines, nice_above, short, stacked
+from app.api.console.charts import MOST_LINES, Lines, Ranks, lines, nice_above, ranked, short, stacked
 from app.api.console.dashboards import RANGES, expanded
-from app.api.console.query import as_text
+from app.api.console.query import as_text, drawn
 from app.api.console.sessions import LASTS_S, Sessions, fingerprint_of
 from app.api.console.texts import TEXTS
 from app.defaults import dashboard_panels
@@ -96,6 +98,43 @@ def test_a_panel_of_which_nothing_is_chosen_is_of_all_and_fits_an_address() -> N
             assert "$" not in sql
             assert sql.count("SELECT DISTINCT") == panel["sql"].count("${")
             assert len(rendering.link("/console/query.csv", sql=sql)) < 4000
+
+
+_COUNTS: Any = [["push", "sent", 3], ["sms", "sent", None], ["sms", None, 9]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ([["2026-03-01 10:00:00", 1], ["2026-03-01 11:00:00", 2]], Lines),
+        (_COUNTS, Ranks),
+        ([[3, "push"], [4, "sms"]], Ranks),
+        (_COUNTS[:1], NoneType),
+        ([["push", -1], ["sms", 2]], NoneType),
+        ([["push", 1, 2], ["sms", 2, 3]], NoneType),
+        ([["push", [1]], ["sms", [2]]], NoneType),
+        ([["push", True], ["sms", False]], NoneType),
+        ([["a", "b"], ["c", "d"]], NoneType),
+        ([["a", "b", "c", "d", 1], ["c", "d", "e", "f", 2]], NoneType),
+        ([[1], [2]], NoneType),
+        ([], NoneType),
+    ],
+)
+def test_a_result_is_drawn_where_it_is_over_time_or_one_number_a_name(rows: Any, kind: type) -> None:
+    columns = [f"c{number}" for number in range(len(rows[0]) if rows else 0)]
+
+    assert isinstance(drawn(columns, rows), kind)
+
+
+@given(st.lists(st.tuples(st.text(max_size=90), st.floats(0, 1e12)), max_size=60))
+def test_ranks_stay_within_the_picture_and_say_what_isnt_drawn(values: list[tuple[str, float]]) -> None:
+    chart = ranked("n", [label for label, _ in values], [value for _, value in values])
+
+    assert len(chart.rows) + chart.more == len(values)
+    for y, words, width, _ in chart.rows:
+        assert 0 <= y < chart.height
+        assert 0 <= chart.left + width <= chart.width
+        assert len(words) <= 40
 
 
 @pytest.mark.parametrize("begins", [*"=+-@＝＋－＠", "\t", "\r", "\n", "  =", "\u00a0@", "\n+"])

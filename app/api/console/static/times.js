@@ -1,4 +1,4 @@
-// Shows each instant in the viewer's zone; its title keeps UTC.
+// Shows each instant in the viewer's zone; its title keeps UTC. Says when what renews itself can't.
 "use strict";
 const show = root => {
   for (const time of root.querySelectorAll("time:not([data-shown])")) {
@@ -9,3 +9,6 @@ const show = root => {
 };
 show(document);
 document.addEventListener("htmx:afterSwap", event => show(event.target));
+const away = document.getElementById("away");
+document.addEventListener("htmx:sendError", () => { away.hidden = false; });
+document.addEventListener("htmx:afterOnLoad", () => { away.hidden = true; });
