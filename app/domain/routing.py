@@ -1,6 +1,6 @@
-"""The order of judgement: one channel of one notification, asked of every rule in turn.
+"""The order of evaluation: one channel of one notification, asked of every rule in turn.
 
-See docs/policy.md#the-order-of-judgement.
+See docs/policy.md#the-order-of-evaluation.
 """
 
 from collections.abc import Callable, Mapping, Sequence

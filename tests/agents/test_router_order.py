@@ -1,4 +1,4 @@
-"""The order of judgement: what is asked first, what each channel is told, and what a wait that ends is judged by."""
+"""The order of evaluation: what is asked first, what each channel is told, and what a wait that ends is judged by."""
 
 from typing import Any
 
