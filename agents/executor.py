@@ -27,6 +27,8 @@ _SOON_S = 0.05
 _PREPARED_S = 0.25
 #: A slot is kept so long for a call whose claim isn't durable yet. (A claim may be rolled back.)
 _KEPT_S = 10.0
+#: Whoever a rate holds back asks again within less (agents/sender/dispatch.py); so long nothing new is read for it.
+_PRECEDENCE_S = 0.3
 #: The part of a provider's slots that is kept for critical sends.
 _RESERVED_SLOTS = 0.2
 #: Into a call, for the crash point ``during_call``; the provider that a test runs against answers later than that.
@@ -74,24 +76,34 @@ class GatedExecutor(CallExecutor[Call, Result]):
         #: The slots that are kept: by claim, the provider and until when.
         self._kept: OrderedDict[tuple[bytes, int], tuple[Provider, float]] = OrderedDict()
         self._kept_by: Counter[Provider] = Counter()
+        #: Until when those go first that a provider's rate holds back.
+        self._preceded: dict[Provider, float] = {}
 
     def room(self, urgency: Urgency) -> int:
         """For how many more calls, to one provider or another, there is room now; of critical ones those are counted
-        that a rate holds back, as they go first."""
+        that a rate holds back, as they go first. Receipts and what falls due wait for no provider: a call that they
+        bring takes a slot, or its place among those that wait for one."""
         self._let_go()
         if urgency <= Urgency.CRITICAL:
-            return max(0, self._limit - self._preparing - len(self._kept))
+            return self._prepared(urgent=True)
+        if urgency <= Urgency.RECEIPTS:
+            return self._prepared(urgent=False)
         return max((self._readable(provider) for provider in self._clients), default=0)
 
-    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+    def take(
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+    ) -> Outcome | None:
         """See ``agents.sender.context.Slots``."""
         gate = self._clients[provider].gate
         if gate.is_shut:
             return gate.refusal()
         self._let_go()
         self._release(claim)
-        if self._room(provider, urgent=urgent) <= 0:
+        if self._room(provider, urgent=urgent, planned=planned) <= 0:
+            if self._tokens(provider, urgent=urgent, planned=planned) < 1:
+                self._preceded[provider] = self._monotonic() + _PRECEDENCE_S
             return self._refusal(provider, urgent=urgent)
+        self._preceded.pop(provider, None)
         self._kept[claim] = (provider, self._monotonic() + _KEPT_S)
         self._kept_by[provider] += 1
         return None
@@ -100,22 +112,37 @@ class GatedExecutor(CallExecutor[Call, Result]):
         """For one that isn't called now, sends are read all the same: they are held, or go to another."""
         gate = self._clients[provider].gate
         if gate.paused or gate.breaker.cause is not None or gate.is_slow:
-            return max(0, self._limit - self._preparing - len(self._kept) - self._reserved)
-        return self._room(provider, urgent=False)
+            return self._prepared(urgent=False)
+        return 0 if self._monotonic() < self._preceded.get(provider, 0.0) else self._room(provider, urgent=False)
+
+    def _prepared(self, *, urgent: bool) -> int:
+        """How many more calls may be prepared, whatever their providers take."""
+        return max(0, self._limit - self._preparing - len(self._kept) - (0 if urgent else self._reserved))
 
     def _refusal(self, provider: Provider, *, urgent: bool) -> Outcome:
         """While a probe is under way nothing waits for its slot: another provider is called, or the send is held."""
         gate = self._clients[provider].gate
         if gate.breaker.cause is not None:
             return gate.refusal()
-        return Outcome("throttle", code=WARMING_UP if gate.has_warmed_enough and not urgent else AT_CAPACITY)
+        is_planned = not urgent and gate.has_warmed_enough(self._about_to_begin(provider))
+        return Outcome("throttle", code=WARMING_UP if is_planned else AT_CAPACITY)
 
-    def _room(self, provider: Provider, *, urgent: bool) -> int:
-        gate, kept = self._clients[provider].gate, self._kept_by[provider]
-        prepared = self._limit - self._preparing - len(self._kept) - (0 if urgent else self._reserved)
-        slots = gate.room - gate.taken - kept - (0 if urgent else math.floor(gate.room * _RESERVED_SLOTS))
-        tokens = gate.may_begin(_SOON_S, urgent=urgent) - kept - (gate.taken - gate.in_flight)
-        return max(0, math.floor(min(prepared, slots, tokens)))
+    def _about_to_begin(self, provider: Provider) -> int:
+        """Calls that have yet to take their place in the rates."""
+        gate = self._clients[provider].gate
+        return self._kept_by[provider] + gate.taken - gate.in_flight
+
+    def _room(self, provider: Provider, *, urgent: bool, planned: bool = True) -> int:
+        gate = self._clients[provider].gate
+        reserved = 0 if urgent else math.floor(gate.room * _RESERVED_SLOTS)
+        slots = gate.room - gate.taken - self._kept_by[provider] - reserved
+        tokens = self._tokens(provider, urgent=urgent, planned=planned)
+        return max(0, math.floor(min(self._prepared(urgent=urgent), slots, tokens)))
+
+    def _tokens(self, provider: Provider, *, urgent: bool, planned: bool) -> float:
+        """How many more calls its rates let begin soon."""
+        gate = self._clients[provider].gate
+        return gate.may_begin(_SOON_S, urgent=urgent, planned=planned) - self._about_to_begin(provider)
 
     def _let_go(self) -> None:
         """Of slots that were kept for calls that don't come."""

@@ -50,16 +50,21 @@ _WAITING: frozenset[SendState] = frozenset(("queued", "held", "retrying"))
 class Slots(Protocol):
     """What a provider has room for now."""
 
-    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+    def take(
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+    ) -> Outcome | None:
         """Keeps a slot for a call that begins as soon as its claim is durable, or says why there is none: a
-        ``throttle`` of the gate's. ``claim``: the send's key and the number of the claim."""
+        ``throttle`` of the gate's. ``claim``: the send's key and the number of the claim. ``planned``: whether it waits
+        for a plan to warm up, if it isn't urgent."""
         ...
 
 
 class Unlimited:
     """Always room, as in virtual time."""
 
-    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+    def take(
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+    ) -> Outcome | None:
         return None
 
 

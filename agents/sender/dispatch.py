@@ -190,7 +190,8 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
             give_up(context, delivery, Over("failed", "too_large"))
             return
         claim = (delivery.key, delivery.open.call + 1)
-        refusal = context.channel_config.slots.take(provider, claim, urgent=delivery.urgent)
+        # What may have arrived is in the plan already, and nobody else may carry it: the others would wait behind it.
+        refusal = context.channel_config.slots.take(provider, claim, urgent=delivery.urgent, planned=not tries.doubted)
         if refusal is None:
             _claim(context, delivery, tries, reach, message, parts)
             return

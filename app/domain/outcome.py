@@ -51,6 +51,15 @@ class Outcome:
     found: tuple[str, ...] = ()
     #: Of a refusal by an open circuit: for how long it has been open. None: another reason, or nobody knows.
     open_for_ms: int | None = None
+    #: False: our client knew the answer, and the provider wasn't called.
+    called: bool = True
+
+    @property
+    def is_about_recipient(self) -> bool:
+        """A definite answer of the provider that concerns nobody but the recipient."""
+        if self.kind in ("throttle", "config"):
+            return self.scope == "address"
+        return self.kind == "bad_token" or (self.kind == "drop" and self.why == "opted_out")
 
 
 #: What made a send be tried again: the kind of the answer, or that nobody was called.

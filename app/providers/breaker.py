@@ -68,14 +68,23 @@ class Breaker:
 
     def record(self, outcome: Outcome, now: float) -> Outcome:
         """Learns from an outcome and returns what to believe of it: a dead address of a suspect lane is ``config``,
-        so that nobody retires it."""
+        so that nobody retires it.
+
+        Whatever is about the recipient alone proves that the provider answers, and takes our settings. A message that
+        can't work proves nothing: a proxy that refuses everything says the same.
+        """
+        if not outcome.called:
+            return outcome
         match outcome.kind:
             case "ok":
                 self._remember(dead=False)
                 self._close(now)
             case "bad_token":
                 return self._judge_dead(outcome, now)
-            case "config" if outcome.scope == "lane":
+            case _ if outcome.is_about_recipient:
+                if self.cause != "tokens":
+                    self._close(now)
+            case "config":
                 self._open("config", now)
             case "retry" | "throttle" | "in_doubt":
                 self._failures += 1

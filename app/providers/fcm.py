@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -44,6 +45,8 @@ CODES: dict[str, OutcomeKind] = {
     "UNAVAILABLE": "retry",
 }
 FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+#: How a quota that is exceeded is one device's, not the project's or a topic's.
+_OF_DEVICE = re.compile(r"^device:|\bdevice[ _-]?(message|quota|rate|limit)|\bper[ _-]?device\b", re.I)
 #: Google asks for these waits where an answer names none.
 WAITS_MS: dict[str, int] = {"QUOTA_EXCEEDED": 60_000, "RESOURCE_EXHAUSTED": 60_000, "INTERNAL": 10_000}
 
@@ -198,7 +201,9 @@ def outcome_of(error: exceptions.FirebaseError | None, now_s: float) -> Outcome:
     if code == "INVALID_ARGUMENT" and _names_token(told):
         return Outcome("bad_token", code=code)
     wait_ms = retry_after_ms(response.headers.get("Retry-After"), now_s)
-    return answered(kind, code, wait_ms if wait_ms is not None else WAITS_MS.get(code))
+    if wait_ms is None:
+        wait_ms = WAITS_MS.get(code)
+    return answered(kind, code, wait_ms, "address" if kind == "throttle" and _is_of_device(told) else "lane")
 
 
 def _told(response: Any) -> dict[str, Any]:
@@ -222,5 +227,16 @@ def _code(told: dict[str, Any]) -> str | None:
 
 
 def _names_token(told: dict[str, Any]) -> bool:
-    violations = [each for one in _details(told) for each in one.get("fieldViolations") or ()]
-    return any(isinstance(each, dict) and each.get("field") == "message.token" for each in violations)
+    return any(each.get("field") == "message.token" for each in _violations(told, "fieldViolations"))
+
+
+def _is_of_device(told: dict[str, Any]) -> bool:
+    """Whether the quota is one device's. An answer that doesn't say is of all that is sent."""
+    named = [f"{each.get('subject')} {each.get('description')}" for each in _violations(told, "violations")]
+    return bool(named) and all(_OF_DEVICE.search(one) for one in named)
+
+
+def _violations(told: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """Those of all details; anything else that stands there is passed over."""
+    listed = [each for one in _details(told) if isinstance(found := one.get(name), list) for each in found]
+    return [each for each in listed if isinstance(each, dict)]

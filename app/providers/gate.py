@@ -25,6 +25,8 @@ OnChange = Callable[[Provider, Cause | None], None]
 
 #: Calls are spread: at most what this part of a second brings begins at once (and always one).
 _AT_ONCE_S = 0.1
+#: What is critical goes beyond a plan to warm up; the rest makes up for it, for so many seconds at most.
+_MADE_UP_S = 86_400.0
 #: A shorter wait may end before any clock has moved.
 _SHORTEST_WAIT_S = 0.001
 
@@ -57,18 +59,19 @@ class Bucket:
         """The tokens that there are now."""
         return min(self.burst, self.level + (now - self.at) * self.rate)
 
-    def spend(self, now: float) -> None:
-        """Takes a token that there may not be: the next one comes so much later, within what one burst is."""
-        self.level = max(self.refilled(now) - 1, -self.burst)
+    def spend(self, now: float, debt: float) -> None:
+        """Takes a token that there may not be: the next one comes so much later. ``debt``: tokens at most that are
+        missing."""
+        self.level = max(self.refilled(now) - 1, -debt)
         self.at = now
 
 
-def _changed(bucket: Bucket | None, rate: float | None, now: float) -> Bucket | None:
-    """One of another rate, with the tokens that there are; None: no limit."""
+def _changed(bucket: Bucket | None, rate: float | None, now: float, level: float = 1.0) -> Bucket | None:
+    """One of another rate, with the tokens that there are, at first ``level``; None: no limit."""
     if rate is None:
         return None
     changed = Bucket.of(rate, now)
-    changed.level = min(changed.level, bucket.refilled(now)) if bucket is not None else 1.0
+    changed.level = min(changed.level, level if bucket is None else bucket.refilled(now))
     return changed
 
 
@@ -198,26 +201,26 @@ class Gate:
             self.breaker.begin_ramp(self._clock())
             self._admit()
 
-    def may_begin(self, within_s: float, *, urgent: bool = True) -> float:
+    def may_begin(self, within_s: float, *, urgent: bool = True, planned: bool = True) -> float:
         """How many more calls its rates let begin within so many seconds. What is ``urgent`` is held back by what is
-        allowed alone, not by refusals or a plan to warm up."""
+        allowed alone, not by refusals or a plan to warm up; what isn't ``planned`` doesn't wait for the plan."""
         now = self._clock()
         self._adapt(now)
-        buckets = (self._bucket,) if urgent else (self._bucket, self._learnt, self._plan)
+        buckets = (self._bucket, None if urgent else self._learnt, self._plan if planned and not urgent else None)
         return min(
             (each.refilled(now) + each.rate * within_s for each in buckets if each is not None), default=math.inf
         )
 
-    @property
-    def has_warmed_enough(self) -> bool:
-        """Whether the plan to warm up lets nothing more begin now."""
-        return self._plan is not None and self._plan.refilled(self._clock()) < 1
+    def has_warmed_enough(self, beside: int = 0) -> bool:
+        """Whether the plan to warm up lets nothing more begin now, beside so many that are about to."""
+        return self._plan is not None and self._plan.refilled(self._clock()) - beside < 1
 
     @property
     def is_slow(self) -> bool:
-        """Whether so little may begin that what waits for it should wait in the tables: timers and receipts go on."""
+        """Whether so little may begin that what waits for it should wait in the tables, where it expires in time."""
         learnt = self._learnt
-        return self.has_warmed_enough or (learnt is not None and learnt.rate < 1 and learnt.refilled(self._clock()) < 1)
+        is_cut = learnt is not None and learnt.rate < 1 and learnt.refilled(self._clock()) < 1
+        return is_cut or self.has_warmed_enough()
 
     def limit(self, rate: float | None) -> None:
         """From now on at most so many calls a second too; None: no more than the gate's own rate says."""
@@ -225,10 +228,11 @@ class Gate:
         self._adapt(self._clock())
         self._admit()
 
-    def warm_up(self, rate: float | None) -> None:
-        """From now on at most so many calls a second that aren't urgent; None: there is no plan."""
+    def warm_up(self, rate: float | None, level: float = 1.0) -> None:
+        """From now on at most so many calls a second that aren't urgent; None: there is no plan. ``level``: of a call,
+        what there is of it at first."""
         if rate != (self._plan.rate if self._plan is not None else None):
-            self._plan = _changed(self._plan, rate, self._clock())
+            self._plan = _changed(self._plan, rate, self._clock(), level)
 
     @property
     def _allowed(self) -> float | None:
@@ -249,11 +253,11 @@ class Gate:
         the gate's clock.
 
         A provider that takes fewer calls works: each cut of the rate counts as one failure, however many calls were
-        refused at once, and what concerns one address only counts for none.
+        refused at once.
         """
         before = self.breaker.cause
-        if outcome.kind == "throttle" and before is None:
-            if outcome.scope == "address" or not self._throttle.refused(self._clock(), self._allowed, begun):
+        if outcome.kind == "throttle" and outcome.scope == "lane" and before is None:
+            if not self._throttle.refused(self._clock(), self._allowed, begun):
                 return outcome
             self._adapt(self._clock())
         judged = self.breaker.record(outcome, self._clock())
@@ -294,9 +298,10 @@ class Gate:
             else:
                 self.breaker.begin(now)
                 self._throttle.begin(now)
-                for bucket in (self._learnt, self._plan):
-                    if bucket is not None:
-                        bucket.spend(now)
+                if self._learnt is not None:
+                    self._learnt.spend(now, self._learnt.burst)
+                if self._plan is not None:
+                    self._plan.spend(now, max(self._plan.burst, self._plan.rate * _MADE_UP_S))
                 self._in_flight += 1
                 self._waiting.popleft().set_result(None)
 

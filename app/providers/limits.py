@@ -41,5 +41,7 @@ class Limits:
         for gate in self._gates:
             limit = self._choice.limits.get(gate.provider)
             gate.limit(None if limit is None else limit.per_second * part)
-            plan = self._choice.warm_up.get(gate.provider)
-            gate.warm_up(None if plan is None else plan.per_second(self._clock()) * part)
+            plan, now = self._choice.warm_up.get(gate.provider), self._clock()
+            rate = None if plan is None else plan.per_second(now) * part
+            # Who begins anew has what has grown of the running call, and so the next one when it would have been.
+            gate.warm_up(rate, 0.0 if rate is None else now / 1000 * rate % 1)

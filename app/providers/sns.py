@@ -18,7 +18,7 @@ from app.domain.outcome import Outcome, OutcomeKind
 from app.domain.sms import E164
 from app.ports import Address, Handle, Message
 from app.providers import aws
-from app.providers.wire import Answer, answered, dropped, leaves, lost
+from app.providers.wire import Answer, answered, dropped, leaves, lost, unusable
 from schemas.words import Channel, Provider
 
 #: The error codes of Publish in our words (the service model of sns).
@@ -89,7 +89,7 @@ class Sns:
         assert self._client is not None, "start() first"
         body = message.body or ""
         if not E164.fullmatch(to.value):
-            return Outcome("bad_token", code="not_e164")
+            return unusable("not_e164")
         if len(body) > MAX_BODY:
             return dropped("InvalidParameter", "too_large")
         try:

@@ -33,6 +33,7 @@ from app.providers.wire import (
     retry_after_ms,
     tls_context,
     unanswered,
+    unusable,
 )
 from schemas.words import Channel, Provider
 
@@ -138,7 +139,7 @@ class Twilio:
         assert self._client is not None, "start() first"
         body = message.body or ""
         if not E164.fullmatch(to.value):  # would else reach other kinds of address, such as whatsapp:+1…
-            return Outcome("bad_token", code="not_e164")
+            return unusable("not_e164")
         if len(body) > MAX_BODY:
             return dropped(str(TOO_LONG), "too_large")
         remaining_s = int(handle.expires_at_ms / 1000 - time.time())

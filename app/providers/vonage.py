@@ -16,7 +16,7 @@ from app.domain.outcome import MAX_MESSAGE_ID, Outcome, OutcomeKind
 from app.domain.sms import E164, is_gsm
 from app.ports import Address, Handle, Message
 from app.providers.rest import Reply, Rest
-from app.providers.wire import answered, dropped, kind_without_redirects, lost, retry_after_ms
+from app.providers.wire import answered, dropped, kind_without_redirects, lost, retry_after_ms, unusable
 from schemas.words import Channel, Provider
 
 #: The statuses of the SMS API in our words (developer.vonage.com, "SMS API errors"); others are a message's fault.
@@ -76,7 +76,7 @@ class Vonage:
         assert self._rest is not None, "start() first"
         body = message.body or ""
         if not E164.fullmatch(to.value):
-            return Outcome("bad_token", code="not_e164")
+            return unusable("not_e164")
         if len(body) > MAX_BODY:
             return dropped(TOO_LONG, "too_large")
         form = urlencode(self._form(body, to, handle)).encode("ascii")

@@ -7,8 +7,9 @@ at public addresses, and redirects are not followed.
 import re
 import time
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
+from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from app.ports import Address, Handle, Message
 from app.providers.push import actions_of
 from app.providers.rest import Reply, Rest
 from app.providers.webpush_encryption import MAX_PLAINTEXT, encrypt, public_bytes
-from app.providers.wire import answered, dropped, kind_of_status, retry_after_ms
+from app.providers.wire import answered, dropped, kind_of_status, retry_after_ms, unusable
 from app.resolving import PublicAddresses
 from schemas.requests import PushOptions
 from schemas.words import Channel, Priority, Provider
@@ -38,8 +39,11 @@ PUSH_SERVICE_DOMAINS = (".push.services.mozilla.com", ".push.apple.com", ".notif
 MAX_TTL_S = 2_419_200
 #: How long a signature of ours counts (RFC 8292: at most 24 hours), and how long it is used.
 SIGNATURE_S, RENEW_S = 12 * 3600, 6 * 3600
-#: Push services whose signatures are kept; Microsoft has some dozens of hosts, nobody has thousands.
+#: Push services of which something is kept; Microsoft has some dozens of hosts, nobody has thousands.
 _ORIGINS = 1000
+#: A push service says "too many" of one subscription, or of all that we send. So many subscriptions that were refused,
+#: among so many latest answers of the service, mean all.
+_REFUSED, _LATEST = 5, 10
 URGENCY: dict[Priority, str] = {"critical": "high", "high": "high", "normal": "normal", "low": "low"}
 
 #: How push services say that a subscription was made with another key: Google (both APIs), Mozilla, Apple.
@@ -62,6 +66,24 @@ class Subscription:
         return f"{parts.scheme}://{parts.netloc}"
 
 
+class PushServices:
+    """Which push services refuse as too many whatever they are sent."""
+
+    def __init__(self) -> None:
+        #: By origin: which subscription each of the latest answers refused, None for other answers.
+        self._latest: dict[str, deque[int | None]] = {}
+
+    def note(self, to: Subscription, *, refused: bool) -> bool:
+        """Takes an answer. Returns whether the service limits us, not the subscription."""
+        latest = self._latest.get(to.origin)
+        if latest is None:
+            if len(self._latest) >= _ORIGINS:
+                self._latest.clear()
+            latest = self._latest[to.origin] = deque(maxlen=_LATEST)
+        latest.append(hash(to.endpoint) if refused else None)
+        return refused and len(set(latest) - {None}) >= _REFUSED
+
+
 class WebPush:
     """One key of ours (VAPID), by which the app's subscriptions were made."""
 
@@ -78,6 +100,7 @@ class WebPush:
         self._signatures: dict[str, tuple[str, float]] = {}
         #: A push service has taken our key: who refuses it from now on speaks of the subscription.
         self._proven = False
+        self._services = PushServices()
 
     async def start(self) -> None:
         """Reads the key; nothing is called yet.
@@ -94,7 +117,7 @@ class WebPush:
         assert self._rest is not None, "start() first"
         subscription = read_subscription(to.value)
         if subscription is None:
-            return Outcome("bad_token", code="not_a_subscription")
+            return unusable("not_a_subscription")
         if not is_allowed(subscription.endpoint, self._allowed):
             return dropped("host_not_allowed", "no_provider")
         payload = compose(message, handle)
@@ -103,7 +126,7 @@ class WebPush:
         try:
             body = encrypt(payload, subscription.p256dh, subscription.auth)
         except ValueError:
-            return Outcome("bad_token", code="invalid_key")
+            return unusable("invalid_key")
         now_s = time.time()
         headers = {
             "Authorization": self._authorization(subscription.origin, now_s),
@@ -118,7 +141,8 @@ class WebPush:
             return reply
         outcome = outcome_of(reply, self._proven, time.time())
         self._proven = self._proven or outcome.kind == "ok"
-        return outcome
+        limits_us = self._services.note(subscription, refused=outcome.kind == "throttle")
+        return replace(outcome, scope="lane") if limits_us else outcome
 
     async def ask(self, message: Message, to: Address, handle: Handle, timeout_s: float) -> Outcome | None:
         """Push services offer no way to ask."""
@@ -225,7 +249,7 @@ def outcome_of(reply: Reply, proven: bool, now_s: float) -> Outcome:
             return Outcome("bad_token" if proven else "config", code="vapid_mismatch")
         case 400:
             return Outcome("config", code=code) if _SIGNATURE.search(reply.body) else dropped(code)
-        case 406 | 429:  # Microsoft's says 406 of too many; it speaks for one of several push services
+        case 406 | 429:  # Microsoft's says 406 of too many
             return answered("throttle", code, wait_ms, "address")
         case 413:
             return dropped(code, "too_large")

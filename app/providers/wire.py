@@ -147,6 +147,11 @@ def dropped(code: str, why: Why = "permanent") -> Outcome:
     return Outcome("drop", code=code, why=why)
 
 
+def unusable(code: str) -> Outcome:
+    """The address is none, as can be seen without a call."""
+    return Outcome("bad_token", code=code, called=False)
+
+
 def answered(
     kind: OutcomeKind, code: str, retry_after: int | None = None, scope: Literal["lane", "address"] = "lane"
 ) -> Outcome:

@@ -31,6 +31,8 @@ _HURRIED_S = 0.005
 #: thousands of rows may be due at once, as at a night's end.
 _DUE_SHARE = 0.5
 _MOST_DUE = 500
+#: What fell due waits for no room that a lane of requests would need: it brings no call, or one that takes its turn.
+_DUE = Urgency.RECEIPTS
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
 #: What was heard of the commands' end is asked for again when it is so old, in ms.
@@ -146,7 +148,7 @@ class Selection:
     def may_wake(self) -> bool:
         """Whether nothing but this process keeps it from waking what fell due: calls have room, and no open transaction
         holds back what is to be known first."""
-        return self._room(Urgency.NORMAL) and not self.waits_for_transaction()
+        return self._room(_DUE) and not self.waits_for_transaction()
 
     def _is_due(self) -> bool:
         return bool(self._processor.due(self._runtime.clock(), 1))
@@ -240,7 +242,7 @@ class Selection:
             # Finding them may take longer than the share, behind thousands of deleted rows: one goes on all the same.
             if (drawn and spent >= until) or (spent >= hurried_at and hurry.is_on()):
                 break
-            if out.size >= min(most_bytes, CHECKPOINT_BYTES) or not self._room(Urgency.NORMAL):
+            if out.size >= min(most_bytes, CHECKPOINT_BYTES) or not self._room(_DUE):
                 break
             self._processor.wake(key, due, out, now)
             keys.append(key)

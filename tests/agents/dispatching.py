@@ -14,18 +14,20 @@ TIMEOUT_MS = 15_000
 
 class FewSlots:
     """So many slots of each provider, given back by hand; None: it rests, for as long as ``open_for_ms`` says. Those
-    in ``warming_up`` have slots for what is urgent alone."""
+    in ``warming_up`` have slots only for what is urgent or doesn't wait for a plan."""
 
     def __init__(self, **free: int | None) -> None:
         self.free: dict[str, int | None] = dict(free)
         self.open_for_ms: int | None = None
         self.warming_up: set[Provider] = set()
 
-    def take(self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool) -> Outcome | None:
+    def take(
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+    ) -> Outcome | None:
         free = self.free[provider]
         if free is None:
             return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000, open_for_ms=self.open_for_ms)
-        if provider in self.warming_up and not urgent:
+        if provider in self.warming_up and planned and not urgent:
             return Outcome("throttle", code=WARMING_UP)
         if not free:
             return Outcome("throttle", code=AT_CAPACITY)

@@ -275,7 +275,7 @@ def taken(
 async def test_no_more_is_claimed_than_a_rate_has_tokens_for() -> None:
     client, seconds = Gatekeeper(), [0.0]
     executor, _ = performing(client, limit=100, concurrency=100, rate=40.0, monotonic=lambda: seconds[0])
-    assert taken(executor, 100) == 6  # 4 at once, 2 while their claims become durable
+    assert taken(executor, 6) == 6  # 4 at once, 2 while their claims become durable
     assert executor.room(Urgency.NORMAL) == 0
     assert executor.room(Urgency.CRITICAL) == 94
 
@@ -421,11 +421,39 @@ async def test_a_plan_that_is_used_up_keeps_nothing_from_being_read() -> None:
     client.answer("a")
     await executor.perform(a_call("a"))
 
-    assert gate.has_warmed_enough
+    assert gate.has_warmed_enough()
     assert executor.room(Urgency.RECEIPTS) > 0
     refused = executor.take("apns", (b"b", 1), urgent=False)
     assert refused is not None
     assert refused.code == WARMING_UP
+
+
+async def test_what_falls_due_and_receipts_wait_for_no_providers_rate_or_slots() -> None:
+    executor, _ = performing(Gatekeeper(), limit=100, concurrency=100, rate=2.0, monotonic=lambda: 1_000.0)
+    assert taken(executor, 100) == 1
+    assert (executor.room(Urgency.RECEIPTS), executor.room(Urgency.NORMAL)) == (97, 0)
+
+    executor, _ = performing(Gatekeeper(), limit=100, concurrency=10)
+    assert taken(executor, 100) == 8
+    assert (executor.room(Urgency.RECEIPTS), executor.room(Urgency.NORMAL)) == (90, 0)
+
+
+async def test_whoever_a_rate_held_back_goes_before_what_is_not_read_yet() -> None:
+    seconds = [1_000.0]
+    executor, _ = performing(Gatekeeper(), limit=100, concurrency=100, rate=2.0, monotonic=lambda: seconds[0])
+    assert taken(executor, 2) == 1
+    executor._release((b"0", 1))
+    seconds[0] += 0.1
+    assert executor.room(Urgency.NORMAL) == 0
+
+    assert taken(executor, 1, first=1) == 1
+    executor._release((b"1", 1))
+    assert executor.room(Urgency.NORMAL) == 1
+
+    assert taken(executor, 2, first=2) == 1
+    executor._release((b"2", 1))
+    seconds[0] += 0.5
+    assert executor.room(Urgency.NORMAL) == 1  # whoever was held back may have ended meanwhile
 
 
 async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones() -> None:
@@ -495,3 +523,16 @@ async def test_what_a_plan_to_warm_up_holds_back_is_told_from_a_full_lane() -> N
     assert refusal is not None
     assert refusal.code == WARMING_UP
     assert executor.take("apns", claims[2], urgent=True) is None
+
+
+async def test_a_claim_of_a_plans_last_call_holds_back_the_others_as_the_call_does() -> None:
+    """Else they would wait for a slot of the provider, though another one is free."""
+    executor, gate = performing(Gatekeeper(), monotonic=lambda: 1_000.0)
+    gate.warm_up(1 / 3600)
+    assert executor.take("apns", (b"a", 1), urgent=False) is None
+
+    refusal = executor.take("apns", (b"b", 1), urgent=False)
+
+    assert refusal is not None
+    assert refusal.code == WARMING_UP
+    assert executor.take("apns", (b"c", 1), urgent=False, planned=False) is None

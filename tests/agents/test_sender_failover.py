@@ -11,7 +11,7 @@ from app.domain.outcome import Outcome
 from app.providers.breaker import Breaker
 from app.providers.gate import Gate, GatedClient
 from schemas.words import Priority, Provider
-from tests.agents.dispatching import FewSlots, called, with_slots
+from tests.agents.dispatching import FewSlots, called, let_pass, with_slots
 from tests.agents.stage import HOUR, MINUTE, Stage, a_send
 from tests.agents.test_executor import Gatekeeper
 
@@ -277,6 +277,23 @@ def test_what_a_warm_up_holds_back_goes_to_the_next_provider_unless_critical() -
     stage.take(a_send(2, user_id="u2", priority="critical", category="security", event_type="login.otp"))
 
     assert providers_called(stage) == ["vonage", "twilio"]
+
+
+def test_what_may_have_arrived_waits_for_no_plan_and_nobody_waits_behind_it() -> None:
+    slots = FewSlots(twilio=1, vonage=9)
+    stage = resting(slots, in_doubt={"default": "resend"})
+    stage.take(a_send(1))
+    slots.warming_up.add("twilio")
+    stage.answer("in_doubt", doubt="timeout")
+    slots.free["twilio"] = 0
+    let_pass(stage, 10 * MINUTE)
+    assert stage.calls == []  # its call that is to be made again waits for a slot
+    stage.take(a_send(2, user_id="u2"))
+    assert [(call.provider, number) for call, number in zip(stage.calls, called(stage), strict=True)] == [("vonage", 2)]
+
+    slots.free["twilio"] = 1
+    stage.wait(PAUSED_DRAIN_MS)
+    assert sorted(zip(called(stage), providers_called(stage), strict=True)) == [(1, "twilio"), (2, "vonage")]
 
 
 def test_with_nobody_else_what_a_plan_holds_back_waits_and_expires_in_time() -> None:

@@ -1,13 +1,15 @@
 """When a lane rests and when it works again, with invented times."""
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.outcome import Outcome, OutcomeKind
-from app.providers.breaker import Breaker
+from app.domain.outcome import OUTCOME_KINDS, Outcome, OutcomeKind, Why
+from app.providers.breaker import Breaker, Cause
+from app.providers.wire import unusable
 
 OK, DEAD = Outcome("ok"), Outcome("bad_token", code="Unregistered")
 FAILURES: tuple[OutcomeKind, ...] = ("retry", "throttle", "in_doubt")
@@ -17,6 +19,87 @@ def tell(breaker: Breaker, outcome: Outcome, times: int = 1, now: float = 0.0) -
     for _ in range(times):
         judged = breaker.record(outcome, now)
     return judged
+
+
+Sign = Literal["life", "failure", "settings", "nothing"]
+
+#: What each outcome says of its provider. ``life``: it answers, and takes our settings.
+SIGNS: list[tuple[Outcome, Sign]] = [
+    (Outcome("ok"), "life"),
+    (Outcome("bad_token", code="Unregistered"), "life"),
+    (Outcome("throttle", code="TooManyRequests", scope="address"), "life"),
+    (Outcome("config", code="21408", scope="address"), "life"),
+    (Outcome("drop", code="21610", why="opted_out"), "life"),
+    (Outcome("retry", code="503"), "failure"),
+    (Outcome("throttle", code="429"), "failure"),
+    (Outcome("in_doubt", doubt="timeout"), "failure"),
+    (Outcome("in_doubt", doubt="connection_lost"), "failure"),
+    (Outcome("config", code="InvalidProviderToken"), "settings"),
+    (Outcome("drop", code="400", why="permanent"), "nothing"),
+    (Outcome("drop", code="413", why="too_large"), "nothing"),
+    (Outcome("drop", code="host_not_allowed", why="no_provider"), "nothing"),
+    (unusable("not_e164"), "nothing"),
+]
+
+
+def test_every_kind_of_outcome_and_each_reason_of_a_drop_is_a_sign_or_none() -> None:
+    listed = [outcome for outcome, _ in SIGNS]
+
+    assert {outcome.kind for outcome in listed} == set(OUTCOME_KINDS)
+    assert {outcome.why for outcome in listed if outcome.kind == "drop"} == set(get_args(Why))
+    for kind in ("throttle", "config"):
+        assert {outcome.scope for outcome in listed if outcome.kind == kind} == {"lane", "address"}
+
+
+@pytest.mark.parametrize(("outcome", "sign"), SIGNS)
+@pytest.mark.parametrize("cause", ["outage", "config"])
+def test_an_open_circuit_is_closed_by_signs_of_life_alone(outcome: Outcome, sign: Sign, cause: Cause) -> None:
+    breaker = Breaker()
+    tell(breaker, Outcome("config") if cause == "config" else Outcome("retry"), 10)
+    assert breaker.cause == cause
+
+    tell(breaker, outcome, now=5.0)
+
+    assert (breaker.cause is None) == (sign == "life")
+
+
+@pytest.mark.parametrize(("outcome", "sign"), SIGNS)
+def test_ten_failures_in_a_row_open_whatever_is_no_sign_between_them(outcome: Outcome, sign: Sign) -> None:
+    breaker = Breaker()
+    tell(breaker, Outcome("retry"), 9)
+
+    tell(breaker, outcome)
+    opened = breaker.cause
+    tell(breaker, Outcome("retry"))
+
+    assert opened == {"failure": "outage", "settings": "config"}.get(sign)
+    assert (breaker.cause is None) == (sign == "life")
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome, _ in SIGNS if outcome.kind != "ok"])
+def test_a_lane_with_suspect_tokens_is_cleared_by_an_accepted_one_alone(outcome: Outcome) -> None:
+    breaker = Breaker()
+    tell(breaker, DEAD, 50)
+
+    judged = tell(breaker, outcome, now=5.0)
+
+    assert breaker.cause is not None
+    assert judged is outcome or outcome.kind == "bad_token"
+
+
+def test_an_address_that_was_not_called_is_dead_whatever_the_lane() -> None:
+    breaker = Breaker()
+    tell(breaker, DEAD, 50)
+
+    assert tell(breaker, unusable("not_e164"), 100).kind == "bad_token"
+
+
+def test_addresses_that_are_none_do_not_make_the_settings_suspect() -> None:
+    breaker = Breaker()
+
+    tell(breaker, unusable("not_a_subscription"), 1000)
+
+    assert breaker.cause is None
 
 
 @pytest.mark.parametrize("kind", FAILURES)
@@ -149,7 +232,7 @@ def test_a_dead_address_proves_that_the_provider_answers() -> None:
     assert breaker.cause is None
 
 
-OUTCOMES = st.sampled_from([OK, DEAD, Outcome("drop"), Outcome("config"), *(Outcome(kind) for kind in FAILURES)])
+OUTCOMES = st.sampled_from([OK, DEAD, *(outcome for outcome, _ in SIGNS if outcome.kind not in ("ok", "bad_token"))])
 
 
 @given(st.lists(st.tuples(OUTCOMES, st.floats(0, 5))))

@@ -190,6 +190,46 @@ async def test_retry_after_is_kept_and_a_quota_without_one_waits_a_minute(fcm: F
     assert (await send(fcm)).retry_after_ms == 5000
 
 
+def violating(*violations: object) -> dict[str, object]:
+    return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": list(violations)}
+
+
+PROJECT = {"subject": "project:device-shop", "description": "Quota exceeded for quota metric 'Send requests'"}
+DEVICE = {"subject": "", "description": "Device message rate exceeded."}
+
+
+@pytest.mark.parametrize(
+    ("detail", "scope"),
+    [
+        (violating(DEVICE), "address"),
+        (violating({"subject": "device:abc"}), "address"),
+        (violating({"description": "limit 'Messages per minute per device'"}), "address"),
+        (violating(PROJECT), "lane"),
+        (violating(DEVICE, PROJECT), "lane"),
+        (violating({"description": "Topic quota exceeded."}), "lane"),
+        (violating(), "lane"),
+        (violating(1, None, []), "lane"),
+        ({"violations": 5}, "lane"),
+        ({"violations": {"description": "device quota"}}, "lane"),
+    ],
+)
+async def test_a_quota_of_one_device_concerns_that_device_alone(
+    fcm: Fcm, google: Google, detail: dict[str, object], scope: str
+) -> None:
+    google.refuse(429, "QUOTA_EXCEEDED", detail)
+
+    outcome = await send(fcm)
+
+    assert (outcome.kind, outcome.scope) == ("throttle", scope)
+
+
+@pytest.mark.parametrize("violations", [5, "x", {"field": "message.token"}, [7, None]])
+async def test_violations_that_are_none_are_passed_over(fcm: Fcm, google: Google, violations: object) -> None:
+    google.refuse(400, "INVALID_ARGUMENT", {"fieldViolations": violations})
+
+    assert (await send(fcm)).kind == "drop"
+
+
 async def test_a_refusal_of_the_api_itself_is_judged_by_its_status(fcm: Fcm, google: Google) -> None:
     google.message = lambda: told(403, {"error": {"status": "PERMISSION_DENIED", "message": "no"}})
 

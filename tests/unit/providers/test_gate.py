@@ -356,6 +356,20 @@ async def test_a_device_that_gets_too_much_slows_nobody_else() -> None:
     assert (gate.rate, gate.breaker.cause) == (None, None)
 
 
+async def test_a_device_that_gets_too_much_proves_that_its_provider_answers() -> None:
+    clock, reported = Clock(), list[Cause | None]()
+    gate = Gate("apns", concurrency=100, clock=clock, on_change=lambda provider, why: reported.append(why))
+    for _ in range(10):
+        gate.record(Outcome("retry", code="503"))
+    assert gate.is_shut
+    clock.now += 1
+
+    gate.record(Outcome("throttle", code="TooManyRequests", scope="address"))
+
+    assert gate.state == ("recovering", None)
+    assert reported == ["outage", None]
+
+
 async def test_what_is_urgent_does_not_wait_for_a_plan_and_counts_in_it() -> None:
     clock = Clock()
     gate = Gate("ses", concurrency=100, clock=clock)
@@ -364,7 +378,7 @@ async def test_what_is_urgent_does_not_wait_for_a_plan_and_counts_in_it() -> Non
     async with gate.slot(5.0) as refusal:
         assert refusal is None
 
-    assert gate.has_warmed_enough
+    assert gate.has_warmed_enough()
     assert gate.may_begin(0, urgent=True) > 100
     async with gate.slot(5.0) as refusal:
         assert refusal is None
@@ -372,3 +386,27 @@ async def test_what_is_urgent_does_not_wait_for_a_plan_and_counts_in_it() -> Non
     assert gate.may_begin(0, urgent=False) < 1
     clock.now += 60
     assert gate.may_begin(0, urgent=False) == 1
+
+
+async def test_the_rest_makes_up_for_a_burst_of_urgent_calls_within_a_day() -> None:
+    """However many went beyond the plan, as much goes out in the end; what exceeds a day's worth is written off."""
+    clock, day = Clock(), 86_400
+    for burst, days in ((10, 0.2), (50, 1), (5_000, 1)):
+        gate = Gate("ses", concurrency=10_000, clock=clock)
+        gate.warm_up(50 / day, 0.0)
+        for _ in range(burst):
+            async with gate.slot(0.0) as refusal:
+                assert refusal is None
+        clock.now += days * day - 1
+        assert gate.has_warmed_enough()
+        clock.now += day / 50 + 2
+        assert not gate.has_warmed_enough()
+
+
+async def test_what_is_not_planned_waits_for_the_other_rates_alone() -> None:
+    gate = Gate("ses", concurrency=100, clock=Clock())
+    gate.warm_up(50 / 86_400, 0.0)
+    assert (gate.may_begin(0, urgent=False), gate.may_begin(0, urgent=False, planned=False)) == (0, math.inf)
+
+    gate.record(THROTTLED)
+    assert gate.may_begin(0, urgent=False, planned=False) <= 1

@@ -1,5 +1,8 @@
 """A provider's limit is shared by the workers of its channel, by the partitions that each owns."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from app.domain.policy import ProviderChoice, Rate, WarmUp, parse_policy
 from app.providers.gate import Gate
 from app.providers.limits import Limits
@@ -103,3 +106,25 @@ def test_a_limit_below_the_plan_holds_and_so_does_a_plan_that_is_dropped() -> No
     assert (gate.rate, gate.limited_by) == (10.0, "warm_up")
     limits.take_over(ProviderChoice(("ses",)))
     assert (gate.rate, gate.limited_by) == (None, None)
+
+
+@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=40), st.integers(1, 100))
+def test_restarts_add_nothing_to_a_plan(pauses: list[float], a_day: int) -> None:
+    """A worker that begins anew, however often, lets begin no more than one that goes on, and hardly less."""
+    clock, seconds = Clock(), [0.0]
+    plan = WarmUp(Rate(a_day, DAY), 400 * DAY, FIRST_DAY)
+    begun, called = clock.now, 0
+    for hours in pauses:
+        gate = Gate("ses", concurrency=10, clock=lambda: seconds[0])
+        limits = limits_of([gate], 1, clock)
+        limits.take_over(ProviderChoice(("ses",), {}, {"ses": plan}))
+        limits.own(1)
+        for _ in range(20):
+            if not gate.has_warmed_enough():
+                gate._plan.spend(seconds[0], 1.0)  # type: ignore[union-attr]
+                called += 1
+            clock.now += round(hours * 3_600_000 / 20)
+            seconds[0] += hours * 3600 / 20
+
+    planned = (clock.now - begun) / DAY * a_day
+    assert 0.7 * planned - len(pauses) - 1 <= called <= planned + 1

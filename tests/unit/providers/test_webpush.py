@@ -18,7 +18,16 @@ from app.config.providers import WebPush as WebPushSettings
 from app.domain.addresses import parse_subscription
 from app.domain.outcome import Outcome
 from app.ports import Address
-from app.providers.webpush import WebPush, compose, is_allowed, read_key, topic_of
+from app.providers.webpush import (
+    PushServices,
+    Subscription,
+    WebPush,
+    compose,
+    is_allowed,
+    read_key,
+    topic_of,
+)
+from app.providers.wire import unusable
 from app.sandbox.webpush import Browser, decrypted, subscription
 from schemas.requests import PushAction, PushOptions
 from tests.unit.providers.factories import a_handle, a_message
@@ -165,6 +174,48 @@ async def test_each_status_has_its_outcome_after_one_request(
     assert len(https.received) == 1
 
 
+async def refused_scopes(webpush: WebPush, https: HttpServer, browsers: list[Address]) -> list[str]:
+    https.script = lambda _: Answer(429)
+    outcomes = [await webpush.send(a_message(), to, a_handle(), 60.0) for to in browsers]
+    assert {outcome.kind for outcome in outcomes} == {"throttle"}
+    return [outcome.scope for outcome in outcomes]
+
+
+async def test_a_push_service_that_refuses_one_after_the_other_limits_all(webpush: WebPush, https: HttpServer) -> None:
+    browsers = [a_browser(https.url) for _ in range(6)]
+    scopes = await refused_scopes(webpush, https, browsers)
+    assert scopes == ["address"] * 4 + ["lane"] * 2
+
+    https.script = lambda _: CREATED
+    for _ in range(6):
+        assert (await send(webpush, https)).kind == "ok"
+    assert await refused_scopes(webpush, https, browsers[:1]) == ["address"]
+
+
+async def test_a_subscription_that_is_refused_again_and_again_limits_itself_alone(
+    webpush: WebPush, https: HttpServer
+) -> None:
+    browsers = [a_browser(https.url) for _ in range(4)]
+
+    assert set(await refused_scopes(webpush, https, browsers * 5)) == {"address"}
+
+
+def test_one_push_service_says_nothing_of_another_and_few_are_remembered() -> None:
+    services = PushServices()
+    for number in range(4):
+        assert not services.note(a_subscription("https://one.example", number), refused=True)
+    assert not services.note(a_subscription("https://two.example", 5), refused=True)
+    assert services.note(a_subscription("https://one.example", 5), refused=True)
+
+    for number in range(3_000):
+        services.note(a_subscription(f"https://{number}.example", 0), refused=True)
+    assert len(services._latest) <= 1_000
+
+
+def a_subscription(origin: str, number: int) -> Subscription:
+    return Subscription(f"{origin}/{number}", bytes(65), bytes(16))
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(webpush: WebPush, https: HttpServer, status: int) -> None:
     https.script = lambda _: Answer(status, b"", (("Location", f"{https.url}/elsewhere"),))
@@ -217,7 +268,7 @@ async def test_a_key_that_is_no_point_of_the_curve_is_a_bad_token(webpush: WebPu
 
     outcome = await webpush.send(a_message(), a_browser(https.url, keys=keys), a_handle(), 5.0)
 
-    assert outcome == Outcome("bad_token", code="invalid_key")
+    assert outcome == unusable("invalid_key")
     assert https.received == []
 
 
@@ -227,7 +278,7 @@ async def test_a_key_that_is_no_point_of_the_curve_is_a_bad_token(webpush: WebPu
 async def test_what_is_no_subscription_is_a_bad_token(webpush: WebPush, token: str) -> None:
     outcome = await webpush.send(a_message(), Address("push", token, platform="web"), a_handle(), 5.0)
 
-    assert outcome == Outcome("bad_token", code="not_a_subscription")
+    assert outcome == unusable("not_a_subscription")
 
 
 async def test_a_host_that_is_not_allowed_is_not_called(webpush: WebPush, https: HttpServer) -> None:
