@@ -180,6 +180,21 @@ async def test_a_timer_that_is_due_with_no_room_for_calls_lets_the_calls_in_hand
         await machine.woken.wait()
 
 
+async def test_a_timer_does_not_wait_for_what_a_new_request_would_need() -> None:
+    class Limited(Buffer):
+        def room(self, urgency: Urgency) -> int:
+            return 0 if urgency >= Urgency.NORMAL else 1
+
+    machine = Timers()
+    runner, crashed = runner_of(machine, Limited(), due=1)
+    runner.start()
+    async with asyncio.timeout(30):
+        await machine.woken.wait()
+    await runner.drain(1.0)
+
+    assert crashed == []
+
+
 @pytest.mark.parametrize(("free", "is_stuck"), [(0, False), (1, True)])
 async def test_timers_that_are_not_woken_are_seen_and_watched_unless_calls_have_no_room(
     monkeypatch: pytest.MonkeyPatch, free: int, is_stuck: bool
