@@ -30,7 +30,7 @@ from faults.wire import Wire
 _POLL_S = 0.05
 #: On a machine that has much else to do.
 _START_S = 300.0
-_PROVIDERS = ("APNS", "FCM", "SES", "TWILIO")
+_PROVIDERS = ("APNS", "FCM", "SES", "SENDGRID", "TWILIO", "VONAGE")
 
 SENDERS = SENDING
 
@@ -218,6 +218,22 @@ class Faulty:
             if answer.status != 404:  # one that was used up is gone already
                 answer.raise_for_status()
 
+    async def report_callbacks(self, settings: Mapping[str, Any] | None) -> None:
+        """Has the sandbox report what became of mail and SMS (docs/sandbox.md); None: nothing more."""
+        given = {} if settings is None else {"url": self.dev.state.gateway_url, **settings}
+        async with aiohttp.ClientSession() as http, http.put(f"{self._sandbox}/callbacks", json=given) as answer:
+            answer.raise_for_status()
+
+    async def put_policy(self, policy: Mapping[str, Any]) -> None:
+        """It is in force when this returns."""
+        url, key = self.dev.state.gateway_url, self.dev.state.api_keys["admin"]
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            async with http.put(f"{url}/v1/policy", data=json.dumps(policy)) as answer:
+                if answer.status != 200:
+                    raise RuntimeError(f"the policy was refused: {await answer.text()}")
+            await _until_true(lambda: _in_force(http, f"{url}/v1/policy"), 60.0)
+
     @property
     def _sandbox(self) -> str:
         return self.dev.state.sandbox_url
@@ -225,14 +241,13 @@ class Faulty:
     async def _put_policy(self) -> None:
         url, key = self.dev.state.gateway_url, self.dev.state.api_keys["admin"]
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        async with aiohttp.ClientSession(headers=headers) as http:
-            async with http.put(f"{url}/v1/templates/{TEMPLATE['id']}", data=json.dumps(TEMPLATE)) as answer:
-                if answer.status not in (200, 201):
-                    raise RuntimeError(f"the template was refused: {await answer.text()}")
-            async with http.put(f"{url}/v1/policy", data=json.dumps(POLICY)) as answer:
-                if answer.status != 200:
-                    raise RuntimeError(f"the policy was refused: {await answer.text()}")
-            await _until_true(lambda: _in_force(http, f"{url}/v1/policy"), 60.0)
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.put(f"{url}/v1/templates/{TEMPLATE['id']}", data=json.dumps(TEMPLATE)) as answer,
+        ):
+            if answer.status not in (200, 201):
+                raise RuntimeError(f"the template was refused: {await answer.text()}")
+        await self.put_policy(POLICY)
 
 
 async def _in_force(http: aiohttp.ClientSession, url: str) -> bool:

@@ -19,6 +19,7 @@ _TOGETHER = {
         *("thrice", "poison", "accept_then_reset", "accept_then_hang", "dead_tokens"),
         *("outage", "rewound", "replay", "campaigns"),
     ),
+    "two providers": ("failover_outage", "failover_hang", "failover_lost", "failover_killed"),
     "what anybody may write": ("sizes", "transactions", "headers", "numbers", "instants"),
     "what one tenant may do to another": ("attacks",),
     "what clients follow": ("live",),
