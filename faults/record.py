@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _OF_PROXIES = frozenset(("502", "503", "504"))
-_OF_PROVIDERS = frozenset((("ses", "ServiceUnavailable"), ("twilio", "20503")))
+_OF_PROVIDERS = frozenset((("ses", "ServiceUnavailable"), ("sendgrid", "500"), ("twilio", "20503"), ("vonage", "5")))
 
 
 def unix_ms() -> int:
