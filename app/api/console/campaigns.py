@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from app.api.console import counted
 from app.api.console.pages import Page, View, go_to, link, text
 
 _SHOWN = 50
@@ -43,6 +44,7 @@ async def _shown(page: Page) -> dict[str, Any]:
     return {
         "campaign": await page.api.of_source(source).get("/v1/campaigns/{id}", id=page.path("id")),
         "source": source,
+        "counted": counted,
     }
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas.instants import parse_ms, rfc3339
+
 _WIDTH, _HEIGHT = 640, 160
 _LEFT, _BOTTOM, _TOP = 44, 22, 8
 _GRID_LINES = 4
@@ -23,21 +25,24 @@ class Bar:
 @dataclass(frozen=True, slots=True)
 class Chart:
     """Stacked bars. A series' class in the style sheet is ``of-`` and its name. ``grid``: (y, words) of each line;
-    ``ticks``: (x, words) below."""
+    ``ticks``: (x, words, the instant in RFC 3339 or nothing) below."""
 
     width: int
     height: int
     left: int
     bars: Sequence[Bar]
     grid: Sequence[tuple[float, str]]
-    ticks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str, str]]
     legend: Sequence[tuple[str, str]]
     title: str
     is_empty: bool
 
 
-def stacked(title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> Chart:
-    """One bar a label, with each series' value on top of those before. All series are as long as ``labels``."""
+def stacked(
+    title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], moments: Sequence[int] = ()
+) -> Chart:
+    """One bar a label, with each series' value on top of those before. All series are as long as ``labels``, and so is
+    ``moments``, where labels are of some: Unix ms."""
     totals = [sum(values[n] for values in series.values()) for n in range(len(labels))]
     most = nice_above(max(totals, default=0.0))
     plot_height, plot_width = _HEIGHT - _TOP - _BOTTOM, _WIDTH - _LEFT
@@ -51,11 +56,15 @@ def stacked(title: str, labels: Sequence[str], series: Mapping[str, Sequence[flo
                 height = values[n] / most * plot_height
                 below += height
                 y = _HEIGHT - _BOTTOM - below
-                bars.append(
-                    Bar(_LEFT + n * step, y, max(1.0, step * 0.8), height, css[name], f"{label} {name}: {values[n]:g}")
-                )
+                at = f"{label} UTC" if moments else label
+                words = f"{at} {name}: {values[n]:g}"
+                bars.append(Bar(_LEFT + n * step, y, max(1.0, step * 0.8), height, css[name], words))
     every = max(1, len(labels) // 6)
-    ticks = [(_LEFT + n * step, label) for n, label in enumerate(labels) if n % every == 0]
+    ticks = [
+        (_LEFT + n * step, label, rfc3339(moments[n]) if moments else "")
+        for n, label in enumerate(labels)
+        if n % every == 0
+    ]
     return Chart(
         _WIDTH, _HEIGHT, _LEFT, bars, _grid(most), ticks, [(name, css[name]) for name in series], title, not any(totals)
     )
@@ -71,7 +80,7 @@ class Lines:
     left: int
     lines: Sequence[tuple[str, str, str]]
     grid: Sequence[tuple[float, str]]
-    ticks: Sequence[tuple[float, str]]
+    ticks: Sequence[tuple[float, str, str]]
 
 
 def lines(labels: Sequence[str], series: Mapping[str, Mapping[str, float]]) -> Lines:
@@ -90,7 +99,7 @@ def lines(labels: Sequence[str], series: Mapping[str, Mapping[str, float]]) -> L
         ]
         drawn.append((f"line-{number}", " ".join(points * 2 if len(points) == 1 else points), name))
     every = max(1, -(-len(labels) // 5))
-    ticks = [(x_of[label], label) for n, label in enumerate(labels) if n % every == 0]
+    ticks = [(x_of[label], label[5:16], _instant(label)) for n, label in enumerate(labels) if n % every == 0]
     return Lines(_WIDTH, _HEIGHT, _LEFT, drawn, _grid(most), ticks)
 
 
@@ -127,6 +136,15 @@ def ranked(name: str, labels: Sequence[str], values: Sequence[float]) -> Ranks:
         for n, (label, value) in enumerate(shown)
     ]
     return Ranks(name, _WIDTH, _RANK_HEIGHT * len(shown), _RANKS_LEFT, rows, len(labels) - len(shown))
+
+
+def _instant(label: str) -> str:
+    """Of a moment as ClickHouse writes it, which is in UTC; nothing of a day, or what is no moment."""
+    written = f"{label[:10]}T{label[11:].rstrip('Z')}Z"
+    try:
+        return rfc3339(parse_ms(written))
+    except ValueError:
+        return ""
 
 
 def _grid(most: float) -> list[tuple[float, str]]:

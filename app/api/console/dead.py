@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.api.console.helping import help_with
 from app.api.console.pages import Page, View, go_to, text
 
 _GROUPED, _SHOWN = 500, 50
@@ -28,12 +29,15 @@ async def get(page: Page) -> web.StreamResponse:
         letters=found["letters"],
         next_cursor=found["next_cursor"],
         chosen=chosen,
+        is_filtered=any(chosen.values()),
     )
 
 
 async def show(page: Page) -> web.StreamResponse:
     letter = await page.api.get("/v1/dead/{letter_id}", letter_id=page.path("id"))
-    return page.render("letter", letter=letter, value=_text(letter["value"]), key_text=_text(letter["key"]))
+    value = _text(letter["value"])
+    help_ = help_with(letter["topic"], letter["field"], value)
+    return page.render("letter", letter=letter, value=value, key_text=_text(letter["key"]), help=help_)
 
 
 def _text(base64: str | None) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -11,15 +11,19 @@ from aiohttp import web
 
 from app.api.answering import problem_for
 from app.api.audit_log import looked_at
-from app.api.console import shown
+from app.api.console import counted, shown
 from app.api.console.pages import Page, View, go_to, text
 from app.api.explain import explain
 from app.api.problems import Problem
 from app.domain.erasure import user_hash
 from app.domain.ids import keyed_notification_id
+from app.replay.asking import PROVIDERS_OF
 from app.store.owner_client import OwnerRefusedError
 from app.store.sql import quoted
+from schemas.instants import parse_ms, rfc3339
 
+#: Ends after which support may want it to be sent after all.
+_REPLAYED = frozenset(("expired", "failed", "unknown"))
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_CHARACTERS = 400
 _MOST_EVENTS = 1000
@@ -122,7 +126,22 @@ async def _notification(page: Page, user_id: str, *, unmasked: bool) -> web.Stre
         pictures=pictures,
         unmasked=unmasked,
         shows_mail=any(each.mail for each in pictures),
+        counted=counted,
+        lost=lost(events),
     )
+
+
+def lost(events: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Of each channel that a replay can bring after all: what is asked of one, over the time of these events."""
+    found = []
+    for channel in PROVIDERS_OF:
+        own = [event for event in events if event["channel"] == channel]
+        ends = {event["status"] for event in own}
+        if ends & _REPLAYED and "sent" not in ends:
+            times = [parse_ms(event["occurred_at"]) for event in own]
+            span = {"from": rfc3339(min(times) // 1000 * 1000), "to": rfc3339((max(times) // 1000 + 1) * 1000)}
+            found.append({"channel": channel, **span, "event_type": own[0]["event_type"] or ""})
+    return found
 
 
 async def _events(page: Page, name: str, user_id: str) -> list[dict[str, Any]]:

@@ -6,10 +6,12 @@ from typing import Any
 
 from aiohttp import web
 
+from app.api.console import counted
 from app.api.console.campaigns import latest
 from app.api.console.charts import Chart, stacked
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
+from app.store.sql import quoted
 
 _MINUTE_MS = 60_000
 #: From the bottom of a bar to its top.
@@ -17,8 +19,11 @@ _DRAWN = ("sent", "suppressed", "expired", "failed")
 _MINUTES = """
 SELECT formatDateTime(minute, '%H:%i') AS label, status, n FROM (
   SELECT toStartOfMinute(occurred_at) AS minute, status, uniqExact(event_id) AS n FROM lifecycle
-  WHERE occurred_at > now() - INTERVAL 1 HOUR AND status IN ('sent', 'suppressed', 'expired', 'failed')
+  WHERE occurred_at > now() - INTERVAL 1 HOUR AND status IN ('sent', 'suppressed', 'expired', 'failed'){such}
   GROUP BY minute, status) ORDER BY minute, status"""
+_ACCEPTED = """
+SELECT uniqExact(event_id) AS hour, uniqExactIf(event_id, occurred_at > now() - INTERVAL 1 MINUTE) AS minute
+FROM lifecycle WHERE occurred_at > now() - INTERVAL 1 HOUR AND status = 'accepted'"""
 _CHANNELS = """
 SELECT channel, uniqExactIf(event_id, status = 'sent') AS sent, uniqExactIf(event_id, status = 'failed') AS failed,
   uniqExactIf(event_id, status = 'expired') AS expired, uniqExactIf(event_id, status = 'suppressed') AS suppressed,
@@ -58,8 +63,10 @@ async def live(page: Page) -> web.StreamResponse:
 
 async def _figures(page: Page) -> dict[str, Any]:
     api = page.api
-    (minutes, channels, latency, waits), providers, replays, campaigns, letters = await asyncio.gather(
-        asyncio.gather(*(_rows(page, sql) for sql in (_MINUTES, _CHANNELS, _LATENCY, _WAITS))),
+    channel = page.query("channel")
+    asked = (minutes_of(channel), _CHANNELS, _LATENCY, _WAITS, _ACCEPTED)
+    (minutes, channels, latency, waits, accepted), providers, replays, campaigns, letters = await asyncio.gather(
+        asyncio.gather(*(_rows(page, sql) for sql in asked)),
         api.get("/v1/providers"),
         api.get("/v1/replays", {"limit": 5}),
         latest(page, 5),
@@ -67,7 +74,10 @@ async def _figures(page: Page) -> dict[str, Any]:
     )
     return {
         "chart": _chart(minutes, api.deps.clock()),
+        "channel": channel,
         "channels": channels,
+        "accepted": accepted[0] if accepted else None,
+        "accepted_sql": counted.accepted(),
         "latency": latency,
         "waits": waits,
         "providers": providers["providers"],
@@ -82,6 +92,11 @@ async def _figures(page: Page) -> dict[str, Any]:
     }
 
 
+def minutes_of(channel: str) -> str:
+    """``channel``: empty for all of them."""
+    return _MINUTES.format(such=f" AND channel = {quoted(channel)}" if channel else "")
+
+
 async def _rows(page: Page, sql: str) -> list[dict[str, Any]]:
     """Nothing where ClickHouse can't be asked just now: the rest of the page says enough."""
     try:
@@ -93,17 +108,19 @@ async def _rows(page: Page, sql: str) -> list[dict[str, Any]]:
 
 
 def _chart(minutes: Sequence[dict[str, Any]], now: int) -> Chart:
-    """One bar for each of the last 60 minutes (UTC). ``now``: Unix ms."""
-    labels = [_label(now // _MINUTE_MS - ago) for ago in range(59, -1, -1)]
+    """One bar for each of the last 60 minutes. ``now``: Unix ms."""
+    numbers = [now // _MINUTE_MS - ago for ago in range(59, -1, -1)]
+    labels = [_label(number) for number in numbers]
     at = {label: n for n, label in enumerate(labels)}
     series = {status: [0.0] * len(labels) for status in _DRAWN}
     for row in minutes:
         if row["status"] in series and row["label"] in at:
             series[row["status"]][at[row["label"]]] = float(row["n"])
-    return stacked("overview.minutes", labels, series)
+    return stacked("overview.minutes", labels, series, [number * _MINUTE_MS for number in numbers])
 
 
 def _label(minute: int) -> str:
+    """In UTC."""
     return f"{minute // 60 % 24:02}:{minute % 60:02}"
 
 

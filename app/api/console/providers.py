@@ -4,6 +4,7 @@ import asyncio
 
 from aiohttp import web
 
+from app.api.console import counted
 from app.api.console.pages import Page, View, go_to, text
 
 _CALLS = """
@@ -19,11 +20,24 @@ WHERE occurred_at > now() - INTERVAL 1 DAY AND provider != ''
 GROUP BY ALL ORDER BY n DESC LIMIT 50"""
 
 
+#: From a call to its answer: the median of the latest hour that had answers, and the worst of the hours' p99.
+_ANSWERED = """
+SELECT provider, round(argMax(p50_ms, hour)) AS p50, round(max(p99_ms)) AS p99 FROM provider_hourly
+WHERE hour > now() - INTERVAL 1 DAY GROUP BY provider"""
+
+
 async def get(page: Page) -> web.StreamResponse:
-    listed, calls, errors = await asyncio.gather(
-        page.api.get("/v1/providers"), page.api.rows(_CALLS.strip()), page.api.rows(_ERRORS.strip())
+    listed, calls, errors, answered = await asyncio.gather(
+        page.api.get("/v1/providers"), *(page.api.rows(sql.strip()) for sql in (_CALLS, _ERRORS, _ANSWERED))
     )
-    return page.render("providers", providers=listed["providers"], calls=calls, errors=errors)
+    return page.render(
+        "providers",
+        providers=listed["providers"],
+        calls=calls,
+        errors=errors,
+        answered={row["provider"]: row for row in answered},
+        counted=counted,
+    )
 
 
 async def pause(page: Page) -> web.StreamResponse:

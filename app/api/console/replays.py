@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.api.console import counted
 from app.api.console.pages import Page, View, go_to, text
 from app.api.problems import Problem
 
@@ -21,14 +22,16 @@ _LOST = """
 SELECT channel, toStartOfMinute(occurred_at) AS at, uniqExact(send_id) AS n FROM lifecycle
 WHERE status IN ('expired', 'failed') AND (status = 'expired' OR reason = 'retries_exhausted')
   AND send_id != '' AND occurred_at > now() - INTERVAL 7 DAY GROUP BY channel, at"""
-_FIELDS = ("channel", "from", "to", "provider", "expires_after", "rate")
+_FIELDS = ("channel", "from", "to", "provider", "event_type", "expires_after", "rate")
+#: Of these there may be several, with commas.
+_SEVERAL = ("provider", "event_type")
 _SHOWN = 50
 
 
 async def get(page: Page) -> web.StreamResponse:
     asked = {name: page.query(name) for name in _FIELDS}
     outages, listed = await asyncio.gather(_outages(page), page.api.get("/v1/replays", {"limit": _SHOWN}))
-    return page.render("replays", outages=outages, replays=listed["replays"], asked=asked)
+    return page.render("replays", outages=outages, replays=listed["replays"], asked=asked, counted=counted)
 
 
 async def _outages(page: Page) -> list[dict[str, Any]]:
@@ -49,12 +52,13 @@ async def _outages(page: Page) -> list[dict[str, Any]]:
 def _asked(page: Page) -> dict[str, Any]:
     """A replay as the API takes it, of a form's fields."""
     given = {name: page.form.get(name, "").strip() for name in _FIELDS}
-    asked: dict[str, Any] = {name: value for name, value in given.items() if value and name != "provider"}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value and name not in _SEVERAL}
     for name in ("from", "to"):
         if name in asked and not asked[name].endswith("Z") and "+" not in asked[name]:
             asked[name] = f"{asked[name]}Z"
-    if given["provider"]:
-        asked["provider"] = [each.strip() for each in given["provider"].split(",")]
+    for name in _SEVERAL:
+        if given[name]:
+            asked[name] = [each.strip() for each in given[name].split(",")]
     return asked
 
 

@@ -11,6 +11,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "reads_only": "read only",
     "sign_out": "Sign out",
     "times": "Times are in your time zone; point at one for UTC.",
+    "utc": "{at} UTC",
     "nav.overview": "Overview",
     "nav.find": "Find",
     "nav.providers": "Providers",
@@ -43,6 +44,9 @@ TEXTS: Final[Mapping[str, str]] = {
     "confirm.reader": "This key has the scope admin:read: it can look, but not act.",
     # overview
     "overview.lead": "The last hour, as events in ClickHouse tell it; it renews itself every 5 seconds.",
+    "overview.accepted.hour": "Notifications accepted in the last hour:",
+    "overview.accepted.minute": "in the last minute:",
+    "overview.of_channel": "The chart is of {channel}; show",
     "overview.minutes": "Notifications and sends by minute",
     "overview.channels": "By channel, last hour",
     "overview.latency": "Accepted to sent, this hour and the last",
@@ -72,6 +76,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "notification.why": "Why",
     "notification.rules": "Rules that were asked",
     "notification.timeline": "Timeline",
+    "notification.replay": "Replay what {channel} lost then",
     "notification.cancel": "Cancel it",
     "notification.cancel.will": "Everything of notification {id} that isn't sent yet ends as cancelled, for all its "
     "recipients.",
@@ -135,7 +140,9 @@ TEXTS: Final[Mapping[str, str]] = {
     "providers.paused": "{name} is paused.",
     "providers.resume.will": "Workers call {name} again. The load grows from nothing, as after an outage.",
     "providers.resumed": "{name} is resumed.",
-    "providers.last_hour": "Calls, last 24 hours",
+    "providers.last_day": "Calls, last 24 hours",
+    "providers.p50": "p50 ms, latest hour",
+    "providers.p99": "p99 ms, worst hour",
     "providers.errors": "Errors by code, last 24 hours",
     "providers.no_errors": "No provider refused anything in the last 24 hours.",
     "providers.no_calls": "No provider was called in the last 24 hours.",
@@ -148,6 +155,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "replays.from": "From (UTC)",
     "replays.to": "To (UTC)",
     "replays.provider": "Providers, with commas (left out: all)",
+    "replays.event_type": "Event types, with commas (left out: all)",
     "replays.expires": "New time for what has expired, such as 6h (left out: expired stays expired)",
     "replays.rate": "Pace, such as 50/s (left out: a tenth of the provider's limit)",
     "replays.count": "Count (nothing is sent)",
@@ -167,6 +175,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "replay.resume.will": "Replay {id} goes on where it stopped.",
     "replay.resumed": "It goes on.",
     "replay.candidates": "Candidates",
+    "replay.no_candidates": "None so far. Where none come, widen the time or leave out a filter.",
     # campaigns
     "campaigns.lead": "One message to many: how far each is.",
     "campaigns.none": "There are no campaigns. Begin one: tocsin campaign send, or POST /v1/campaigns.",
@@ -190,6 +199,11 @@ TEXTS: Final[Mapping[str, str]] = {
     "dead.lead": "Records that could not be taken, with the reason and the field.",
     "dead.groups": "By reason, of the latest {count}",
     "dead.none": "There are no dead letters: every record could be taken.",
+    "dead.all": "Show all of them",
+    "dead.no_such": "None of this kind is left.",
+    "dead.help": "What the schema says",
+    "dead.required": "required:",
+    "dead.example": "A record that can be taken",
     "dead.letter": "Dead letter",
     "dead.value": "The record",
     "dead.edit": "Correct it",
@@ -208,6 +222,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "policy.applied": "It is version {version} now.",
     "policy.change": "Change the policy",
     "policy.history": "Who changed it",
+    "policy.no_history": "No change of it is in the audit log.",
     "policy.compare": "What it would have changed",
     "policy.compare.lead": "Both policies are run over the requests of this time. Nothing is sent, and nothing is "
     "written.",
@@ -266,4 +281,5 @@ TEXTS: Final[Mapping[str, str]] = {
     # audit
     "audit.lead": "Who changed what; kept for 400 days.",
     "audit.none": "Nothing was changed yet.",
+    "audit.no_such": "Nothing of this kind was changed then. An action may be its first part alone, such as policy.",
 }

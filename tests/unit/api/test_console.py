@@ -158,3 +158,53 @@ def test_every_text_that_a_page_names_is_there_and_every_text_is_used() -> None:
     assert named <= TEXTS.keys()
     unused = {name for name in TEXTS if f'"{name}"' not in whole and f"={name}" not in whole}
     assert {name for name in unused if not name.startswith("nav.") and not name.endswith(".will")} == set()
+
+
+#: Cells with a number that counts no rows: times, rates, versions, and what only a process or Kafka knows.
+_UNCOUNTED = {
+    "row.p50",
+    "row.p99",
+    'answered[row.provider][name]|default("", true)',
+    "n",
+    "each.in_flight",
+    'each.rate if each.rate is not none else ""',
+    'event.attempt or ""',
+    "each.version",
+    "each.line",
+    "each.now",
+    "each.new",
+    "each.sent.now",
+    "each.sent.new",
+    "each.at_another_time",
+    "receipt.candidates",
+}
+
+
+def test_every_number_leads_to_what_it_counts() -> None:
+    cells = {
+        cell
+        for file in _PACKAGE.glob("templates/*.html")
+        for cell in re.findall(r'<td class="n">\{\{ (.*?) \}\}</td>', file.read_text())
+    }
+    assert cells <= _UNCOUNTED, cells - _UNCOUNTED
+    assert cells >= _UNCOUNTED, _UNCOUNTED - cells
+
+
+def test_ticks_know_their_moment_so_that_a_browser_shows_its_own_zone() -> None:
+    bars = stacked("overview.minutes", ["10:00", "10:01"], {"sent": [1.0, 0.0]}, [0, 60_000])
+    assert [at for _, _, at in bars.ticks] == ["1970-01-01T00:00:00.000Z", "1970-01-01T00:01:00.000Z"]
+    assert bars.bars[0].title == "10:00 UTC sent: 1"
+
+
+@pytest.mark.parametrize(
+    ("label", "at"),
+    [
+        ("2026-03-01 10:00:00", "2026-03-01T10:00:00.000Z"),
+        ("2026-03-01T10:00:00.5Z", "2026-03-01T10:00:00.500Z"),
+        ("2026-03-01", ""),
+        ("2026-03-01 10:00 or so", ""),
+        ("0000-00-00 00:00:00", ""),
+    ],
+)
+def test_a_tick_that_is_no_moment_stays_as_it_is(label: str, at: str) -> None:
+    assert [tick[2] for tick in lines([label], {"n": {label: 1.0}}).ticks] == [at]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 from aiohttp import ClientResponse, CookieJar
 
 from app.api.callers import Callers
+from app.api.console.find import lost
 from app.config import ApiKey
 from app.store.queries import Answer, Unavailable
 from tests.calling import key_hash
@@ -31,6 +32,7 @@ class Behind:
 
     is_away: bool = False
     truncated: bool = False
+    rows: Sequence[list[Any]] = (["push"],)
     queries: list[str] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
 
@@ -38,7 +40,7 @@ class Behind:
         if self.is_away:
             raise Unavailable(_AWAY)
         self.queries.append(sql)
-        return Answer(("time",), ("String",), [["push"]], self.truncated)
+        return Answer(("time",), ("String",), [*self.rows], self.truncated)
 
     async def read(self, role: str, user_id: str, view: str, params: Any = None, after: Any = None) -> Any:
         if view == "outlook":
@@ -122,3 +124,31 @@ async def test_a_reader_asks_what_would_happen_as_a_source_and_in_no_address() -
 
     assert behind.requests == [{"user_id": "ada", **asked, "data": {"n": 1}}]
     assert (status, "too much to ask" in page) == (200, True)
+
+
+def _event(channel: str | None, status: str, at: str) -> dict[str, Any]:
+    return {"channel": channel, "status": status, "occurred_at": at, "event_type": "order.shipped"}
+
+
+def test_what_a_channel_lost_can_be_counted_for_a_replay_and_what_was_sent_cannot() -> None:
+    events = [
+        _event(None, "accepted", "2026-03-01T10:00:00.100Z"),
+        _event("push", "queued", "2026-03-01T10:00:00.200Z"),
+        _event("push", "expired", "2026-03-01T10:15:00.900Z"),
+        _event("email", "sent", "2026-03-01T10:00:01Z"),
+        _event("email", "failed", "2026-03-01T10:00:02Z"),
+        _event("sms", "suppressed", "2026-03-01T10:00:02Z"),
+        _event("in_app", "expired", "2026-03-01T10:00:02Z"),
+    ]
+    span = {"from": "2026-03-01T10:00:00.000Z", "to": "2026-03-01T10:15:01.000Z"}
+
+    assert lost(events) == [{"channel": "push", "event_type": "order.shipped", **span}]
+
+
+async def test_the_chart_of_the_overview_is_of_one_channel_where_one_was_chosen() -> None:
+    behind = Behind(rows=())
+    async with reading(behind) as reader:
+        _, page = await reader.open("?channel=o'x")
+
+    assert [sql for sql in behind.queries if "'%H:%i'" in sql and "channel = 'o\\'x'" in sql] != []
+    assert 'hx-get="/console/live?channel=o%27x"' in page
