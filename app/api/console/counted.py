@@ -46,9 +46,9 @@ def lost(channel: str, began: str) -> str:
     )
 
 
-def accepted() -> str:
-    """Notifications of the last hour."""
-    return _events("status = 'accepted' AND occurred_at > now() - INTERVAL 1 HOUR")
+def accepted(minutes: int) -> str:
+    """Notifications of the last minutes."""
+    return _events(f"status = 'accepted' AND occurred_at > now() - INTERVAL {minutes} MINUTE")
 
 
 def delivery(notification_id: str, channel: str, name: str) -> str:

@@ -77,7 +77,7 @@ async def _figures(page: Page) -> dict[str, Any]:
         "channel": channel,
         "channels": channels,
         "accepted": accepted[0] if accepted else None,
-        "accepted_sql": counted.accepted(),
+        "accepted_sql": counted.accepted,
         "latency": latency,
         "waits": waits,
         "providers": providers["providers"],

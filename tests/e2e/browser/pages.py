@@ -122,7 +122,8 @@ class Outages:
     async def count_the_latest(self, channel: str) -> None:
         """From what the page has found by itself to a dry run."""
         outage = self.console.section("Outages of the last 7 days").get_by_role("row").filter(has_text=channel)
-        await (await self.console.reload_until(outage)).first.get_by_role("link").click()
+        row = (await self.console.reload_until(outage)).first
+        await row.get_by_role("link", name="Count what an outage cost").click()
         await self.console.button("Count (nothing is sent)").click()
 
 

@@ -24,7 +24,7 @@ _STATEMENTS = {
         for name in ("_OF_USER", "_BY_SEND", "_BY_MESSAGE", "_KNOWN", "_OF_ANYBODY", "_RECIPIENTS")
     },
     **dict(query._EXAMPLES),
-    "accepted": counted.accepted(),
+    "accepted": counted.accepted(60),
     "calls": counted.calls("fcm'", "sending"),
     "refused": counted.refused("fcm", "failed", "o'br\\ien"),
     "waited": counted.waited("push", "2026-11-20 10:00:00", "2026-11-20 10:05:00"),
