@@ -299,3 +299,25 @@ async def test_a_user_who_was_erased_since_is_shown_as_no_example() -> None:
             Record(ERASURES, key=USER + user_hash("a/da").hex().encode(), value=encode_erasure(Erased(erased_at=1)))
         )
         assert not await shows()
+
+
+async def test_two_gateways_serve_the_page_of_one_comparison_between_them() -> None:
+    """Behind a balancer each call of the page may reach either."""
+    sessions, clock = Sessions(b"s", lambda: 0), (lambda: 0)
+    command = _command(f"print({json.dumps(json.dumps(_found()))})")
+    first, second = (Comparing(command, gateway=name, clock=clock) for name in ("first", "second"))
+    async with (
+        operating(comparing=first, sessions=sessions) as (client, csrf, _),
+        operating(comparing=second, sessions=sessions) as (other, _, _),
+    ):
+        path = await _begun(client, csrf)
+        elsewhere = await (await other.get(path)).text()
+        assert "begun at the gateway first" in elsewhere
+        assert f'hx-get="{path}"' in elsewhere  # (it goes on asking)
+        assert (await other.get(path, headers=_PART)).status == 204
+
+        async def is_done() -> bool:
+            return "Of 9 users" in await (await client.get(path, headers=_PART)).text()
+
+        await eventually(is_done)
+    await first.close()
