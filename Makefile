@@ -37,7 +37,7 @@ demo: setup ## The same, but end with status 0 only if every notification is acc
 
 bench: setup ## Measure cost, latency and recovery (SHORT=1: in a few minutes; ONLY=name: a part of it; BESIDE=revision)
 	@exec $(BIN)/python -m bench run $(if $(SHORT),--short) $(if $(ONLY),--only $(ONLY)) $(if $(BESIDE),--beside $(BESIDE)) \
-		$(if $(RECIPIENTS),--recipients $(RECIPIENTS))
+		$(if $(RECIPIENTS),--recipients $(RECIPIENTS)) $(if $(SENDS),--sends $(SENDS))
 
 faults: setup ## Break the system in every way, with three seeds (SHORT=1: once, small; ONLY=name; SEED=n)
 	@exec $(BIN)/python -m faults run $(ONLY) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED),$(if $(SHORT),--seed 1))

@@ -20,8 +20,10 @@ from bench import (
     latency,
     neighbours,
     partitions,
+    pausing,
     pipe,
     recovery,
+    replay,
     slowloris,
     state,
     stopping,
@@ -51,6 +53,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     slowloris.NAME: slowloris.measure,
     gateway.NAME: gateway.measure,
     campaign.NAME: campaign.measure,
+    replay.NAME: replay.measure,
+    pausing.NAME: pausing.measure,
     streams.NAME: streams.measure,
     inbox.NAME: inbox.measure,
     stopping.NAME: stopping.measure,
@@ -80,6 +84,7 @@ def run(
     ] = pipe.BESIDE,
     waiting: Annotated[int, typer.Option(min=0, help="How many pushes wait in pipe; 0: as the form says.")] = 0,
     recipients: Annotated[int, typer.Option(min=0, help="Of `campaign`: how many; 0: as the form says.")] = 0,
+    sends: Annotated[int, typer.Option(min=0, help="Of `replay`: how many; 0: as the form says.")] = 0,
 ) -> None:
     """Run the benchmarks, show what they find, and write it down.
 
@@ -92,8 +97,8 @@ def run(
     known = set(BENCHMARKS).union(*CASES.values())
     if unknown := wanted - known:
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}")
-    this = Run(Console(), short, wanted, beside, waiting, recipients)
-    whole = not short and not wanted and not recipients
+    this = Run(Console(), short, wanted, beside, waiting, recipients, sends)
+    whole = not short and not wanted and not recipients and not sends
     found = asyncio.run(_run(this))
     if whole:
         write_results(RESULTS, found)

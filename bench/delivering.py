@@ -90,14 +90,18 @@ class Pipe:
             self.ground.progress.update(task, completed=found)
             if found != last:
                 last, changed = found, time.monotonic()
-            for worker in self.workers.values():
-                if worker.process.returncode is not None:
-                    raise worker.ended()
+            self.check()
             if time.monotonic() - changed > _LATE_S:
                 raise TimeoutError(f"{words}: {len(names) - found} of {len(names)} were not accepted")
             await asyncio.sleep(_LOOK_EVERY_S)
             self.phone.look()
         self.ground.progress.remove_task(task)
+
+    def check(self) -> None:
+        """Raises ProcessEnded where one of the workers has ended."""
+        for worker in self.workers.values():
+            if worker.process.returncode is not None:
+                raise worker.ended()
 
     async def offer(
         self, rate: float, seconds: float, words: str, topic: str = EVENTS, event_type: str = EVENT_TYPE

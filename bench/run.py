@@ -25,6 +25,8 @@ class Run:
     waiting: int = 0
     #: Of the campaign that is measured; 0: as the form says.
     recipients: int = 0
+    #: Of the replay that is measured; 0: as the form says.
+    sends: int = 0
     #: Takes what the systems under measurement keep, and their logs.
     folder: Path = Path(".tocsin/bench")
     figures: list[Figure] = field(default_factory=list)
