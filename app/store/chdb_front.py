@@ -22,6 +22,7 @@ import cramjam
 from aiohttp import BasicAuth, web
 from chdb.state.sqlitelike import Connection
 
+from app.store.bound_values import check_places, values_in
 from app.store.lookups import as_asked, named_format
 from app.store.query_users import QueryUsers
 from app.store.reading import (
@@ -261,15 +262,15 @@ class ChdbFront:
     ) -> web.Response:
         """Judged (unless the statement is our own), limited, and broken off when its time is over."""
         try:
-            limits = _reader_limits(params)
+            limits, values = _reader_limits(params), values_in(params)
             end = await self._turn(user)
-        except ValueError as error:
+        except (ValueError, QueryRefused) as error:
             return _failure(400, _ACCESS_DENIED, str(error))
         except TimeoutError:
             return _failure(503, _TOO_MANY_QUERIES, "too many queries are running: try again later")
         mark = f"/* {secrets.token_hex(12)} */"
         running = asyncio.get_running_loop().run_in_executor(
-            self._asked, self._run_judged, sql, limits, mark, format, is_own
+            self._asked, self._run_judged, sql, limits, values, mark, format, is_own
         )
         running.add_done_callback(end)
         try:
@@ -284,7 +285,9 @@ class ChdbFront:
             return _failure(403, _ACCESS_DENIED, str(refused))
         return web.Response(body=answer, headers={"X-ClickHouse-Format": format})
 
-    def _run_judged(self, sql: bytes, limits: Mapping[str, str], mark: str, format: str, is_own: bool) -> bytes:
+    def _run_judged(
+        self, sql: bytes, limits: Mapping[str, str], values: dict[str, str], mark: str, format: str, is_own: bool
+    ) -> bytes:
         """Raises QueryRefused, NotThere."""
         text = sql.decode("utf-8", "replace")
         connection = Connection(self._path)
@@ -297,9 +300,12 @@ class ChdbFront:
             ).bytes()
             formatted = formatted.decode()
             if not is_own:
-                tree = connection.query(explain(formatted), "TabSeparatedRaw").bytes() if needs_tree(formatted) else b""
+                tree = b""
+                if needs_tree(formatted):
+                    check_places(formatted)
+                    tree = connection.query(explain(formatted), "TabSeparatedRaw", params=values).bytes()
                 judge(formatted, tree.decode("utf-8", "replace"))
-            answer: bytes = connection.query(f"{mark} {formatted}", format).bytes()
+            answer: bytes = connection.query(f"{mark} {formatted}", format, params=values).bytes()
             return answer
         except RuntimeError as error:
             if is_not_there_yet(str(error)):

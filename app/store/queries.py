@@ -11,6 +11,7 @@ import msgspec
 
 from app.config import Settings
 from app.store.announcement import announced_query_url
+from app.store.bound_values import check_places, to_send
 from app.store.clickhouse import EMBEDDED, Unavailable
 from app.store.reading import (
     DATABASE,
@@ -67,8 +68,8 @@ class Queries:
         if self._http is not None:
             await self._http.close()
 
-    async def run(self, sql: str, limits: Limits | None = None) -> Answer:
-        """Raises QueryRefused, Unavailable."""
+    async def run(self, sql: str, limits: Limits | None = None, values: Mapping[str, str] | None = None) -> Answer:
+        """``values``: of the statement's parameters ``{name:Type}``, by name. Raises QueryRefused, Unavailable."""
         limits = limits or Limits()
         try:
             size = len(sql.encode())
@@ -76,7 +77,8 @@ class Queries:
             raise QueryRefused("the statement holds a lone surrogate") from None
         if size > MAX_SQL_BYTES:
             raise QueryRefused(f"the statement is longer than {MAX_SQL_BYTES // 1024} KiB")
-        statement = sql if self._embedded else await self._judged(sql)
+        bound = to_send(sql, values or {})
+        statement = sql if self._embedded else await self._judged(sql, bound)
         raw = await self._ask(
             statement,
             {
@@ -85,17 +87,19 @@ class Queries:
                 "max_execution_time": str(limits.seconds),
                 "max_memory_usage": str(limits.memory_bytes),
                 **({} if self._embedded else _ON_A_SERVER),
+                **bound,
             },
             sql,
             within_s=limits.seconds + _GRACE_S,
         )
         return _answer(raw, limits.rows)
 
-    async def _judged(self, sql: str) -> str:
+    async def _judged(self, sql: str, values: Mapping[str, str]) -> str:
         bound = {"param_sql": as_parameter(sql), "default_format": "RawBLOB"}
         formatted = (await self._ask("SELECT formatQuerySingleLine({sql:String})", bound, sql)).decode()
         if needs_tree(formatted):
-            tree = await self._ask(explain(formatted), {"default_format": "TabSeparatedRaw"}, sql)
+            check_places(formatted)
+            tree = await self._ask(explain(formatted), {"default_format": "TabSeparatedRaw", **values}, sql)
             judge(formatted, tree.decode("utf-8", "replace"))
         return formatted
 

@@ -74,7 +74,7 @@ def calls(name: str) -> st.SearchStrategy[Asking]:
 
 
 #: What an operation needs beside the real bodies and ids: its query, and what is asked before.
-_QUERIES = {"GET /v1/notifications/{id}/why": "user_id=ann", "GET /v1/query": "sql=SELECT%201"}
+_QUERIES = {"GET /v1/notifications/{id}/why": "user_id=ann", "GET /v1/query": "sql=SELECT%20%7Bx%3AString%7D&param_x=a"}
 _AS_FORM = (("Content-Type", b"application/x-www-form-urlencoded"),)
 _AS_JSON = (("Content-Type", b"application/json"),)
 

@@ -40,6 +40,7 @@ from app.domain.bounds import DEFAULT_BOUNDS
 from app.domain.origin import ORIGIN
 from app.operations import OperationsServer, ServedState
 from app.ports import NotOwned
+from app.store.bound_values import check_values
 from app.store.clickhouse import _place, _position
 from app.store.config_follower import ConfigFollower
 from app.store.config_writer import ConfigWriter
@@ -550,7 +551,8 @@ class _Owners:
 
 
 class _Queries:
-    async def run(self, sql: str, limits: Limits) -> Answer:
+    async def run(self, sql: str, limits: Limits, values: Mapping[str, str] | None = None) -> Answer:
+        check_values(values or {})
         return Answer((), (), [], False)
 
 

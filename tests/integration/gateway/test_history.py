@@ -158,12 +158,17 @@ async def test_a_query_reads_and_only_reads(gateway: Caller) -> None:
     ops = gateway.key("ops")
     sql = f"SELECT status FROM notifications WHERE notification_id = '{notification_id}'"
     rows = await ops("GET", "/v1/query", query={"sql": sql})
+    bound_sql = "SELECT status FROM notifications WHERE notification_id = {id:String}"
+    bound = await ops("GET", "/v1/query", query={"sql": bound_sql, "param_id": notification_id})
+    unbound = await ops("GET", "/v1/query", query={"sql": bound_sql})
     written = await ops("GET", "/v1/query", query={"sql": "DROP TABLE lifecycle"})
     wrong = await ops("GET", "/v1/query", query={"sql": "SELECT nonsense FROM notifications"})
     none = await ops("GET", "/v1/query")
 
     assert (rows.status, rows.document["columns"], rows.document["rows"]) == (200, ["status"], [["sent"]])
-    assert [(reply.status, reply.document["field"]) for reply in (written, wrong, none)] == [
+    assert bound.document == rows.document
+    assert [(reply.status, reply.document["field"]) for reply in (written, wrong, unbound, none)] == [
+        (422, "sql"),
         (422, "sql"),
         (422, "sql"),
         (400, "sql"),

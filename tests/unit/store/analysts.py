@@ -17,6 +17,10 @@ def main(url: str, host: str, port: int, user: str, password: str) -> None:
     by_pandas = client.query_df(ends)
     by_polars = client.query_df_arrow(ends, dataframe_library="polars")
     bound = client.query("SELECT count() FROM notifications WHERE status = %(status)s", {"status": "sent"})
+    by_server = client.query(
+        "SELECT count() FROM notifications WHERE status = {status:String} AND has({all:Array(String)}, status)",
+        {"status": "sent", "all": ["it's", "sent"]},
+    )
     engine = create_engine(url.replace("clickhouse://", "clickhousedb://"))
     seen = inspect(engine)
     engagement = Table("engagement", MetaData(), autoload_with=engine)
@@ -27,6 +31,7 @@ def main(url: str, host: str, port: int, user: str, password: str) -> None:
         "pandas": dict(zip(by_pandas["status"], by_pandas["n"].astype(int).tolist(), strict=True)),
         "polars": dict(zip(by_polars["status"].to_list(), by_polars["n"].to_list(), strict=True)),
         "bound": bound.result_rows[0][0],
+        "bound by the server": by_server.result_rows[0][0],
         "schemas": seen.get_schema_names(),
         "tables": seen.get_table_names(),
         "views": seen.get_view_names(),

@@ -45,6 +45,21 @@ async def test_what_is_cut_off_is_said_beside_the_rows(client: AsyncClient, tmp_
     assert "first 2" in errors
 
 
+async def test_values_are_given_by_name(client: AsyncClient, tmp_path: Path) -> None:
+    sql = "SELECT {who:String} AS who, {n:UInt8} AS n"
+    status, output, errors = await query(tmp_path, sql, "--json", "--param", "who=a=b's", "--param", "n=7")
+
+    assert (status, errors) == (0, "")
+    assert json.loads(output) == [{"who": "a=b's", "n": 7}]
+
+
+async def test_values_without_a_name_or_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    for given, why in ((["n"], "--param n: write NAME=VALUE"), (["n=1", "n=2"], "--param n: is given twice")):
+        status, _, errors = await query(tmp_path, "SELECT 1", *(f"--param={each}" for each in given))
+
+        assert (status, errors) == (1, f"tocsin: {why}\n")
+
+
 async def test_a_refusal_is_one_line_and_exit_status_1(client: AsyncClient, tmp_path: Path) -> None:
     status, output, errors = await query(tmp_path, "DROP TABLE lifecycle")
 

@@ -81,7 +81,7 @@ async def test_pandas_polars_and_sqlalchemy_work_with_a_user_for_queries(client:
     assert status == 0, errors
     found = json.loads(output)
     assert found["pandas"] == found["polars"]
-    assert found["pandas"]["sent"] == found["bound"] == found["sent"] > 0
+    assert found["pandas"]["sent"] == found["bound"] == found["bound by the server"] == found["sent"] > 0
     assert found["schemas"] == ["notify"]
     assert {"lifecycle", *VIEWS} <= set(found["tables"])
     assert set(VIEWS) <= set(found["views"])
