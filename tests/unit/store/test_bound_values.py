@@ -10,8 +10,8 @@ from clickhouse_connect.driver import AsyncClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config import Settings
-from app.store.announcement import announced_query_url
+from app.config import ClickHouse, Settings
+from app.store.announcement import announced_query_url, announced_url
 from app.store.bound_values import MOST, check_places, check_values, to_send, values_in
 from app.store.queries import Queries, QueryRefused
 from tests.unit.store.conftest import event, store
@@ -91,9 +91,13 @@ VALUES = (
 )
 
 
-@pytest.fixture
-async def queries(settings: Settings, client: AsyncClient) -> AsyncIterator[Queries]:
-    asked = Queries(settings)
+@pytest.fixture(params=["embedded", "server"])
+async def queries(settings: Settings, client: AsyncClient, request: pytest.FixtureRequest) -> AsyncIterator[Queries]:
+    """Of the embedded one, which judges by itself; and as a server is asked, judged here: the same engine answers."""
+    url = announced_url(settings.data.dir) or ""
+    asked = Queries(
+        settings if request.param == "embedded" else Settings(clickhouse=ClickHouse(url=url, query_url=url))
+    )
     yield asked
     await asked.close()
 
