@@ -178,7 +178,7 @@ async def test_a_changed_policy_is_compared_with_what_was_sent_before_it_holds(w
     await console.choose("Query")
     sql = "SELECT channel, status, count() AS n FROM lifecycle WHERE channel != '' GROUP BY ALL ORDER BY n DESC LIMIT 8"
     await Query(console).run(sql)
-    await expect(console.page.get_by_role("img", name="n", exact=True)).to_be_visible()
+    await console.reload_until(console.page.get_by_role("img", name="n", exact=True))
     await console.page.screenshot(path=SCREENSHOTS / "drawn-light.png", full_page=True)
 
 

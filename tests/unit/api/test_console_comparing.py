@@ -51,10 +51,10 @@ def test_bars_are_of_what_differs_and_fit_their_place(outcomes: list[dict[str, A
 async def _ended(comparing: Comparing, policy: str = "caps: []\n", since: str = "1h") -> Comparison:
     """A comparison, when it has."""
     name = await comparing.begin("ops", policy, since)
-    found = comparing.find(name)
-    assert isinstance(found, Comparison)
-    await until(lambda: bool(found.ended_at is not None))
-    return found
+    known = comparing.find(name)
+    assert isinstance(known, Comparison)
+    await until(lambda: known.ended_at is not None)
+    return known
 
 
 async def test_the_policy_is_run_over_the_time_that_was_asked_for(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_a_gateway_that_starts_leaves_anothers_comparison_alone(tmp_path: 
     await comparing.close()
 
 
-def _found() -> dict[str, Any]:
+def found() -> dict[str, Any]:
     example = {"notification_id": "0b6a5e5c-6f0e", "channel": "push", "now": "sent", "new": "suppressed"}
     user = {"user_id": "a/da", "sent": {"now": 3, "new": 1}, "more": 0, "fewer": 2, "at_another_time": 0}
     outcome = {"category": "orders", "channel": "push", "outcome": "sent", "reason": "", "now": 40, "new": 10}
@@ -240,7 +240,7 @@ async def _begun(client: Any, csrf: str) -> str:
 
 @pytest.mark.parametrize("is_part", [True, False])
 async def test_a_page_shows_the_difference_as_bars_and_whom_it_concerns(is_part: bool) -> None:
-    comparing = Comparing(_command(f"print({json.dumps(json.dumps(_found()))})"))
+    comparing = Comparing(_command(f"print({json.dumps(json.dumps(found()))})"))
     async with operating(comparing=comparing) as (client, csrf, log):
         if is_part:
             form = {**_FORM, "csrf": csrf}
@@ -286,7 +286,7 @@ async def test_a_page_that_outlives_its_gateway_says_what_became_of_it(
 
 
 async def test_a_user_who_was_erased_since_is_shown_as_no_example() -> None:
-    comparing = Comparing(_command(f"print({json.dumps(json.dumps(_found()))})"), clock=lambda: 0)
+    comparing = Comparing(_command(f"print({json.dumps(json.dumps(found()))})"), clock=lambda: 0)
     erased = ErasedUsers()
     async with operating(comparing=comparing, erased=erased) as (client, csrf, _):
         path = await _begun(client, csrf)
@@ -304,7 +304,7 @@ async def test_a_user_who_was_erased_since_is_shown_as_no_example() -> None:
 async def test_two_gateways_serve_the_page_of_one_comparison_between_them() -> None:
     """Behind a balancer each call of the page may reach either."""
     sessions, clock = Sessions(b"s", lambda: 0), (lambda: 0)
-    command = _command(f"print({json.dumps(json.dumps(_found()))})")
+    command = _command(f"print({json.dumps(json.dumps(found()))})")
     first, second = (Comparing(command, gateway=name, clock=clock) for name in ("first", "second"))
     async with (
         operating(comparing=first, sessions=sessions) as (client, csrf, _),

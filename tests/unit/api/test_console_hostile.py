@@ -23,7 +23,7 @@ from tests.calling import key_hash
 from tests.key_topic import KeyTopic
 from tests.unit.api.test_hostile_calls import NEW_ID, gateway
 
-_KEY = "ops." + "o" * 43
+KEY = "ops." + "o" * 43
 _SOURCES = Path(console.__file__).parent.glob("*.py")
 _READS = re.compile(
     r'page\.query\("(\w+)"\)|form\.get\("(\w+)"|_(?:ASKED|FIELDS) = \(([^)]*)\)|for name in \(([^)]*)\)'
@@ -74,17 +74,14 @@ class Sends:
 @asynccontextmanager
 async def operating(**more: Any) -> AsyncIterator[Any]:
     """Somebody who may act; and their form's token."""
-    keys = (ApiKey(id="ops", sha256=key_hash(_KEY), scopes=("admin",)),)
+    keys = (ApiKey(id="ops", sha256=key_hash(KEY), scopes=("admin",)),)
     async with gateway(
         callers=Callers(keys, None, None),
         keys=KeyTopic().writer(),
-        queries=Behind(),
-        sends=Sends(),
-        clock=lambda: 0,
-        **more,
+        **{"queries": Behind(), "sends": Sends(), "clock": lambda: 0, **more},
     ) as (client, log):
         client.session._cookie_jar = CookieJar(unsafe=True)
-        async with client.post("/console/sign-in", data={"key": _KEY}, allow_redirects=False) as response:
+        async with client.post("/console/sign-in", data={"key": KEY}, allow_redirects=False) as response:
             assert response.status == 303
         async with client.get("/console/users/ada") as response:
             [csrf] = set(re.findall(r'name="csrf" value="([^"]+)"', await response.text()))
@@ -138,7 +135,7 @@ async def _check(client: Any, view: View, csrf: str, value: bytes, names: Sequen
 )
 async def test_whoever_signs_in_comes_to_where_they_were_and_to_no_other_place(to: str, leads: str) -> None:
     async with operating() as (client, _, _):
-        response = await client.post("/console/sign-in", data={"key": _KEY, "to": to}, allow_redirects=False)
+        response = await client.post("/console/sign-in", data={"key": KEY, "to": to}, allow_redirects=False)
         assert response.headers["Location"] == leads
 
 
