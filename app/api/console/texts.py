@@ -230,7 +230,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "policy.compare.do": "Compare",
     "policy.comparing": "Comparing: {done} of {total} records are read.",
     "policy.comparing.begun": "Comparing. A busy week takes minutes.",
-    "policy.comparison.look": "See how far it is",
+    "policy.comparison.link": "Link to this comparison",
     "policy.comparison.restarted": "The gateway {gateway} was restarted, and this comparison ended with it. Nothing of "
     "it was kept.",
     "policy.comparison.over": "This comparison is over, and its result is no longer kept: that is done for 15 minutes.",
