@@ -178,6 +178,7 @@ def end_with_standard_input() -> None:
         time.sleep(_GRACE_S)
         os._exit(1)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # (whoever runs in the background may have it ignored)
     threading.Thread(target=wait, name="standard input", daemon=True).start()
 
 

@@ -76,10 +76,12 @@ asyncio.run(work())
 """
 
 
-async def test_a_supervised_one_says_how_far_it_is_and_clears_up_when_nobody_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begins", ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"])
+async def test_a_supervised_one_says_how_far_it_is_and_clears_up_when_nobody_waits(tmp_path: Path, begins: str) -> None:
+    """Also one of a gateway that a shell has started in the background, where interrupts are ignored."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _SUPERVISED, str(tmp_path), stdin=pipe, stderr=pipe
+        sys.executable, "-c", begins + _SUPERVISED, str(tmp_path), stdin=pipe, stderr=pipe
     )
     assert process.stderr is not None
     assert process.stdin is not None
