@@ -141,6 +141,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "providers.resume.will": "Workers call {name} again. The load grows from nothing, as after an outage.",
     "providers.resumed": "{name} is resumed.",
     "providers.last_day": "Calls, last 24 hours",
+    "providers.rate": "{rate}/s",
+    "providers.limited_by": "by {by}",
     "providers.p50": "p50 ms, latest hour",
     "providers.p99": "p99 ms, worst hour",
     "providers.errors": "Errors by code, last 24 hours",

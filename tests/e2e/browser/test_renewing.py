@@ -26,7 +26,7 @@ _WHOLE = f"print({json.dumps(json.dumps(found()))})"
 class Hours:
     """ClickHouse: something of two hours, whatever is asked."""
 
-    async def run(self, sql: str, limits: Any) -> Answer:
+    async def run(self, sql: str, limits: Any, values: Any = None) -> Answer:
         rows = [[f"2026-03-01 {hour}:00:00", hour] for hour in (10, 11)]
         return Answer(("hour", "n"), ("DateTime", "UInt64"), rows, False)
 
@@ -57,7 +57,8 @@ async def test_a_comparison_shows_its_progress_and_then_its_result(browser: Brow
         await expect(page.locator("#compared")).to_contain_text("500 of 1000 records", timeout=60_000)
     async with operator(browser, _WHOLE) as (page, _):
         await _compare(page)
-        await expect(page.locator("#compared .bars")).to_be_visible(timeout=60_000)
+        await Policy(Console(page, "")).compare("1h")
+        await expect(page.locator("#compared .bars")).to_be_visible()
         await expect(page.locator("#compared [hx-get]")).to_have_count(0)  # (it no longer asks)
         assert await Console(page, "").serious_findings() == []
 
@@ -80,3 +81,14 @@ async def test_times_below_a_chart_are_the_viewers_and_point_to_utc(browser: Bro
 
     assert utc == "03-01 10:00 UTC"
     assert shown.endswith("15:30")  # in Kolkata
+
+
+async def test_a_query_that_ran_is_put_back_by_one_click_and_not_run(browser: Browser) -> None:
+    async with operator(browser, queries=Hours()) as (page, _):
+        console, query = Console(page, ""), Query(Console(page, ""))
+        await console.choose("Query")
+        await query.run("SELECT 'the first' AS n")
+        await query.run("SELECT 'the second' AS n")
+        await query.put_back("SELECT 'the first' AS n")
+
+        await expect(page.get_by_role("table")).to_have_count(0)

@@ -167,7 +167,6 @@ _UNCOUNTED = {
     'answered[row.provider][name]|default("", true)',
     "n",
     "each.in_flight",
-    'each.rate if each.rate is not none else ""',
     'event.attempt or ""',
     "each.version",
     "each.line",
@@ -208,3 +207,16 @@ def test_ticks_know_their_moment_so_that_a_browser_shows_its_own_zone() -> None:
 )
 def test_a_tick_that_is_no_moment_stays_as_it_is(label: str, at: str) -> None:
     assert [tick[2] for tick in lines([label], {"n": {label: 1.0}}).ticks] == [at]
+
+
+@pytest.mark.parametrize(
+    ("rate", "limited_by", "shows"),
+    [(12.5, "throttling", "12.5/s by throttling"), (100.0, "limit", "100/s by limit"), (None, None, "")],
+)
+def test_a_providers_rate_says_where_it_comes_from(rate: float | None, limited_by: str | None, shows: str) -> None:
+    provider = {"provider": "fcm", "channel": "push", "state": "closed", "rate": rate, "limited_by": limited_by}
+    parts: Any = rendering._environment.get_template("parts.html").module
+    row = str(parts.providers_table("/console", [provider], False, "")).partition("<tbody>")[2]
+
+    cells = re.findall(r'<td class="n">(.*?)</td>', row)
+    assert re.sub(r"<.*?>", "", cells[-1]) == shows

@@ -58,7 +58,7 @@ _VIEWS = [view for module in site._PAGES for view in module.VIEWS]
 class Behind:
     """ClickHouse: each statement is text that it could read, and finds nothing, or what a count finds."""
 
-    async def run(self, sql: str, limits: Any) -> Answer:
+    async def run(self, sql: str, limits: Any, values: Any = None) -> Answer:
         assert "\0" not in sql.encode().decode() or sql == "a\0b"  # (the page of queries)
         return Answer(("n",), ("UInt64",), [[0]] if "count() AS n" in sql[:30] else [], False)
 

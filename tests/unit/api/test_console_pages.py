@@ -36,7 +36,7 @@ class Behind:
     queries: list[str] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
 
-    async def run(self, sql: str, limits: Any) -> Answer:
+    async def run(self, sql: str, limits: Any, values: Any = None) -> Answer:
         if self.is_away:
             raise Unavailable(_AWAY)
         self.queries.append(sql)

@@ -94,7 +94,7 @@ class Happened(Past):
     async def events(self, notification_id: str, user_id: Any = None, cursor: Any = None, limit: int = 1) -> Any:
         return _EVENTS, None
 
-    async def run(self, sql: str, limits: Any) -> Answer:
+    async def run(self, sql: str, limits: Any, values: Any = None) -> Answer:
         return Answer(("user_id", "outcomes"), ("String", "Array(String)"), [["ada", ["push: sent"]]], False)
 
 
