@@ -30,6 +30,8 @@ def normalizes_next(start: bytes) -> Due:
     return Due("normalize", "", start)
 
 
+#: With what it begins: whoever opens tables with profiles that weren't looked at writes this row.
+NORMALIZES_FIRST = due_key(0, "normalize", b"")
 #: A row that never falls due: every profile of the partition has been looked at.
 NORMALIZED = due_key(LAST_MS, "normalize", b"")
 
@@ -50,7 +52,7 @@ class RouterState:
         #: Whether devices are known to be swept for stale ones, so that not every record has to look.
         self.sweeps = False
         if self.schedule.get(NORMALIZED) is None and self.known.profiles_from(b"", 1):
-            self.schedule.at(0, normalizes_next(b""))
+            self.schedule.put(NORMALIZES_FIRST, normalizes_next(b""))
 
     def tables(self) -> Sequence[Table[Any]]:
         return (

@@ -34,6 +34,7 @@ from schemas.instants import rfc3339
 from schemas.lifecycle import CAME_BACK, LifecycleEvent, read_lifecycle
 from schemas.results import read_result
 from schemas.topics import BATCHES, CONFIG, LIFECYCLE, RESULTS, SEND_TOPICS
+from tables.router import NORMALIZES_FIRST, normalizes_next
 
 #: Statuses of sends that nobody but the router writes.
 _ROUTERS = frozenset(("accepted", "repeated", "scheduled", "queued", "aggregated"))
@@ -141,6 +142,12 @@ def _writers(topic: str, value: bytes) -> frozenset[str]:
         return frozenset((read_result(value).channel,)) if topic == RESULTS else _ROUTER
     except Invalid:
         return _ROUTER
+
+
+#: What falls due because a process opened the tables, which no record says.
+_MADE_AT_OPENING: dict[bytes, tuple[bytes, Any]] = {
+    due_mark(NORMALIZES_FIRST): (NORMALIZES_FIRST, normalizes_next(b""))
+}
 
 
 class NotAgain(Exception):
@@ -277,7 +284,7 @@ class Again:
         return is_whole
 
     def _wake(self, offset: int, drawn: Drawn, out: Out, now: int) -> bool:
-        due = {due_mark(key): (key, row) for key, row in self._processor.due(now, _MOST_DUE)}
+        due = _MADE_AT_OPENING | {due_mark(key): (key, row) for key, row in self._processor.due(now, _MOST_DUE)}
         is_whole = True
         for start in range(0, len(drawn.dues), DUE_MARK_BYTES):
             found = due.get(drawn.dues[start : start + DUE_MARK_BYTES])

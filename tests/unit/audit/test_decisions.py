@@ -47,8 +47,15 @@ class Live:
         self.log: dict[str, list[Record]] = {topic: [] for topic in topics}
         self.batches: list[Batch] = []
         self._drawn = dict.fromkeys(self.log, 0)
-        self._processor = Processor(MACHINES[role](CATALOG), self.store, 0, lambda *_: None, lambda *_: None)
+        self._processor = self._opened()
         self._recorder = BatchRecorder(role, lambda: CATALOG.mark)
+
+    def _opened(self) -> Processor:
+        return Processor(MACHINES[self.role](CATALOG), self.store, 0, lambda *_: None, lambda *_: None)
+
+    def restart(self) -> None:
+        """Its process ends, and another one opens the tables."""
+        self._processor = self._opened()
 
     def say(self, topic: str, user: str, moment: int, **fields: Any) -> None:
         self.produce(topic, user, moment, json.dumps({"user_id": user, **fields}).encode())
@@ -182,6 +189,18 @@ async def test_what_was_drawn_comes_to_the_same_bytes(live: Live, tmp_path: Path
     assert found.differences == []
     assert found.covered["batches"] == 3
     assert (found.covered["records decided"], found.covered["timers woken"]) == (7, 2)
+
+
+async def test_what_falls_due_because_a_process_began_is_decided_again(live: Live, tmp_path: Path) -> None:
+    """The second process opens tables that one of a revision before may have written; the third knows better."""
+    for number in (7, 8, 9):
+        live.restart()
+        go_on(live, "bob", NOON + 2 * HOUR, number)
+        live.draw(NOON + 2 * HOUR + number)
+    found = await again(live, tmp_path)
+
+    assert found.differences == []
+    assert found.covered["timers woken"] == 2 + (live.role == "router")
 
 
 async def test_another_state_comes_to_other_bytes_at_a_named_batch(live: Live, tmp_path: Path) -> None:
