@@ -13,7 +13,7 @@ from agents.sender.calls import FRESH_MS, Call, Result, Seen
 from app.domain.outcome import AT_CAPACITY, WARMING_UP, Outcome, OutcomeKind, bounded
 from app.ports import CallExecutor, Urgency
 from app.providers.gate import GatedClient
-from app.providers.wire import has_left, stays, watch_statuses
+from app.providers.wire import QUESTIONS, has_left, stays, watch_statuses
 from app.streaming.failpoints import is_armed, reach
 from schemas.words import Provider
 
@@ -72,6 +72,8 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._monotonic = monotonic
         self._on_call = on_call
         self._on_error = on_error
+        #: Questions are bounded apart from sends, which wait for slots.
+        self._questions = {name: asyncio.Semaphore(QUESTIONS) for name in clients}
         self._preparing = 0
         #: The slots that are kept: by claim, the provider and until when.
         self._kept: OrderedDict[tuple[bytes, int], tuple[Provider, float]] = OrderedDict()
@@ -252,7 +254,7 @@ class GatedExecutor(CallExecutor[Call, Result]):
     async def _asked(self, call: Call) -> Outcome | None:
         timeout_s = call.timeout_ms / 1000
         try:
-            async with asyncio.timeout(timeout_s + _MARGIN_S):
+            async with asyncio.timeout(timeout_s + _MARGIN_S), self._questions[call.provider]:
                 found = await self._clients[call.provider].ask(call.message, call.to, call.handle, timeout_s)
                 return None if found is None else bounded(found)
         except TimeoutError:

@@ -14,6 +14,8 @@ Why = Literal["too_large", "opted_out", "no_provider", "permanent"]
 #: Codes of refusals by our own gate (app/providers/gate.py), for which nobody was called.
 CIRCUIT_OPEN, AT_CAPACITY, WARMING_UP = "lane_rests", "lane_full", "warming_up"
 
+_OURS = frozenset((CIRCUIT_OPEN, AT_CAPACITY, WARMING_UP))
+
 #: The longest that a provider may have us wait: what asks for more is asked again then.
 LONGEST_WAIT_MS = 3_600_000
 #: The lengths at which a provider's words are cut before they enter rows and events.
@@ -75,9 +77,10 @@ def answer_of(outcome: Outcome) -> str:
 def bounded(outcome: Outcome) -> Outcome:
     """The same within our bounds, whatever a provider sent: waits have an end, texts a length, instants a range."""
     wait_ms, since_ms = outcome.retry_after_ms, outcome.invalid_since_ms
+    code = _clipped(outcome.code, MAX_CODE)
     return replace(
         outcome,
-        code=_clipped(outcome.code, MAX_CODE),
+        code=f"provider_{code}" if code in _OURS else code,  # else it would pass for our own gate's
         provider_message_id=_clipped(outcome.provider_message_id, MAX_MESSAGE_ID),
         retry_after_ms=min(max(wait_ms, 0), LONGEST_WAIT_MS) if _is_number(wait_ms) else None,
         invalid_since_ms=since_ms if _is_number(since_ms) and 0 <= since_ms < _END_OF_TIME_MS else None,

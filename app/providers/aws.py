@@ -62,6 +62,7 @@ def _session_of(answer: type[Answer]) -> type[AIOHTTPSession]:
         async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
             session: aiohttp.ClientSession = await super()._get_session(proxy_url)
             session._response_class = answer
+            session._cookie_jar = aiohttp.DummyCookieJar()
             return session
 
     return Session

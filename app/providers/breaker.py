@@ -71,11 +71,12 @@ class Breaker:
         so that nobody retires it.
 
         Whatever is about the recipient alone proves that the provider answers, and takes our settings. A message that
-        can't work proves nothing: a proxy that refuses everything says the same.
+        can't work proves nothing: a proxy that refuses everything says the same. As a probe it doesn't count, so that
+        many such messages don't keep the circuit open.
         """
-        if not outcome.called:
-            return outcome
         match outcome.kind:
+            case _ if not outcome.called:
+                self._next_probe_at = min(self._next_probe_at, now)
             case "ok":
                 self._remember(dead=False)
                 self._close(now)
@@ -86,6 +87,8 @@ class Breaker:
                     self._close(now)
             case "config":
                 self._open("config", now)
+            case "drop":
+                self._next_probe_at = min(self._next_probe_at, now)
             case "retry" | "throttle" | "in_doubt":
                 self._failures += 1
                 if self._failures >= self.failures_to_open:

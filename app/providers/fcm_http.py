@@ -5,6 +5,7 @@ import calendar
 import logging
 import time
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 
 import aiohttp
@@ -84,6 +85,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             connector=aiohttp.TCPConnector(limit=settings.concurrency, ssl=tls_context(settings.ca_file)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             response_class=Answer,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -115,6 +117,7 @@ class OneRequest(_http_client.HttpxAsyncClient):  # type: ignore[misc]  # fireba
             trust_env=False,
             headers=_http_client.METRICS_HEADERS,
             auth=self._authorize,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
 
     def _authorize(self, request: httpx.Request) -> httpx.Request:

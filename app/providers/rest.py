@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractResolver
 
 from app.config.providers import ProviderSettings
 from app.domain.outcome import Outcome
-from app.providers.wire import CONNECT_S, Answer, leaves, tls_context, unanswered
+from app.providers.wire import CONNECT_S, QUESTIONS, Answer, leaves, tls_context, unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Rest:
         """Raises ValueError: the authorities can't be read."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=settings.concurrency, ssl=tls_context(settings.ca_file), resolver=resolver
+                limit=settings.concurrency + QUESTIONS, ssl=tls_context(settings.ca_file), resolver=resolver
             ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             response_class=Answer,

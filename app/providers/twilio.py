@@ -24,6 +24,7 @@ from app.domain.sms import E164
 from app.ports import Address, Handle, Message
 from app.providers.wire import (
     CONNECT_S,
+    QUESTIONS,
     Answer,
     answered,
     dropped,
@@ -78,9 +79,10 @@ class OneRequest(AsyncHttpClient):  # type: ignore[misc]  # twilio is not follow
     def __init__(self, settings: Settings) -> None:
         super().__init__(logger=None, is_async=True)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.concurrency, ssl=tls_context(settings.ca_file)),
+            connector=aiohttp.TCPConnector(limit=settings.concurrency + QUESTIONS, ssl=tls_context(settings.ca_file)),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             response_class=Answer,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def request(

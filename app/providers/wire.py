@@ -15,6 +15,10 @@ from app.domain.outcome import LONGEST_WAIT_MS, Outcome, OutcomeKind, Why
 #: Seconds until a connection (TCP and TLS) must stand.
 CONNECT_S = 3.0
 
+#: Questions after sends in doubt that are put to one provider at a time. They have connections of their own: a provider
+#: that answers none of them would else keep sends from being made.
+QUESTIONS = 50
+
 #: Bytes of an answer that are read: a list of 200 messages has some 400 KB, everything else a few lines.
 MAX_ANSWER = 4 * 1024 * 1024
 

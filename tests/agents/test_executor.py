@@ -13,7 +13,7 @@ from agents.sender.calls import FRESH_MS, Call, Purpose, Result, Seen
 from app.domain.outcome import AT_CAPACITY, CIRCUIT_OPEN, WARMING_UP, Outcome
 from app.ports import Address, Handle, Message, Urgency
 from app.providers.gate import Gate, GatedClient
-from app.providers.wire import leaves, note_status
+from app.providers.wire import QUESTIONS, leaves, note_status
 from schemas.words import Channel, Provider
 from tests.unit.providers.factories import a_device, a_handle, a_message
 
@@ -262,6 +262,21 @@ async def test_a_question_that_is_not_answered_in_time_is_no_evidence_of_absence
 
     asked = await executor.perform(a_call("a", purpose="ask", timeout_ms=1))
     assert asked.outcome == Outcome("in_doubt", doubt="timeout")
+
+
+async def test_questions_are_put_a_few_at_a_time_and_hold_up_no_send() -> None:
+    client = Gatekeeper()
+    executor, _ = performing(client, limit=1_000)
+    names = [str(number) for number in range(QUESTIONS + 5)]
+    tasks = [asyncio.create_task(executor.perform(a_call(name, purpose="ask", timeout_ms=60_000))) for name in names]
+    client.answer("send")
+    assert (await executor.perform(a_call("send"))).outcome == Outcome("ok")
+    assert client.asked == names[:QUESTIONS]
+
+    for name in names:
+        client.answer(name)
+    await asyncio.gather(*tasks)
+    assert client.asked == names
 
 
 def taken(

@@ -3,10 +3,20 @@
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.outcome import LONGEST_WAIT_MS, MAX_CODE, MAX_MESSAGE_ID, Outcome, bounded
+from app.domain.outcome import (
+    AT_CAPACITY,
+    CIRCUIT_OPEN,
+    LONGEST_WAIT_MS,
+    MAX_CODE,
+    MAX_MESSAGE_ID,
+    WARMING_UP,
+    Outcome,
+    bounded,
+)
 
 #: What JSON can hold where a client expects a text or a number.
 anything: Any = st.one_of(
@@ -29,3 +39,8 @@ def test_what_a_vendor_usually_says_is_left_as_it_is() -> None:
     outcome = Outcome("bad_token", "Unregistered", "SM" + "0" * 32, 5_000, invalid_since_ms=1_700_000_000_000)
 
     assert bounded(outcome) == outcome
+
+
+@pytest.mark.parametrize("code", [CIRCUIT_OPEN, AT_CAPACITY, WARMING_UP])
+def test_a_providers_code_never_passes_for_our_own_gates(code: str) -> None:
+    assert bounded(Outcome("throttle", code=code)).code == f"provider_{code}"

@@ -76,6 +76,17 @@ def test_ten_failures_in_a_row_open_whatever_is_no_sign_between_them(outcome: Ou
     assert (breaker.cause is None) == (sign == "life")
 
 
+@pytest.mark.parametrize(("outcome", "sign"), SIGNS)
+def test_a_probe_that_says_nothing_does_not_count_and_one_that_fails_does(outcome: Outcome, sign: Sign) -> None:
+    breaker = Breaker()
+    tell(breaker, Outcome("retry"), 10)
+    breaker.begin(5.0)
+
+    tell(breaker, outcome, now=5.1)
+
+    assert breaker.rests(5.1) == (sign in ("failure", "settings"))
+
+
 @pytest.mark.parametrize("outcome", [outcome for outcome, _ in SIGNS if outcome.kind != "ok"])
 def test_a_lane_with_suspect_tokens_is_cleared_by_an_accepted_one_alone(outcome: Outcome) -> None:
     breaker = Breaker()

@@ -203,7 +203,8 @@ async def client(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     make, settings, address, given = CLIENTS[request.param]
     own = {"service_account_file": account_file} if request.param == "fcm" else given
-    made = make(settings.model_validate({address: http.url, **own}))
+    url = http.url.replace("127.0.0.1", "localhost")  # (of an address no cookie would be kept anyway)
+    made = make(settings.model_validate({address: url, **own}))
     await made.start()
     yield made
     await made.close()
@@ -239,6 +240,16 @@ async def test_headers_without_an_end_are_one_outcome(client: ProviderClient, ht
     ):
         web.says = Answer(429, b"{}", headers)
         assert_bounded((await performer.perform(a_call(client.name, TO[client.name]))).outcome)
+
+
+async def test_no_cookie_is_kept(client: ProviderClient, http: HttpServer) -> None:
+    web, performer = Web(http), performing(client)
+    web.says = Answer(200, b"{}", (("Set-Cookie", "a=b; Path=/"),))
+    for _ in range(2):
+        await performer.perform(a_call(client.name, TO[client.name]))
+
+    assert [request.headers.get("cookie") for request in http.received if "cookie" in request.headers] == []
+    assert len(http.received) >= 2
 
 
 @pytest.mark.parametrize("seed", range(2))
