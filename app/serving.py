@@ -40,7 +40,7 @@ class _Connection(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         super().handle_error(request, status, exc, message)  # logs it, and refuses where an answer has begun
-        detail = "this is no HTTP request" if status == 400 else "the server failed; it has been logged"
+        detail = "this is not an HTTP request" if status == 400 else "the server failed; it has been logged"
         return BareResponse(text=json.dumps({"detail": detail}), status=status, content_type="application/json")
 
 

@@ -260,7 +260,7 @@ def control_app(wire: Wire) -> web.Application:
         for name, value in given.items():
             if name not in ("latency_ms", "bytes_per_s", "close_ms"):
                 return web.json_response(
-                    {"error": "is none of latency_ms, bytes_per_s, close_ms", "field": name}, status=400
+                    {"error": "is not one of latency_ms, bytes_per_s, close_ms", "field": name}, status=400
                 )
             if not isinstance(value, int) or value < 0:
                 return web.json_response({"error": "is not a whole number from 0", "field": name}, status=400)

@@ -23,7 +23,7 @@ _CONFIG_KEY = {
 _ORIGIN: Mapping[str, Any] = {
     "tocsin-origin": {
         "type": "string",
-        "description": "Where the record lay first, topic:partition:offset:signature; Tocsin sets it",
+        "description": "The record's original position, topic:partition:offset:signature; Tocsin sets it",
     },
     "tocsin-first-letter": {
         "type": "string",
@@ -84,12 +84,12 @@ MESSAGES: Mapping[str, Message] = {
         ),
         Message("command", "command", _USER_KEY, _ORIGIN, "A command, as docs/records.md#commands has it"),
         Message("receipt", "receipt", _USER_KEY, _ORIGIN, "A receipt, as docs/records.md#receipts has it"),
-        Message("send", "send", _USER_KEY, {}, "A send to make, or to take back"),
+        Message("send", "send", _USER_KEY, {}, "A send to make, or to withdraw"),
         Message("lifecycle", "lifecycle", _USER_KEY, {}, "An event, as docs/records.md#lifecycle-events has it"),
         Message(
             "deadLetter",
             "dead-letter",
-            {"type": "string", "description": "As the record that it is of; may be missing"},
+            {"type": "string", "description": "The key of its record; may be missing"},
             {},
             "A dead letter, as docs/records.md#dead-letters has it",
         ),
@@ -98,24 +98,26 @@ MESSAGES: Mapping[str, Message] = {
 }
 _EVENT_MESSAGES = ("request", "cloudevent", "cloudeventBinary")
 _LANES = {
-    topics.EVENTS_CRITICAL: "The critical lane: drawn first",
-    topics.EVENTS: "The lane for what is neither critical nor in bulk",
-    topics.EVENTS_BULK: "The lane for campaigns and what is of low priority",
+    topics.EVENTS_CRITICAL: "The critical lane: processed first",
+    topics.EVENTS: "The lane for requests that are neither critical nor in bulk",
+    topics.EVENTS_BULK: "The lane for campaigns and low-priority requests",
 }
 
 CHANNELS: Mapping[str, Channel] = {
     each.topic: each
     for each in (
         *(Channel(topic, _EVENT_MESSAGES, "receive", _LANES[topic]) for topic in topics.EVENT_TOPICS),
-        Channel(topics.COMMANDS, ("command",), "receive", "What changes what is known of a user"),
-        Channel(topics.RECEIPTS, ("receipt",), "receive", "What came back of sends"),
+        Channel(topics.COMMANDS, ("command",), "receive", "Changes to what is known about a user"),
+        Channel(topics.RECEIPTS, ("receipt",), "receive", "Reports about sends"),
         *(
             Channel(topic, ("send",), "send", f"Sends to make by {channel}; only Tocsin writes it")
             for channel, lanes in topics.SEND_TOPICS.items()
             for topic in lanes
         ),
-        Channel(topics.LIFECYCLE, ("lifecycle",), "send", "All that happens to notifications; only Tocsin writes it"),
-        Channel(topics.DEAD, ("deadLetter",), "send", "Records that couldn't be taken; only Tocsin writes it"),
+        Channel(
+            topics.LIFECYCLE, ("lifecycle",), "send", "Everything that happens to notifications; only Tocsin writes it"
+        ),
+        Channel(topics.DEAD, ("deadLetter",), "send", "Records that were refused; only Tocsin writes it"),
         Channel(topics.CONFIG, ("config",), "send", "Policy and templates; only Tocsin writes it"),
     )
 }

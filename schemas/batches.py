@@ -56,7 +56,7 @@ def read_batch(value: bytes) -> Batch:
     try:
         return _decode(value)
     except msgspec.MsgspecError as error:
-        raise Undecodable("is no batch") from error
+        raise Undecodable("is not a batch") from error
 
 
 def due_mark(key: bytes) -> bytes:

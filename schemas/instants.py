@@ -78,7 +78,7 @@ def instant_ms(text: str, field: str) -> int:
     except ValueError as error:
         raise Malformed("is not an RFC 3339 date-time, such as 2026-11-29T10:00:00Z", field) from error
     if not FIRST_MS <= ms <= LAST_MS:
-        raise Malformed("lies before 1970 or after 2199", field)
+        raise Malformed("is before 1970 or after 2199", field)
     return ms
 
 

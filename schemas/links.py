@@ -31,9 +31,10 @@ def check_link(text: str | None, field: str, schemes: Set[str] = SCHEMES) -> Non
 
 
 def refusal(text: str) -> str:
-    """Why it is no link, for people."""
+    """Why it is not a link, for people."""
     if len(text) > MAX_LINK_CHARS:
         return f"is longer than {MAX_LINK_CHARS} characters"
     return (
-        "is no link: use https, http, mailto, tel, a scheme of gateway.link_schemes, or a path that begins with one /"
+        "is not a link: use https, http, mailto, tel, a scheme of gateway.link_schemes,"
+        " or a path that begins with one /"
     )

@@ -69,7 +69,7 @@ RECORDS: Mapping[str, Published] = {
     for each in (
         Published(
             "request",
-            "Asks to tell one user something",
+            "Asks Tocsin to notify one user",
             _REQUEST,
             (
                 {
@@ -108,7 +108,7 @@ RECORDS: Mapping[str, Published] = {
         ),
         Published(
             "command",
-            "Changes what is known of a user",
+            "Changes what is known about a user",
             AnyCommand,
             (
                 {**_ADA, "type": "profile.set", "id": "c1", "at": _AT, "email": "ada@example.com", "name": None},
@@ -126,7 +126,7 @@ RECORDS: Mapping[str, Published] = {
         ),
         Published(
             "receipt",
-            "What came back of a send",
+            "A report about a send",
             Receipt,
             (
                 {
@@ -142,7 +142,7 @@ RECORDS: Mapping[str, Published] = {
         ),
         Published(
             "send",
-            "A send to make, or to take back",
+            "A send to make, or to withdraw",
             _SEND_KIND | Withdraw,
             (
                 {
@@ -196,7 +196,7 @@ RECORDS: Mapping[str, Published] = {
         ),
         Published(
             "dead-letter",
-            "A record that couldn't be taken",
+            "A record that was refused",
             DeadLetter,
             (
                 {

@@ -29,8 +29,8 @@ _EXPONENT, _EXPONENT_SIGNED = b"0e000", b"0e+000"
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 _PLAIN_MEMBER = re.compile(rb"[A-Za-z0-9_.:@-]{0,100}")
-_OUT_OF_RANGE = "is a number out of range: integers from -2^63 to 2^64-1 and finite numbers are taken"
-_NO_CHARACTER = "holds what is no character: half a surrogate pair, or bytes that aren't UTF-8"
+_OUT_OF_RANGE = "is a number out of range: integers from -2^63 to 2^64-1 and finite numbers are accepted"
+_NO_CHARACTER = "contains an invalid character: half a surrogate pair, or bytes that aren't UTF-8"
 _REFUSED_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 
 

@@ -267,7 +267,7 @@ class Inbox:
         self.counts.put(user_id.encode(), count)
 
     def overdue(self, user_id: str, now: int, most: int) -> list[tuple[int, Item]]:
-        """At most so many items whose time is over, the oldest first."""
+        """At most this many items whose time is over, the oldest first."""
         return [(number, item) for number, item in self.all(user_id) if item.leaves_at <= now][-most:]
 
     def swept(self, user_id: str, now: int) -> None:

@@ -102,10 +102,10 @@ def with_consent(old: StoredPreferences, message: ConsentSet) -> StoredPreferenc
     consent = Consent(message.channel, message.category, message.granted, parse_ms(message.at), evidence, grant)
     others = tuple(c for c in old.consents if c is not before)
     if len(others) >= MAX_CONSENTS:
-        raise TooLarge(f"is one more than the {MAX_CONSENTS} consents that a user may have", "category")
+        raise TooLarge(f"exceeds the {MAX_CONSENTS} consents that a user may have", "category")
     if sum(map(_evidence_bytes, (*others, consent))) > MAX_ALL_EVIDENCE_BYTES:
         if message.granted:
-            raise TooLarge("is more than 256 KiB with that of the user's other consents", "evidence")
+            raise TooLarge("exceeds 256 KiB together with the user's other consents", "evidence")
         consent = replace(consent, evidence=b"null")
     return replace(old, consents=(*others, consent))
 

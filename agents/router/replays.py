@@ -112,12 +112,12 @@ def _check(request: ReplayRequest) -> None:
     if send.user_id != request.user_id:
         raise Invalid("is not the user_id", "send.user_id")
     if send.channel == "in_app":
-        raise Invalid("is not replayed: an inbox has no outage", "send.channel")
+        raise Invalid("can't be replayed: an inbox has no outages", "send.channel")
     for field, ms in (("expires_at", request.expires_at), ("send.expires_at", send.expires_at)):
         if ms is not None and not FIRST_MS <= ms <= LAST_MS:
             raise Invalid("is not between 1970 and 2200", field)
     if send.step < 0:
-        raise Invalid("is no step of a chain", "send.step")
+        raise Invalid("is not a step of a fallback chain", "send.step")
 
 
 # --- what is begun ---

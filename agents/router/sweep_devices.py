@@ -11,7 +11,7 @@ from schemas.broadcasts import TokenDead
 from schemas.instants import LAST_MS
 from tables.schedule import Due, due_key
 
-#: At most so many are looked at in one go, and as soon as so many devices were found, it goes on later.
+#: At most this many are looked at in one go, and as soon as so many devices were found, it goes on later.
 _PROFILES = 500
 _DEVICES = 200
 _PAUSE_MS = 50

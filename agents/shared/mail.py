@@ -51,7 +51,7 @@ def mail_of(
     """``parts``: as rendered, in ``locale``."""
     reply_to = parts.get("reply_to") or None
     if reply_to is not None and (reply_to := parse_email(reply_to)) is None:
-        return RenderError("email.reply_to", "is no mail address")
+        return RenderError("email.reply_to", "is not a mail address")
     unsubscribe = None
     if links is not None and mailed.can_opt_out and (mailed.one_click or mailed.footer):
         unsubscribe = links.unsubscribe(send, mailed.key)

@@ -39,7 +39,7 @@ def check_keyless(record: LogRecord) -> None:
 def check_lies_in(record: LogRecord, partition: int) -> None:
     """Raises Misplaced where the record lies in another partition."""
     if record.partition != partition:
-        raise Misplaced(f"belongs to partition {partition}, the record lies in {record.partition}", "key")
+        raise Misplaced(f"belongs to partition {partition}, but the record is in {record.partition}", "key")
 
 
 def partition_of_receipt(record: LogRecord, receipt: Receipt, partitions: int) -> int:

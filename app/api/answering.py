@@ -18,7 +18,7 @@ def problem_for(error: Exception, request: web.Request) -> Problem:
         case Problem():
             return error
         case TooLargeError():
-            return Problem(413, "a record of it would be larger than the log takes")
+            return Problem(413, "its record would be larger than Kafka accepts")
         case PublishError():
             log.warning("not accepted", path=pattern_of(request), reason=str(error))
             return later(

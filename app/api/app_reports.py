@@ -61,7 +61,7 @@ async def post_receipt(call: Call) -> web.Response:
     user_id, deps = user_of(call), call.deps
     told = await call.read(_read_receipt)
     if told.status not in _SEEN_BY_APPS:
-        raise Problem(422, f"an app tells {', '.join(_SEEN_BY_APPS)}", "status")
+        raise Problem(422, f"an app reports {', '.join(_SEEN_BY_APPS)}", "status")
     said = msgspec.to_builtins(told)
     given = {"id": deps.new_id(), "user_id": user_id, "occurred_at": told.occurred_at or rfc3339(deps.clock())}
     value = msgspec.json.encode({**said, **given})
@@ -122,7 +122,7 @@ ROUTES = (
         "/v1/users/{id}/receipts",
         post_receipt,
         OWN,
-        "Tell what the app saw of a notification: delivered, opened, clicked, seen",
+        "Report what the app saw of a notification: delivered, opened, clicked, seen",
         {202: Noted},
         body=AppReceipt,
     ),
@@ -131,7 +131,7 @@ ROUTES = (
         "/v1/users/{id}/activity",
         post_activity,
         OWN,
-        "Tell that the user is in the app now",
+        "Report that the user is in the app now",
         {202: Noted},
         body=ActivitySeen,
     ),

@@ -111,10 +111,10 @@ ROUTES = (
         query={
             "action": "Only this action, such as policy.put, or all whose name begins with it and a dot",
             "key_id": "Only what was done with this API key",
-            "from": "Only what was done then or later (RFC 3339)",
-            "to": "Only what was done before (RFC 3339)",
-            "limit": f"At most so many, 1 to {_MOST}; 100 by default",
-            "cursor": "The next_cursor of the page before",
+            "from": "Only entries at or after this time (RFC 3339)",
+            "to": "Only entries before this time (RFC 3339)",
+            "limit": f"At most this many, 1 to {_MOST}; 100 by default",
+            "cursor": "The next_cursor of the previous page",
         },
     ),
 )

@@ -177,7 +177,7 @@ class Call:
         except RequestPayloadError as error:
             # Nothing can be read from this connection any more.
             close = {"Connection": "close"}
-            raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
+            raise Problem(400, "is cut off, or isn't compressed as its header says", "body", close) from error
         return read
 
     async def _whole(self, limit: int) -> bytes:
@@ -200,7 +200,7 @@ class Call:
                 yield chunk
         except (RequestPayloadError, ConnectionError) as error:
             close = {"Connection": "close"}
-            raise Problem(400, "is broken off, or isn't compressed as its header says", "body", close) from error
+            raise Problem(400, "is cut off, or isn't compressed as its header says", "body", close) from error
 
     def _check_caller(self) -> None:
         if isinstance(self.caller, Service):
@@ -215,7 +215,7 @@ class Call:
             async with asyncio.timeout(_BODY_IDLE_S):
                 return await content.readany()
         except TimeoutError:
-            raise Problem(408, f"nothing of the body came for {_BODY_IDLE_S:g} s") from None
+            raise Problem(408, f"no data of the body arrived for {_BODY_IDLE_S:g} s") from None
 
     async def read(self, reader: Reader[T], limit: int = MAX_BODY_BYTES) -> T:
         """The body as the reader's type; raises Problem 400 with the field."""

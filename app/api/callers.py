@@ -248,7 +248,7 @@ class Callers:
         if _is_over(held.expires_at, now):
             raise _unauthorized("the API key has expired")
         if _is_over(found.expires_at, now):
-            raise _unauthorized("the API key was rotated, and this secret of it has ended")
+            raise _unauthorized("the API key was rotated, and this secret is no longer valid")
         self._uses.note(key_id, found.number)
         return found.service
 

@@ -100,8 +100,10 @@ async def post(call: Call) -> web.Response:
     except Differs as error:
         raise Problem(409, "differs from the campaign that has this name", error.field) from error
     except TooMany as error:
-        raise Problem(409, "so many campaigns go on already: wait for one, or cancel one", "campaign_id") from error
-    raise Problem(415, "is none of application/json, application/x-ndjson and text/csv", "Content-Type")
+        raise Problem(
+            409, "too many campaigns are active: wait until one ends, or cancel one", "campaign_id"
+        ) from error
+    raise Problem(415, "is not one of application/json, application/x-ndjson and text/csv", "Content-Type")
 
 
 async def _post_json(call: Call) -> web.Response:
@@ -161,7 +163,7 @@ async def _post_rows(call: Call, kind: Format) -> web.Response:
             if upload.is_full:
                 await upload.flush()
         if upload is None:
-            raise Problem(400, "holds no rows", "body")
+            raise Problem(400, "has no rows", "body")
         await upload.end()
     except BaseException:
         if upload is not None:
@@ -322,7 +324,7 @@ def _begin(path: str) -> Route:
         path,
         post,
         CAMPAIGN,
-        "Send one message to many; the same again tells its status, and adds users",
+        "Send one message to many; repeating it returns its status, and adds users",
         {202: CampaignTaken},
         CampaignBody,
         query=_TERMS,
@@ -342,11 +344,11 @@ ROUTES = (
         "The source's campaigns, newest first",
         {200: CampaignList},
         query={
-            "limit": f"At most so many, 1 to {_MOST}; 50 by default",
-            "cursor": "The next_cursor of the page before",
+            "limit": f"At most this many, 1 to {_MOST}; 50 by default",
+            "cursor": "The next_cursor of the previous page",
         },
     ),
-    Route("GET", f"{_PATH}/{{id}}", get, CAMPAIGN, "How far a campaign is", {200: Campaign}),
+    Route("GET", f"{_PATH}/{{id}}", get, CAMPAIGN, "A campaign's status and progress", {200: Campaign}),
     Route(
         "DELETE",
         f"{_PATH}/{{id}}",
@@ -361,7 +363,7 @@ ROUTES = (
         f"{_PATH}/{{id}}/pause",
         post_pause,
         CAMPAIGN,
-        "Pause a campaign: from 1 s later nothing more is produced",
+        "Pause a campaign: after 1 s nothing more is produced",
         {202: CampaignTaken},
         action="campaign.pause",
     ),
@@ -370,7 +372,7 @@ ROUTES = (
         f"{_PATH}/{{id}}/resume",
         post_resume,
         CAMPAIGN,
-        "Let a paused campaign go on where it was",
+        "Resume a paused campaign where it stopped",
         {202: CampaignTaken},
         action="campaign.resume",
     ),

@@ -38,9 +38,9 @@ class CodeLimits:
         if channel == "sms":
             self._check_country(address)
         standing = self._users.take(user_id, _hourly(self._settings.per_user))
-        _allow(standing, "this user has asked for too many codes", "codes_of_user")
+        _allow(standing, "this user has requested too many codes", "codes_of_user")
         standing = self._addresses.take(parsed_hash(channel, address).hex(), _hourly(self._settings.per_address))
-        _allow(standing, "too many codes were asked for to this address", "codes_to_address")
+        _allow(standing, "too many codes were requested for this address", "codes_to_address")
         if channel == "sms":
             self._count_country(address)
 
@@ -58,7 +58,7 @@ class CodeLimits:
         standing = self._countries.take(country, _hourly(limits[prefix] if prefix else self._settings.per_country))
         if not standing.allowed:
             log.warning("refusing codes to a country: its limit is reached", country=country, limit=standing.limit)
-        _allow(standing, "too many codes were asked for to numbers of this country", "codes_to_country")
+        _allow(standing, "too many codes were requested for numbers of this country", "codes_to_country")
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def check_in_path(name: str, field: str) -> None:
     """Raises Problem for a name that couldn't stand in a path: clients resolve it before they call (RFC 3986, 5.2.4),
     percent-encoded too."""
     if name in (".", ".."):
-        raise Problem(422, "can't be . or .., as no path can name it then", field)
+        raise Problem(422, "must not be . or .., because no path could name it", field)
 
 
 def user_of(call: Call) -> str:

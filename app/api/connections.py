@@ -222,7 +222,7 @@ def _problem_of(status: int, error: BaseException | None) -> Problem:
         return bad_coding()
     if status == 400 and "Too many headers" in str(error):
         return Problem(431, "there are too many headers")
-    return Problem(status, "this is no HTTP request" if status == 400 else "the gateway failed; it has been logged")
+    return Problem(status, "this is not an HTTP request" if status == 400 else "the gateway failed; it has been logged")
 
 
 def connection_factory(server: web.Server, connections: Connections) -> Callable[[], Connection]:

@@ -230,8 +230,8 @@ _FILTERS = {
     "code": "Only letters with this code",
     "field": "Only letters with this field",
     "topic": "Only letters of records of this topic",
-    "from": "Only letters that were written then or later (RFC 3339)",
-    "to": "Only letters that were written before (RFC 3339)",
+    "from": "Only letters written at or after this time (RFC 3339)",
+    "to": "Only letters written before this time (RFC 3339)",
 }
 
 ROUTES = (
@@ -244,8 +244,8 @@ ROUTES = (
         {200: DeadPage},
         query={
             **_FILTERS,
-            "limit": f"At most so many, 1 to {_MOST}; 50 by default",
-            "cursor": "The next_cursor of the page before",
+            "limit": f"At most this many, 1 to {_MOST}; 50 by default",
+            "cursor": "The next_cursor of the previous page",
         },
     ),
     Route("GET", f"{_PATH}/{{letter_id}}", get_one, ADMIN_READ, "A dead letter", {200: dict[str, Any]}),

@@ -25,17 +25,17 @@ _PHRASES = {
 }
 #: The errors that any operation with such access may answer with.
 _PROBLEMS = {
-    "400": "What was sent is malformed",
-    "401": "No or bad credentials",
+    "400": "The request is malformed",
+    "401": "Missing or bad credentials",
     "403": "Not yours",
     "404": "Unknown",
-    "408": "The body stopped coming",
-    "409": "There is one already",
+    "408": "The body stopped arriving",
+    "409": "It exists already",
     "413": "Too large",
     "415": "A content coding that can't be read",
     "422": "Refused by a rule",
     "429": "Too much at once",
-    "503": "Not now; again after Retry-After seconds",
+    "503": "Temporarily unavailable; try again after Retry-After seconds",
 }
 
 _PROBLEM_SCHEMA = {
@@ -46,7 +46,7 @@ _PROBLEM_SCHEMA = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "field": {"type": "string", "description": "The field that is to blame"},
+        "field": {"type": "string", "description": "The field at fault"},
     },
 }
 

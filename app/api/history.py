@@ -82,7 +82,7 @@ async def _all_events(call: Call, user_id: str) -> list[dict[str, Any]]:
 _RECIPIENT = {"user_id": "The recipient"}
 
 ROUTES = (
-    Route("GET", "/v1/notifications/{id}", get, READ, "How far a notification is", {200: NotificationStatus}),
+    Route("GET", "/v1/notifications/{id}", get, READ, "A notification's status", {200: NotificationStatus}),
     Route(
         "GET",
         "/v1/notifications/{id}/events",
@@ -90,7 +90,11 @@ ROUTES = (
         READ,
         "Everything that happened to a notification, oldest first",
         {200: Events},
-        query={**_RECIPIENT, "cursor": "The next_cursor of the page before", "limit": f"1 to {_MOST}; 100 by default"},
+        query={
+            **_RECIPIENT,
+            "cursor": "The next_cursor of the previous page",
+            "limit": f"1 to {_MOST}; 100 by default",
+        },
     ),
     Route(
         "GET",

@@ -139,7 +139,7 @@ async def replay(call: Call) -> web.Response:
     if to_ms <= from_ms:
         raise Problem(422, "must be after from", "to")
     if from_ms > now:
-        raise Problem(422, "is yet to come", "from")
+        raise Problem(422, "is in the future", "from")
     to_ms = min(to_ms, now)
     await audited(call, f"hook {hook.id} from {rfc3339(from_ms)} to {rfc3339(to_ms)}")
     wanted = HookReplay(
@@ -184,18 +184,20 @@ ROUTES: tuple[Route, ...] = (
         _PATH,
         post,
         OWN_HOOKS,
-        "Be called when something happens to your notifications",
+        "Register a webhook that is called when something happens to your notifications",
         {201: HookMade},
         HookAsked,
         action="hook.create",
     ),
-    Route("DELETE", f"{_PATH}/{{id}}", delete, OWN_HOOKS, "Be called no more", {204: None}, action="hook.delete"),
+    Route(
+        "DELETE", f"{_PATH}/{{id}}", delete, OWN_HOOKS, "Delete an outbound webhook", {204: None}, action="hook.delete"
+    ),
     Route(
         "POST",
         f"{_PATH}/{{id}}/enable",
         enable,
         OWN_HOOKS,
-        "Have a hook called again that was disabled, from where it was",
+        "Enable a disabled hook: its calls resume where they stopped",
         {204: None},
         action="hook.enable",
     ),
@@ -204,7 +206,7 @@ ROUTES: tuple[Route, ...] = (
         f"{_PATH}/{{id}}/replay",
         replay,
         OWN_HOOKS,
-        "Be called again for what was recorded in a time",
+        "Have a hook called again for everything recorded in a range of time",
         {202: ReplayShown},
         ReplayAsked,
         action="hook.replay",

@@ -217,8 +217,8 @@ def _check_origin(call: Call) -> None:
 
 
 _RESUME = {
-    "ticket": "In place of a token: what POST …/inbox/ticket answered",
-    "last_event_id": "Where to resume; the header Last-Event-ID comes before it",
+    "ticket": "In place of a token: a ticket from POST …/inbox/ticket",
+    "last_event_id": "Where to resume; the header Last-Event-ID takes precedence",
 }
 
 ROUTES = (

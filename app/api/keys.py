@@ -136,7 +136,7 @@ async def post(call: Call) -> web.Response:
     deps, states, now = call.deps, call.deps.keys.states, call.deps.clock()
     expires_at = _expiry(asked.expires_at, now)
     if _in_settings(call, asked.id) is not None:
-        raise Problem(409, "the settings file has a key of this id, which would count in its place", "id")
+        raise Problem(409, "the settings file has a key with this id, which takes precedence", "id")
     if states.find(asked.id) is not None:
         raise Problem(409, "there is a key of this id: rotate it for a new secret, or revoke it first", "id")
     _check_room(call, asked.id)
@@ -187,7 +187,7 @@ async def delete(call: Call) -> web.Response:
 async def delete_secret(call: Call) -> web.Response:
     made, number = _made(call), call.path("number")
     try:
-        # A number as it was shown: anything else is none of the key's.
+        # A number as it was shown: anything else is not one of the key's.
         wanted = int(number) if number.isascii() and number.isdigit() and len(number) <= 18 else -1
         after = without_secret(made, wanted, call.deps.clock())
     except LookupError:
@@ -234,7 +234,7 @@ def _check_room(call: Call, key_id: str) -> None:
     if len(states.all()) >= MOST_KEYS:
         raise Problem(422, f"there are {MOST_KEYS} keys: revoke some first", "id")
     if states.version_of(key_id) == 0 and states.ids >= MOST_IDS:
-        raise Problem(422, f"{MOST_IDS} ids were used: take the id of a revoked key again", "id")
+        raise Problem(422, f"{MOST_IDS} ids have been used: reuse the id of a revoked key", "id")
 
 
 def _expiry(written: str | None, now: int) -> int | None:
@@ -308,7 +308,7 @@ ROUTES: tuple[Route, ...] = (
         f"{_PATH}/{{id}}",
         delete,
         ADMIN,
-        "Revoke an API key: within 2 s no gateway takes it any more",
+        "Revoke an API key: within 2 s no gateway accepts it any more",
         {204: None},
         action="key.revoke",
     ),
@@ -317,7 +317,7 @@ ROUTES: tuple[Route, ...] = (
         f"{_PATH}/{{id}}/rotate",
         rotate,
         ADMIN,
-        "Give an API key a new secret; the one before it goes on for a while",
+        "Give an API key a new secret; the former one stays valid for a while",
         {201: KeyRotated},
         RotationAsked,
         action="key.rotate",

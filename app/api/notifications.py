@@ -186,7 +186,7 @@ ROUTES = (
         "/v1/notifications",
         post,
         SEND,
-        "Tell one user, or up to 1,000, something",
+        "Notify one user, or up to 1,000",
         {202: Accepted},
         body=Notification,
     ),

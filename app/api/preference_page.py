@@ -96,7 +96,7 @@ async def _fields(call: Call) -> Mapping[str, Sequence[str]]:
     try:
         return parse_qs(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError as error:
-        raise Problem(400, "is no form of this page", "body") from error
+        raise Problem(400, "is not a form of this page", "body") from error
 
 
 def _page(call: Call, document: Mapping[str, Any], said: str = "", status: int = 200) -> web.Response:
@@ -148,7 +148,7 @@ ROUTES = (
         _PATH,
         post,
         PUBLIC,
-        "Take the form of the hosted preference page",
+        "Submit the form of the hosted preference page",
         {200: str},
         body=PreferencesForm,
         takes=(_FORM,),

@@ -47,7 +47,7 @@ ROUTES = (
         {200: QueryAnswer},
         query={
             "sql": f"The statement; the value of {{name:Type}} in it comes as {PREFIX}name",
-            "limit": f"At most so many rows, 1 to {_MOST}; 1,000 by default",
+            "limit": f"At most this many rows, 1 to {_MOST}; 1,000 by default",
         },
     ),
 )

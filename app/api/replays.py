@@ -119,7 +119,7 @@ def _ended() -> Problem:
 
 
 def _too_many() -> Problem:
-    return Problem(409, "so many replays run already: wait for one, or stop one", "status")
+    return Problem(409, "too many replays are running: wait until one ends, or stop one", "status")
 
 
 def _status(known: Known | None) -> web.Response:
@@ -139,10 +139,10 @@ def _cursor(call: Call) -> str:
 
 
 def _not_now() -> Problem:
-    return later("what became of replays is being read from the log: ask again")
+    return later("the results of replays are still being read: try again")
 
 
-_CURSOR = {"cursor": "The next_cursor of the page before"}
+_CURSOR = {"cursor": "The next_cursor of the previous page"}
 
 ROUTES = (
     Route(
@@ -150,7 +150,7 @@ ROUTES = (
         _PATH,
         post,
         ADMIN,
-        "Send again what a channel did not get out",
+        "Send again what a channel failed to deliver",
         {202: ReplayBegun},
         ReplayAsked,
         action="replay.begin",
@@ -162,7 +162,7 @@ ROUTES = (
         ADMIN_READ,
         "Replays of the last 90 days, newest first",
         {200: ReplayList},
-        query={"limit": f"At most so many, 1 to {_MOST}; 50 by default", **_CURSOR},
+        query={"limit": f"At most this many, 1 to {_MOST}; 50 by default", **_CURSOR},
     ),
     Route("GET", f"{_PATH}/{{id}}", get, ADMIN_READ, "The receipt of a replay", {200: Receipt}),
     Route(
@@ -174,7 +174,7 @@ ROUTES = (
         {200: CandidateList},
         query={
             "outcome": f"Only those with this outcome: {', '.join(_SHOWN)}",
-            "limit": f"At most so many, 1 to {_MOST}; 100 by default",
+            "limit": f"At most this many, 1 to {_MOST}; 100 by default",
             **_CURSOR,
         },
     ),
@@ -183,7 +183,7 @@ ROUTES = (
         f"{_PATH}/{{id}}/stop",
         post_stop,
         ADMIN,
-        "Stop a replay: from 1 s later nothing of it is queued",
+        "Stop a replay: after 1 s it queues nothing more",
         {202: ReplayBegun},
         action="replay.stop",
     ),
@@ -192,7 +192,7 @@ ROUTES = (
         f"{_PATH}/{{id}}/resume",
         post_resume,
         ADMIN,
-        "Let a stopped replay go on",
+        "Resume a stopped replay",
         {202: ReplayBegun},
         action="replay.resume",
     ),

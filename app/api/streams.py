@@ -337,7 +337,7 @@ class Streams:
         if feed is not None and len(feed.streams) >= self._most_of_user:
             raise Problem(429, f"a user has at most {self._most_of_user} streams at a time", headers=wait)
         if self._open >= self._most:
-            raise Problem(503, "this gateway has as many streams as it takes: connect again", headers=wait)
+            raise Problem(503, "this gateway has no room for another stream: connect again", headers=wait)
 
     @contextmanager
     def opened(self, user_id: str, lasts_s: float) -> Iterator[Stream]:

@@ -42,8 +42,8 @@ ROUTES = (
         "/v1/users/{id}/notifications",
         get,
         OWN_OR_ADMIN_READ,
-        "What was meant for a user in 90 days, newest first",
+        "What was meant for a user in the last 90 days, newest first",
         {200: UserHistory},
-        query={"cursor": "The next_cursor of the page before", "limit": f"1 to {_MOST}; 20 by default"},
+        query={"cursor": "The next_cursor of the previous page", "limit": f"1 to {_MOST}; 20 by default"},
     ),
 )

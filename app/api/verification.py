@@ -131,7 +131,7 @@ async def _seen(call: Call, channel: VerifiedChannel, name: str = "") -> dict[st
 def _limited(call: Call, next_ms: int) -> Problem:
     seconds = max(1, -(-(next_ms - call.deps.clock()) // 1000))
     again = {"Retry-After": str(seconds)}
-    detail = "this user has asked for too many codes lately"
+    detail = "this user has requested too many codes lately"
     return Problem(429, detail, "channel", again, limit="codes_of_user")
 
 

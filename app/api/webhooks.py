@@ -74,7 +74,7 @@ async def _take(call: Call, vendor: Vendor, verify: Verify) -> web.Response:
         raise Problem(403, f"not accepted: {error.why}") from error
     except NotReached as error:
         log.warning("can't verify a webhook yet", provider=vendor, why=str(error))
-        raise later("what signs or subscribes can't be reached") from error
+        raise later("the vendor's certificate or subscription address can't be reached") from error
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     if isinstance(request.protocol, Connection):

@@ -303,7 +303,7 @@ class _Gathering:
             what = (
                 f"request {asked.notification_id} was neither accepted nor recognized as repeated, nor refused"
                 if asked.accepted
-                else "can't be taken as a request, and there is no dead letter of it"
+                else "isn't a valid request, and has no dead letter"
             )
             self._finding.differs(topic, int(partition), asked.key, int(offset), what)
 
@@ -369,7 +369,7 @@ class _Gathering:
         finding.covered["recipients"] += 1
         finding.covered["ends"] += found.ended
         finding.covered["stated waits"] += found.waiting
-        finding.not_covered["sends that are under way"] += found.under_way
+        finding.not_covered["sends in flight"] += found.under_way
         for offset, what in found.problems:
             finding.differs(LIFECYCLE, partition, whose.user_id, offset, f"{_words(whose)}: {what}")
 

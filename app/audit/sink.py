@@ -93,7 +93,7 @@ class _Check:
     def carried(self, span: Span, committed: int) -> Span:
         """As far as the sink has come; it is a moment behind."""
         end = max(span.start, min(span.end, committed))
-        self.finding.not_covered["events that the sink hasn't carried yet"] += span.end - end
+        self.finding.not_covered["events that the sink hasn't written yet"] += span.end - end
         return Span(span.start, end, span.begin)
 
     async def take(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
@@ -151,10 +151,10 @@ class _Check:
             for row in some:
                 name, offset = str(row[_AT["event_id"]]), row[_AT["topic_offset"]]
                 if mark_of(row) in marks.get(name, ()):
-                    self.finding.covered["events that lie in the log twice"] += 1
+                    self.finding.covered["events that are in the log twice"] += 1
                     continue
                 if name in marks or offset in taken:
-                    what = f"event {name} ({row[_AT['status']]}) is another in ClickHouse"
+                    what = f"event {name} ({row[_AT['status']]}) differs in ClickHouse"
                 else:
                     what = f"event {name} ({row[_AT['status']]}) is missing in ClickHouse"
                 self.finding.differs(LIFECYCLE, partition, str(row[_AT["user_id"]]), offset, what)

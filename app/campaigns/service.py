@@ -125,7 +125,7 @@ class Campaigns:
         return self._jobs.get(name_of(source, campaign_id))
 
     def of_source(self, source: str, limit: int, before: str | None) -> tuple[list[Known], str | None]:
-        """Newest first, and where to go on. Raises LookupError where ``before`` is none of the source's."""
+        """Newest first, and where to go on. Raises LookupError where ``before`` is not one of the source's."""
         known = [each for each in self._jobs.newest() if each.job is not None and each.job.source == source]
         if before is not None:
             at = next((n for n, each in enumerate(known) if each.job and each.job.notification_id == before), None)

@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "worker": ("app.cli.roles", "worker", "Run a worker: router, push, email, sms, in_app, analytics or hooks."),
     "send": ("app.cli.send", "send", "Send a notification through the gateway."),
     "why": ("app.cli.why", "why", "Explain why a recipient got a notification, or didn't."),
-    "replay": ("app.cli.replay", "app", "Send again what a channel did not get out, after an outage for instance."),
+    "replay": ("app.cli.replay", "app", "Send again what a channel failed to deliver, after an outage for instance."),
     "campaign": ("app.cli.campaign", "app", "Send a message to many users; show, pause, resume or cancel it."),
     "query": ("app.cli.query", "query", "Ask ClickHouse, by SQL, what happened to notifications."),
     "query-user": ("app.cli.query_user", "app", "Make users for other tools that ask ClickHouse; list and drop them."),

@@ -62,7 +62,7 @@ def _asked(from_ms: int | None, to_ms: int, open_ms: int, only: Sequence[str] | 
 
     for name in only or ():
         if name not in CHECKS:
-            raise Refused(f"--only: there is no check {name}; there are {', '.join(CHECKS)}")
+            raise Refused(f"--only: unknown check {name}; the checks are {', '.join(CHECKS)}")
     checks = [check for check in CHECKS if not only or check in only]
     settings = load_settings()
     machines = {role: partial(machine, settings) for role, machine in DECIDING.items()}

@@ -41,10 +41,10 @@ def export(
     from app.store.exporting import FORMATS, Export, ExportFailed, Folder, Place, names
 
     if table not in names():
-        raise Refused(f"--table: {table} can't be exported; there are {', '.join(names())}")
+        raise Refused(f"--table: {table} can't be exported; the tables are {', '.join(names())}")
     chosen = next((name for name in FORMATS if name == format), None)
     if chosen is None:
-        raise Refused(f"--format: {format} isn't known; there are {', '.join(FORMATS)}")
+        raise Refused(f"--format: {format} isn't known; the formats are {', '.join(FORMATS)}")
     if "://" in to_path:
         try:
             bucket_and_prefix(to_path)

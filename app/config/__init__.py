@@ -160,10 +160,10 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
             continue
         if key and section.lower() not in Settings.model_fields:
-            raise ConfigError(f"{name}: unknown section; there are {', '.join(sorted(Settings.model_fields))}")
+            raise ConfigError(f"{name}: unknown section; the sections are {', '.join(sorted(Settings.model_fields))}")
         stem = section.lower().split("_")[0]
         if not key and "_" in section and stem in Settings.model_fields:
-            raise ConfigError(f"{name}: unknown; between section and key stand two underscores")
+            raise ConfigError(f"{name}: unknown; two underscores separate section and key")
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

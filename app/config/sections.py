@@ -38,7 +38,7 @@ Scope = Annotated[str, AfterValidator(check_scope)]
 
 def _topics_with_a_limit(retention: Mapping[str, float]) -> Mapping[str, float]:
     if unknown := sorted(set(retention) - KEPT_DAYS.keys()):
-        raise ValueError(f"{unknown[0]} is no topic that is kept for a time; those are {', '.join(KEPT_DAYS)}")
+        raise ValueError(f"{unknown[0]} is not a topic with a retention time; those are {', '.join(KEPT_DAYS)}")
     if short := sorted(topic for topic, kept_s in retention.items() if kept_s < _SHORTEST_RETENTION_S):
         raise ValueError(f"{short[0]}: at least 1h")
     return retention
@@ -178,7 +178,7 @@ class Gateway(Section):
 def _header_names(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
     for name, value in headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", name):
-            raise ValueError("a name is no name of an HTTP header")
+            raise ValueError("a name is not valid for an HTTP header")
         text = value.get_secret_value()
         if not text.isascii() or not text.isprintable():
             raise ValueError(f"{name}: its value must be printable ASCII")
@@ -341,5 +341,5 @@ class Operations(Section):
 
 def _why(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return "is no PEM file of certificates, or key and certificate don't belong together"
+        return "is not a PEM file of certificates, or key and certificate don't match"
     return f"can't be read: {error.strerror}"

@@ -65,7 +65,7 @@ def _safe_url(url: str) -> str:
 def sender(text: str) -> str:
     """One mailbox as it stands in mail's From: the display name as RFC 2047 has it, the domain in ASCII."""
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
-        raise ValueError("holds a line break or another control character")
+        raise ValueError("contains a line break or another control character")
     wrong = ValueError('must be one mail address, such as "shop@example.com" or "The Shop <shop@example.com>"')
     try:
         header: Any = policy.default.header_factory("From", text)
@@ -90,9 +90,9 @@ def ecdsa_public_key(written: str) -> EllipticCurvePublicKey:
         else:
             key = load_der_public_key(base64.b64decode(written.encode(), validate=True))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError("is no public key: paste the verification key as the vendor shows it") from error
+        raise ValueError("is not a public key: paste the verification key as the vendor shows it") from error
     if not isinstance(key, EllipticCurvePublicKey):
-        raise ValueError("is no ECDSA key")
+        raise ValueError("is not an ECDSA key")
     return key
 
 
@@ -117,7 +117,7 @@ _UNSAFE_SCHEMES = frozenset(("javascript", "data", "file", "vbscript", "blob", "
 def _link_scheme(text: str) -> str:
     scheme = text.lower()
     if not re.fullmatch(r"[a-z][a-z0-9+.-]{0,39}", scheme):
-        raise ValueError("is no scheme of links: give it without colon, such as myapp")
+        raise ValueError("is not a link scheme: give it without the colon, such as myapp")
     if scheme in _UNSAFE_SCHEMES:
         raise ValueError("is never safe in a link")
     return scheme

@@ -92,7 +92,7 @@ def _count(event: Event, found: Effects) -> None:
             found.capped[detail["cap"], "suppressed"] += 1
             _show("cap", event, found)
         case "held", "digest" if "cap" in detail:
-            found.capped[detail["cap"], "gathered by a digest"] += 1
+            found.capped[detail["cap"], "collected by a digest"] += 1
         case "aggregated", _:
             _show("digest", event, found)
 

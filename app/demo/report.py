@@ -65,7 +65,7 @@ def judge(
         if message["send_id"] not in queued:
             verdict.faults.append(f"at the provider, but never queued: {message['send_id']}")
         elif message["send_id"] not in sent | unknown:
-            verdict.faults.append(f"at the provider, but not told as sent: {message['send_id']}")
+            verdict.faults.append(f"at the provider, but not reported as sent: {message['send_id']}")
     verdict.faults += [
         f"called off, and begun more than a second later: {event['send_id']}"
         for event in events
@@ -166,7 +166,7 @@ def _outcomes(balance: Balance, speed_of: Mapping[str, Sequence[int]]) -> Table:
 
 
 def _reasons(balance: Balance) -> Table:
-    table = Table(title="Why some was not sent (or not yet)", title_justify="left")
+    table = Table(title="Why some were not sent (or not yet)", title_justify="left")
     for name in ("outcome", "reason", "channel"):
         table.add_column(name)
     table.add_column("count", justify="right")

@@ -55,7 +55,7 @@ class SandboxWatch:
         self.accepted: list[dict[str, Any]] = []
 
     async def start(self) -> None:
-        """What was accepted before is none of ours."""
+        """What was accepted before is not one of ours."""
         await self.read()
         self.accepted.clear()
 

@@ -28,7 +28,7 @@ def event_record(
     otherwise. Raises Invalid."""
     fields: dict[str, Any] = dict(_read_fields(request))
     if (taken := next((name for name in _NOT_TAKEN if name in fields), None)) is not None:
-        raise Malformed("is said by the table's columns and the relay, not in request", taken)
+        raise Malformed("is set by the table's columns and the relay, not in request", taken)
     if created_at is None and "created_at" not in fields:
         raise Malformed("must be from 1970 to 2200", "created_at")
     value = msgspec.json.encode(

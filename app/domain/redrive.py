@@ -72,7 +72,7 @@ def why_not(letter: DeadLetter, kept_ms: int | None, now_ms: int) -> str | None:
     if written_ms + kept_ms - _READ_WITHIN_MS <= now_ms:
         return f"the record is older than {letter.topic} keeps records ({_words(kept_ms)})"
     if (known_ms := KNOWN_MS.get(letter.topic)) is not None and written_ms + known_ms <= now_ms:
-        return f"the record is older than {_words(known_ms)}: a copy of it might no longer be known as one"
+        return f"the record is older than {_words(known_ms)}: a copy might no longer be recognised"
     if any(not _is_text(name) for name, _ in contents_of(letter).headers):
         return "a header's name isn't UTF-8, and can't be written: put it back without that header (--edit)"
     return None

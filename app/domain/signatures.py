@@ -6,7 +6,7 @@ from hashlib import sha256
 
 
 def signature_of(secret: bytes, use: bytes, parts: Iterable[bytes | None]) -> str:
-    """HMAC-SHA256 of the parts, in hex. ``use``: what it is for, so that one use's signature is none of another's."""
+    """HMAC-SHA256 of the parts, in hex. ``use``: its purpose, so that it is good for no other."""
     signed = hmac.new(secret, digestmod=sha256)
     for part in (use, *parts):
         # Lengths tell where a part ends; null isn't empty.

@@ -35,14 +35,14 @@ _CAP = {
     "room": "there is room",
     "critical": "critical: caps don't apply",
     "none": "no cap applies",
-    "as_decided": "replayed as decided then: caps aren't asked again",
+    "as_decided": "replayed as decided: caps aren't applied again",
 }
 _REPLAY = {
     "again": "sent again by replay {}, decided by what is known now",
     "as_decided": "sent again by replay {}, as decided then",
 }
 _ANSWER = {
-    "retry": "the provider could not take it",
+    "retry": "the provider could not accept it",
     "throttle": "the provider asked to be called less often",
     "config": "the provider refused our credentials, account or sender",
     "not_called": "the provider was not called: its circuit was open, or it had no free slot",
@@ -142,11 +142,11 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("holdout", False): lambda share, of, name: f"in the {_holdout(share, of, name)}",
     ("template", False): lambda name: f"template {name} doesn't exist",
     ("channels", True): lambda by, *names: f"{', '.join(names)}, named by the {by}",
-    ("channels", False): lambda by: f"no channel is left of those that the {by} names",
+    ("channels", False): lambda by: f"no channel is left of those in the {by} names",
     ("low_by_sms", False): lambda: "messages of low priority don't go by SMS",
     ("fallback", True): _fallback,
     ("no_receipt", True): lambda provider, ms: (
-        f"sent once more by the next provider: nothing came back of the send by {provider} within {lasting(ms)}"
+        f"sent once more by the next provider: no receipt came for the send by {provider} within {lasting(ms)}"
     ),
     ("dnd", True): lambda why="off": _DND[why],
     ("dnd", False): lambda until=None: "do not disturb is on" + (f" until {moment(until)}" if until else ""),

@@ -62,9 +62,7 @@ class AnnouncementMetrics:
     """Announcements of workers that didn't count."""
 
     def __init__(self, registry: CollectorRegistry, reasons: Iterable[str]) -> None:
-        self._refused = Counter(
-            "tocsin_announcements_refused", "Announcements that didn't count", ["reason"], registry=registry
-        )
+        self._refused = Counter("tocsin_announcements_refused", "Announcements refused", ["reason"], registry=registry)
         for reason in reasons:  # a rate needs a first value
             self._refused.labels(reason)
 
@@ -80,7 +78,7 @@ class RefusalMetrics:
             "tocsin_http_refusals", "Calls answered with a problem", ["status", "reason"], registry=registry
         )
         self._ended = Counter(
-            "tocsin_http_connections_ended", "Connections that a limit ended", ["reason"], registry=registry
+            "tocsin_http_connections_ended", "Connections closed by a limit", ["reason"], registry=registry
         )
         for why in endings:  # a rate needs a first value
             self._ended.labels(why)
@@ -125,7 +123,7 @@ class StreamingMetrics:
         """``topics``: those whose bad records the role answers for."""
         self._counters: dict[str, Counter] = {
             "records": Counter("tocsin_records_handled", "Records handled", ["role"], registry=registry),
-            "empty": Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry),
+            "empty": Counter("tocsin_records_without_value", "Records skipped", ["role"], registry=registry),
             "unreadable": Counter("tocsin_records_unreadable", "Can't be read", ["role"], registry=registry),
             "unknown": Counter(
                 "tocsin_receipts_unknown", "Receipts of sends that aren't known", ["role"], registry=registry
@@ -136,7 +134,7 @@ class StreamingMetrics:
             "moved": Counter("tocsin_records_moved", "Records of another partition", ["role"], registry=registry),
             "checkpoints": Counter("tocsin_checkpoints", "Checkpoints made durable", ["role"], registry=registry),
             "calls": Counter("tocsin_calls", "Provider calls begun", ["role"], registry=registry),
-            "due_failed": Counter("tocsin_due_failed", "Due rows put off by an error", ["role"], registry=registry),
+            "due_failed": Counter("tocsin_due_failed", "Due rows postponed by an error", ["role"], registry=registry),
             "due_given_up": Counter(
                 "tocsin_due_given_up", "Due rows given up: their send was ended as failed", ["role"], registry=registry
             ),
@@ -225,7 +223,7 @@ class CallMetrics:
 
     def __init__(self, registry: CollectorRegistry, providers: Iterable[str], kinds: Iterable[str]) -> None:
         labels = ("provider", "outcome")
-        self._calls = Counts(registry, "tocsin_provider_calls", "Calls to send that ended", labels)
+        self._calls = Counts(registry, "tocsin_provider_calls", "Finished calls to send", labels)
         self._seconds = Durations(
             registry, "tocsin_provider_call_duration_seconds", "How long such a call took", labels, _WAIT_BOUNDS
         )
@@ -250,7 +248,7 @@ class BreakerStates(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         family = GaugeMetricFamily(
-            "tocsin_breaker_open", "Whether no calls are made, and why", labels=["provider", "why"]
+            "tocsin_breaker_open", "Whether calls are stopped, and why", labels=["provider", "why"]
         )
         for provider, cause in self._causes().items():
             for why in self._whys:
@@ -314,10 +312,10 @@ class HookMetrics:
         self._calls.show((outcome,) for outcome in outcomes)
         self._seconds = Histogram("tocsin_hook_call_duration_seconds", "Duration of a call", registry=registry)
         self._given_up = Counter(
-            "tocsin_hook_events_given_up", "Events that no call of 24 h got through", registry=registry
+            "tocsin_hook_events_given_up", "Events given up after 24 h of failed calls", registry=registry
         )
-        self._waiting = Gauge("tocsin_hook_waiting", "Events in hand", ["hook"], registry=registry)
-        self._hooks = Gauge("tocsin_hooks", "Hooks that are set up", ["state"], registry=registry)
+        self._waiting = Gauge("tocsin_hook_waiting", "Events in memory", ["hook"], registry=registry)
+        self._hooks = Gauge("tocsin_hooks", "Registered hooks", ["state"], registry=registry)
 
     def called(self, outcome: str, seconds: float) -> None:
         self._calls.inc((outcome,))
@@ -358,7 +356,7 @@ class SpanMetrics:
     """What became of spans. ``reasons``: why some may be dropped. Registered where there are traces."""
 
     def __init__(self, registry: CollectorRegistry, reasons: Iterable[str]) -> None:
-        self._exported = Counter("tocsin_spans_exported", "Spans that the collector took", registry=registry)
+        self._exported = Counter("tocsin_spans_exported", "Spans that the collector accepted", registry=registry)
         self._dropped = Counter("tocsin_spans_dropped", "Spans that were lost, and why", ["why"], registry=registry)
         for why in reasons:  # a rate needs a first value
             self._dropped.labels(why)
@@ -377,7 +375,7 @@ class ProviderErrors:
         self._role = role
         self._errors = Counter(
             "tocsin_provider_errors",
-            "Calls that failed by an unforeseen error",
+            "Calls that failed because of an unexpected error",
             ["role", "provider"],
             registry=registry,
         )
@@ -414,8 +412,10 @@ class LogLag(Collector):
 def _lag_families() -> list[GaugeMetricFamily]:
     places = ["role", "topic", "partition"]
     return [
-        GaugeMetricFamily("tocsin_lag_records", "Records in the log that are not handled", labels=places),
-        GaugeMetricFamily("tocsin_lag_seconds", "The age of the oldest that is not handled", labels=places),
+        GaugeMetricFamily("tocsin_lag_records", "Records in the log that are not processed yet", labels=places),
+        GaugeMetricFamily(
+            "tocsin_lag_seconds", "The age of the oldest record that is not processed yet", labels=places
+        ),
     ]
 
 
@@ -447,14 +447,14 @@ class WorkerHealth(Collector):
                 family.add_metric([self._role, topic, str(partition)], count)
         for (topic, partition), age_s in self._lag_seconds().items():
             seconds.add_metric([self._role, topic, str(partition)], age_s)
-        stall = "The longest that anything has stood still with work to do"
+        stall = "The longest stall of anything that has work to do"
         stalled = GaugeMetricFamily("tocsin_stalled_seconds", stall, labels=["role"])
         former = GaugeMetricFamily("tocsin_stands_still_seconds", f"{stall} (the former name)", labels=["role"])
         for family in (stalled, former):
             family.add_metric([self._role], max(self._still().values(), default=0.0))
         overdue = GaugeMetricFamily(
             "tocsin_timers_overdue_seconds",
-            "For how long the oldest of what fell due has waited",
+            "How long the oldest due row has waited",
             labels=["role", "partition"],
         )
         for partition, age_s in self._overdue_seconds().items():

@@ -44,7 +44,7 @@ class Outcomes:
         self._decisions = Counts(
             registry,
             "tocsin_decisions",
-            "What was decided of a channel (empty: of all of a recipient's)",
+            "Decisions about a channel (empty: about all of a recipient's)",
             ("channel", "category", "outcome", "reason"),
         )
         self._sends = Counts(
@@ -57,9 +57,7 @@ class Outcomes:
             ("channel", "provider", "priority"),
             LATENCY_BOUNDS,
         )
-        self._receipts = Counts(
-            registry, "tocsin_receipts", "What came back of sends", ("channel", "provider", "status")
-        )
+        self._receipts = Counts(registry, "tocsin_receipts", "Reports about sends", ("channel", "provider", "status"))
         self._caps = Counts(registry, "tocsin_caps", "Sends that a cap kept back", ("cap",))
         named = ("source", "campaign")
         self._campaign_sent = LatestCounts(
@@ -85,7 +83,7 @@ class Outcomes:
             "no_receipt": Counts(
                 registry,
                 "tocsin_no_receipt_sends",
-                "Sends that were made once more, as nothing had come back; by their next provider",
+                "Sends made again because no receipt came, by their next provider",
                 ("channel", "provider"),
             ),
             "digests": Counts(registry, "tocsin_digests", "Digests that were closed, and how", ("rule", "how")),

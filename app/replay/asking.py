@@ -69,9 +69,9 @@ def job_of(
     if from_ms >= to_ms:
         raise Invalid("is not after from", "to")
     if from_ms > now:
-        raise Invalid("lies ahead: nothing was queued then", "from")
+        raise Invalid("is in the future: nothing was queued then", "from")
     if from_ms < now - kept_ms - _SLACK_MS:
-        raise Invalid(f"lies before what the send topics keep: they begin at {rfc3339(now - kept_ms)}", "from")
+        raise Invalid(f"is older than the send topics, which begin at {rfc3339(now - kept_ms)}", "from")
     if asked.expires_after is not None and duration_ms(asked.expires_after) > _LONGEST_MS:
         raise Invalid("is more than 366 days", "expires_after")
     filters = ReplayFilters(
@@ -106,7 +106,7 @@ def _check_ends(filters: ReplayFilters, channel: Channel) -> None:
             raise Invalid(f"{provider} doesn't carry {channel}: {', '.join(PROVIDERS_OF[channel])} do", "provider")
     for status in filters.status:
         if status not in REPEATABLE:
-            raise Invalid(f"{status} is no end that can be replayed: {', '.join(REPEATABLE)} are", "status")
+            raise Invalid(f"{status} is not an end that can be replayed: {', '.join(REPEATABLE)} are", "status")
     if "suppressed" in filters.status and not filters.reason:
         raise Invalid("is required where status names suppressed", "reason")
 

@@ -134,7 +134,7 @@ class _Control:
         known = {*_FILTERS[name], "after", "limit", "order"}
         for given in request.query:
             if given not in known:
-                raise Invalid(f"is none of {', '.join(sorted(known))}", given)
+                raise Invalid(f"is not one of {', '.join(sorted(known))}", given)
         order = request.query.get("order", "oldest")
         if order not in ("oldest", "newest"):
             raise Invalid("is neither oldest nor newest", "order")

@@ -102,7 +102,7 @@ def read_fault(body: bytes, vendors: Mapping[str, Vendor]) -> Fault:
     """Raises Invalid, which names the field."""
     fault = _read(body)
     if fault.provider != "*" and fault.provider not in vendors:
-        raise Invalid(f"is none of *, {', '.join(sorted(vendors))}", "provider")
+        raise Invalid(f"is not one of *, {', '.join(sorted(vendors))}", "provider")
     needed = _REQUIRED.get(fault.action)
     if needed is not None and getattr(fault, needed) is None:
         raise Invalid(f"is required for {fault.action}", needed)

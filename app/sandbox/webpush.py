@@ -144,7 +144,7 @@ def _objection_to_headers(request: Request) -> tuple[str, str] | None:
     if topic is not None and not _TOPIC.fullmatch(topic):
         return "400", "Topic is at most 32 characters of base64url"
     if urgency is not None and urgency not in _URGENCIES:
-        return "400", f"Urgency is none of {', '.join(sorted(_URGENCIES))}"
+        return "400", f"Urgency is not one of {', '.join(sorted(_URGENCIES))}"
     if request.header("content-encoding") != "aes128gcm":
         return "400", "Content-Encoding is not aes128gcm"
     return None

@@ -25,7 +25,7 @@ Refusal = Literal["untrusted", "ahead", "behind", "replayed", "unreadable"]
 REFUSALS: tuple[Refusal, ...] = ("untrusted", "ahead", "behind", "replayed", "unreadable")
 _IN_WORDS: Mapping[Refusal, str] = {
     "untrusted": "not signed with this installation's secret: all processes need the same installation.secret",
-    "ahead": "of a time that is yet to come: the clocks of all machines must agree",
+    "ahead": "dated in the future: the clocks of all machines must agree",
     "behind": "more than 15 s old: it came late, is a copy, or the clocks of two machines don't agree",
     "replayed": "no newer than what was announced before",
     "unreadable": "not understood: it is of another version",

@@ -117,5 +117,5 @@ def _offset_in(cursor: str | None) -> int | None:
     if cursor is None:
         return None
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
-        raise ValueError("not a cursor that was handed out")
+        raise ValueError("not a valid cursor")
     return int(cursor)

@@ -232,7 +232,7 @@ def _place(cursor: str | None) -> _Place:
             raise ValueError
         return place
     except (ValueError, msgspec.MsgspecError, Invalid):
-        raise ValueError("cursor: not one that was handed out") from None
+        raise ValueError("cursor: not a valid cursor") from None
 
 
 def _position(cursor: str | None) -> _Position:
@@ -246,4 +246,4 @@ def _position(cursor: str | None) -> _Position:
             raise ValueError
         return position
     except (ValueError, msgspec.MsgspecError, Invalid):
-        raise ValueError("cursor: not one that was handed out") from None
+        raise ValueError("cursor: not a valid cursor") from None

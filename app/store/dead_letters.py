@@ -250,4 +250,4 @@ def _ends_in(cursor: str | None) -> dict[int, int] | None:
             raise ValueError
         return ends
     except (ValueError, msgspec.MsgspecError):
-        raise ValueError("not a cursor that was handed out") from None
+        raise ValueError("not a valid cursor") from None

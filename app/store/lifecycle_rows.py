@@ -157,7 +157,7 @@ def _occurred_ms(text: str) -> int:
     except ValueError:
         raise Invalid("isn't an RFC 3339 instant", "occurred_at") from None
     if not 0 <= ms < _LAST_MS:
-        raise Invalid("lies before 1970 or after 2105", "occurred_at")
+        raise Invalid("is before 1970 or after 2105", "occurred_at")
     return ms
 
 

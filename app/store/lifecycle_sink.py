@@ -54,7 +54,7 @@ class SinkMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._dead = DeadLetters(registry, ROLE, (topics.LIFECYCLE,))
         self._registry = registry
-        empty = Counter("tocsin_records_without_value", "Records passed over", ["role"], registry=registry)
+        empty = Counter("tocsin_records_without_value", "Records skipped", ["role"], registry=registry)
         self.empty = empty.labels(ROLE)
         self.rows = Counter("tocsin_analytics_rows", "Rows inserted into ClickHouse", registry=registry)
         self.retries = Counter("tocsin_analytics_retries", "Attempts at a batch that failed", registry=registry)

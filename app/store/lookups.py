@@ -66,7 +66,7 @@ def as_asked(sql: str, default_format: str) -> tuple[str, str, bool]:
     bare, named = named_format(sql)
     format = named or default_format
     if format not in FORMATS:
-        raise QueryRefused(f"FORMAT {format} is not served; there are {', '.join(sorted(FORMATS))}")
+        raise QueryRefused(f"FORMAT {format} is not served; the formats are {', '.join(sorted(FORMATS))}")
     flat = " ".join(bare.split()).rstrip("; ")
     own = next((answer for pattern, answer in _LOOKUPS if pattern.fullmatch(flat)), None)
     return (bare, format, False) if own is None else (own, format, True)

@@ -101,7 +101,7 @@ class KafkaPublisher(Publisher):
         except TimeoutError:
             raise PublishError(f"not acknowledged within {self._timeout_s:g} s") from None
         except MessageSizeTooLargeError as error:
-            raise TooLargeError("larger than the topic takes") from error
+            raise TooLargeError("larger than the topic accepts") from error
         except KafkaError as error:
             await self._renew(producer)
             raise PublishError(type(error).__name__) from error

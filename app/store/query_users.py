@@ -76,7 +76,7 @@ class QueryUsers:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise BadQueryUser(f"{self._path} is damaged: mend it, or delete it and create all users anew") from None
+            raise BadQueryUser(f"{self._path} is damaged: repair it, or delete it and create all users anew") from None
 
     def is_known(self, name: str, password: str) -> bool:
         expected = self.hashes().get(name)

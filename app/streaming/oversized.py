@@ -38,7 +38,7 @@ def instead_of(output: Produce, partition: int, role: str, now: int) -> Produce:
         where = partition if output.partition == SAME_PARTITION else output.partition
         timestamp = now if output.timestamp_ms is None else output.timestamp_ms
         record = _Unwritten(output.topic, where, timestamp, output.key, output.value, tuple(output.headers))
-        letter = dead_letter(record, "too_large", f"is larger than {output.topic} takes", None, role, now)
+        letter = dead_letter(record, "too_large", f"is larger than {output.topic} accepts", None, role, now)
     return Produce(DEAD, dead_key(letter), encode_dead(letter))
 
 

@@ -242,10 +242,12 @@ class Processor:
         for record in islice(out.records, mark.records, None):
             on_wire, limit = size_on_wire(record.key, record.value, record.headers), limit_of(record.topic)
             if on_wire > limit:
-                raise Oversized(f"leads to a record of {on_wire} bytes for {record.topic}, which takes {limit}")
+                raise Oversized(f"leads to a record of {on_wire} bytes for {record.topic}, which accepts {limit}")
             size += on_wire
         if size > OUTCOME_BYTES:
-            raise Oversized(f"leads to changes of {size} bytes, and a checkpoint takes {OUTCOME_BYTES} of one record")
+            raise Oversized(
+                f"leads to changes of {size} bytes, but a checkpoint accepts {OUTCOME_BYTES} for one record"
+            )
         out.size += size
         for table in changed:
             table.begin()

@@ -167,7 +167,7 @@ class PartitionRunner:
         }
 
     def overdue_s(self) -> float:
-        """For how long the oldest of what fell due has waited for its turn, in seconds; 0: nothing is due."""
+        """How long the oldest due row has waited for its turn, in seconds; 0: nothing is due."""
         now = self._runtime.clock()
         since = self._processor.overdue_since(now) if self.ready.is_set() else None
         return 0.0 if since is None else max(0, now - since) / 1000

@@ -52,7 +52,7 @@ class TableViews:
             case "part":
                 return self._part(params)
             case _:
-                raise Invalid("is none of begin, part, end", "do")
+                raise Invalid("is not one of begin, part, end", "do")
 
     def step(self) -> None:
         """To be called often, between checkpoints: only then is the store at one position."""
@@ -91,7 +91,7 @@ class TableViews:
     def _part(self, params: Mapping[str, str]) -> dict[str, Any] | None:
         table, behind = params.get("table", ""), _key(params.get("behind"))
         if table not in self._tables:
-            raise Invalid("is no table of this role", "table")
+            raise Invalid("is not a table of this role", "table")
         opened = self._open.get(params.get("view", ""))
         if opened is None:
             return None

@@ -227,7 +227,7 @@ class RoleWorker:
         }
 
     def overdue_seconds(self) -> dict[int, float]:
-        """For how long the oldest of what fell due has waited for its turn, by partition."""
+        """How long the oldest due row has waited for its turn, by partition."""
         return {partition: runner.overdue_s() for partition, runner in self._runners.items()}
 
     def waiting(self) -> dict[int, int]:

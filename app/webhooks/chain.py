@@ -74,7 +74,7 @@ def verified_key(
 
 def _is_authority(_: Policy, certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:
     if not constraints.ca:
-        raise ValueError("is no authority")
+        raise ValueError("is not an authority")
 
 
 _CA = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)

@@ -139,4 +139,4 @@ def object_of(body: bytes) -> dict[str, Any]:
     try:
         return read_object(body)
     except Invalid as invalid:
-        raise NotGenuine("the body is no JSON object") from invalid
+        raise NotGenuine("the body is not a JSON object") from invalid

@@ -56,10 +56,10 @@ def read_envelope(body: bytes) -> Envelope:
     said = {name: value for name, value in object_of(body).items() if isinstance(value, str)}
     kind = said.get("Type", "")
     if kind not in get_args(Type):
-        raise NotGenuine("is no message of SNS")
+        raise NotGenuine("is not an SNS message")
     needed = [name for name in _SIGNED[kind] if name != "Subject"]
     if any(name not in said for name in (*needed, "Signature", "SigningCertURL", "SignatureVersion")):
-        raise NotGenuine("is no signed message of SNS")
+        raise NotGenuine("is not a signed SNS message")
     try:
         return Envelope(
             type=kind,  # type: ignore[arg-type]  # it is one of them
@@ -79,7 +79,7 @@ def read_envelope(body: bytes) -> Envelope:
 def check_envelope(envelope: Envelope, topic_arns: Collection[str], cert_hosts: Collection[str], now_ms: int) -> None:
     """All that can be checked before anybody is called. Raises NotGenuine."""
     if envelope.topic_arn not in topic_arns:
-        raise NotGenuine("the topic is none of providers.ses.webhook_topic_arns")
+        raise NotGenuine("the topic is not one of providers.ses.webhook_topic_arns")
     if envelope.version not in _HASHES:
         raise NotGenuine("the signature's version is neither 1 nor 2")
     if abs(now_ms - envelope.at_ms) > FRESH_MS:
@@ -100,7 +100,7 @@ def check_url(url: str, hosts: Collection[str], what: str, *, of_certificate: bo
     Amazon's own for SNS. ``of_certificate``: and may be a certificate's."""
     parts = _split(url)
     if parts is None or parts.username is not None or parts.password is not None or parts.fragment:
-        raise NotGenuine(f"{what} is no plain https address")
+        raise NotGenuine(f"{what} is not a plain https address")
     if hosts:
         fits = _is_one_of(parts, hosts) and (not of_certificate or parts.path.endswith(".pem"))
     else:

@@ -107,7 +107,7 @@ def _fields(posted: Posted) -> dict[str, Any]:
     try:
         return dict(form(posted.body))
     except ValueError as error:
-        raise Malformed("is no form", "body") from error
+        raise Malformed("is not a form", "body") from error
 
 
 def _verify_token(authorization: str, body: bytes, secret: str, api_key: str, now_ms: int) -> None:

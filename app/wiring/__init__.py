@@ -64,7 +64,7 @@ def run_gateway(settings: Settings, environ: Mapping[str, str]) -> None:
 def run_worker(role: str, settings: Settings) -> None:
     """Runs a role until SIGTERM or SIGINT. Raises WorkerFailed where it stops by itself, ValueError for no role."""
     if role not in ROLES:
-        raise ValueError(f"there is no role {role}; there are {', '.join(ROLES)}")
+        raise ValueError(f"unknown role {role}; the roles are {', '.join(ROLES)}")
     keep_data_private(role, settings)
     if role == "analytics":
         run(lambda stop, _: _analytics(settings, stop))

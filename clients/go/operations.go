@@ -11,7 +11,7 @@ import (
 	"tocsin/bodies"
 )
 
-// PostNotifications: Tell one user, or up to 1,000, something.
+// PostNotifications: Notify one user, or up to 1,000.
 //
 // POST /v1/notifications
 func (c *Client) PostNotifications(ctx context.Context, body bodies.Notification, options ...CallOption) (*answers.Accepted, error) {
@@ -25,7 +25,7 @@ func (c *Client) PostNotificationsBulk(ctx context.Context, body bodies.Bulk, op
 	return answerOf[answers.BulkAccepted](ctx, c, "POST /v1/notifications/bulk", nil, nil, body, options)
 }
 
-// GetNotificationsID: How far a notification is.
+// GetNotificationsID: A notification's status.
 //
 // GET /v1/notifications/{id}
 func (c *Client) GetNotificationsID(ctx context.Context, id string, options ...CallOption) (*answers.NotificationStatus, error) {
@@ -104,7 +104,7 @@ func (q GetUsersIDNotificationsQuery) values() url.Values {
 	return values
 }
 
-// GetUsersIDNotifications: What was meant for a user in 90 days, newest first.
+// GetUsersIDNotifications: What was meant for a user in the last 90 days, newest first.
 //
 // GET /v1/users/{id}/notifications
 func (c *Client) GetUsersIDNotifications(ctx context.Context, id string, query GetUsersIDNotificationsQuery, options ...CallOption) (*answers.UserHistory, error) {
@@ -194,14 +194,14 @@ func (c *Client) PutUsersIDConsents(ctx context.Context, id string, body bodies.
 	return answerOf[answers.Consent](ctx, c, "PUT /v1/users/{id}/consents", []string{id}, nil, body, options)
 }
 
-// PostUsersIDReceipts: Tell what the app saw of a notification: delivered, opened, clicked, seen.
+// PostUsersIDReceipts: Report what the app saw of a notification: delivered, opened, clicked, seen.
 //
 // POST /v1/users/{id}/receipts
 func (c *Client) PostUsersIDReceipts(ctx context.Context, id string, body bodies.AppReceipt, options ...CallOption) (*answers.Noted, error) {
 	return answerOf[answers.Noted](ctx, c, "POST /v1/users/{id}/receipts", []string{id}, nil, body, options)
 }
 
-// PostUsersIDActivity: Tell that the user is in the app now.
+// PostUsersIDActivity: Report that the user is in the app now.
 //
 // POST /v1/users/{id}/activity
 func (c *Client) PostUsersIDActivity(ctx context.Context, id string, body bodies.ActivitySeen, options ...CallOption) (*answers.Noted, error) {
@@ -269,7 +269,7 @@ func (c *Client) GetUsersIDInboxSummary(ctx context.Context, id string, options 
 	return answerOf[answers.InboxSummary](ctx, c, "GET /v1/users/{id}/inbox/summary", []string{id}, nil, nil, options)
 }
 
-// PostUsersIDInboxNotificationIDSnooze: Put an item off, or bring it back.
+// PostUsersIDInboxNotificationIDSnooze: Snooze an item, or bring it back.
 //
 // POST /v1/users/{id}/inbox/{notification_id}/snooze
 func (c *Client) PostUsersIDInboxNotificationIDSnooze(ctx context.Context, id string, notificationID string, body bodies.Snooze, options ...CallOption) error {
@@ -554,7 +554,7 @@ func (c *Client) GetReplays(ctx context.Context, query GetReplaysQuery, options 
 	return answerOf[answers.ReplayList](ctx, c, "GET /v1/replays", nil, query.values(), nil, options)
 }
 
-// PostReplays: Send again what a channel did not get out.
+// PostReplays: Send again what a channel failed to deliver.
 //
 // POST /v1/replays
 func (c *Client) PostReplays(ctx context.Context, body bodies.AskingReplayAsked, options ...CallOption) (*answers.ReplayBegun, error) {
@@ -596,14 +596,14 @@ func (c *Client) GetReplaysIDCandidates(ctx context.Context, id string, query Ge
 	return answerOf[answers.CandidateList](ctx, c, "GET /v1/replays/{id}/candidates", []string{id}, query.values(), nil, options)
 }
 
-// PostReplaysIDStop: Stop a replay: from 1 s later nothing of it is queued.
+// PostReplaysIDStop: Stop a replay: after 1 s it queues nothing more.
 //
 // POST /v1/replays/{id}/stop
 func (c *Client) PostReplaysIDStop(ctx context.Context, id string, options ...CallOption) (*answers.ReplayBegun, error) {
 	return answerOf[answers.ReplayBegun](ctx, c, "POST /v1/replays/{id}/stop", []string{id}, nil, nil, options)
 }
 
-// PostReplaysIDResume: Let a stopped replay go on.
+// PostReplaysIDResume: Resume a stopped replay.
 //
 // POST /v1/replays/{id}/resume
 func (c *Client) PostReplaysIDResume(ctx context.Context, id string, options ...CallOption) (*answers.ReplayBegun, error) {
@@ -695,14 +695,14 @@ func (q PostCampaignsQuery) values() url.Values {
 	return values
 }
 
-// PostCampaigns: Send one message to many; the same again tells its status, and adds users.
+// PostCampaigns: Send one message to many; repeating it returns its status, and adds users.
 //
 // POST /v1/campaigns
 func (c *Client) PostCampaigns(ctx context.Context, body bodies.CampaignBody, options ...CallOption) (*answers.CampaignTaken, error) {
 	return answerOf[answers.CampaignTaken](ctx, c, "POST /v1/campaigns", nil, nil, body, options)
 }
 
-// GetCampaignsID: How far a campaign is.
+// GetCampaignsID: A campaign's status and progress.
 //
 // GET /v1/campaigns/{id}
 func (c *Client) GetCampaignsID(ctx context.Context, id string, options ...CallOption) (*answers.Campaign, error) {
@@ -716,14 +716,14 @@ func (c *Client) DeleteCampaignsID(ctx context.Context, id string, options ...Ca
 	return answerOf[answers.CampaignTaken](ctx, c, "DELETE /v1/campaigns/{id}", []string{id}, nil, nil, options)
 }
 
-// PostCampaignsIDPause: Pause a campaign: from 1 s later nothing more is produced.
+// PostCampaignsIDPause: Pause a campaign: after 1 s nothing more is produced.
 //
 // POST /v1/campaigns/{id}/pause
 func (c *Client) PostCampaignsIDPause(ctx context.Context, id string, options ...CallOption) (*answers.CampaignTaken, error) {
 	return answerOf[answers.CampaignTaken](ctx, c, "POST /v1/campaigns/{id}/pause", []string{id}, nil, nil, options)
 }
 
-// PostCampaignsIDResume: Let a paused campaign go on where it was.
+// PostCampaignsIDResume: Resume a paused campaign where it stopped.
 //
 // POST /v1/campaigns/{id}/resume
 func (c *Client) PostCampaignsIDResume(ctx context.Context, id string, options ...CallOption) (*answers.CampaignTaken, error) {
@@ -737,28 +737,28 @@ func (c *Client) GetHooks(ctx context.Context, options ...CallOption) (*answers.
 	return answerOf[answers.HookList](ctx, c, "GET /v1/hooks", nil, nil, nil, options)
 }
 
-// PostHooks: Be called when something happens to your notifications.
+// PostHooks: Register a webhook that is called when something happens to your notifications.
 //
 // POST /v1/hooks
 func (c *Client) PostHooks(ctx context.Context, body bodies.HookAsked, options ...CallOption) (*answers.HookMade, error) {
 	return answerOf[answers.HookMade](ctx, c, "POST /v1/hooks", nil, nil, body, options)
 }
 
-// DeleteHooksID: Be called no more.
+// DeleteHooksID: Delete an outbound webhook.
 //
 // DELETE /v1/hooks/{id}
 func (c *Client) DeleteHooksID(ctx context.Context, id string, options ...CallOption) error {
 	return c.call(ctx, "DELETE /v1/hooks/{id}", []string{id}, nil, nil, options, nil)
 }
 
-// PostHooksIDEnable: Have a hook called again that was disabled, from where it was.
+// PostHooksIDEnable: Enable a disabled hook: its calls resume where they stopped.
 //
 // POST /v1/hooks/{id}/enable
 func (c *Client) PostHooksIDEnable(ctx context.Context, id string, options ...CallOption) error {
 	return c.call(ctx, "POST /v1/hooks/{id}/enable", []string{id}, nil, nil, options, nil)
 }
 
-// PostHooksIDReplay: Be called again for what was recorded in a time.
+// PostHooksIDReplay: Have a hook called again for everything recorded in a range of time.
 //
 // POST /v1/hooks/{id}/replay
 func (c *Client) PostHooksIDReplay(ctx context.Context, id string, body bodies.HooksReplayAsked, options ...CallOption) (*answers.ReplayShown, error) {
@@ -800,14 +800,14 @@ func (c *Client) GetKeysID(ctx context.Context, id string, options ...CallOption
 	return answerOf[answers.KeyShown](ctx, c, "GET /v1/keys/{id}", []string{id}, nil, nil, options)
 }
 
-// DeleteKeysID: Revoke an API key: within 2 s no gateway takes it any more.
+// DeleteKeysID: Revoke an API key: within 2 s no gateway accepts it any more.
 //
 // DELETE /v1/keys/{id}
 func (c *Client) DeleteKeysID(ctx context.Context, id string, options ...CallOption) error {
 	return c.call(ctx, "DELETE /v1/keys/{id}", []string{id}, nil, nil, options, nil)
 }
 
-// PostKeysIDRotate: Give an API key a new secret; the one before it goes on for a while.
+// PostKeysIDRotate: Give an API key a new secret; the former one stays valid for a while.
 //
 // POST /v1/keys/{id}/rotate
 func (c *Client) PostKeysIDRotate(ctx context.Context, id string, body bodies.RotationAsked, options ...CallOption) (*answers.KeyRotated, error) {

@@ -202,7 +202,7 @@ def _read_event(said: Mapping[str, Any], order: int) -> Event:
 def _look_for_leaks(facts: Facts, said: Mapping[str, Any], raw: bytes) -> None:
     where = f"event {said['event_id']} ({said['status']})"
     for name in (said.get("detail") or {}).keys() - DETAIL_KEYS:
-        facts.leaks.append(f"{where}: detail.{name} is none of those allowed")
+        facts.leaks.append(f"{where}: detail.{name} is not one of those allowed")
     if (b"@" in raw or b'"+' in raw) and (found := _ADDRESS.search(raw)):
         facts.leaks.append(f"{where}: {found[0].decode('utf-8', 'replace')[:12]}… looks like an address")
     if _TOKEN in raw.translate(_HEX):

@@ -426,7 +426,7 @@ class _Gateway:
     async def publish_many(self, records: Sequence[Outgoing]) -> list[tuple[int, int]]:
         for record in records:
             if size_on_wire(record.key, record.value, record.headers) > _MAX_REQUEST_BYTES:
-                raise TooLargeError("larger than the topic takes")
+                raise TooLargeError("larger than the topic accepts")
         return [await self._published(record) for record in records]
 
     async def _published(self, record: Outgoing) -> tuple[int, int]:

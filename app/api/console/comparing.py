@@ -108,7 +108,7 @@ class Comparing:
     async def begin(self, key_id: str, policy: str, since: str) -> Name:
         """In place of the key's own, if that still runs. Raises Problem."""
         if since not in RANGES:
-            raise Problem(400, f"is none of {', '.join(RANGES)}", "since")
+            raise Problem(400, f"is not one of {', '.join(RANGES)}", "since")
         self._check_free(key_id)
         async with self._changing:
             self._check_free(key_id)  # (somebody may have come first meanwhile)

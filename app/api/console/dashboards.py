@@ -113,7 +113,7 @@ def _hours(page: Page) -> int:
     """Raises Problem."""
     name = page.query("range") or _RANGE
     if name not in RANGES:
-        raise Problem(400, f"is none of {', '.join(RANGES)}", "range")
+        raise Problem(400, f"is not one of {', '.join(RANGES)}", "range")
     return RANGES[name]
 
 

@@ -187,7 +187,7 @@ async def _form(request: web.Request, most: int) -> Mapping[str, str]:
     except TimeoutError:
         raise Problem(408, f"the form did not come within {_FORM_WITHIN_S:g} s") from None
     except (ValueError, asyncio.IncompleteReadError, RequestPayloadError) as error:
-        raise Problem(400, "this is no form", headers={"Connection": "close"}) from error
+        raise Problem(400, "this is not a form", headers={"Connection": "close"}) from error
 
 
 def _check_form(request: web.Request, session: Session, form: Mapping[str, str]) -> None:

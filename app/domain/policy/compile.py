@@ -128,7 +128,7 @@ class _Compiler:
         if not is_zone(zone):
             close = self._checks.guesses.closest(zone, zone_names())
             remedy = f"did you mean {close}?" if close else "write one such as Europe/London"
-            self._checks.problem(("timezone",), f"is {zone!r}, no IANA time zone", remedy)
+            self._checks.problem(("timezone",), f"is {zone!r}, not an IANA time zone", remedy)
             return "UTC"
         return zone
 
@@ -171,7 +171,7 @@ class _Compiler:
         if entry.get("opt_out") == "never" and "unsubscribe" in entry and not self._checks.stored:
             self._checks.problem(
                 ("categories", name, "unsubscribe"),
-                "stands beside opt_out: never, so unsubscribing would change nothing",
+                "is combined with opt_out: never, so unsubscribing would have no effect",
                 "leave out one of the two",
             )
         return Category(
@@ -199,7 +199,7 @@ class _Compiler:
         self._checks.template((*path, "template"), entry["template"])
         if entry.get("min_items", 2) > entry.get("max_items", 100):
             self._checks.problem(
-                (*path, "min_items"), "is more than max_items", "so nothing would ever be gathered: lower it"
+                (*path, "min_items"), "is more than max_items", "so nothing would ever be collected: lower it"
             )
         if entry.get("every", "week") != "week" and "on" in entry:
             self._checks.problem((*path, "on"), "is for every: week", "leave it out, or write every: week")
@@ -228,7 +228,7 @@ class _Compiler:
         said = self._root.get("event_types", {})
         if sum(name.endswith("*") for name in said) > MAX_PATTERNS:
             message = f"has more than {MAX_PATTERNS} patterns (names that end in *)"
-            self._checks.problem(("event_types",), message, "name a beginning that several share")
+            self._checks.problem(("event_types",), message, "use a prefix that several share")
         for name, entry in said.items():
             if name == VERIFY:
                 continue

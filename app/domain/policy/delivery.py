@@ -47,7 +47,7 @@ def _warm_up(path: Path, plan: Mapping[str, Any], checks: Checks) -> WarmUp:
     try:
         since = datetime.fromisoformat(plan["since"]).replace(tzinfo=UTC)
     except ValueError:
-        checks.problem((*path, "since"), f"is {plan['since']}, which is no date", "write one such as 2026-12-01")
+        checks.problem((*path, "since"), f"is {plan['since']}, which isn't a date", "write one such as 2026-12-01")
         since = datetime(1970, 1, 1, tzinfo=UTC)
     every_ms = checks.duration((*path, "double_every"), plan["double_every"])
     return WarmUp(_rate(plan["start"]), every_ms or UNITS_MS["d"], round(since.timestamp() * 1000))

@@ -94,7 +94,7 @@ def size(value: Any) -> int:
             elif isinstance(part, _SINGLE):
                 total += STEP
             else:
-                raise OverLimit("uses what isn't data")
+                raise OverLimit("uses something that isn't data")
             bounded(total)
         level = deeper
     return total

@@ -79,7 +79,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         try:
             return None if arg is None else super().call_unop(context, operator, arg)
         except TypeError:
-            raise Unusable(f"{operator} can't take what it is given") from None
+            raise Unusable(f"{operator} can't handle the value it is given") from None
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         return self.undefined(f"{attribute!s:.100} can't be used in templates", exc=SecurityError)
@@ -139,7 +139,7 @@ def _compiled(source: str, html: bool) -> Template | str:
     except TemplateSyntaxError as error:
         return f"line {error.lineno}: {error.message}"
     except (SyntaxError, ValueError, OverflowError):
-        return "can't be compiled: it holds what can't be written so, such as a number of thousands of digits"
+        return "can't be compiled: it contains something unacceptable, such as a number with thousands of digits"
     except (RecursionError, MemoryError):
         return "can't be compiled: it is nested too deeply"
 
@@ -170,5 +170,5 @@ def _rendered(source: str, variables: Mapping[str, Any], html: bool, stopwatch: 
     except (OverLimit, UndefinedError, SecurityError) as error:
         raise BadTemplate(str(error)[:_MOST_SAID]) from None
     except Exception:  # whatever else an expression raises is the template's or the data's fault
-        raise BadTemplate("can't be rendered: an expression can't take what it is given") from None
+        raise BadTemplate("can't be rendered: an expression can't handle the value it is given") from None
     return "".join(pieces)

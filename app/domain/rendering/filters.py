@@ -161,7 +161,7 @@ def _round(context: Context, value: float, precision: int = 0, method: Any = "co
 
 def _sum(context: Context, iterable: Any, attribute: str | int | None = None, start: float = 0) -> Any:
     if not isinstance(start, int | float):
-        raise OverLimit("sums what isn't numbers")
+        raise OverLimit("sums values that aren't numbers")
     member = make_attrgetter(context.environment, attribute)
     return sum([entry for each in iterable if (entry := member(each)) is not None], start)
 
@@ -205,7 +205,7 @@ def _outermost(
     key = make_attrgetter(context.environment, attribute, postprocess=_fold(case_sensitive))
     entries = bounded_entries(value)
     if not entries:
-        return context.environment.undefined("there is neither a least nor a greatest of nothing")
+        return context.environment.undefined("an empty list has neither a least nor a greatest value")
     known = [entry for entry in entries if key(entry) is not None]
     return choose(known, key=key) if known else None
 
@@ -270,7 +270,7 @@ def _compared(context: Context, left: Any, *steps: Any) -> Any:
         try:
             result = holds(_COMPARISONS[operator], operator, left, right)
         except (TypeError, ValueError, ArithmeticError):
-            raise Unusable("compares what can't be compared") from None
+            raise Unusable("compares values that can't be compared") from None
         if not result:
             return result
         left = right
@@ -356,7 +356,7 @@ def _naming(what: str) -> Iterator[None]:
     except ZeroDivisionError:
         raise Unusable(f"{what} divides by zero") from None
     except Exception:
-        raise Unusable(f"{what} can't take what it is given") from None
+        raise Unusable(f"{what} can't handle the value it is given") from None
 
 
 def _limited_test(name: str, function: Callable[..., Any], *, light: bool = False) -> Any:
@@ -468,7 +468,7 @@ def _operated(operator: str, left: Any, right: Any) -> Any:
                 _bits(_bits_of(left) * max(right, 1))
             return left**right
         case _:
-            raise OverLimit(f"uses {operator} on what isn't numbers")
+            raise OverLimit(f"uses {operator} on values that aren't numbers")
 
 
 def _bits_of(number: float) -> int:

@@ -5,11 +5,11 @@ import type * as bodies from "./bodies.js";
 
 /** `path` and `query`: the names of parameters. `body` and `answer`: undefined where there is none. */
 export interface Operations {
-  /** Tell one user, or up to 1,000, something */
+  /** Notify one user, or up to 1,000 */
   "POST /v1/notifications": { path: never; query: never; body: bodies.Notification; answer: answers.Accepted };
   /** Up to 1,000 notifications at once, each with its own result */
   "POST /v1/notifications/bulk": { path: never; query: never; body: bodies.Bulk; answer: answers.BulkAccepted };
-  /** How far a notification is */
+  /** A notification's status */
   "GET /v1/notifications/{id}": { path: "id"; query: never; body: unknown; answer: answers.NotificationStatus };
   /** Cancel what isn't sent yet of a notification */
   "DELETE /v1/notifications/{id}": { path: "id"; query: never; body: unknown; answer: answers.Cancelling };
@@ -17,7 +17,7 @@ export interface Operations {
   "GET /v1/notifications/{id}/events": { path: "id"; query: "user_id" | "cursor" | "limit"; body: unknown; answer: answers.Events };
   /** Why a recipient got it, or didn't */
   "GET /v1/notifications/{id}/why": { path: "id"; query: "user_id"; body: unknown; answer: answers.Explanation };
-  /** What was meant for a user in 90 days, newest first */
+  /** What was meant for a user in the last 90 days, newest first */
   "GET /v1/users/{id}/notifications": { path: "id"; query: "cursor" | "limit"; body: unknown; answer: answers.UserHistory };
   /** A user's preferences */
   "GET /v1/users/{id}/preferences": { path: "id"; query: never; body: unknown; answer: unknown };
@@ -41,9 +41,9 @@ export interface Operations {
   "GET /v1/users/{id}/consents": { path: "id"; query: never; body: unknown; answer: answers.Consents };
   /** Grant or withdraw consent for a category on a channel */
   "PUT /v1/users/{id}/consents": { path: "id"; query: never; body: bodies.ConsentSet; answer: answers.Consent };
-  /** Tell what the app saw of a notification: delivered, opened, clicked, seen */
+  /** Report what the app saw of a notification: delivered, opened, clicked, seen */
   "POST /v1/users/{id}/receipts": { path: "id"; query: never; body: bodies.AppReceipt; answer: answers.Noted };
-  /** Tell that the user is in the app now */
+  /** Report that the user is in the app now */
   "POST /v1/users/{id}/activity": { path: "id"; query: never; body: bodies.ActivitySeen; answer: answers.Noted };
   /** A ticket for one stream, within 60 s */
   "POST /v1/users/{id}/inbox/ticket": { path: "id"; query: never; body: unknown; answer: answers.TicketAnswer };
@@ -57,7 +57,7 @@ export interface Operations {
   "GET /v1/users/{id}/inbox/count": { path: "id"; query: never; body: unknown; answer: answers.InboxCount };
   /** Badge and counts in one call */
   "GET /v1/users/{id}/inbox/summary": { path: "id"; query: never; body: unknown; answer: answers.InboxSummary };
-  /** Put an item off, or bring it back */
+  /** Snooze an item, or bring it back */
   "POST /v1/users/{id}/inbox/{notification_id}/snooze": { path: "id" | "notification_id"; query: never; body: bodies.Snooze; answer: unknown };
   /** Mark all as read */
   "POST /v1/users/{id}/inbox/read-all": { path: "id"; query: never; body: unknown; answer: unknown };
@@ -107,15 +107,15 @@ export interface Operations {
   "POST /v1/providers/{provider}/resume": { path: "provider"; query: never; body: bodies.ResumeBody; answer: answers.PauseAnswer };
   /** Replays of the last 90 days, newest first */
   "GET /v1/replays": { path: never; query: "limit" | "cursor"; body: unknown; answer: answers.ReplayList };
-  /** Send again what a channel did not get out */
+  /** Send again what a channel failed to deliver */
   "POST /v1/replays": { path: never; query: never; body: bodies.AskingReplayAsked; answer: answers.ReplayBegun };
   /** The receipt of a replay */
   "GET /v1/replays/{id}": { path: "id"; query: never; body: unknown; answer: answers.Receipt };
   /** What became of each candidate of a replay */
   "GET /v1/replays/{id}/candidates": { path: "id"; query: "outcome" | "limit" | "cursor"; body: unknown; answer: answers.CandidateList };
-  /** Stop a replay: from 1 s later nothing of it is queued */
+  /** Stop a replay: after 1 s it queues nothing more */
   "POST /v1/replays/{id}/stop": { path: "id"; query: never; body: unknown; answer: answers.ReplayBegun };
-  /** Let a stopped replay go on */
+  /** Resume a stopped replay */
   "POST /v1/replays/{id}/resume": { path: "id"; query: never; body: unknown; answer: answers.ReplayBegun };
   /** What Amazon SES reports of sends; signed by it */
   "POST /v1/webhooks/ses": { path: never; query: never; body: unknown; answer: unknown };
@@ -127,27 +127,27 @@ export interface Operations {
   "POST /v1/webhooks/vonage": { path: never; query: never; body: unknown; answer: unknown };
   /** The source's campaigns, newest first */
   "GET /v1/campaigns": { path: never; query: "limit" | "cursor"; body: unknown; answer: answers.CampaignList };
-  /** Send one message to many; the same again tells its status, and adds users */
+  /** Send one message to many; repeating it returns its status, and adds users */
   "POST /v1/campaigns": { path: never; query: "campaign_id" | "event_type" | "template_id" | "content" | "data" | "channels" | "priority" | "send_at" | "local_time" | "expires_at" | "rate" | "canary" | "holdout"; body: bodies.CampaignBody; answer: answers.CampaignTaken };
-  /** Send one message to many; the same again tells its status, and adds users */
+  /** Send one message to many; repeating it returns its status, and adds users */
   "POST /v1/notifications/batch": { path: never; query: "campaign_id" | "event_type" | "template_id" | "content" | "data" | "channels" | "priority" | "send_at" | "local_time" | "expires_at" | "rate" | "canary" | "holdout"; body: bodies.CampaignBody; answer: answers.CampaignTaken };
-  /** How far a campaign is */
+  /** A campaign's status and progress */
   "GET /v1/campaigns/{id}": { path: "id"; query: never; body: unknown; answer: answers.Campaign };
   /** Cancel a campaign: nothing more is produced, and what isn't sent yet ends cancelled */
   "DELETE /v1/campaigns/{id}": { path: "id"; query: never; body: unknown; answer: answers.CampaignTaken };
-  /** Pause a campaign: from 1 s later nothing more is produced */
+  /** Pause a campaign: after 1 s nothing more is produced */
   "POST /v1/campaigns/{id}/pause": { path: "id"; query: never; body: unknown; answer: answers.CampaignTaken };
-  /** Let a paused campaign go on where it was */
+  /** Resume a paused campaign where it stopped */
   "POST /v1/campaigns/{id}/resume": { path: "id"; query: never; body: unknown; answer: answers.CampaignTaken };
   /** Your outbound webhooks */
   "GET /v1/hooks": { path: never; query: never; body: unknown; answer: answers.HookList };
-  /** Be called when something happens to your notifications */
+  /** Register a webhook that is called when something happens to your notifications */
   "POST /v1/hooks": { path: never; query: never; body: bodies.HookAsked; answer: answers.HookMade };
-  /** Be called no more */
+  /** Delete an outbound webhook */
   "DELETE /v1/hooks/{id}": { path: "id"; query: never; body: unknown; answer: unknown };
-  /** Have a hook called again that was disabled, from where it was */
+  /** Enable a disabled hook: its calls resume where they stopped */
   "POST /v1/hooks/{id}/enable": { path: "id"; query: never; body: unknown; answer: unknown };
-  /** Be called again for what was recorded in a time */
+  /** Have a hook called again for everything recorded in a range of time */
   "POST /v1/hooks/{id}/replay": { path: "id"; query: never; body: bodies.HooksReplayAsked; answer: answers.ReplayShown };
   /** The JSON Schemas of the topics' records */
   "GET /schemas/": { path: never; query: never; body: unknown; answer: answers.SchemaList };
@@ -161,9 +161,9 @@ export interface Operations {
   "GET /web/tocsin-inbox.js": { path: never; query: never; body: unknown; answer: unknown };
   /** The web component <tocsin-inbox>, of this version and no other */
   "GET /web/tocsin-inbox.{hash}.js": { path: "hash"; query: never; body: unknown; answer: unknown };
-  /** The picture of one pixel that reports that a mail was opened */
+  /** A one-pixel picture that reports that a mail was opened */
   "GET /v1/track/open/{token}.gif": { path: "token"; query: never; body: unknown; answer: unknown };
-  /** Lead to where a link of a mail leads, and report that it was clicked */
+  /** Redirect to the target of a link in a mail, and report the click */
   "GET /v1/track/click/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
   /** A page that asks whether to unsubscribe; it changes nothing */
   "GET /v1/unsubscribe/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
@@ -175,7 +175,7 @@ export interface Operations {
   "POST /v1/users/{id}/preferences/link": { path: "id"; query: never; body: unknown; answer: answers.PreferencesLink };
   /** The hosted preference page */
   "GET /preferences/{token}": { path: "token"; query: never; body: unknown; answer: unknown };
-  /** Take the form of the hosted preference page */
+  /** Submit the form of the hosted preference page */
   "POST /preferences/{token}": { path: "token"; query: never; body: bodies.PreferencesForm; answer: unknown };
   /** The API keys, and when they were used last */
   "GET /v1/keys": { path: never; query: never; body: unknown; answer: answers.KeyList };
@@ -183,9 +183,9 @@ export interface Operations {
   "POST /v1/keys": { path: never; query: never; body: bodies.KeyAsked; answer: answers.KeyMade };
   /** An API key, without its secrets */
   "GET /v1/keys/{id}": { path: "id"; query: never; body: unknown; answer: answers.KeyShown };
-  /** Revoke an API key: within 2 s no gateway takes it any more */
+  /** Revoke an API key: within 2 s no gateway accepts it any more */
   "DELETE /v1/keys/{id}": { path: "id"; query: never; body: unknown; answer: unknown };
-  /** Give an API key a new secret; the one before it goes on for a while */
+  /** Give an API key a new secret; the former one stays valid for a while */
   "POST /v1/keys/{id}/rotate": { path: "id"; query: never; body: bodies.RotationAsked; answer: answers.KeyRotated };
   /** End one of the two secrets of an API key that was rotated */
   "DELETE /v1/keys/{id}/secrets/{number}": { path: "id" | "number"; query: never; body: unknown; answer: unknown };

@@ -101,7 +101,7 @@ async def test_what_cannot_be_compared_says_why(program: str, says: str, tmp_pat
 
 
 async def test_a_time_that_cannot_be_chosen_is_refused() -> None:
-    with pytest.raises(Problem, match="is none of 1h, 24h, 7d"):
+    with pytest.raises(Problem, match="is not one of 1h, 24h, 7d"):
         await Comparing().begin("ops", "", "8d")
 
 

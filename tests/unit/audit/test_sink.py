@@ -82,7 +82,7 @@ async def test_a_row_that_is_another_is_named(settings: Settings, client: AsyncC
     await insert(client, [*RECORDS[:4], record(4, send_id="s4", **changed), *RECORDS[5:]])
     [found] = (await compared(settings, RECORDS)).differences
 
-    assert (found.position, "is another in ClickHouse" in found.what) == (4, True)
+    assert (found.position, "differs in ClickHouse" in found.what) == (4, True)
 
 
 async def test_a_row_of_no_record_is_named(settings: Settings, client: AsyncClient) -> None:
@@ -102,7 +102,7 @@ async def test_an_event_that_lies_in_the_log_twice_is_held_once(settings: Settin
     found = await compared(settings, [*RECORDS, twin])
 
     assert found.differences == []
-    assert found.covered["events that lie in the log twice"] == 1
+    assert found.covered["events that are in the log twice"] == 1
 
 
 async def test_what_erasure_takes_is_no_difference(settings: Settings, client: AsyncClient) -> None:
@@ -119,4 +119,4 @@ async def test_what_the_sink_has_not_carried_is_said(settings: Settings, client:
     check = _Check(Queries(settings), SinkTerms(8, None, T0 + 10_000_000, 36_500))
 
     assert check.carried(Span(0, 100), 60) == Span(0, 60)
-    assert check.finding.not_covered["events that the sink hasn't carried yet"] == 40
+    assert check.finding.not_covered["events that the sink hasn't written yet"] == 40

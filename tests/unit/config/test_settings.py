@@ -72,7 +72,7 @@ def test_lists_and_tables_come_from_the_environment_as_json() -> None:
         ({"TOCSIN_GATEWAY__PORT": "http"}, "gateway.port: "),
         ({"TOCSIN_GATEWAY__PRT": "1"}, "gateway.prt: unknown key"),
         ({"TOCSIN_GATWAY__PORT": "1"}, "TOCSIN_GATWAY__PORT: unknown section"),
-        ({"TOCSIN_GATEWAY_PORT": "1"}, "TOCSIN_GATEWAY_PORT: unknown; between section and key stand two underscores"),
+        ({"TOCSIN_GATEWAY_PORT": "1"}, "TOCSIN_GATEWAY_PORT: unknown; two underscores separate section and key"),
         ({"TOCSIN_GATEWAY__SIGNING_KEYS": "[oops"}, "TOCSIN_GATEWAY__SIGNING_KEYS: lists and tables are given as JSON"),
         ({"TOCSIN_PROVIDERS__SNS__TIMEOUT": "1s"}, "providers.sns.region: required"),
         ({"TOCSIN_CLICKHOUSE__URL": "https://u:p@h"}, "clickhouse.url: malformed"),

@@ -133,12 +133,12 @@ def test_times_and_numbers_are_neither_nothing_nor_absurd(text: str, path: str) 
         ),
         (
             "categories: {alerts: {opt_out: never, unsubscribe: one_click}}",
-            "categories.alerts.unsubscribe: stands beside opt_out: never, so unsubscribing would change nothing; leave "
-            "out one of the two",
+            "categories.alerts.unsubscribe: is combined with opt_out: never, so unsubscribing would have no effect; "
+            "leave out one of the two",
         ),
         (
             "providers: {email: {warm_up: {ses: {start: 50/d, double_every: 1d, since: 2026-02-30}}}}",
-            "providers.email.warm_up.ses.since: is 2026-02-30, which is no date; write one such as 2026-12-01",
+            "providers.email.warm_up.ses.since: is 2026-02-30, which isn't a date; write one such as 2026-12-01",
         ),
         (
             "providers: {email: {order: [ses], warm_up: {sendgrid: {start: 5/d, double_every: 1d, since: 2026-02-01}}}"

@@ -112,14 +112,14 @@ def test_a_filter_with_several_arguments_by_place_and_by_name(
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("{{ 'abcdef'|truncate(-1) }}", "the filter truncate can't take what it is given"),
+        ("{{ 'abcdef'|truncate(-1) }}", "the filter truncate can't handle the value it is given"),
         ("{{ 1 // 0 }}", "// divides by zero"),
-        ("{{ 1 < 'a' }}", "compares what can't be compared"),
+        ("{{ 1 < 'a' }}", "compares values that can't be compared"),
         ("{{ user.naem }}", "an object has no 'naem'"),
         ("{{ nobody }}", "'nobody' is undefined"),
         ("{{ user.__class__ }}", "__class__ can't be used in templates"),
-        ("{{ range('a') }}", "range can't take what it is given"),
-        ("{{ -'a' }}", "- can't take what it is given"),
+        ("{{ range('a') }}", "range can't handle the value it is given"),
+        ("{{ -'a' }}", "- can't handle the value it is given"),
     ],
 )
 def test_an_error_says_what_was_done(source: str, words: str) -> None:

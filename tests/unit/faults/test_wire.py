@@ -198,7 +198,7 @@ async def test_the_command_is_told_over_http_what_to_do(program: subprocess.Pope
         assert (await post("slow", latency_ms=20))[1]["latency_ms"] == 20
         assert await post("slow", speed=1) == (
             400,
-            {"error": "is none of latency_ms, bytes_per_s, close_ms", "field": "speed"},
+            {"error": "is not one of latency_ms, bytes_per_s, close_ms", "field": "speed"},
         )
         assert (await post("cut"))[1]["cut"] is True
         with pytest.raises(ConnectionRefusedError):

@@ -222,7 +222,7 @@ event_types:
     why = world.why(code, "ada")
     assert why.summary == "Sent by sms (delivered), once more by the next provider."
     [said] = [entry["words"] for entry in why.channels["sms"].trail if entry["rule"] == "no_receipt"]
-    assert said == "sent once more by the next provider: nothing came back of the send by twilio within 1 min"
+    assert said == "sent once more by the next provider: no receipt came for the send by twilio within 1 min"
 
 
 def test_a_users_own_limit_is_explained() -> None:
