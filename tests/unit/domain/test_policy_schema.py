@@ -35,7 +35,7 @@ MEANING = (
     "has the name of the digest",
     "is for every: week",
     "which is no date",
-    "stands beside opt_out: never",
+    "is combined with opt_out: never",
 )
 
 

@@ -296,5 +296,5 @@ def test_a_replay_takes_filters_as_its_http_call_does() -> None:
     world, _ = after_an_outage()
     assert world.replay("sms", status=["expired"]).outcomes == {}
     assert world.replay("sms", start="2026-03-02T13:00:00Z").outcomes == {}
-    with pytest.raises(Invalid, match=r"^status: sent is no end that can be replayed"):
+    with pytest.raises(Invalid, match=r"^status: sent is not an end that can be replayed"):
         world.replay("sms", status=["sent"])
