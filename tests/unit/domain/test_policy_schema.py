@@ -25,7 +25,7 @@ MEANING = (
     "is 0",
     "is too long",
     "which is too long",
-    "no IANA time zone",
+    "not an IANA time zone",
     "equals start",
     "more than max_items",
     "is there twice",
@@ -34,7 +34,7 @@ MEANING = (
     "cap below its base",
     "has the name of the digest",
     "is for every: week",
-    "which is no date",
+    "which isn't a date",
     "is combined with opt_out: never",
 )
 

@@ -192,7 +192,7 @@ def test_roles_know_a_copy_for_as_long_as_one_may_go_back() -> None:
 def test_what_roles_might_take_for_new_is_refused_however_long_its_topic_is_kept(topic: str) -> None:
     old = a_letter(topic=topic, recorded=NOON - KNOWN_MS[topic])
 
-    assert "no longer be known" in (why_not(old, 400 * DAY, NOON) or "")
+    assert "no longer be recognised" in (why_not(old, 400 * DAY, NOON) or "")
     assert why_not(a_letter(topic=topic, recorded=NOON - KNOWN_MS[topic] + 1), 400 * DAY, NOON) is None
 
 
