@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -14,10 +14,13 @@ from app.api.console.charts import Lines, Ranks, lines, ranked
 from app.api.console.dashboards import series
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
+from app.store.bound_values import PREFIX
 
 _SHOWN, _MOST = 500, 10_000
 #: Columns of text that name a bar.
 _MOST_NAMING = 3
+_PARAMETER = re.compile(r"\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*:")
+_MOST_VALUES = 20
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?$")
 _EXAMPLES = (
     (
@@ -42,17 +45,20 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 async def get(page: Page) -> web.StreamResponse:
     """``sql`` is run; ``draft``: a statement that is only put into its place."""
     sql, found, problem = page.query("sql"), None, None
+    shown = sql or page.query("draft")
+    values = values_of(shown, page.request.query)
     latest, cookie = history.of(page), None
     if sql:
         try:
-            found = await page.api.get("/v1/query", {"sql": sql, "limit": _SHOWN})
+            found = await page.api.get("/v1/query", {"sql": sql, "limit": _SHOWN, **values})
             latest, cookie = history.with_latest(page.api.deps.sessions, page.session, latest, sql)
         except Problem as refused:
             problem = refused
     response = page.render(
         "query",
         200 if problem is None else problem.status,
-        sql=sql or page.query("draft"),
+        sql=shown,
+        values=values,
         found=found,
         drawn=drawn(found["columns"], found["rows"]) if found else None,
         problem=problem,
@@ -62,6 +68,12 @@ async def get(page: Page) -> web.StreamResponse:
     if cookie is not None:
         history.keep(page, response, cookie)
     return response
+
+
+def values_of(sql: str, asked: Mapping[str, str]) -> dict[str, str]:
+    """What a statement asks for as ``{name:Type}``, by the fields that hold it; empty where nothing is given yet."""
+    names = list(dict.fromkeys(_PARAMETER.findall(sql)))[:_MOST_VALUES]
+    return {f"{PREFIX}{name}": asked.get(f"{PREFIX}{name}", "") for name in names}
 
 
 def drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Lines | Ranks | None:
@@ -106,7 +118,9 @@ def _is_number(value: Any) -> bool:
 
 
 async def as_csv(page: Page) -> web.StreamResponse:
-    found = await page.api.get("/v1/query", {"sql": page.query("sql"), "limit": _MOST})
+    sql = page.query("sql")
+    values = values_of(sql, page.request.query)
+    found = await page.api.get("/v1/query", {"sql": sql, "limit": _MOST, **values})
     headers = {"Content-Disposition": 'attachment; filename="query.csv"'}
     return web.Response(text=as_text(found["columns"], found["rows"]), content_type="text/csv", headers=headers)
 

@@ -34,12 +34,14 @@ class Behind:
     truncated: bool = False
     rows: Sequence[list[Any]] = (["push"],)
     queries: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
 
     async def run(self, sql: str, limits: Any, values: Any = None) -> Answer:
         if self.is_away:
             raise Unavailable(_AWAY)
         self.queries.append(sql)
+        self.values.append(values)
         return Answer(("time",), ("String",), [*self.rows], self.truncated)
 
     async def read(self, role: str, user_id: str, view: str, params: Any = None, after: Any = None) -> Any:
@@ -152,3 +154,21 @@ async def test_the_chart_of_the_overview_is_of_one_channel_where_one_was_chosen(
 
     assert [sql for sql in behind.queries if "'%H:%i'" in sql and "channel = 'o\\'x'" in sql] != []
     assert 'hx-get="/console/live?channel=o%27x"' in page
+
+
+async def test_a_querys_values_have_fields_of_their_own_and_are_in_no_history() -> None:
+    behind, asked = Behind(), "/query?sql=SELECT+{user:String}+WHERE+{ n :UInt8}+OR+{user:String}"
+    async with reading(behind) as reader:
+        _, page = await reader.open(f"{asked}&param_user=o'neill<b>&param_other=1")
+        assert behind.values[-1] == {"user": "o'neill<b>"}
+        assert re.findall(r'<input name="(param_\w+)" value="([^"]*)"', page) == [
+            ("param_user", "o&#39;neill&lt;b&gt;"),
+            ("param_n", ""),
+        ]
+        [csv] = re.findall(r'href="/console(/query.csv[^"]+)"', page)
+        assert "param_user=o%27neill%3Cb%3E" in csv
+        [latest] = re.findall(r'href="([^"]+draft=[^"]+)"', page)
+        assert "neill" not in latest
+        async with reader.client.get(f"/console{csv.replace('&amp;', '&')}") as response:
+            assert response.content_type == "text/csv"
+        assert behind.values[-1] == {"user": "o'neill<b>"}
