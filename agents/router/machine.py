@@ -147,7 +147,7 @@ class RouterMachine(Machine[RouterState, Due, Never]):
         return answer(state.known, user_id)
 
     def _at(self, state: RouterState, out: Out, now: int) -> RouterContext:
-        """The batch's desk, made once for all of its records. What a rolled back record loaded is forgotten."""
+        """The batch's context, made once for all of its records. What a rolled-back record loaded is forgotten."""
         context = self._context
         if context is None or context.out is not out or context.now != now or context.state is not state:
             self._context = context = self._context_of(state, out, now)
