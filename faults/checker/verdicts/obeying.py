@@ -78,6 +78,8 @@ def _before_their_time(facts: Facts, events: list[Event]) -> Iterator[str]:
     for event in events:
         if event.status == "retrying" or (event.status == "held" and event.reason == "quiet_hours"):
             waiting = event
+        elif waiting is not None and event.status == "held" and event.at_ms >= (waiting.until_ms or 0):
+            waiting = None  # its time had come by the worker's clock, and something else held it
         elif event.status in ("queued", "sending") and waiting is not None:
             due, user = waiting.until_ms or 0, event.user_id
             told = waiting.status == "held" and facts.knowledge.commands_between(user, waiting.at_ms, event.at_ms)

@@ -541,6 +541,20 @@ def test_what_was_due_by_the_clock_of_a_moment_before_is_not_early(
     assert ("EARLY" in failing(world.judge(tmp_path))) is found
 
 
+@pytest.mark.parametrize(("late_ms", "found"), [(6, False), (-6, True)])
+def test_a_wait_that_was_over_when_something_else_held_is_kept(late_ms: int, found: bool, tmp_path: Path) -> None:
+    """By a clock that ran ahead, and was set back before the call."""
+    world = a_good_run()
+    a_retry_before_its_time(world)
+    retry = world.only("retrying")
+    held = retry | {"event_id": "outage", "status": "held", "reason": "provider_outage", "provider": None}
+    held |= {"occurred_at": rfc3339(START + 20_000 + MINUTE + late_ms)}
+    held["detail"] = {"until": rfc3339(START + 21_000 + MINUTE)}
+    world.events.insert(world.events.index(retry) + 1, held)
+
+    assert ("EARLY" in failing(world.judge(tmp_path))) is found
+
+
 def test_what_nobody_may_opt_out_of_goes_out_in_spite_of_it(tmp_path: Path) -> None:
     world = a_good_run()
     a_call_after_an_opt_out(world)
