@@ -23,6 +23,12 @@ KeyId = Annotated[str, Meta(min_length=1, max_length=64, pattern=rf"^(?!{TOKENS_
 SCOPE_FORM = r"^(send|campaign|read|admin|admin:read|send:([A-Za-z0-9_.-]{1,100}|[A-Za-z0-9_.-]{0,99}\*))$(?!\n)"
 Scope = Annotated[str, Meta(max_length=105, pattern=SCOPE_FORM)]
 Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=MAX_SCOPES)]
+#: Of one key.
+MAX_CERTIFICATES, MAX_CERTIFICATE_CHARACTERS = 10, 1000
+#: How a key names a client certificate: by a DNS name or a URI of its subjectAltName, or by the SHA-256 of its public key.
+CERTIFICATE_FORM = r"^(dns:[a-z0-9._-]{1,253}|uri:[!-~]{1,990}|spki:[0-9a-f]{64})$(?!\n)"
+CertificateName = Annotated[str, Meta(max_length=MAX_CERTIFICATE_CHARACTERS, pattern=CERTIFICATE_FORM)]
+Certificates = Annotated[list[CertificateName], Meta(min_length=1, max_length=MAX_CERTIFICATES)]
 KeyRate = Annotated[float, Meta(ge=LEAST_RATE, le=MOST_RATE)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Creation = Annotated[str, Meta(min_length=1, max_length=36)]
@@ -40,7 +46,8 @@ class KeySecret(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class MadeKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A key as it is from now on. ``creation``: a random id, another one when a revoked key's id is taken again.
-    ``version``: counts the changes of an id. ``secrets``: the oldest first. ``by``: the API key that created it."""
+    ``version``: counts the changes of an id. ``secrets``: the oldest first. ``by``: the API key that created it.
+    ``certificates``: a call must come with one of them; none: it needs none."""
 
     id: KeyId
     creation: Creation
@@ -53,6 +60,7 @@ class MadeKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate: float | None = None
     critical: bool = True
     expires_at: int | None = None
+    certificates: list[str] = []
 
     @property
     def key(self) -> bytes:

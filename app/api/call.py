@@ -111,6 +111,8 @@ class Deps:
     #: Makes and reads links that go out with messages; None where none can be made.
     links: Links | None = None
     cors_origins: frozenset[str] = frozenset()
+    #: Whether callers may show client certificates.
+    asks_certificates: bool = False
     counting: Counting = UNCOUNTED
     webhooks: Webhooks = NOT_SET_UP
     comparing: Comparing = field(default_factory=Comparing)

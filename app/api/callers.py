@@ -37,6 +37,8 @@ class Service:
     may_be_critical: bool = True
     #: For which it may send: names, and beginnings with ``*``. None: all.
     event_types: tuple[str, ...] | None = None
+    #: A call must come with one of these client certificates; none: it needs none.
+    certificates: frozenset[str] = frozenset()
     #: Of the secret that it came with.
     sha256: str = field(default="", compare=False, repr=False)
 
@@ -108,6 +110,14 @@ class SharedSecret:
 
     async def find(self, token: str) -> str:
         return self._secret
+
+
+#: The names of the client certificate that a call came with; none where it came with none.
+Shown = Callable[[], frozenset[str]]
+
+
+def _no_certificate() -> frozenset[str]:
+    return frozenset()
 
 
 class MadeKeys(Protocol):
@@ -194,7 +204,7 @@ class Callers:
         authorize(caller, access, user_id)
         return caller
 
-    async def identify(self, authorization: str | None) -> Caller:
+    async def identify(self, authorization: str | None, shown: Shown = _no_certificate) -> Caller:
         """Who calls. Raises Problem 401."""
         if not authorization:
             raise _unauthorized("credentials are required: Authorization: Bearer …")
@@ -207,7 +217,7 @@ class Callers:
         key_id, dot, _ = credential.partition(".")
         if self._tokens is not None and credential.count(".") == 2 and self._find(key_id) is None:
             return await self._user(credential)
-        return self._service(key_id if dot else "", credential)
+        return self._service(key_id if dot else "", credential, shown)
 
     def known(self, key_id: str) -> Sequence[Service]:
         """The service of a key that counts now, once for each of its secrets; none where there is none."""
@@ -235,7 +245,7 @@ class Callers:
             held = self._held[key_id] = _held(made)
         return held
 
-    def _service(self, key_id: str, credential: str) -> Service:
+    def _service(self, key_id: str, credential: str, shown: Shown) -> Service:
         held = self._find(key_id)
         given = hash_of(credential)
         found: _Secret | None = None
@@ -249,6 +259,8 @@ class Callers:
             raise _unauthorized("the API key has expired")
         if _is_over(found.expires_at, now):
             raise _unauthorized("the API key was rotated, and this secret is no longer valid")
+        if not came_with(found.service, shown):
+            raise _unauthorized("the API key is bound to a client certificate, and the call didn't come with it")
         self._uses.note(key_id, found.number)
         return found.service
 
@@ -288,6 +300,11 @@ def authorize(caller: Caller, access: Access, user_id: str | None) -> None:
             raise Problem(403, "only a service with an API key may do this")
 
 
+def came_with(service: Service, shown: Shown) -> bool:
+    """Whether the call brought a client certificate that the service's key is bound to, if it is bound to any."""
+    return not service.certificates or not service.certificates.isdisjoint(shown())
+
+
 def check_event_type(service: Service, event_type: str) -> None:
     """Raises Problem 403 where the service's key isn't for what happened there."""
     if not covers(service.event_types, event_type):
@@ -317,7 +334,8 @@ def _seconds(ms: int | None) -> float | None:
 
 def _service_of(key: ApiKey | MadeKey, sha256: str) -> Service:
     scopes, event_types = plain_scopes(key.scopes), event_types_of(key.scopes)
-    return Service(key.id, key.source, scopes, key.rate, key.critical, event_types, sha256)
+    certificates = frozenset(key.certificates)
+    return Service(key.id, key.source, scopes, key.rate, key.critical, event_types, certificates, sha256)
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -18,6 +18,7 @@ from app.api.answering import has_left
 from app.api.limits import address_of
 from app.api.problems import Problem, bad_coding
 from app.api.refusals import UNCOUNTED, Counting, Ended
+from app.domain.client_certificates import names_of
 from app.serving import BareResponse
 
 log = structlog.get_logger(__name__)
@@ -108,7 +109,16 @@ class Connections:
 class Connection(web.RequestHandler):
     """aiohttp's connection, with deadlines, and with problems for what isn't HTTP."""
 
-    __slots__ = ("_blocked_since", "_closing_since", "_connections", "_header_since", "_socket", "address", "on_lost")
+    __slots__ = (
+        "_blocked_since",
+        "_certificate",
+        "_closing_since",
+        "_connections",
+        "_header_since",
+        "_socket",
+        "address",
+        "on_lost",
+    )
 
     def __init__(self, connections: Connections, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -118,6 +128,7 @@ class Connection(web.RequestHandler):
         self._blocked_since: float | None = None
         self._closing_since: float | None = None
         self.address = ""
+        self._certificate: frozenset[str] | None = None
         #: Called when it is lost, while an answer goes on.
         self.on_lost: Callable[[], None] | None = None
 
@@ -151,6 +162,14 @@ class Connection(web.RequestHandler):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._blocked_since = None
+
+    def certificate_names(self) -> frozenset[str]:
+        """Of the client certificate that the connection was made with; none where there was none."""
+        if self._certificate is None:
+            tls = None if self._socket is None else self._socket.get_extra_info("ssl_object")
+            der = None if tls is None else tls.getpeercert(binary_form=True)
+            self._certificate = frozenset() if der is None else names_of(der)
+        return self._certificate
 
     @property
     def is_blocked(self) -> bool:
@@ -237,6 +256,12 @@ def connection_factory(server: web.Server, connections: Connections) -> Callable
         max_line_size=MAX_REQUEST_LINE_BYTES,
         max_field_size=MAX_HEADER_BYTES,
     )
+
+
+def shown_certificate(request: web.BaseRequest) -> frozenset[str]:
+    """The names of the client certificate that a call came with."""
+    connection = request.protocol
+    return connection.certificate_names() if isinstance(connection, Connection) else frozenset()
 
 
 def _forget_the_vanished(transport: asyncio.BaseTransport, within_s: float) -> None:

@@ -108,15 +108,26 @@ async def run_gateway(
         await stack.enter_async_context(_running(connections.keep_swept()))
         if environ is not None and environ.get(CONFIG_VARIABLE):
             await stack.enter_async_context(_running(_key_follower(environ, settings, deps).follow()))
-        host = settings.gateway.host
-        server = await asyncio.get_running_loop().create_server(
-            connection_factory(runner.server, connections), host, settings.gateway.port, backlog=1024
-        )
+        server = await listen(settings.gateway, runner.server, connections)
         stack.callback(server.close)
-        port = server.sockets[0].getsockname()[1]
-        log.info("the gateway is serving", host=host, port=port)
-        ready(f"http://{host}:{port}")
+        served = settings.gateway.model_copy(update={"port": server.sockets[0].getsockname()[1]})
+        log.info("the gateway is serving", host=served.host, port=served.port)
+        ready(served.url)
         await stop.wait()
+
+
+async def listen(gateway: Gateway, server: web.Server, connections: Connections) -> asyncio.Server:
+    """Takes connections, by TLS where the settings have a certificate. Raises OSError, BadCertificate."""
+    tls = gateway.server_tls()
+    return await asyncio.get_running_loop().create_server(
+        connection_factory(server, connections),
+        gateway.host,
+        gateway.port,
+        backlog=1024,
+        ssl=tls,
+        # Until it is over, a connection isn't among those that are counted and swept.
+        ssl_handshake_timeout=None if tls is None else connections.limits.header_s,
+    )
 
 
 @asynccontextmanager
@@ -268,6 +279,7 @@ async def opened(
             reporter=reporter,
             links=settings.links,
             cors_origins=frozenset(settings.gateway.cors_origins),
+            asks_certificates=settings.gateway.client_ca_file is not None,
             counting=counting,
             webhooks=_webhooks(settings, session),
             lags=lags,

@@ -89,7 +89,8 @@ def _changes(before: Sequence[ApiKey], after: Sequence[ApiKey], is_made: Callabl
     for key_id, key in new.items():
         if old.get(key_id) != key:
             expires_at = None if key.expires_at is None else to_ms(key.expires_at)
-            words = in_words(key_id, key.scopes, key.source, expires_at, critical=key.critical)
+            bound = key.certificates
+            words = in_words(key_id, key.scopes, key.source, expires_at, critical=key.critical, certificates=bound)
             yield f"{'changed' if key_id in old else 'added'} {words}"
     for key_id in (each for each in old if each not in new):
         revived = ": the one that was made over HTTP counts again" if is_made(key_id) else ""

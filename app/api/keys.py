@@ -32,7 +32,7 @@ from app.domain.policy import duration_ms
 from app.store.publisher import PublishError
 from schemas.decode import Invalid, Reader, Source
 from schemas.instants import Instant, instant_ms, rfc3339, to_ms
-from schemas.keys import KeyId, KeyRate, KeyRevoked, KeySecret, MadeKey, Scopes
+from schemas.keys import Certificates, KeyId, KeyRate, KeyRevoked, KeySecret, MadeKey, Scopes
 
 _PATH = "/v1/keys"
 _SECRET_BYTES = 32
@@ -46,7 +46,8 @@ KeyState = Literal["live", "expired", "overridden"]
 
 
 class KeyAsked(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is misspelt is refused: it could be what limits the key."""
+    """What is misspelt is refused: it could be what limits the key. ``certificates``: it is taken with one of these
+    client certificates only: ``dns:NAME``, ``uri:URI``, or ``spki:`` and the SHA-256 of the public key."""
 
     id: KeyId
     scopes: Scopes
@@ -54,6 +55,7 @@ class KeyAsked(Struct, frozen=True, forbid_unknown_fields=True):
     rate: KeyRate | None = None
     critical: bool | None = None
     expires_at: Instant | None = None
+    certificates: Certificates | None = None
 
 
 class RotationAsked(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +75,8 @@ class SecretShown(Struct, frozen=True):
 
 class KeyShown(Struct, frozen=True):
     """``rate`` null: the gateway's own. ``created_by``: an API key. ``last_used_at``: within a minute or so; null: not
-    known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown."""
+    known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown.
+    ``certificates``: it is taken with one of these only; empty: it needs none."""
 
     id: str
     source: str
@@ -87,6 +90,7 @@ class KeyShown(Struct, frozen=True):
     created_by: str | None
     last_used_at: str | None
     secrets: list[SecretShown]
+    certificates: list[str]
 
 
 class KeyMade(Struct, frozen=True):
@@ -139,6 +143,8 @@ async def post(call: Call) -> web.Response:
         raise Problem(409, "the settings file has a key with this id, which takes precedence", "id")
     if states.find(asked.id) is not None:
         raise Problem(409, "there is a key of this id: rotate it for a new secret, or revoke it first", "id")
+    if asked.certificates and not deps.asks_certificates:
+        raise Problem(422, "this gateway asks nobody for a certificate: set gateway.client_ca_file", "certificates")
     _check_room(call, asked.id)
     key, version = _new_key(asked.id), states.version_of(asked.id) + 1
     made = MadeKey(
@@ -153,8 +159,11 @@ async def post(call: Call) -> web.Response:
         rate=asked.rate,
         critical=asked.critical is not False,
         expires_at=expires_at,
+        certificates=list(dict.fromkeys(asked.certificates or ())),
     )
-    await audited(call, in_words(made.id, made.scopes, made.source, made.expires_at, critical=made.critical))
+    bound = made.certificates
+    words = in_words(made.id, made.scopes, made.source, expires_at, critical=made.critical, certificates=bound)
+    await audited(call, words)
     await _write(call, made)
     return answer(KeyMade(made.id, key, version, made.scopes, made.source, _instant(expires_at)), 201)
 
@@ -273,6 +282,7 @@ def _shown(call: Call, made: MadeKey) -> KeyShown:
         created_by=made.by,
         last_used_at=_instant(max(used, default=None)),
         secrets=shown,
+        certificates=made.certificates,
     )
 
 
@@ -292,6 +302,7 @@ def _of_settings(call: Call, key: ApiKey) -> KeyShown:
         created_by=None,
         last_used_at=_instant(call.deps.keys.uses.at(key.id, IN_SETTINGS)),
         secrets=[],
+        certificates=list(key.certificates),
     )
 
 

@@ -44,7 +44,7 @@ from app.api import (
 from app.api.answering import has_left, pattern_of, problem_for
 from app.api.call import AUDITED, BEGAN, STANDING, Call, Deps, answer
 from app.api.callers import PUBLIC, Caller, User, authorize
-from app.api.connections import Connection
+from app.api.connections import Connection, shown_certificate
 from app.api.console import site as console
 from app.api.cors import named, preflight
 from app.api.description import describe
@@ -162,7 +162,7 @@ async def _identify(deps: Deps, route: Route, request: web.Request) -> Caller:
     if route.access.ticket and authorization is None and given is not None:
         ticket = deps.tickets.read(given)
         return User(ticket.user_id, ticket.ends, ticket)
-    return await deps.callers.identify(authorization)
+    return await deps.callers.identify(authorization, partial(shown_certificate, request))
 
 
 async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:

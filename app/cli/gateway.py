@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -15,15 +16,17 @@ from app.dev.state import read_state
 from schemas.audit_log import RUN_BY
 
 API_KEY_VARIABLE = "TOCSIN_API_KEY"
+CERT_FILE_VARIABLE, KEY_FILE_VARIABLE = "TOCSIN_CLIENT_CERT_FILE", "TOCSIN_CLIENT_KEY_FILE"
 _TIMEOUT_S = 30.0
 
 
 class GatewayClient:
     """Calls with one API key. All that can go wrong is Refused, in the gateway's own words."""
 
-    def __init__(self, url: str, api_key: str) -> None:
+    def __init__(self, url: str, api_key: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = url
         self._api_key = api_key
+        self._tls = tls
 
     def call(
         self,
@@ -58,7 +61,7 @@ class GatewayClient:
         request.add_header("Content-Type", media)
         request.add_header(RUN_BY, run_by())
         try:
-            with urlopen(request, timeout=_TIMEOUT_S) as response:
+            with urlopen(request, timeout=_TIMEOUT_S, context=self._tls) as response:
                 return response.status, _json(response.read())
         except HTTPError as error:
             return error.code, _json(error.read())
@@ -71,13 +74,28 @@ def connect(scope: str) -> GatewayClient:
     """A client whose key should have the scope: TOCSIN_API_KEY, else the running system's own. Raises Refused."""
     state = read_state()
     gateway = load_settings().gateway
-    url = gateway.public_url or f"http://{gateway.host}:{gateway.port}"
+    url = gateway.public_url or gateway.url
     key = os.environ.get(API_KEY_VARIABLE)
     if key is None and state is not None and url == state.gateway_url:
         key = state.api_keys["admin" if scope == "admin" else "demo"]
     if key is None:
         raise Refused(f"set {API_KEY_VARIABLE} to an API key with the scope {scope} (see `tocsin keys create --help`)")
-    return GatewayClient(url, key)
+    return GatewayClient(url, key, _client_certificate())
+
+
+def _client_certificate() -> ssl.SSLContext | None:
+    """What the command shows a gateway that asks for a certificate; None: nothing. Raises Refused."""
+    cert_file, key_file = os.environ.get(CERT_FILE_VARIABLE), os.environ.get(KEY_FILE_VARIABLE)
+    if not cert_file and not key_file:
+        return None
+    if not cert_file or not key_file:
+        raise Refused(f"{CERT_FILE_VARIABLE} and {KEY_FILE_VARIABLE} are required together")
+    context = ssl.create_default_context()
+    try:
+        context.load_cert_chain(cert_file, key_file, password="")  # asks nobody for one
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"{CERT_FILE_VARIABLE}, {KEY_FILE_VARIABLE}: can't be used: {error}") from None
+    return context
 
 
 def segment(text: str) -> str:

@@ -1,11 +1,12 @@
 """``tocsin keys``: API keys in the settings file; with ``--gateway``, those that running gateways keep."""
 
 import json
+import ssl
 import time
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from app.cli.settings import load_settings, settings_file
 from app.config import ApiKey
 from app.config.keys import new_api_key, settings_entry
 from app.domain.api_keys import DEFAULT_OVERLAP
+from app.domain.client_certificates import names_of
 from app.domain.scopes import KNOWN
 from schemas.decode import Invalid
 from schemas.instants import instant_ms, rfc3339
@@ -44,6 +46,10 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="When it expires: RFC 3339, or a time from now, such as 90d. Default: never.")
     ] = None,
+    certificate: Annotated[
+        list[str] | None,
+        typer.Option(help="A client certificate that it is bound to: dns:NAME, uri:URI or spki:SHA256. Repeatable."),
+    ] = None,
     gateway: AtGateway = False,
 ) -> None:
     """Create an API key. It is shown once; only its hash is stored. Without --gateway, it is for the settings file.
@@ -54,6 +60,7 @@ def create(
         **({} if rate is None else {"rate": rate}),
         **({} if critical else {"critical": False}),
         **({} if expires is None else {"expires_at": rfc3339(_expiry(expires))}),
+        **({"certificates": certificate} if certificate else {}),
     }
     if gateway:
         body = {"id": key_id, "source": source, "scopes": scope, **limits}
@@ -72,6 +79,34 @@ def create(
     _enter("key.create", f"{key_id} ({', '.join(scope)})")
 
 
+@app.command()
+def certificate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A client certificate, PEM.", exists=True, dir_okay=False)
+    ],
+) -> None:
+    """Print the names of a client certificate, as an API key is bound to it by --certificate.
+
+    Example: `tocsin keys certificate shop.pem`
+    """
+    try:
+        der = ssl.PEM_cert_to_DER_cert(_first_certificate(file.read_text()))
+        print("\n".join(sorted(names_of(der)) or _no_certificate(file)))
+    except (OSError, ValueError):
+        _no_certificate(file)
+
+
+def _first_certificate(text: str) -> str:
+    """Raises ValueError."""
+    end = "-----END CERTIFICATE-----"
+    begin = text.index("-----BEGIN CERTIFICATE-----")
+    return text[begin : text.index(end, begin)] + end
+
+
+def _no_certificate(file: Path) -> NoReturn:
+    raise Refused(f"{file} is no certificate in PEM that can be read")
+
+
 @app.command("list")
 def list_(gateway: AtGateway = False, as_json: AsJson = False) -> None:
     """List the API keys in the settings file; with --gateway, all valid keys and when each was last used.
@@ -84,7 +119,7 @@ def list_(gateway: AtGateway = False, as_json: AsJson = False) -> None:
         print_rows(rows, ("id", "source", "scopes"), as_json=as_json)
         return
     shown = connect("admin").call("GET", _PATH)["keys"]
-    columns = ("id", "source", "scopes", "state", "kept_in", "expires_at", "last_used_at", "secrets")
+    columns = ("id", "source", "scopes", "state", "kept_in", "expires_at", "last_used_at", "secrets", "certificates")
     print_rows(shown if as_json else [_row(each) for each in shown], columns, as_json=as_json)
 
 
@@ -143,7 +178,8 @@ def _expiry(text: str) -> int:
 
 
 def _row(key: dict[str, Any]) -> dict[str, Any]:
-    return {**key, "scopes": ", ".join(key["scopes"]), "secrets": len(key["secrets"]) or None}
+    joined = {name: ", ".join(key[name]) or None for name in ("scopes", "certificates")}
+    return {**key, **joined, "secrets": len(key["secrets"]) or None}
 
 
 def _enter(action: str, what: str) -> None:

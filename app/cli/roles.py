@@ -29,7 +29,7 @@ def gateway() -> None:
     """
     settings = load_settings()
     load_secret(settings)
-    check_certificates(settings)
+    check_certificates(settings, gateway=True)
     check_tracing(settings)
     logs.configure(console=sys.stderr.isatty())
     from app.wiring import run_gateway

@@ -30,11 +30,13 @@ def load_secret(settings: Settings) -> bytes:
         raise Refused(str(error)) from None
 
 
-def check_certificates(settings: Settings) -> None:
-    """Raises Refused where the operations port's can't be used."""
+def check_certificates(settings: Settings, *, gateway: bool = False) -> None:
+    """Raises Refused where the operations port's can't be used, or the gateway's."""
     try:
         settings.operations.server_tls()
         settings.operations.client_tls()
+        if gateway:
+            settings.gateway.server_tls()
     except BadCertificate as error:
         raise Refused(str(error)) from None
 

@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -118,6 +118,15 @@ class Settings(BaseSettings):
             return {**raw, "clickhouse": {**section, "url": f"chdb://{folder}"}}
         return raw
 
+    @model_validator(mode="after")
+    def _bound_keys_can_be_used(self) -> Self:
+        bound = [key.id for key in self.auth.api_keys if key.certificates]
+        if bound and self.gateway.client_ca_file is None:
+            raise ValueError(
+                f"auth.api_keys: certificates of {bound[0]} need gateway.client_ca_file: without it none is asked for"
+            )
+        return self
+
     @property
     def bounds(self) -> Bounds:
         """What every role is to judge alike: the settings of all must agree here."""
@@ -180,7 +189,7 @@ def _in_one_line(error: ValidationError) -> str:
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         key = ".".join(str(part) for part in problem["loc"]).removesuffix("_")
         message = words.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-        found.append(f"{key}: {message[0].lower()}{message[1:]}")
+        found.append(f"{key}: {message[0].lower()}{message[1:]}" if key else message)
     return "; ".join(found)
 
 

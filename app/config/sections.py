@@ -21,9 +21,10 @@ from app.config.values import (
     Seconds,
     Section,
 )
+from app.domain.client_certificates import check_name
 from app.domain.erasure import DEFAULT_WITHIN, ErasureSteps
 from app.domain.scopes import check_scope
-from schemas.keys import TOKENS_BEGIN
+from schemas.keys import MAX_CERTIFICATES, TOKENS_BEGIN
 from schemas.topics import KEPT_DAYS
 
 _SHORTEST_RETENTION_S = 3600.0
@@ -155,11 +156,22 @@ def _first_is_long(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
+class BadCertificate(Exception):
+    """A certificate, key or authority that can't be used: names the setting, says why."""
+
+
 class Gateway(Section):
-    """The public HTTP door. The first signing key signs, all of them verify."""
+    """The public HTTP door. The first signing key signs, all of them verify.
+
+    With a certificate it speaks TLS. ``client_ca_file``: who signs the certificates that callers may show, or must.
+    """
 
     host: str = "127.0.0.1"
     port: PortOrAny = 8080
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
+    client_certificates: Literal["optional", "required"] = "optional"
     public_url: SafeUrl | None = None
     signing_keys: Annotated[tuple[SigningKey, ...], AfterValidator(_first_is_long)] = Field(default=(), max_length=20)
     cors_origins: tuple[str, ...] = ()
@@ -173,6 +185,34 @@ class Gateway(Section):
     #: Live streams of inboxes: in all, and of one user.
     streams: int = Field(default=20_000, ge=1, le=1_000_000)
     streams_per_user: int = Field(default=20, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _certificates_by_tls(self) -> Self:
+        _check_pair(self.cert_file, self.key_file)
+        if self.client_ca_file is not None and self.cert_file is None:
+            raise ValueError("client_ca_file needs cert_file and key_file: certificates are shown by TLS")
+        if self.client_certificates == "required" and self.client_ca_file is None:
+            raise ValueError('client_certificates = "required" needs client_ca_file: who signs them')
+        return self
+
+    @property
+    def url(self) -> str:
+        """How it is reached on its own host, unless it takes any free port."""
+        return f"{'http' if self.cert_file is None else 'https'}://{self.host}:{self.port}"
+
+    def server_tls(self) -> ssl.SSLContext | None:
+        """None: plain HTTP. Raises BadCertificate."""
+        context = _server_tls("gateway", self.cert_file, self.key_file)
+        if context is not None and self.client_ca_file is not None:
+            try:
+                context.load_verify_locations(self.client_ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise BadCertificate(f"gateway.client_ca_file: {_why(error)}") from None
+            context.verify_mode = ssl.CERT_REQUIRED if self.client_certificates == "required" else ssl.CERT_OPTIONAL
+            # A session that is resumed would skip the certificate, and outlive it; before 1.3 OpenSSL resumes its own.
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            context.num_tickets = 0
+        return context
 
 
 def _header_names(headers: Mapping[str, SecretStr]) -> Mapping[str, SecretStr]:
@@ -227,6 +267,7 @@ class ApiKey(Section):
     """A service that may call; ``sha256`` is the hex digest of the whole key, which is kept nowhere.
 
     ``rate``: requests a second, else the gateway's. ``critical``: whether it may ask for that priority.
+    ``certificates``: a call must come with one of these client certificates; none: it needs none.
     """
 
     id: Name
@@ -236,6 +277,9 @@ class ApiKey(Section):
     rate: PerSecond | None = None
     critical: bool = True
     expires_at: AwareDatetime | None = None
+    certificates: tuple[Annotated[str, AfterValidator(check_name)], ...] = Field(
+        default=(), max_length=MAX_CERTIFICATES
+    )
 
     @field_validator("id")
     @classmethod
@@ -290,10 +334,6 @@ class Auth(Section):
         return self
 
 
-class BadCertificate(Exception):
-    """A certificate, key or authority that can't be used: names the setting, says why."""
-
-
 class Operations(Section):
     """Each role's own port for health, metrics and reads of its state; 0 takes any free one.
 
@@ -310,8 +350,7 @@ class Operations(Section):
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file are required together")
+        _check_pair(self.cert_file, self.key_file)
         return self
 
     @property
@@ -321,15 +360,7 @@ class Operations(Section):
 
     def server_tls(self) -> ssl.SSLContext | None:
         """None: plain HTTP. Raises BadCertificate."""
-        if self.cert_file is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self.cert_file, self.key_file, password="")  # asks nobody for one
-        except (OSError, ssl.SSLError) as error:
-            raise BadCertificate(f"operations.cert_file, operations.key_file: {_why(error)}") from None
-        return context
+        return _server_tls("operations", self.cert_file, self.key_file)
 
     def client_tls(self) -> ssl.SSLContext:
         """How the ports of others are verified. Raises BadCertificate."""
@@ -337,6 +368,23 @@ class Operations(Section):
             return ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise BadCertificate(f"operations.ca_file: {_why(error)}") from None
+
+
+def _check_pair(cert_file: Path | None, key_file: Path | None) -> None:
+    if (cert_file is None) != (key_file is None):
+        raise ValueError("cert_file and key_file are required together")
+
+
+def _server_tls(section: str, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
+    if cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert_file, key_file, password="")  # asks nobody for one
+    except (OSError, ssl.SSLError) as error:
+        raise BadCertificate(f"{section}.cert_file, {section}.key_file: {_why(error)}") from None
+    return context
 
 
 def _why(error: OSError) -> str:

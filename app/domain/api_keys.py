@@ -33,7 +33,15 @@ def hash_of(credential: str) -> str:
     return sha256(credential.encode(errors="surrogateescape")).hexdigest()
 
 
-def in_words(key_id: str, scopes: Sequence[str], source: str, expires_at: int | None, *, critical: bool) -> str:
+def in_words(
+    key_id: str,
+    scopes: Sequence[str],
+    source: str,
+    expires_at: int | None,
+    *,
+    critical: bool,
+    certificates: Sequence[str],
+) -> str:
     """What a key may do, what matters most first: a long list of event types hides nothing."""
     plain = [scope for scope in scopes if ":" not in scope or scope == "admin:read"]
     limited = [scope for scope in scopes if scope not in plain]
@@ -41,6 +49,7 @@ def in_words(key_id: str, scopes: Sequence[str], source: str, expires_at: int | 
     said = [f"{key_id} ({', '.join(shown)}) of {source or 'no source'}"]
     said += [f"until {rfc3339(expires_at)}"] if expires_at is not None else []
     said += [] if critical else ["not critical"]
+    said += [f"bound to {' or '.join(certificates)}"] if certificates else []
     return ", ".join(said) + (f": {', '.join(limited)}" if limited else "")
 
 

@@ -155,7 +155,7 @@ async def _build_sender(
 
 
 def _public_url(settings: Settings) -> str:
-    return settings.gateway.public_url or f"http://{settings.gateway.host}:{settings.gateway.port}"
+    return settings.gateway.public_url or settings.gateway.url
 
 
 def _breaker_changed(provider: str, why: str | None) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,7 +13,8 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from app.api.answering import problem_for
 from app.api.call import Deps
-from app.api.callers import Service
+from app.api.callers import Service, came_with
+from app.api.connections import shown_certificate
 from app.api.console import (
     audit,
     campaigns,
@@ -95,7 +97,7 @@ class _Site:
         form = await _form(request, _MOST_SIGN_IN_BYTES)
         credential, back_to = form.get("key", "").strip(), _back_to(form.get("to", ""))
         try:
-            caller = await self.deps.callers.identify(f"Bearer {credential}")
+            caller = await self.deps.callers.identify(f"Bearer {credential}", partial(shown_certificate, request))
         except Problem:
             caller = None
         if not isinstance(caller, Service) or caller.scopes.isdisjoint(_SCOPES):
@@ -128,7 +130,7 @@ class _Site:
             return None
         for service in self.deps.callers.known(session.key_id):
             if fingerprint_of(service.sha256) == session.fingerprint and not service.scopes.isdisjoint(_SCOPES):
-                return session, service
+                return (session, service) if came_with(service, partial(shown_certificate, request)) else None
         return None
 
     def _to_sign_in(self, request: web.Request) -> web.StreamResponse:

@@ -292,19 +292,21 @@ type SecretShown struct {
 
 // KeyShown: `rate` null: the gateway's own. `created_by`: an API key. `last_used_at`: within a minute or so; null:
 // not known to have been used. `secrets`: the oldest first; of a key in the settings none are shown.
+// `certificates`: it is taken with one of these only; empty: it needs none.
 type KeyShown struct {
-	ID         string        `json:"id"`
-	Source     string        `json:"source"`
-	Scopes     []string      `json:"scopes"`
-	Rate       *float64      `json:"rate"`
-	Critical   bool          `json:"critical"`
-	State      string        `json:"state"`
-	KeptIn     string        `json:"kept_in"`
-	ExpiresAt  string        `json:"expires_at"`
-	CreatedAt  string        `json:"created_at"`
-	CreatedBy  string        `json:"created_by"`
-	LastUsedAt string        `json:"last_used_at"`
-	Secrets    []SecretShown `json:"secrets"`
+	ID           string        `json:"id"`
+	Source       string        `json:"source"`
+	Scopes       []string      `json:"scopes"`
+	Rate         *float64      `json:"rate"`
+	Critical     bool          `json:"critical"`
+	State        string        `json:"state"`
+	KeptIn       string        `json:"kept_in"`
+	ExpiresAt    string        `json:"expires_at"`
+	CreatedAt    string        `json:"created_at"`
+	CreatedBy    string        `json:"created_by"`
+	LastUsedAt   string        `json:"last_used_at"`
+	Secrets      []SecretShown `json:"secrets"`
+	Certificates []string      `json:"certificates"`
 }
 
 // KeyList: Those of the settings first, then those made over HTTP, the oldest first.

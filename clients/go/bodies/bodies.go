@@ -214,14 +214,16 @@ type HookAsked struct {
 	Secret   string   `json:"secret,omitzero"`
 }
 
-// KeyAsked: What is misspelt is refused: it could be what limits the key.
+// KeyAsked: What is misspelt is refused: it could be what limits the key. `certificates`: it is taken with one of
+// these client certificates only: `dns:NAME`, `uri:URI`, or `spki:` and the SHA-256 of the public key.
 type KeyAsked struct {
-	ID        string    `json:"id"`
-	Scopes    []string  `json:"scopes"`
-	Source    *string   `json:"source,omitzero"`
-	Rate      *float64  `json:"rate,omitzero"`
-	Critical  *bool     `json:"critical,omitzero"`
-	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	ID           string    `json:"id"`
+	Scopes       []string  `json:"scopes"`
+	Source       *string   `json:"source,omitzero"`
+	Rate         *float64  `json:"rate,omitzero"`
+	Critical     *bool     `json:"critical,omitzero"`
+	ExpiresAt    time.Time `json:"expires_at,omitzero"`
+	Certificates []string  `json:"certificates,omitzero"`
 }
 
 type PauseBody struct {

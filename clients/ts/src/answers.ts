@@ -278,7 +278,7 @@ export interface SecretShown {
   last_used_at: string | null;
 }
 
-/** ``rate`` null: the gateway's own. ``created_by``: an API key. ``last_used_at``: within a minute or so; null: not known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown. */
+/** ``rate`` null: the gateway's own. ``created_by``: an API key. ``last_used_at``: within a minute or so; null: not known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown. ``certificates``: it is taken with one of these only; empty: it needs none. */
 export interface KeyShown {
   id: string;
   source: string;
@@ -292,6 +292,7 @@ export interface KeyShown {
   created_by: string | null;
   last_used_at: string | null;
   secrets: (SecretShown)[];
+  certificates: (string)[];
 }
 
 /** Those of the settings first, then those made over HTTP, the oldest first. */

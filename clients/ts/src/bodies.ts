@@ -136,7 +136,7 @@ export interface HookAsked {
   secret?: string | null;
 }
 
-/** What is misspelt is refused: it could be what limits the key. */
+/** What is misspelt is refused: it could be what limits the key. ``certificates``: it is taken with one of these client certificates only: ``dns:NAME``, ``uri:URI``, or ``spki:`` and the SHA-256 of the public key. */
 export interface KeyAsked {
   id: string;
   scopes: (string)[];
@@ -144,6 +144,7 @@ export interface KeyAsked {
   rate?: number | null;
   critical?: boolean | null;
   expires_at?: string | null;
+  certificates?: (string)[] | null;
 }
 
 export interface PauseBody {

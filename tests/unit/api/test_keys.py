@@ -107,6 +107,7 @@ async def test_a_key_is_shown_with_all_that_limits_it_and_its_last_use() -> None
             "secrets": [
                 {"number": 1, "created_at": "2026-03-04T12:00:00.000Z", "expires_at": None, "last_used_at": None}
             ],
+            "certificates": [],
             **limits,
         }
         ask.now[0] += 1000

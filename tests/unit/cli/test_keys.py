@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from typer.testing import CliRunner
 
 from app.cli.keys import app
@@ -12,8 +13,10 @@ from app.cli.output import Refused
 from app.cli.settings import environment
 from app.config import Settings
 from app.dev.configuration import kept_secrets, write_settings
+from tests.certificates import Authority
 
 RUNNER = CliRunner()
+BROKEN = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
 
 SETTINGS = """\
 # who may call us
@@ -96,3 +99,30 @@ def test_a_bad_id_or_scope_is_refused(settings_file: Path, arguments: list[str])
 
     assert isinstance(answer.exception, Refused)
     assert answer.stdout == ""
+
+
+def test_a_key_can_be_bound_to_the_names_that_a_certificate_is_shown_with(settings_file: Path, tmp_path: Path) -> None:
+    files = Authority(tmp_path).issue("shop", x509.DNSName("shop.internal"))
+    shown = RUNNER.invoke(app, ["certificate", str(files[0])])
+    assert shown.exit_code == 0
+    names = shown.stdout.split()
+    assert names[0] == "dns:shop.internal"
+    assert names[1].startswith("spki:")
+    with settings_file.open("a") as file:
+        file.write(f'cert_file = "{files[0]}"\nkey_file = "{files[1]}"\nclient_ca_file = "{tmp_path / "ca.pem"}"\n')
+
+    create(settings_file, "shop", "--scope", "send", *(f"--certificate={name}" for name in names))
+
+    [entry] = Settings.load(environment()).auth.api_keys
+    assert entry.certificates == tuple(names)
+
+
+@pytest.mark.parametrize("content", ["", "no certificate", "-----BEGIN CERTIFICATE-----", BROKEN])
+def test_a_file_without_a_certificate_is_refused_by_its_name(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "shop.pem"
+    file.write_text(content)
+
+    answer = RUNNER.invoke(app, ["certificate", str(file)])
+
+    assert isinstance(answer.exception, Refused)
+    assert str(answer.exception).startswith(f"{file} is no certificate")

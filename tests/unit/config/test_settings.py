@@ -57,6 +57,11 @@ def test_the_environment_overrides_single_keys_of_the_file(tmp_path: Path) -> No
     )
 
 
+def _bound_key(certificate: str) -> str:
+    key = {"id": "shop", "sha256": "0" * 64, "scopes": ["send"], "certificates": [certificate]}
+    return json.dumps([key])
+
+
 def test_lists_and_tables_come_from_the_environment_as_json() -> None:
     key = '[{"id": "demo", "sha256": "' + "0" * 64 + '", "source": "shop", "scopes": ["send", "read"]}]'
 
@@ -85,6 +90,16 @@ def test_lists_and_tables_come_from_the_environment_as_json() -> None:
             "gateway.signing_keys: the first, which signs",
         ),
         ({"TOCSIN_AUTH__JWT__JWKS_URL": "https://x.example"}, "auth.jwt: audience is required with jwks_url"),
+        (
+            {"TOCSIN_AUTH__API_KEYS": _bound_key("dns:shop.internal")},
+            "auth.api_keys: certificates of shop need gateway.",
+        ),
+        (
+            {"TOCSIN_AUTH__API_KEYS": _bound_key("shop.internal")},
+            "auth.api_keys.0.certificates.0: a certificate is named",
+        ),
+        ({"TOCSIN_GATEWAY__CERT_FILE": "a.pem"}, "gateway: cert_file and key_file are required together"),
+        ({"TOCSIN_GATEWAY__CLIENT_CA_FILE": "ca.pem"}, "gateway: client_ca_file needs cert_file and key_file"),
         ({"TOCSIN_CONFIG": "/no/such.toml"}, "TOCSIN_CONFIG: can't read /no/such.toml"),
     ],
 )

@@ -316,7 +316,8 @@ class SecretShown(Struct, frozen=True, kw_only=True):
 
 class KeyShown(Struct, frozen=True, kw_only=True):
     """``rate`` null: the gateway's own. ``created_by``: an API key. ``last_used_at``: within a minute or so; null:
-    not known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown."""
+    not known to have been used. ``secrets``: the oldest first; of a key in the settings none are shown.
+    ``certificates``: it is taken with one of these only; empty: it needs none."""
 
     id: str
     source: str
@@ -330,6 +331,7 @@ class KeyShown(Struct, frozen=True, kw_only=True):
     created_by: str | None
     last_used_at: str | None
     secrets: list[SecretShown]
+    certificates: list[str]
 
 
 class KeyList(Struct, frozen=True, kw_only=True):

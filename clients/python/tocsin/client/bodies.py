@@ -184,7 +184,8 @@ class HookAsked(TypedDict, total=False):
 
 
 class KeyAsked(TypedDict, total=False):
-    """What is misspelt is refused: it could be what limits the key."""
+    """What is misspelt is refused: it could be what limits the key. ``certificates``: it is taken with one of these
+    client certificates only: ``dns:NAME``, ``uri:URI``, or ``spki:`` and the SHA-256 of the public key."""
 
     id: Required[str]
     scopes: Required[list[str]]
@@ -192,6 +193,7 @@ class KeyAsked(TypedDict, total=False):
     rate: float | None
     critical: bool | None
     expires_at: Instant | None
+    certificates: list[str] | None
 
 
 class PauseBody(TypedDict, total=False):
