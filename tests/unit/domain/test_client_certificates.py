@@ -50,9 +50,7 @@ def test_nothing_else_counts(authority: Authority, other: x509.GeneralName | Non
     assert [each.partition(":")[0] for each in found] == ["spki"]
 
 
-def test_a_certificate_that_is_renewed_with_its_key_keeps_its_name_and_another_key_has_another(
-    authority: Authority,
-) -> None:
+def test_another_key_has_another_name(authority: Authority) -> None:
     assert names(authority) != names(authority)
 
 
