@@ -25,7 +25,7 @@ Scope = Annotated[str, Meta(max_length=105, pattern=SCOPE_FORM)]
 Scopes = Annotated[list[Scope], Meta(min_length=1, max_length=MAX_SCOPES)]
 #: Of one key.
 MAX_CERTIFICATES, MAX_CERTIFICATE_CHARACTERS = 10, 1000
-#: How a key names a client certificate: by a DNS name or a URI of its subjectAltName, or by the SHA-256 of its public key.
+#: How a key names a client certificate: by a DNS name or URI of its subjectAltName, or the SHA-256 of its public key.
 CERTIFICATE_FORM = r"^(dns:[a-z0-9._-]{1,253}|uri:[!-~]{1,990}|spki:[0-9a-f]{64})$(?!\n)"
 CertificateName = Annotated[str, Meta(max_length=MAX_CERTIFICATE_CHARACTERS, pattern=CERTIFICATE_FORM)]
 Certificates = Annotated[list[CertificateName], Meta(min_length=1, max_length=MAX_CERTIFICATES)]
