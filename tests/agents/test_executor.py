@@ -271,6 +271,9 @@ async def test_questions_are_put_a_few_at_a_time_and_hold_up_no_send() -> None:
     tasks = [asyncio.create_task(executor.perform(a_call(name, purpose="ask", timeout_ms=60_000))) for name in names]
     client.answer("send")
     assert (await executor.perform(a_call("send"))).outcome == Outcome("ok")
+    async with asyncio.timeout(30):
+        while len(client.asked) < QUESTIONS:
+            await asyncio.sleep(0)
     assert client.asked == names[:QUESTIONS]
 
     for name in names:
