@@ -565,7 +565,7 @@ def _authorization(caller: str) -> bytes | None:
         case _ if caller in _KEYS:
             return f"Bearer {_KEYS[caller][0]}".encode()
         case _:
-            claims = {"sub": caller, "exp": int(time.time()) + 3_600}
+            claims = {"sub": caller, "exp": int(time.time()) + 86_400}
             return f"Bearer {jwt.encode(claims, _SECRET, algorithm='HS256')}".encode()
 
 

@@ -76,7 +76,7 @@ async def once(server: Postgres, table: str, source: str, environ: dict[str, str
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

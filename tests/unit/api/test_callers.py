@@ -41,7 +41,7 @@ def callers(**jwt_settings: Any) -> Callers:
 
 def token(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
     """One that is good for a minute, unless the claims say otherwise; None leaves a claim out."""
-    said = {"sub": "ada", "exp": int(time.time()) + 60, **claims}
+    said = {"sub": "ada", "exp": int(time.time()) + 3_600, **claims}
     return jwt.encode({name: value for name, value in said.items() if value is not None}, secret, algorithm=algorithm)
 
 

@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "send.py"
 def ran(*arguments: str) -> "subprocess.CompletedProcess[str]":
     environ = {name: value for name, value in os.environ.items() if name != "TOCSIN_API_KEY"}
     command = [sys.executable, str(EXAMPLE), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=600)
 
 
 def test_it_says_what_became_of_the_notification(served: Served) -> None:

@@ -11,7 +11,7 @@ from tests import npm
 from tests.unit.clients.conftest import Served
 
 CLIENT = Path(__file__).parents[3] / "clients" / "ts"
-RUN_S = 120
+RUN_S = 600
 [EXAMPLE] = re.findall(r"```ts\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
 
 

@@ -400,7 +400,7 @@ def test_a_case_that_is_wrong_is_noticed(promtool: Path, tmp_path: Path) -> None
 
 def test_promtool_finds_the_rules_well_formed(promtool: Path) -> None:
     done = subprocess.run(
-        [promtool, "check", "rules", "--lint-fatal", RULES], capture_output=True, text=True, timeout=60
+        [promtool, "check", "rules", "--lint-fatal", RULES], capture_output=True, text=True, timeout=600
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -85,7 +85,7 @@ async def send(fcm: Fcm, *, timeout_s: float = 60.0, **changes: Any) -> Outcome:
 async def test_the_request_names_its_send_and_replaces_on_screen(fcm: Fcm, google: Google) -> None:
     handle = a_handle(priority="high", collapse_id="c" * 64)
 
-    outcome = await fcm.send(a_message(), a_device("token-1"), handle, 5.0)
+    outcome = await fcm.send(a_message(), a_device("token-1"), handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="projects/shop/messages/1")
     [request] = google.sent

@@ -32,7 +32,7 @@ async def send(sendgrid: SendGrid, *, to: str = "ann@example.org", timeout_s: fl
 async def test_the_request_names_its_send_in_the_custom_arguments(sendgrid: SendGrid, http: HttpServer) -> None:
     handle = a_handle(attempt=2)
 
-    outcome = await sendgrid.send(a_message(), Address("email", "ann@example.org"), handle, 5.0)
+    outcome = await sendgrid.send(a_message(), Address("email", "ann@example.org"), handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="M-1")
     [request] = http.received

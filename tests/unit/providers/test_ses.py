@@ -51,7 +51,7 @@ async def test_the_request_names_its_send_in_the_tags(ses: Ses, http: HttpServer
     http.script = lambda _: told(200, {"MessageId": "M-1"})
     handle = a_handle(attempt=2)
 
-    outcome = await ses.send(a_message(), a_mailbox(), handle, 5.0)
+    outcome = await ses.send(a_message(), a_mailbox(), handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="M-1")
     [request] = http.received

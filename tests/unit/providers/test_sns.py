@@ -50,7 +50,7 @@ async def test_the_request_names_its_send_and_says_how_urgent_it_is(
 ) -> None:
     handle = a_handle(priority=priority, attempt=2)
 
-    outcome = await sns.send(a_message(body="Привет"), TO, handle, 5.0)
+    outcome = await sns.send(a_message(body="Привет"), TO, handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="M-1")
     form = http.received[0].form

@@ -53,7 +53,7 @@ async def test_the_request_names_its_send_in_the_callback(twilio: Twilio, http: 
     http.script = created
     handle = a_handle()
 
-    outcome = await twilio.send(a_message(body="Code 123"), a_phone(), handle, 5.0)
+    outcome = await twilio.send(a_message(body="Code 123"), a_phone(), handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="SM1")
     [request] = http.received
@@ -165,7 +165,7 @@ async def test_a_text_over_1600_characters_is_dropped_without_a_request(twilio: 
 
 async def ask(twilio: Twilio, called_at: datetime, body: str = "hi") -> Outcome | None:
     handle = a_handle(first_called_at_ms=int(called_at.timestamp() * 1000))
-    return await twilio.ask(a_message(body=body), a_phone(), handle, 5.0)
+    return await twilio.ask(a_message(body=body), a_phone(), handle, 60.0)
 
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -175,7 +175,7 @@ async def test_every_listed_message_with_our_text_is_named(twilio: Twilio, http:
     now = datetime.now(UTC)
     listed = [a_listed(at=now, sid=f"SM{n}", body="hi" if n % 2 else "ho") for n in range(1, 6)]
     http.script = lambda _: told(200, {"messages": listed, "next_page_uri": None})
-    outcome = await twilio.ask(a_message(body="hi"), a_phone(), a_handle(), 5.0)
+    outcome = await twilio.ask(a_message(body="hi"), a_phone(), a_handle(), 60.0)
 
     assert outcome is not None
     assert outcome.found == ("SM1", "SM3", "SM5")

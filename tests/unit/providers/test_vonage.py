@@ -39,7 +39,7 @@ async def send(vonage: Vonage, *, to: str = TO.value, timeout_s: float = 60.0, *
 async def test_the_request_names_its_send_by_its_reference(vonage: Vonage, http: HttpServer) -> None:
     handle = a_handle(attempt=2, callback_url="https://shop.example/v1/webhooks/vonage?send_id=1&user_id=2")
 
-    outcome = await vonage.send(a_message(body="Привет"), TO, handle, 5.0)
+    outcome = await vonage.send(a_message(body="Привет"), TO, handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="M-1")
     [request] = http.received
@@ -71,7 +71,7 @@ async def test_a_text_goes_in_the_alphabet_that_it_needs(
 async def test_a_callback_that_vonage_cannot_take_is_left_out(
     vonage: Vonage, http: HttpServer, url: str | None
 ) -> None:
-    await vonage.send(a_message(), TO, a_handle(callback_url=url), 5.0)
+    await vonage.send(a_message(), TO, a_handle(callback_url=url), 60.0)
 
     assert "callback" not in http.received[0].form
 
@@ -80,7 +80,7 @@ async def test_a_callback_that_vonage_cannot_take_is_left_out(
 async def test_the_time_to_live_is_within_vonages_bounds(
     vonage: Vonage, http: HttpServer, expires_at_ms: int, ttl: str
 ) -> None:
-    await vonage.send(a_message(), TO, a_handle(expires_at_ms=expires_at_ms), 5.0)
+    await vonage.send(a_message(), TO, a_handle(expires_at_ms=expires_at_ms), 60.0)
 
     assert http.received[0].form["ttl"] == ttl
 

@@ -87,7 +87,7 @@ def read(body: bytes, to: Address) -> Any:
 async def test_the_request_is_what_the_rfcs_ask_for(webpush: WebPush, https: HttpServer) -> None:
     to, handle = a_browser(https.url), a_handle(priority="high", collapse_id="one")
 
-    outcome = await webpush.send(a_message(), to, handle, 5.0)
+    outcome = await webpush.send(a_message(), to, handle, 60.0)
 
     assert outcome == Outcome("ok", provider_message_id="https://push.example/m/1")
     [request] = https.received
@@ -141,7 +141,7 @@ async def test_the_signature_is_for_the_push_service_alone_and_used_for_hours(
 
 
 async def test_what_has_expired_meanwhile_lives_no_moment(webpush: WebPush, https: HttpServer) -> None:
-    await webpush.send(a_message(), a_browser(https.url), a_handle(expires_at_ms=1), 5.0)
+    await webpush.send(a_message(), a_browser(https.url), a_handle(expires_at_ms=1), 60.0)
 
     assert https.received[0].headers["ttl"] == "0"
 
@@ -266,7 +266,7 @@ async def test_what_is_too_large_is_not_sent(webpush: WebPush, https: HttpServer
 async def test_a_key_that_is_no_point_of_the_curve_is_a_bad_token(webpush: WebPush, https: HttpServer) -> None:
     keys = {"p256dh": urlsafe_b64encode(b"\4" + bytes(64)).decode(), "auth": urlsafe_b64encode(bytes(16)).decode()}
 
-    outcome = await webpush.send(a_message(), a_browser(https.url, keys=keys), a_handle(), 5.0)
+    outcome = await webpush.send(a_message(), a_browser(https.url, keys=keys), a_handle(), 60.0)
 
     assert outcome == unusable("invalid_key")
     assert https.received == []
@@ -276,7 +276,7 @@ async def test_a_key_that_is_no_point_of_the_curve_is_a_bad_token(webpush: WebPu
     "token", ["", "x", "[]", "{}", '{"endpoint": 1, "keys": {}}', "null", '{"endpoint":"https://x:y/"}']
 )
 async def test_what_is_no_subscription_is_a_bad_token(webpush: WebPush, token: str) -> None:
-    outcome = await webpush.send(a_message(), Address("push", token, platform="web"), a_handle(), 5.0)
+    outcome = await webpush.send(a_message(), Address("push", token, platform="web"), a_handle(), 60.0)
 
     assert outcome == unusable("not_a_subscription")
 
@@ -284,7 +284,7 @@ async def test_what_is_no_subscription_is_a_bad_token(webpush: WebPush, token: s
 async def test_a_host_that_is_not_allowed_is_not_called(webpush: WebPush, https: HttpServer) -> None:
     stranger = https.url.replace("127.0.0.1", "localhost")
 
-    outcome = await webpush.send(a_message(), a_browser(stranger), a_handle(), 5.0)
+    outcome = await webpush.send(a_message(), a_browser(stranger), a_handle(), 60.0)
 
     assert (outcome.kind, outcome.why) == ("drop", "no_provider")
     assert https.received == []

@@ -22,7 +22,7 @@ from tests import npm
 from tests.unit.schemas.test_published import real
 
 PARSER = Path(__file__).parents[2] / "asyncapi"
-READ_S = 120
+READ_S = 600
 DOCUMENT = asyncapi()
 
 

@@ -384,7 +384,7 @@ def test_what_blocks_a_role_is_set_aside_after_the_watchdog_has_killed_it_twice(
     ends = []
     for number in range(5):
         program = [sys.executable, "-c", PROGRAM, role, str(tmp_path), str(number)]
-        ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+        ended = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)
         ends.append(ended.returncode)
         if ended.returncode == 0:
             break
