@@ -1,6 +1,7 @@
 """What every process has: its private folders, its end, its operations port, its traces."""
 
 import asyncio
+import faulthandler
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -35,6 +36,8 @@ def run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_s
     """The end begins with a signal or where ``main`` says so, with its own at the latest."""
     import uvloop
 
+    # A crash in native code leaves the stacks of all threads in the log.
+    faulthandler.enable()
     # Before Faust is imported: its threads take their loops from the policy.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 

@@ -152,6 +152,7 @@ PRODUCING = {
 READING = (
     "app/store/recorded_sends.py",
     *(
+        "app/api/console/helping.py",
         "app/api/gateway.py",
         "app/api/tracing.py",
         "app/store/inbox_follower.py",
