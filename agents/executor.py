@@ -27,8 +27,9 @@ _SOON_S = 0.05
 _PREPARED_S = 0.25
 #: A slot is kept so long for a call whose claim isn't durable yet. (A claim may be rolled back.)
 _KEPT_S = 10.0
-#: Whoever a rate holds back asks again within less (agents/sender/dispatch.py); so long nothing new is read for it.
-_PRECEDENCE_S = 0.3
+#: Whoever a rate holds back asks again when it has a token, and at least once a second (agents/sender/dispatch.py);
+#: until so long after that nothing new is read that would go after it.
+_ASKS_WITHIN_S, _PRECEDENCE_S = 1.0, 0.3
 #: The part of a provider's slots that is kept for critical sends.
 _RESERVED_SLOTS = 0.2
 #: Into a call, for the crash point ``during_call``; the provider that a test runs against answers later than that.
@@ -78,8 +79,8 @@ class GatedExecutor(CallExecutor[Call, Result]):
         #: The slots that are kept: by claim, the provider and until when.
         self._kept: OrderedDict[tuple[bytes, int], tuple[Provider, float]] = OrderedDict()
         self._kept_by: Counter[Provider] = Counter()
-        #: Until when those go first that a provider's rate holds back.
-        self._preceded: dict[Provider, float] = {}
+        #: Until when those go first that a provider's rate holds back: what isn't bulk, and what is.
+        self._preceded: dict[tuple[Provider, bool], float] = {}
 
     def room(self, urgency: Urgency) -> int:
         """For how many more calls, to one provider or another, there is room now; of critical ones those are counted
@@ -90,10 +91,11 @@ class GatedExecutor(CallExecutor[Call, Result]):
             return self._prepared(urgent=True)
         if urgency <= Urgency.RECEIPTS:
             return self._prepared(urgent=False)
-        return max((self._readable(provider) for provider in self._clients), default=0)
+        is_bulk = urgency >= Urgency.BULK
+        return max((self._readable(provider, bulk=is_bulk) for provider in self._clients), default=0)
 
     def take(
-        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, bulk: bool = False, planned: bool = True
     ) -> Outcome | None:
         """See ``agents.sender.context.Slots``."""
         gate = self._clients[provider].gate
@@ -103,31 +105,37 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._release(claim)
         if self._room(provider, urgent=urgent, planned=planned) <= 0:
             if self._tokens(provider, urgent=urgent, planned=planned) < 1:
-                self._preceded[provider] = self._monotonic() + _PRECEDENCE_S
-            return self._refusal(provider, urgent=urgent)
-        self._preceded.pop(provider, None)
+                wait_s = min(gate.next_begins_in_s(urgent=urgent, planned=planned), _ASKS_WITHIN_S)
+                self._preceded[provider, bulk] = self._monotonic() + wait_s + _PRECEDENCE_S
+            return self._refusal(provider, urgent=urgent, planned=planned)
+        if not urgent:
+            self._preceded.pop((provider, bulk), None)
         self._kept[claim] = (provider, self._monotonic() + _KEPT_S)
         self._kept_by[provider] += 1
         return None
 
-    def _readable(self, provider: Provider) -> int:
-        """For one that isn't called now, sends are read all the same: they are held, or go to another."""
+    def _readable(self, provider: Provider, *, bulk: bool) -> int:
+        """For one that isn't called now, sends are read all the same: they are held, or go to another. Nothing is read
+        that would overtake what a rate holds back; what isn't bulk goes before all that is."""
         gate = self._clients[provider].gate
         if gate.paused or gate.breaker.cause is not None or gate.is_slow:
             return self._prepared(urgent=False)
-        return 0 if self._monotonic() < self._preceded.get(provider, 0.0) else self._room(provider, urgent=False)
+        before = [(provider, False), (provider, True)] if bulk else [(provider, False)]
+        until = max(self._preceded.get(each, 0.0) for each in before)
+        return 0 if self._monotonic() < until else self._room(provider, urgent=False)
 
     def _prepared(self, *, urgent: bool) -> int:
         """How many more calls may be prepared, whatever their providers take."""
         return max(0, self._limit - self._preparing - len(self._kept) - (0 if urgent else self._reserved))
 
-    def _refusal(self, provider: Provider, *, urgent: bool) -> Outcome:
+    def _refusal(self, provider: Provider, *, urgent: bool, planned: bool) -> Outcome:
         """While a probe is under way nothing waits for its slot: another provider is called, or the send is held."""
         gate = self._clients[provider].gate
         if gate.breaker.cause is not None:
             return gate.refusal()
         is_planned = not urgent and gate.has_warmed_enough(self._about_to_begin(provider))
-        return Outcome("throttle", code=WARMING_UP if is_planned else AT_CAPACITY)
+        wait_ms = math.ceil(gate.next_begins_in_s(urgent=urgent, planned=planned) * 1000)
+        return Outcome("throttle", code=WARMING_UP if is_planned else AT_CAPACITY, retry_after_ms=wait_ms)
 
     def _about_to_begin(self, provider: Provider) -> int:
         """Calls that have yet to take their place in the rates."""

@@ -51,11 +51,12 @@ class Slots(Protocol):
     """What a provider has room for now."""
 
     def take(
-        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, bulk: bool = False, planned: bool = True
     ) -> Outcome | None:
-        """Keeps a slot for a call that begins as soon as its claim is durable, or says why there is none: a
-        ``throttle`` of the gate's. ``claim``: the send's key and the number of the claim. ``planned``: whether it waits
-        for a plan to warm up, if it isn't urgent."""
+        """Keeps a slot for a call that begins as soon as its claim is durable, or returns why there is none: a
+        ``throttle`` of the gate's, for at least its ``retry_after_ms``. ``claim``: the send's key and the number of the
+        claim. ``bulk``: whether it comes after all that isn't. ``planned``: whether it waits for a plan to warm up, if
+        it isn't urgent."""
         ...
 
 
@@ -63,7 +64,7 @@ class Unlimited:
     """Always room, as in virtual time."""
 
     def take(
-        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, bulk: bool = False, planned: bool = True
     ) -> Outcome | None:
         return None
 
@@ -145,6 +146,11 @@ class Delivery:
         return self.send.priority == "critical"
 
     @property
+    def bulk(self) -> bool:
+        """Whether it comes after all that isn't."""
+        return self.send.bulk or self.send.priority == "low"
+
+    @property
     def held_by(self) -> Provider | None:
         """The provider until whose resumption it is held."""
         timer = self.open.timer
@@ -166,19 +172,19 @@ class Delivery:
     @property
     def place(self) -> bytes:
         """In its line."""
-        return line_key(self.line, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+        return line_key(self.line, self.bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def place_for(self, provider: Provider) -> bytes:
         """Among all that wait for a slot of the provider."""
-        return slot_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+        return slot_key(provider, self.urgent, self.bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def place_until_resumed(self, provider: Provider) -> bytes:
         """Among all that are held until the provider is resumed."""
-        return resumption_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+        return resumption_key(provider, self.urgent, self.bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def place_until_recovery(self, provider: Provider) -> bytes:
         """Among all that the provider's open circuit holds."""
-        return recovery_key(provider, self.urgent, self._bulk, self.send.accepted_at, self.open.offset, self.key)
+        return recovery_key(provider, self.urgent, self.bulk, self.send.accepted_at, self.open.offset, self.key)
 
     def pause_in(self, state: SendState | None) -> bytes | None:
         """Where it lies among the sends of its user that wait or are in doubt, in that state."""
@@ -189,10 +195,6 @@ class Delivery:
         if state not in _WAITING:
             return None
         return pause_key(self.send.user_id, self.send.accepted_at, self.open.offset, self.key)
-
-    @property
-    def _bulk(self) -> bool:
-        return self.send.bulk or self.send.priority == "low"
 
 
 @dataclass(frozen=True, slots=True)

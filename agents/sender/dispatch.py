@@ -30,14 +30,15 @@ from schemas.sends import Send
 from schemas.words import Provider
 from tables.attempts import Mailed, OpenSend, Timer
 from tables.pauses import Pause, is_held
-from tables.schedule import Due
+from tables.schedule import Due, due_ms_of
 
 #: A call may begin ``FRESH_MS`` after its claim and take its provider's time limit; nothing is heard of it later than
 #: this many milliseconds after that.
 _GRACE_MS = 5_000
 #: A call that takes longer no longer holds up its line, of which so many may be under way.
 SLOW_MS, SLOW_AT_ONCE = 2_000, 3
-#: How often a provider's queue is looked at while nothing else does; that of a paused one more seldom.
+#: How often a provider's queue is looked at while nothing else does: at most, and at least (that of a paused one, and
+#: while its rate lets nothing begin).
 DRAIN_MS, PAUSED_DRAIN_MS = 100, 1_000
 #: The lines of which a partition remembers when they are looked at next.
 _WATCHES = 10_000
@@ -191,7 +192,9 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
             return
         claim = (delivery.key, delivery.open.call + 1)
         # What may have arrived is in the plan already, and nobody else may carry it: the others would wait behind it.
-        refusal = context.channel_config.slots.take(provider, claim, urgent=delivery.urgent, planned=not tries.doubted)
+        refusal = context.channel_config.slots.take(
+            provider, claim, urgent=delivery.urgent, bulk=delivery.bulk, planned=not tries.doubted
+        )
         if refusal is None:
             _claim(context, delivery, tries, reach, message, parts)
             return
@@ -200,7 +203,7 @@ def _begin(context: SenderContext, delivery: Delivery, reach: Reach) -> None:
             tries = replace(tries, provider=other)
             continue
         if refusal.code != CIRCUIT_OPEN:
-            _wait_for_slot(context, delivery, tries, provider)
+            _wait_for_slot(context, delivery, tries, provider, refusal.retry_after_ms or 0)
             return
         rule = context.catalog.policy.retries[context.channel_config.channel]
         takeover_ms = takes_over_after_ms(context, delivery.send)
@@ -279,7 +282,7 @@ def wait_in_line(context: SenderContext, delivery: Delivery, tries: Tries) -> No
     watch_line(context, delivery.line, delivery.send.user_id)
 
 
-def _wait_for_slot(context: SenderContext, delivery: Delivery, tries: Tries, provider: Provider) -> None:
+def _wait_for_slot(context: SenderContext, delivery: Delivery, tries: Tries, provider: Provider, wait_ms: int) -> None:
     if delivery.state == "calling":
         _put_off(context, delivery, tries)
         return
@@ -287,7 +290,7 @@ def _wait_for_slot(context: SenderContext, delivery: Delivery, tries: Tries, pro
     place = delivery.place_for(provider)
     if context.state.pauses.get(place) is None:
         context.state.pauses.put(place, _waiting(delivery))
-    watch_queue(context, provider)
+    watch_queue(context, provider, wait_ms)
 
 
 def _wait_for_resumption(context: SenderContext, delivery: Delivery, tries: Tries, provider: Provider) -> None:
@@ -306,12 +309,14 @@ def _wait_for_resumption(context: SenderContext, delivery: Delivery, tries: Trie
     watch_queue(context, provider)
 
 
-def watch_queue(context: SenderContext, provider: Provider) -> None:
-    """Sees to it that those that wait for the provider are looked at again, if there are any."""
+def watch_queue(context: SenderContext, provider: Provider, wait_ms: int = 0) -> None:
+    """Sees to it that those that wait for the provider are looked at again, if there are any. ``wait_ms``: until its
+    rate lets the first of them begin."""
     first = context.state.pauses.first_for(provider)
     if first is not None:
-        at = context.now + (PAUSED_DRAIN_MS if provider in context.paused or is_held(first) else DRAIN_MS)
-        watch(context, provider.encode(), Due("drain", "", provider.encode()), at)
+        is_parked = provider in context.paused or is_held(first)
+        wait_ms = PAUSED_DRAIN_MS if is_parked else min(max(wait_ms, DRAIN_MS), PAUSED_DRAIN_MS)
+        watch(context, provider.encode(), Due("drain", "", provider.encode()), context.now + wait_ms)
 
 
 def _waiting(delivery: Delivery) -> Pause:
@@ -406,12 +411,15 @@ def watch_line(context: SenderContext, line: bytes, user_id: str) -> None:
 
 
 def watch(context: SenderContext, name: bytes, due: Due, at: int) -> None:
-    """Schedules a look at a line or a provider's queue, unless there is one already."""
+    """Schedules a look at a line or a provider's queue, unless there is one already, and no later."""
     watches = context.state.watches
     row = watches.get(name)
     if len(watches) >= _WATCHES:
         watches.clear()  # a hint only: at worst a line is looked at twice
     if row is None or context.state.schedule.get(row) is None:
+        watches[name] = context.state.schedule.at(at, due)
+    elif at < due_ms_of(row):
+        context.state.schedule.delete(row)
         watches[name] = context.state.schedule.at(at, due)
 
 

@@ -142,7 +142,7 @@ _WORDS: dict[tuple[str, Answer], Callable[..., str]] = {
     ("holdout", False): lambda share, of, name: f"in the {_holdout(share, of, name)}",
     ("template", False): lambda name: f"template {name} doesn't exist",
     ("channels", True): lambda by, *names: f"{', '.join(names)}, named by the {by}",
-    ("channels", False): lambda by: f"no channel is left of those in the {by} names",
+    ("channels", False): lambda by: f"no channel is left of those named by the {by}",
     ("low_by_sms", False): lambda: "messages of low priority don't go by SMS",
     ("fallback", True): _fallback,
     ("no_receipt", True): lambda provider, ms: (

@@ -78,12 +78,14 @@ class Breaker:
             case _ if not outcome.called:
                 self._next_probe_at = min(self._next_probe_at, now)
             case "ok":
+                if self._abound():
+                    self._dead.clear()
                 self._remember(dead=False)
                 self._close(now)
             case "bad_token":
                 return self._judge_dead(outcome, now)
             case _ if outcome.is_about_recipient:
-                if self.cause != "tokens":
+                if not self._abound():
                     self._close(now)
             case "config":
                 self._open("config", now)
@@ -97,9 +99,8 @@ class Breaker:
 
     def _judge_dead(self, outcome: Outcome, now: float) -> Outcome:
         self._remember(dead=True)
-        if self.cause != "tokens" and self._abound():
+        if self._abound():
             self._open("tokens", now)
-        if self.cause == "tokens":
             return Outcome("config", code=outcome.code)
         self._close(now)  # the provider answers, and takes our settings
         return outcome
@@ -111,6 +112,8 @@ class Breaker:
             self._dead.popleft()
 
     def _abound(self) -> bool:
+        """Whether there are so many dead addresses that the settings are suspect. Only an accepted send clears that,
+        whatever else opens the circuit meanwhile."""
         full = len(self._dead) == self.window
         return self._dead_run >= self.dead_in_a_row or (full and sum(self._dead) > self.window * self.dead_share)
 
@@ -126,5 +129,3 @@ class Breaker:
             return
         self.cause = None
         self._closed_at = now
-        self._dead.clear()
-        self._dead_run = 0

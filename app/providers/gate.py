@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -33,18 +33,20 @@ _SHORTEST_WAIT_S = 0.001
 
 @dataclass(slots=True)
 class Bucket:
-    """A token bucket: ``rate`` calls a second, at most ``burst`` at once."""
+    """A token bucket: ``rate`` calls a second, at most ``burst`` at once. ``debt``: tokens at most that are missing
+    after calls that didn't wait for theirs."""
 
     rate: float
     burst: float
+    debt: float
     level: float
     at: float
 
     @classmethod
-    def of(cls, rate: float, at: float) -> Self:
-        """Full. ``rate``: calls a second."""
+    def of(cls, rate: float, at: float, debt_s: float = 0.0) -> Self:
+        """Full. ``rate``: calls a second. ``debt_s``: the debt, as the seconds in which it is made up for."""
         burst = max(1.0, rate * _AT_ONCE_S)
-        return cls(rate, burst, burst, at)
+        return cls(rate, burst, max(burst, rate * debt_s), burst, at)
 
     def take(self, now: float) -> float:
         """Takes a token and returns 0, or the seconds until there is one."""
@@ -59,19 +61,20 @@ class Bucket:
         """The tokens that there are now."""
         return min(self.burst, self.level + (now - self.at) * self.rate)
 
-    def spend(self, now: float, debt: float) -> None:
-        """Takes a token that there may not be: the next one comes so much later. ``debt``: tokens at most that are
-        missing."""
-        self.level = max(self.refilled(now) - 1, -debt)
+    def spend(self, now: float) -> None:
+        """Takes a token that there may not be: the next one comes so much later."""
+        self.level = max(self.refilled(now) - 1, -self.debt)
         self.at = now
 
 
-def _changed(bucket: Bucket | None, rate: float | None, now: float, level: float = 1.0) -> Bucket | None:
+def _changed(
+    bucket: Bucket | None, rate: float | None, now: float, level: float = 1.0, debt_s: float = 0.0
+) -> Bucket | None:
     """One of another rate, with the tokens that there are, at first ``level``; None: no limit."""
     if rate is None:
         return None
-    changed = Bucket.of(rate, now)
-    changed.level = min(changed.level, level if bucket is None else bucket.refilled(now))
+    changed = Bucket.of(rate, now, debt_s)
+    changed.level = max(min(changed.level, level if bucket is None else bucket.refilled(now)), -changed.debt)
     return changed
 
 
@@ -205,11 +208,20 @@ class Gate:
         """How many more calls its rates let begin within so many seconds. What is ``urgent`` is held back by what is
         allowed alone, not by refusals or a plan to warm up; what isn't ``planned`` doesn't wait for the plan."""
         now = self._clock()
+        buckets = self._buckets(now, urgent=urgent, planned=planned)
+        return min((each.refilled(now) + each.rate * within_s for each in buckets), default=math.inf)
+
+    def next_begins_in_s(self, *, urgent: bool = True, planned: bool = True) -> float:
+        """Seconds until its rates let one more call begin. See ``may_begin``."""
+        now = self._clock()
+        buckets = self._buckets(now, urgent=urgent, planned=planned)
+        return max((max(0.0, 1 - each.refilled(now)) / each.rate for each in buckets), default=0.0)
+
+    def _buckets(self, now: float, *, urgent: bool, planned: bool) -> Sequence[Bucket]:
+        """Those that hold back what is or isn't urgent, and planned."""
         self._adapt(now)
-        buckets = (self._bucket, None if urgent else self._learnt, self._plan if planned and not urgent else None)
-        return min(
-            (each.refilled(now) + each.rate * within_s for each in buckets if each is not None), default=math.inf
-        )
+        held_by = (self._bucket, None if urgent else self._learnt, self._plan if planned and not urgent else None)
+        return [bucket for bucket in held_by if bucket is not None]
 
     def has_warmed_enough(self, beside: int = 0) -> bool:
         """Whether the plan to warm up lets nothing more begin now, beside so many that are about to."""
@@ -232,7 +244,7 @@ class Gate:
         """From now on at most so many calls a second that aren't urgent; None: there is no plan. ``level``: of a call,
         what there is of it at first."""
         if rate != (self._plan.rate if self._plan is not None else None):
-            self._plan = _changed(self._plan, rate, self._clock(), level)
+            self._plan = _changed(self._plan, rate, self._clock(), level, _MADE_UP_S)
 
     @property
     def _allowed(self) -> float | None:
@@ -299,9 +311,9 @@ class Gate:
                 self.breaker.begin(now)
                 self._throttle.begin(now)
                 if self._learnt is not None:
-                    self._learnt.spend(now, self._learnt.burst)
+                    self._learnt.spend(now)
                 if self._plan is not None:
-                    self._plan.spend(now, max(self._plan.burst, self._plan.rate * _MADE_UP_S))
+                    self._plan.spend(now)
                 self._in_flight += 1
                 self._waiting.popleft().set_result(None)
 

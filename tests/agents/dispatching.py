@@ -20,17 +20,18 @@ class FewSlots:
         self.free: dict[str, int | None] = dict(free)
         self.open_for_ms: int | None = None
         self.warming_up: set[Provider] = set()
+        self.wait_ms: int | None = None
 
     def take(
-        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, planned: bool = True
+        self, provider: Provider, claim: tuple[bytes, int], *, urgent: bool, bulk: bool = False, planned: bool = True
     ) -> Outcome | None:
         free = self.free[provider]
         if free is None:
             return Outcome("throttle", code=CIRCUIT_OPEN, retry_after_ms=1_000, open_for_ms=self.open_for_ms)
         if provider in self.warming_up and planned and not urgent:
-            return Outcome("throttle", code=WARMING_UP)
+            return Outcome("throttle", code=WARMING_UP, retry_after_ms=self.wait_ms)
         if not free:
-            return Outcome("throttle", code=AT_CAPACITY)
+            return Outcome("throttle", code=AT_CAPACITY, retry_after_ms=self.wait_ms)
         self.free[provider] = free - 1
         return None
 

@@ -115,7 +115,9 @@ async def test_each_call_that_was_made_is_counted_by_what_is_believed_of_it() ->
     executor, gate = performing(client)
     ended: list[tuple[Provider, str]] = []
     executor._on_call = lambda provider, kind, seconds: ended.append((provider, kind))
-    gate.breaker.cause, gate.breaker._next_probe_at = "tokens", 0.0  # a dead address is no evidence now
+    for _ in range(gate.breaker.dead_in_a_row):
+        gate.record(Outcome("bad_token"))
+    gate.breaker._next_probe_at = 0.0  # a dead address is no evidence now
     client.answer("a", Outcome("bad_token"))
     await executor.perform(a_call("a"))
     gate.breaker._next_probe_at = 0.0
@@ -283,11 +285,17 @@ async def test_questions_are_put_a_few_at_a_time_and_hold_up_no_send() -> None:
 
 
 def taken(
-    executor: GatedExecutor, count: int, *, urgent: bool = False, provider: Provider = "apns", first: int = 0
+    executor: GatedExecutor,
+    count: int,
+    *,
+    urgent: bool = False,
+    bulk: bool = False,
+    provider: Provider = "apns",
+    first: int = 0,
 ) -> int:
     """How many of so many claims get a slot."""
     claims = [(str(number).encode(), 1) for number in range(first, first + count)]
-    return sum(executor.take(provider, claim, urgent=urgent) is None for claim in claims)
+    return sum(executor.take(provider, claim, urgent=urgent, bulk=bulk) is None for claim in claims)
 
 
 async def test_no_more_is_claimed_than_a_rate_has_tokens_for() -> None:
@@ -470,8 +478,42 @@ async def test_whoever_a_rate_held_back_goes_before_what_is_not_read_yet() -> No
 
     assert taken(executor, 2, first=2) == 1
     executor._release((b"2", 1))
-    seconds[0] += 0.5
+    seconds[0] += 1.4
     assert executor.room(Urgency.NORMAL) == 1  # whoever was held back may have ended meanwhile
+
+
+async def test_what_is_bulk_waits_for_all_that_a_rate_holds_back_and_holds_up_bulk_alone() -> None:
+    seconds = [1_000.0]
+    executor, _ = performing(Gatekeeper(), limit=100, concurrency=100, rate=0.5, monotonic=lambda: seconds[0])
+
+    def rooms() -> tuple[bool, bool]:
+        return executor.room(Urgency.NORMAL) > 0, executor.room(Urgency.BULK) > 0
+
+    assert taken(executor, 2, bulk=True) == 1
+    executor._release((b"0", 1))
+    assert rooms() == (True, False)
+
+    assert taken(executor, 1, first=2, urgent=True) == 1  # a critical one is none of those that wait
+    executor._release((b"2", 1))
+    assert rooms() == (True, False)
+
+    seconds[0] += 2
+    assert rooms() == (True, True)
+    assert taken(executor, 2, first=3) == 1
+    executor._release((b"3", 1))
+    assert rooms() == (False, False)
+
+
+async def test_what_a_rate_holds_back_is_told_when_it_has_a_token() -> None:
+    executor, _ = performing(Gatekeeper(), limit=100, concurrency=100, rate=0.5, monotonic=lambda: 1_000.0)
+    assert taken(executor, 1) == 1
+    begins = executor._clients["apns"].gate.slot(0.0)
+    async with begins:
+        refused = executor.take("apns", (b"1", 1), urgent=False)
+
+    assert refused is not None
+    assert refused.code == AT_CAPACITY
+    assert refused.retry_after_ms == 2_000
 
 
 async def test_room_shrinks_with_calls_in_hand_and_keeps_a_share_for_critical_ones() -> None:

@@ -235,6 +235,35 @@ def test_a_slot_that_another_partition_gave_back_is_found_by_looking() -> None:
     assert called(stage) == [1, 2]
 
 
+@pytest.mark.parametrize(("wait_ms", "looked_after_ms"), [(None, DRAIN_MS), (1, DRAIN_MS), (400, 400), (9_000, 1_000)])
+def test_a_queue_is_looked_at_when_the_rate_has_a_token_but_neither_too_often_nor_too_seldom(
+    wait_ms: int | None, looked_after_ms: int
+) -> None:
+    slots = FewSlots(twilio=0)
+    slots.wait_ms = wait_ms
+    stage = with_slots(slots)
+    stage.take(a_send(1))
+    slots.free["twilio"] = 1
+    stage.wait(looked_after_ms - 1)
+    assert called(stage) == []
+
+    stage.wait(1)
+    assert called(stage) == [1]
+
+
+def test_a_queue_is_looked_at_sooner_for_one_that_may_begin_sooner() -> None:
+    slots = FewSlots(twilio=0)
+    slots.wait_ms = 1_000
+    stage = with_slots(slots)
+    stage.take(a_send(1, user_id="u1"))
+    slots.wait_ms = None
+    stage.take(a_send(2, user_id="u2", priority="critical"))
+    slots.free["twilio"] = 1
+    stage.wait(DRAIN_MS)
+
+    assert called(stage) == [2]
+
+
 def test_the_urgent_get_a_slot_first_and_bulk_last() -> None:
     slots = FewSlots(twilio=0)
     stage = with_slots(slots)

@@ -150,7 +150,7 @@ def test_an_escalation_reads_as_one() -> None:
         ({"send_at": "2026-03-04T15:00:00Z"}, "Waiting to be sent: scheduled for 15:00 UTC on 4 March 2026."),
         ({"expires_at": "2026-03-04T11:59:59Z"}, "Not sent: expired at 11:59:59 UTC on 4 March 2026."),
         ({"template_id": "nowhere"}, "Not sent: template nowhere doesn't exist."),
-        ({"channels": []}, "Not sent: no channel is left of those in the request names."),
+        ({"channels": []}, "Not sent: no channel is left of those named by the request."),
     ],
 )
 def test_what_became_of_the_whole_is_said(fields: dict[str, Any], sentence: str) -> None:

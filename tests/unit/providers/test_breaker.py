@@ -98,6 +98,22 @@ def test_a_lane_with_suspect_tokens_is_cleared_by_an_accepted_one_alone(outcome:
     assert judged is outcome or outcome.kind == "bad_token"
 
 
+@pytest.mark.parametrize("outcome", [outcome for outcome, sign in SIGNS if sign == "life" and outcome.kind != "ok"])
+@pytest.mark.parametrize("other", [Outcome("retry"), Outcome("config")])
+def test_tokens_stay_suspect_though_the_circuit_opens_for_another_cause(outcome: Outcome, other: Outcome) -> None:
+    breaker = Breaker()
+    tell(breaker, DEAD, 50)
+    tell(breaker, other, 10, now=1.0)
+
+    tell(breaker, outcome, now=2.0)
+    assert breaker.cause is not None
+    assert tell(breaker, DEAD, now=3.0).kind == "config"
+
+    tell(breaker, OK, now=4.0)
+    assert breaker.cause is None
+    assert tell(breaker, DEAD, now=5.0).kind == "bad_token"
+
+
 def test_an_address_that_was_not_called_is_dead_whatever_the_lane() -> None:
     breaker = Breaker()
     tell(breaker, DEAD, 50)

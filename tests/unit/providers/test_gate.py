@@ -56,7 +56,7 @@ async def send(gated: GatedClient, timeout_s: float = 60.0) -> Outcome:
 
 
 def test_a_bucket_gives_its_rate_and_no_more_than_its_burst() -> None:
-    bucket = Bucket(rate=10, burst=2, level=2, at=0.0)
+    bucket = Bucket(rate=10, burst=2, debt=2, level=2, at=0.0)
 
     assert [bucket.take(0.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(0.1)]
     assert bucket.take(0.1) == 0.0
@@ -294,7 +294,7 @@ async def test_a_suspect_lane_says_config_instead_of_dead_address() -> None:
 
 @given(st.floats(0.1, 10_000), st.floats(0, 1 - 1e-12))
 def test_whoever_waits_for_a_token_waits_until_a_clock_has_moved(rate: float, level: float) -> None:
-    bucket = Bucket(rate, 1.0, level, 1e9)
+    bucket = Bucket(rate, 1.0, 1.0, level, 1e9)
     assert 1e9 + bucket.take(1e9) > 1e9
 
 
@@ -401,6 +401,35 @@ async def test_the_rest_makes_up_for_a_burst_of_urgent_calls_within_a_day() -> N
         assert gate.has_warmed_enough()
         clock.now += day / 50 + 2
         assert not gate.has_warmed_enough()
+
+
+async def test_a_plan_of_a_lower_rate_is_made_up_for_within_a_day_of_its_own() -> None:
+    clock, day = Clock(), 86_400
+    gate = Gate("ses", concurrency=10_000, clock=clock)
+    gate.warm_up(5_000 / day, 0.0)
+    for _ in range(4_000):
+        async with gate.slot(0.0):
+            pass
+    gate.warm_up(50 / day)
+
+    clock.now += day - 1
+    assert gate.has_warmed_enough()
+    clock.now += day / 50 + 2
+    assert not gate.has_warmed_enough()
+
+
+async def test_a_rate_says_when_it_lets_the_next_call_begin() -> None:
+    clock = Clock()
+    gate = Gate("ses", concurrency=100, rate=2.0, clock=clock)
+    assert gate.next_begins_in_s() == 0
+    async with gate.slot(0.0):
+        assert gate.next_begins_in_s() == 0.5
+    gate.warm_up(0.25, 0.0)
+    assert (gate.next_begins_in_s(), gate.next_begins_in_s(urgent=False)) == (0.5, 4)
+    assert gate.next_begins_in_s(urgent=False, planned=False) == 0.5
+
+    clock.now += 1
+    assert (gate.next_begins_in_s(), gate.next_begins_in_s(urgent=False)) == (0, 3)
 
 
 async def test_what_is_not_planned_waits_for_the_other_rates_alone() -> None:

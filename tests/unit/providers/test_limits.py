@@ -121,7 +121,7 @@ def test_restarts_add_nothing_to_a_plan(pauses: list[float], a_day: int) -> None
         limits.own(1)
         for _ in range(20):
             if not gate.has_warmed_enough():
-                gate._plan.spend(seconds[0], 1.0)  # type: ignore[union-attr]
+                gate._plan.spend(seconds[0])  # type: ignore[union-attr]
                 called += 1
             clock.now += round(hours * 3_600_000 / 20)
             seconds[0] += hours * 3600 / 20
