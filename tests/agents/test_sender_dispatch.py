@@ -236,9 +236,7 @@ def test_a_slot_that_another_partition_gave_back_is_found_by_looking() -> None:
 
 
 @pytest.mark.parametrize(("wait_ms", "looked_after_ms"), [(None, DRAIN_MS), (1, DRAIN_MS), (400, 400), (9_000, 1_000)])
-def test_a_queue_is_looked_at_when_the_rate_has_a_token_but_neither_too_often_nor_too_seldom(
-    wait_ms: int | None, looked_after_ms: int
-) -> None:
+def test_a_queue_is_looked_at_when_a_token_is_due_within_bounds(wait_ms: int | None, looked_after_ms: int) -> None:
     slots = FewSlots(twilio=0)
     slots.wait_ms = wait_ms
     stage = with_slots(slots)
