@@ -1,4 +1,4 @@
-"""What a caller is told of whatever went wrong."""
+"""How whatever went wrong is reported to the caller."""
 
 import structlog
 from aiohttp import web
@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 def problem_for(error: Exception, request: web.Request) -> Problem:
-    """What nobody foresaw is logged and says nothing of itself."""
+    """What nobody foresaw is logged and reveals nothing of itself."""
     match error:
         case Problem():
             return error

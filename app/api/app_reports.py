@@ -22,7 +22,7 @@ from schemas.receipts import ReceiptStatus, read_receipt
 from schemas.topics import RECEIPTS
 from schemas.words import Channel
 
-#: What an app can know of; the rest is said by providers.
+#: What an app can know of; providers report the rest.
 _SEEN_BY_APPS = ("delivered", "opened", "clicked", "seen")
 #: How long a send that isn't known is waited for, as it may only just have been decided; and the pauses after which its
 #: owner is asked again meanwhile.
@@ -59,17 +59,17 @@ async def post_receipt(call: Call) -> web.Response:
     """Raises Problem 404 for a send that isn't known, 403 for another user's. 202 where nobody can tell right now:
     the router will."""
     user_id, deps = user_of(call), call.deps
-    told = await call.read(_read_receipt)
-    if told.status not in _SEEN_BY_APPS:
+    report = await call.read(_read_receipt)
+    if report.status not in _SEEN_BY_APPS:
         raise Problem(422, f"an app reports {', '.join(_SEEN_BY_APPS)}", "status")
-    said = msgspec.to_builtins(told)
-    given = {"id": deps.new_id(), "user_id": user_id, "occurred_at": told.occurred_at or rfc3339(deps.clock())}
-    value = msgspec.json.encode({**said, **given})
+    reported = msgspec.to_builtins(report)
+    given = {"id": deps.new_id(), "user_id": user_id, "occurred_at": report.occurred_at or rfc3339(deps.clock())}
+    value = msgspec.json.encode({**reported, **given})
     try:
         read_receipt(value)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
-    await _check_send(call, user_id, told)
+    await _check_send(call, user_id, report)
     await deps.publisher.publish(RECEIPTS, user_id.encode(), value)
     return answer(Noted(), 202)
 
@@ -79,24 +79,24 @@ async def post_activity(call: Call) -> web.Response:
     return answer(Noted(), 202)
 
 
-async def _check_send(call: Call, user_id: str, told: AppReceipt) -> None:
+async def _check_send(call: Call, user_id: str, report: AppReceipt) -> None:
     """Raises Problem where the receipt isn't of a send to this user."""
     partitions = call.deps.partitions
-    field = "notification_id" if told.send_id is None else "send_id"
+    field = "notification_id" if report.send_id is None else "send_id"
     mine = partition_of(user_id.encode(), partitions)
-    lies_in = mine if told.send_id is None else partition_of_send(told.send_id)
+    lies_in = mine if report.send_id is None else partition_of_send(report.send_id)
     if lies_in is None or lies_in >= partitions:
         raise unknown("the send", field)
-    known = await _known(call, user_id, lies_in, told)
+    known = await _known(call, user_id, lies_in, report)
     if known is not None and known.whose == "unknown":
         raise unknown("the send", field)
     if lies_in != mine or (known is not None and known.whose == "other"):
         raise Problem(403, "is not a send to this user", field)
 
 
-async def _known(call: Call, user_id: str, partition: int, told: AppReceipt) -> _Known | None:
+async def _known(call: Call, user_id: str, partition: int, report: AppReceipt) -> _Known | None:
     """None where no owner answers. Raises Problem 429."""
-    named = {"notification_id": told.notification_id, "send_id": told.send_id, "channel": told.channel}
+    named = {"notification_id": report.notification_id, "send_id": report.send_id, "channel": report.channel}
     params = {"user_id": user_id} | {name: value for name, value in named.items() if value is not None}
     known: _Known | None = None
     try:

@@ -59,14 +59,14 @@ def changes_nothing(call: Call) -> None:
 
 
 def _origin(request: web.Request) -> str:
-    """The address that called; beside it what others said of it, who may be anybody: proxies and our own commands."""
-    said = []
+    """The address that called; beside it what others claim of it, who may be anybody: proxies and our own commands."""
+    claims = []
     hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")][-_HOPS:]
     if hops != [""] and all(_is_address(hop) for hop in hops):
-        said.append(f"X-Forwarded-For {', '.join(hops)}")
+        claims.append(f"X-Forwarded-For {', '.join(hops)}")
     if _RUN_BY.fullmatch(run_by := request.headers.get(RUN_BY, "")):
-        said.append(f"run by {run_by}")
-    beside = f" ({'; '.join(said)})" if said else ""
+        claims.append(f"run by {run_by}")
+    beside = f" ({'; '.join(claims)})" if claims else ""
     return f"{request.remote or 'unknown'}{beside}"
 
 

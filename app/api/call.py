@@ -63,7 +63,7 @@ _read_object: Reader[dict[str, Any]] = Reader(dict[str, Any])
 
 #: What is left of the caller's rate, for the answer's headers.
 STANDING = web.RequestKey("standing", Standing)
-#: When an answer that goes on began, of the monotonic clock: how long it lasts says nothing of the gateway.
+#: When an answer that goes on began, of the monotonic clock: how long it lasts shows nothing of the gateway.
 BEGAN = web.RequestKey("began", float)
 #: Set once the audit log has the call's change.
 AUDITED = web.RequestKey("audited", bool)

@@ -83,7 +83,7 @@ PUBLIC = Access()
 SEND = Access(("send",))
 CAMPAIGN = Access(("campaign",))
 READ = Access(("read", "admin", "admin:read"))
-#: What a service sets up to be told of its own notifications.
+#: What a service sets up to be notified of its own notifications.
 OWN_HOOKS = Access(("read", "admin"))
 ADMIN = Access(("admin",))
 #: What an admin may do that changes nothing.

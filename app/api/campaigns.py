@@ -33,7 +33,7 @@ MAX_JSON_BYTES = 16 << 20
 _AT_A_TIME = 200
 
 Status = Literal["uploading", "scheduled", "running", "paused", "done", "cancelled"]
-#: As which JSON comes, also where nobody has said so.
+#: The content types of JSON, also where none is given.
 _JSON = ("application/json", "application/octet-stream", "application/x-www-form-urlencoded")
 _UPLOADS: dict[str, Format] = {"application/x-ndjson": "application/x-ndjson", "text/csv": "text/csv"}
 
@@ -144,7 +144,7 @@ async def _post_rows(call: Call, kind: Format) -> web.Response:
     job, known = call.deps.campaigns.prepare(terms, "listed", None, service.source, service.key_id)
     if known is not None and known.has_ended:
         changes_nothing(call)
-        return await _heard_out(call, job)
+        return await _taken_after_reading(call, job)
     rows = rows_of(kind, lambda row: check_row_data(job, row))
     upload: Uploading | None = None
     try:
@@ -158,7 +158,7 @@ async def _post_rows(call: Call, kind: Format) -> web.Response:
                 await _begun(call, job, known)
                 upload = await call.deps.campaigns.uploading(job)
                 if upload is None:
-                    return await _heard_out(call, job)
+                    return await _taken_after_reading(call, job)
             upload.add(row)
             if upload.is_full:
                 await upload.flush()
@@ -184,7 +184,7 @@ async def _each(call: Call, rows: Rows) -> AsyncIterator[Row | Refused | int]:
         yield row
 
 
-async def _heard_out(call: Call, job: CampaignJob) -> web.Response:
+async def _taken_after_reading(call: Call, job: CampaignJob) -> web.Response:
     """The campaign has ended and takes nobody any more; but whoever sends users reads the answer only afterwards."""
     async for _ in call.stream():
         pass
@@ -247,18 +247,18 @@ async def get(call: Call) -> web.Response:
 
 
 async def delete(call: Call) -> web.Response:
-    return await _wished(call, "cancel")
+    return await _act(call, "cancel")
 
 
 async def post_pause(call: Call) -> web.Response:
-    return await _wished(call, "pause")
+    return await _act(call, "pause")
 
 
 async def post_resume(call: Call) -> web.Response:
-    return await _wished(call, "run")
+    return await _act(call, "run")
 
 
-async def _wished(call: Call, act: Act) -> web.Response:
+async def _act(call: Call, act: Act) -> web.Response:
     campaigns = call.deps.campaigns
     try:
         known = campaigns.may(call.service.source, call.path("id"))

@@ -83,8 +83,8 @@ def _idempotency_key(call: Call) -> str:
 
 def _id_for_all(call: Call, key: str, kind: str, fields: Mapping[str, Any]) -> str:
     """The same key with something else to say is another command."""
-    said = msgspec.json.encode(fields, order="sorted").decode()
-    return derived_id("command for all", call.service.source, key, kind, said)
+    encoded = msgspec.json.encode(fields, order="sorted").decode()
+    return derived_id("command for all", call.service.source, key, kind, encoded)
 
 
 def _not_everywhere(key: str, missing: Sequence[int], partitions: int) -> Problem:
@@ -114,13 +114,13 @@ async def command_user(call: Call, kind: str, fields: Mapping[str, Any]) -> int:
 async def publish_checked(call: Call, command: AnyCommand) -> int:
     """As ``publish_command``. Raises Problem for a command that the router would refuse."""
     try:
-        check_said(command, call.deps.config.catalog.bounds)
+        check_user_facts(command, call.deps.config.catalog.bounds)
     except Invalid as invalid:
         raise problem_of(invalid) from invalid
     return await publish_command(call, command)
 
 
-def check_said(command: AnyCommand, bounds: Bounds) -> None:
+def check_user_facts(command: AnyCommand, bounds: Bounds) -> None:
     """What a command says of a user, tried as the router will apply it. Raises Invalid."""
     match command:
         case ProfileSet():

@@ -11,7 +11,7 @@ from app.api.audit_log import audited, changes_nothing
 from app.api.call import Call, answer
 from app.api.callers import ADMIN, ADMIN_READ
 from app.api.problems import Problem, problem_of, unknown
-from app.api.redriving import judged, would_become
+from app.api.redriving import checked_would_become, would_become
 from app.api.routes import Route
 from app.domain.partition import partition_of
 from app.domain.placement import receipt_partition
@@ -132,7 +132,7 @@ async def _redrive_edited(call: Call, body: RedriveBody, edited: Edited) -> web.
         raise Problem(422, why, "ids")
     corrected = _corrected(deps.redriver.original(letter), edited, deps.partitions)
     try:
-        would = judged(corrected, deps.config.catalog, deps.partitions, deps.clock())
+        would = checked_would_become(corrected, deps.config.catalog, deps.partitions, deps.clock())
     except Invalid as invalid:
         raise Problem(422, invalid.reason, f"edited.{invalid.field or 'value'}") from invalid
     if body.dry_run:

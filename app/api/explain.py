@@ -37,17 +37,17 @@ def explain(events: Sequence[Event]) -> Explanation:
         if event["status"] not in ("accepted", "repeated"):
             by_channel.setdefault(event["channel"] or _ALL, []).append(event)
     of_all = by_channel.pop(_ALL, []) if len(by_channel) > 1 else []
-    channels = {channel: _of_channel(said) for channel, said in by_channel.items()}
-    sentences = [_sentence(channel, channels[channel], [*of_all, *said]) for channel, said in by_channel.items()]
+    channels = {channel: _of_channel(its) for channel, its in by_channel.items()}
+    sentences = [_sentence(channel, channels[channel], [*of_all, *its]) for channel, its in by_channel.items()]
     sentences += _never_begun(events, by_channel)
     return Explanation(" ".join(sentences) or "Accepted; not evaluated yet.", channels)
 
 
 def _of_channel(events: Sequence[Event]) -> ChannelExplanation:
     shown = _shown(events)
-    judged = [event for event in events if event["status"] != "retrying" and not _is_outage(event)]
-    told = [detail for event in judged if (detail := event["detail"] or {}).get("trail")]
-    trail = [explained(entry, told[-1].get("used_by") or ()) for entry in told[-1]["trail"]] if told else []
+    decisive = [event for event in events if event["status"] != "retrying" and not _is_outage(event)]
+    details = [detail for event in decisive if (detail := event["detail"] or {}).get("trail")]
+    trail = [explained(entry, details[-1].get("used_by") or ()) for entry in details[-1]["trail"]] if details else []
     trail += [explained(entry) for entry in _outage(events)]  # it was decided before, and waits for its provider
     if shown["status"] == "retrying":
         trail += [explained(entry) for entry in (shown["detail"] or {}).get("trail") or ()]

@@ -168,9 +168,9 @@ async def opened(
     on_refused: Callable[[Refusal], None] = lambda _: None,
     counting: Counting = UNCOUNTED,
     on_outcome: Callable[[str], None] = lambda _: None,
-    rests: Callable[[Provider], bool] | None = None,
+    is_open: Callable[[Provider], bool] | None = None,
 ) -> AsyncIterator[Deps]:
-    """What the API reaches the world with, from the settings; closed at the end. ``rests``: whether candidates of a
+    """What the API reaches the world with, from the settings; closed at the end. ``is_open``: whether candidates of a
     provider wait, in place of what its workers and operators say."""
     options = settings.kafka.client_options()
     async with AsyncExitStack() as stack:
@@ -216,7 +216,7 @@ async def opened(
         stack.push_async_callback(history.close)
         queries = Queries(settings)
         stack.push_async_callback(queries.close)
-        is_open = rests or (lambda provider: not providers.is_available(provider))
+        is_open = is_open or (lambda provider: not providers.is_available(provider))
         keys = secrets_of(suppression_keys(settings))
         hooks = HooksFollower(options, keys, guard=guard)
         stack.push_async_callback(hooks.close)

@@ -72,8 +72,8 @@ async def get_stream(call: Call) -> web.StreamResponse:
         retry = b"retry: %d\n\n" % random.randint(500, 1500)
         await _written(stream, response.write(retry + b"".join(event.as_server_sent() for event in first)))
         async for events in stream.events(_HEARTBEAT_S):
-            said = b"".join(event.as_server_sent() for event in events)
-            await _written(stream, response.write(said or b":\n\n"))
+            payload = b"".join(event.as_server_sent() for event in events)
+            await _written(stream, response.write(payload or b":\n\n"))
     return response
 
 
@@ -123,11 +123,11 @@ async def _close(socket: web.WebSocketResponse, why: Ended) -> None:
 
 async def _listen(socket: web.WebSocketResponse, stream: Stream) -> None:
     """Until the client closes it; what it says is nothing."""
-    heard = 0
+    received = 0
     _message: WSMessage
     async for _message in socket:
-        heard += 1
-        if heard > _MOST_MESSAGES:
+        received += 1
+        if received > _MOST_MESSAGES:
             break
     stream.end("gone")
 

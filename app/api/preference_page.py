@@ -99,7 +99,7 @@ async def _fields(call: Call) -> Mapping[str, Sequence[str]]:
         raise Problem(400, "is not a form of this page", "body") from error
 
 
-def _page(call: Call, document: Mapping[str, Any], said: str = "", status: int = 200) -> web.Response:
+def _page(call: Call, document: Mapping[str, Any], notice: str = "", status: int = 200) -> web.Response:
     named_days = get_day_names("wide", context="stand-alone", locale=language_of(call.request))
     return call.deps.pages.answer(
         call.request,
@@ -107,7 +107,7 @@ def _page(call: Call, document: Mapping[str, Any], said: str = "", status: int =
         status,
         form=form_of(document, call.deps.config.catalog.policy),
         days=[(day, named_days[number]) for number, day in enumerate(DAYS)],
-        said=said,
+        notice=notice,
     )
 
 

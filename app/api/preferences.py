@@ -30,23 +30,23 @@ async def get(call: Call) -> web.Response:
 
 
 async def put(call: Call) -> web.Response:
-    document = await _said(call)
+    document = await _requested(call)
     _check(call, document)
     return answer(await write_and_read(call, "preferences.set", {"preferences": document}, _VIEW) or {})
 
 
 async def patch(call: Call) -> web.Response:
     """What it would make of the document is checked; the merging itself is the router's, in the log's order."""
-    said = await _said(call)
-    _check(call, merge_patch(await _document(call), said))
-    return answer(await write_and_read(call, "preferences.patch", {"preferences": said}, _VIEW) or {})
+    requested = await _requested(call)
+    _check(call, merge_patch(await _document(call), requested))
+    return answer(await write_and_read(call, "preferences.patch", {"preferences": requested}, _VIEW) or {})
 
 
 async def _document(call: Call) -> dict[str, Any]:
     return await read(call, _VIEW) or {}
 
 
-async def _said(call: Call) -> dict[str, Any]:
+async def _requested(call: Call) -> dict[str, Any]:
     fields = await call.fields()
     document = fields.get("preferences", fields)
     if not isinstance(document, dict):

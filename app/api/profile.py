@@ -43,13 +43,13 @@ async def patch(call: Call) -> web.Response:
     """Merged as RFC 7396; an address that a user sets is claimed and unverified, whatever they say of it."""
     fields = await call.fields()
     if not isinstance(call.caller, Service):
-        fields = said_by_user(fields)
+        fields = unvouched(fields)
     if isinstance(fields.get("attributes"), dict):
         await _check_merged(call, fields["attributes"])
     return answer(await write_and_read(call, "profile.set", fields, "profile") or {})
 
 
-def said_by_user(fields: Mapping[str, Any]) -> dict[str, Any]:
+def unvouched(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a user says by their own token: nobody vouches for it."""
     return {name: value for name, value in fields.items() if name not in _VOUCHED} | {"claimed": True}
 

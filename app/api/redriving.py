@@ -1,6 +1,6 @@
 """What would come of a record that is put back now, by the same readers and rules as the roles'."""
 
-from app.api.commands import check_said
+from app.api.commands import check_user_facts
 from app.domain.catalog import Catalog
 from app.domain.placement import no_key, receipt_partition, user_key
 from app.domain.redrive import Original
@@ -17,12 +17,12 @@ def would_become(original: Original, catalog: Catalog, partitions: int, now_ms: 
     """``dead``: it would be a dead letter again. ``expired``: a request that would be taken, and is too late for
     anybody. All else is taken: ``accepted``."""
     try:
-        return judged(original, catalog, partitions, now_ms)
+        return checked_would_become(original, catalog, partitions, now_ms)
     except Invalid:
         return "dead"
 
 
-def judged(original: Original, catalog: Catalog, partitions: int, now_ms: int) -> Would:
+def checked_would_become(original: Original, catalog: Catalog, partitions: int, now_ms: int) -> Would:
     """As ``would_become``; raises Invalid with the field where it would be a dead letter."""
     key, value, _ = original.contents
     assert value is not None
@@ -33,7 +33,7 @@ def judged(original: Original, catalog: Catalog, partitions: int, now_ms: int) -
                 no_key(key)
             else:
                 user_key(key, command.user_id)
-            check_said(command, catalog.bounds)
+            check_user_facts(command, catalog.bounds)
             return "accepted"
         case topic if topic == RECEIPTS:
             receipt_partition(key, read_receipt(value), partitions)

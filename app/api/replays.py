@@ -92,7 +92,7 @@ async def post_stop(call: Call) -> web.Response:
         known = call.deps.replays.may_stop(call.path("id"))
     except Ended as error:
         raise _ended() from error
-    return await _wished(call, known, stop=True)
+    return await _request(call, known, stop=True)
 
 
 async def post_resume(call: Call) -> web.Response:
@@ -104,10 +104,10 @@ async def post_resume(call: Call) -> web.Response:
         raise _too_many() from error
     except NoLongerKept as error:
         raise Problem(409, "its sends are no longer kept: begin another replay", "status") from error
-    return await _wished(call, known, stop=False)
+    return await _request(call, known, stop=False)
 
 
-async def _wished(call: Call, known: Known | None, *, stop: bool) -> web.Response:
+async def _request(call: Call, known: Known | None, *, stop: bool) -> web.Response:
     if known is None or known.job is None:
         raise unknown("the replay")
     await audited(call, f"replay {known.job.replay_id}")

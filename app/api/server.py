@@ -173,7 +173,7 @@ async def _add_rate(request: web.Request, response: web.StreamResponse) -> None:
 def _problems(limits: Limits, refused: Callable[[int, str], None], pages: Pages) -> Middleware:
     """Whatever goes wrong becomes a problem, or a page; what nobody foresaw is logged and says nothing of itself."""
 
-    def told(problem: Problem, request: web.Request) -> web.Response:
+    def answer_of(problem: Problem, request: web.Request) -> web.Response:
         refused(problem.status, problem.reason)
         page = pages.problem(request, problem) if request.get(_FOR_PEOPLE) else None
         return page or problem.response()
@@ -193,10 +193,10 @@ def _problems(limits: Limits, refused: Callable[[int, str], None], pages: Pages)
             try:
                 limits.count_refusal(request.remote)
             except Problem as too_many:
-                response = told(too_many, request)
+                response = answer_of(too_many, request)
                 response.force_close()
                 return response
-        return told(problem, request)
+        return answer_of(problem, request)
 
     return answered
 

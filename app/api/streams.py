@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from app.api.problems import Problem
 from app.api.refusals import UNCOUNTED, Counting
-from app.domain.inbox_events import Event, Recent, Said, count_event, reset_event, said_of
+from app.domain.inbox_events import ChangeEvents, Event, Recent, change_events, count_event, reset_event
 from app.store.owner_client import OwnerRefusedError, OwnerUnavailableError
 from schemas.inbox_changes import InboxChange
 
@@ -63,8 +63,8 @@ class Page(Struct, frozen=True):
     changes: list[InboxChange] | None = None
     items: dict[str, dict[str, Any]] = {}
 
-    def said(self) -> list[Said]:
-        return [said_of(change, self.items.get(str(change.version))) for change in self.changes or ()]
+    def change_events(self) -> list[ChangeEvents]:
+        return [change_events(change, self.items.get(str(change.version))) for change in self.changes or ()]
 
 
 class Ending(Exception):
@@ -80,7 +80,7 @@ class Stream:
 
     def __init__(self, feed: "Feed", ends_at: float) -> None:
         self.position = 0
-        #: What the owner said last that there is.
+        #: The latest version that the owner has reported.
         self._known = 0
         self._feed = feed
         self._ends_at = ends_at
@@ -146,12 +146,12 @@ class Stream:
             self.check()
             lacking = self._feed.recent.after(self.position)
             if lacking:
-                said = lacking[0]  # (one at a time: whoever is slow holds no more)
-                self.position = said.reached
+                oldest = lacking[0]  # (one at a time: whoever is slow holds no more)
+                self.position = oldest.reached
                 if not self.position:  # whoever was erased begins anew
                     self._known = 0
                 self._feed.forget()
-                yield said.events
+                yield oldest.events
             elif lacking is None or self._known > self.position:
                 caught_up = await self._caught_up()
                 self._feed.forget()
@@ -198,11 +198,11 @@ class Stream:
                 return [count_event(page.version, page.unread, page.unseen), reset_event(page.version)]
             if page.changes:
                 self.position = page.changes[-1].version
-                return [event for said in page.said() for event in said.events]
+                return [event for each in page.change_events() for event in each.events]
             self.check()
             if asyncio.get_running_loop().time() >= give_up_at:
                 raise Ending("unavailable")
-            await asyncio.sleep(pause)  # what was heard of isn't there yet
+            await asyncio.sleep(pause)  # what was announced isn't there yet
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
@@ -239,7 +239,7 @@ class Feed:
     def take(self, change: InboxChange) -> None:
         """The topic's next change of this user."""
         if change.kind != "added" and not self._pending:
-            self._say(said_of(change, None))
+            self._publish(change_events(change, None))
         elif len(self._pending) < _MOST_PENDING:
             self._pending.append(change)
             if self._reading is None:
@@ -254,14 +254,14 @@ class Feed:
 
     def forget(self) -> None:
         """Lets go of what every stream has."""
-        self.recent.forget(min((stream.position for stream in self.streams), default=self.recent.heard))
+        self.recent.forget(min((stream.position for stream in self.streams), default=self.recent.latest))
 
     def close(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
 
-    def _say(self, said: Said) -> None:
-        self.recent.take(said)
+    def _publish(self, changed: ChangeEvents) -> None:
+        self.recent.take(changed)
         self._wake()
 
     def _wake(self) -> None:
@@ -272,7 +272,7 @@ class Feed:
         try:
             while self._pending:
                 change = self._pending[0]
-                if change.version > self.recent.heard:
+                if change.version > self.recent.latest:
                     await self._settle(change)
                 if self._pending and self._pending[0] is change:
                     self._pending.popleft()
@@ -281,7 +281,7 @@ class Feed:
 
     async def _settle(self, change: InboxChange) -> None:
         if change.kind != "added":
-            self._say(said_of(change, None))
+            self._publish(change_events(change, None))
             return
         pause, tries = _PAUSE_S, 0
         while tries < _TRIES:
@@ -291,9 +291,9 @@ class Feed:
                 break
             if page.changes is None:
                 break
-            for said in page.said():
-                self._say(said)
-            if change.version <= self.recent.heard:
+            for changed in page.change_events():
+                self._publish(changed)
+            if change.version <= self.recent.latest:
                 return
             tries += 1
             await asyncio.sleep(pause)

@@ -54,18 +54,18 @@ class Tickets:
     def make(self, user_id: str, ends: int) -> tuple[str, int]:
         """A ticket, and until when it is good (Unix ms): never longer than the token, which ends at ``ends``."""
         expires = min(self._clock() + TICKET_MS, ends)
-        said = _encode(Ticket(secrets.token_urlsafe(16), user_id, expires, ends))
-        body = urlsafe_b64encode(said).decode().rstrip("=")
-        return f"{body}.{signature_of(self._secret, _USE, [said])}", expires
+        encoded = _encode(Ticket(secrets.token_urlsafe(16), user_id, expires, ends))
+        body = urlsafe_b64encode(encoded).decode().rstrip("=")
+        return f"{body}.{signature_of(self._secret, _USE, [encoded])}", expires
 
     def read(self, text: str) -> Ticket:
-        """One of ours that is good now, as far as can be said of it alone. Raises Problem 401."""
+        """One of ours that is good now, as far as it alone shows. Raises Problem 401."""
         body, _, signature = text.partition(".")
         try:
-            said = urlsafe_b64decode(body + "=" * (-len(body) % 4)) if len(text) <= _MOST_CHARS else b""
-            if not is_signature(signature_of(self._secret, _USE, [said]), signature.encode()):
+            encoded = urlsafe_b64decode(body + "=" * (-len(body) % 4)) if len(text) <= _MOST_CHARS else b""
+            if not is_signature(signature_of(self._secret, _USE, [encoded]), signature.encode()):
                 raise _refused("the ticket is not one of ours")
-            ticket = _decode(said)
+            ticket = _decode(encoded)
         except (ValueError, msgspec.MsgspecError) as error:
             raise _refused("the ticket is not one of ours") from error
         if ticket.expires <= self._clock():

@@ -38,7 +38,7 @@ class Tracing:
 
     def begun(self) -> Trace:
         """A new trace, of which no span is there yet. One that isn't sampled is carried on as such, behind a span that
-        nobody sees: so that no role judges it anew."""
+        nobody sees: so that no role samples it anew."""
         root = root_trace(f"{self.random_bits(128) or 1:032x}", self.share)
         return root if root.is_sampled else trace_at(root.trace_id, self.span_id(), sampled=False)
 
@@ -71,16 +71,16 @@ class Tracing:
 
     def _call_span(self, parent: Trace, own: Trace, route: str, began_ms: int, status: int | None) -> Span:
         """``status`` None: the caller left before it was answered."""
-        said: dict[str, Attribute] = {"http.request.method": "POST", "http.route": route}
+        attributes: dict[str, Attribute] = {"http.request.method": "POST", "http.route": route}
         if status is not None:
-            said["http.response.status_code"] = status
+            attributes["http.response.status_code"] = status
         error = None if status is not None and status < 500 else str(status or "cancelled")
-        return Span(own, parent_of(parent), f"POST {route}", "server", began_ms, self.clock(), said, error)
+        return Span(own, parent_of(parent), f"POST {route}", "server", began_ms, self.clock(), attributes, error)
 
     # --- its notifications ---
 
     def begin(self, request: web.Request, taken: Sequence[Taken]) -> list[Span]:
-        """Has the records of each notification carry its trace on. A field of the body says more of it than the call's
+        """Has the records of each notification carry its trace on. A field of the body counts more than the call's
         header. What is returned is to be shown when the records are in the log."""
         spans = []
         for one in taken:
@@ -95,7 +95,7 @@ class Tracing:
 
     def _producing_span(self, parent: Trace, own: Trace, one: Taken) -> Span:
         topic = EVENT_TOPIC_OF_LANE[one.lane]
-        said: dict[str, Attribute] = {
+        attributes: dict[str, Attribute] = {
             "messaging.system": "kafka",
             "messaging.operation.name": "send",
             "messaging.operation.type": "send",
@@ -104,7 +104,7 @@ class Tracing:
             "tocsin.notification_id": one.notification_id,
             "tocsin.event_type": one.request["event_type"],
         }
-        return Span(own, parent_of(parent), f"send {topic}", "producer", self.clock(), None, said)
+        return Span(own, parent_of(parent), f"send {topic}", "producer", self.clock(), None, attributes)
 
 
 def _carry(request: dict[str, Any], trace: Trace) -> None:

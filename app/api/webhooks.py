@@ -53,7 +53,7 @@ async def post_sendgrid(call: Call) -> web.Response:
 
 async def post_twilio(call: Call) -> web.Response:
     await _take(call, "twilio", Webhooks.from_twilio)
-    # To an inbound message this says: no reply.
+    # To an inbound message this means: no reply.
     return web.Response(text='<?xml version="1.0" encoding="UTF-8"?><Response/>', content_type="text/xml")
 
 
@@ -113,7 +113,7 @@ def _recorded(
 
 
 def _receipt(call: Call, vendor: Vendor, report: Report) -> Outgoing | None:
-    """None where it is of no send that could be ours. Named by the vendor's event: said again, it is the same."""
+    """None where it is of no send that could be ours. Named by the vendor's event: reported again, it is the same."""
     partition = partition_of_send(report.send_id or "")
     if partition is None or partition >= call.deps.partitions:
         return None
@@ -139,15 +139,15 @@ def _receipt(call: Call, vendor: Vendor, report: Report) -> Outgoing | None:
     return Outgoing(RECEIPTS, None, value, partition)
 
 
-def _inbound(call: Call, vendor: Vendor, said: InboundText) -> tuple[Became, bytes | None]:
+def _inbound(call: Call, vendor: Vendor, text: InboundText) -> tuple[Became, bytes | None]:
     """A STOP puts the number on the suppression list, whoever has it, and a START takes it off."""
-    number = parse_phone(said.number)
-    if said.opt_out is None or number is None:
+    number = parse_phone(text.number)
+    if text.opt_out is None or number is None:
         log.info("an SMS came in that is no opt-out: its text is not kept", provider=vendor)
         return "inbound_text", None
-    kind, became = _OPTED[said.opt_out]
-    name, at = derived_id("webhook", vendor, said.event_id), rfc3339(call.deps.clock())
-    command = kind(id=name, at=at, channel="sms", address=number, reason=said.opt_out)
+    kind, became = _OPTED[text.opt_out]
+    name, at = derived_id("webhook", vendor, text.event_id), rfc3339(call.deps.clock())
+    command = kind(id=name, at=at, channel="sms", address=number, reason=text.opt_out)
     return became, msgspec.json.encode(command)
 
 

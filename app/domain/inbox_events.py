@@ -1,4 +1,4 @@
-"""What a stream of an inbox says: the events of each change, and which changes a stream that has got so far lacks.
+"""What a stream of an inbox sends: the events of each change, and which changes a stream that has got so far lacks.
 
 Changes of a user are numbered without a gap, so a stream is right if it takes the next one each time, whatever comes
 twice, late or not at all: what it lacks is read from the inbox's owner (docs/decisions/0028-live-inbox.md).
@@ -50,10 +50,10 @@ def events_of(change: InboxChange, item: Mapping[str, Any] | None) -> list[Event
     """
     version = str(change.version)
     if change.kind == "added":
-        told = [] if item is None else [Event(version, "notification", _encode(item))]
+        events = [] if item is None else [Event(version, "notification", _encode(item))]
     else:
-        told = [Event(version, "update", _encode(update)) for update in _updates(change)]
-    return [*told, count_event(change.version, change.unread, change.unseen)]
+        events = [Event(version, "update", _encode(update)) for update in _updates(change)]
+    return [*events, count_event(change.version, change.unread, change.unseen)]
 
 
 def _updates(change: InboxChange) -> list[dict[str, Any]]:
@@ -71,8 +71,8 @@ def _updates(change: InboxChange) -> list[dict[str, Any]]:
             return [{"id": change.notification_id, **marks, **snooze}]
 
 
-class Said(NamedTuple):
-    """One change, as streams say it. ``reached``: what the next one names as the one before. ``size``: of its data."""
+class ChangeEvents(NamedTuple):
+    """One change, as streams send it. ``reached``: what the next one names as the one before. ``size``: of its data."""
 
     version: int
     previous: int
@@ -81,53 +81,53 @@ class Said(NamedTuple):
     size: int
 
 
-def said_of(change: InboxChange, item: Mapping[str, Any] | None) -> Said:
+def change_events(change: InboxChange, item: Mapping[str, Any] | None) -> ChangeEvents:
     """See ``events_of``. Whoever was erased begins anew."""
     reached = 0 if change.kind == "erased" else change.version
     events = events_of(change, item)
-    return Said(change.version, change.previous, reached, events, sum([len(event.data) for event in events]))
+    return ChangeEvents(change.version, change.previous, reached, events, sum([len(event.data) for event in events]))
 
 
 class Recent:
     """The latest changes of one user, one after the other."""
 
-    __slots__ = ("_changes", "_reached", "_size", "heard")
+    __slots__ = ("_changes", "_reached", "_size", "latest")
 
     def __init__(self) -> None:
         #: The latest version that is known of.
-        self.heard = 0
+        self.latest = 0
         self._reached = 0
-        self._changes: deque[Said] = deque()
+        self._changes: deque[ChangeEvents] = deque()
         self._size = 0
 
-    def take(self, said: Said) -> None:
+    def take(self, changed: ChangeEvents) -> None:
         """Passes over what it has."""
-        if said.version <= self.heard:
+        if changed.version <= self.latest:
             return
-        if said.previous != self._reached:
+        if changed.previous != self._reached:
             self._clear()
-        self.heard, self._reached = said.version, said.reached
-        self._changes.append(said)
-        self._size += said.size
+        self.latest, self._reached = changed.version, changed.reached
+        self._changes.append(changed)
+        self._size += changed.size
         while self._changes and (len(self._changes) > MOST_RECENT or self._size > MOST_RECENT_BYTES):
             self._size -= self._changes.popleft().size
 
     def skip(self, version: int) -> None:
-        """There is such a change, and what it says isn't known here."""
-        if version > self.heard:
+        """There is such a change, and what it holds isn't known here."""
+        if version > self.latest:
             self._clear()
-            self.heard = self._reached = version
+            self.latest = self._reached = version
 
     def forget(self, reached: int) -> None:
         """Every stream has got so far."""
         while self._changes and self._changes[0].version <= reached:
             self._size -= self._changes.popleft().size
 
-    def after(self, version: int) -> list[Said] | None:
+    def after(self, version: int) -> list[ChangeEvents] | None:
         """What a stream lacks that has got to ``version``; None: the inbox's owner has to be asked."""
-        if version >= self.heard or version == self._reached:
+        if version >= self.latest or version == self._reached:
             return []
-        lacking = [said for said in self._changes if said.version > version]
+        lacking = [changed for changed in self._changes if changed.version > version]
         return lacking if lacking and lacking[0].previous == version else None
 
     def _clear(self) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agents.router.verify_addresses import verification_view
 from agents.sender.calls import Call
-from app.api.profile import said_by_user
+from app.api.profile import unvouched
 from app.domain.codes import code_of, mark_of, proof_of
 from app.domain.outcome import Outcome
 from app.testing.catalog import catalog_of
@@ -119,7 +119,7 @@ class Town:
     # --- what ann does with her own token ---
 
     def profile(self, fields: dict[str, Any]) -> None:
-        self.command("profile.set", **said_by_user(fields))
+        self.command("profile.set", **unvouched(fields))
         for channel in ("email", "sms"):
             seen = self.seen(channel)
             if not seen["verified"]:

@@ -188,7 +188,7 @@ class Comparing:
         assert process.stderr is not None
         try:
             async with asyncio.timeout(self._within_s):
-                printed, said = await asyncio.gather(process.stdout.read(), _progress(process.stderr, begun))
+                printed, last_line = await asyncio.gather(process.stdout.read(), _progress(process.stderr, begun))
                 await process.wait()
         except TimeoutError:
             raise Problem(422, f"takes longer than {self._within_s:g} s: choose a shorter time", "since") from None
@@ -198,7 +198,7 @@ class Comparing:
                     process.kill()
                 await process.wait()
         if process.returncode:
-            raise Problem(422, said or "tocsin simulate failed")
+            raise Problem(422, last_line or "tocsin simulate failed")
         found: dict[str, Any] = msgspec.json.decode(printed)
         return found
 

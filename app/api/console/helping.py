@@ -61,11 +61,11 @@ def _name(topic: str, record: Mapping[str, Any]) -> str | None:
 
 def _kind(schema: Mapping[str, Any], record: Mapping[str, Any]) -> Mapping[str, Any]:
     """The record's own kind, where there are several; nothing where it names none of them."""
-    told_apart = schema.get("discriminator")
-    if told_apart is None:
+    discriminator = schema.get("discriminator")
+    if discriminator is None:
         return _resolved(schema, schema)
-    named = record.get(told_apart["propertyName"])
-    reference = told_apart["mapping"].get(named) if isinstance(named, str) else None
+    named = record.get(discriminator["propertyName"])
+    reference = discriminator["mapping"].get(named) if isinstance(named, str) else None
     return _resolved(schema, {"$ref": reference}) if reference else {}
 
 

@@ -361,7 +361,7 @@ async def test_candidates_of_a_provider_that_rests_wait_and_others_go_on(
 @asynccontextmanager
 async def running(settings: Settings, is_open: Callable[[Any], bool]) -> AsyncIterator[Any]:
     """What a gateway does with replays, with other news of providers."""
-    async with opened(settings, rests=is_open) as deps:
+    async with opened(settings, is_open=is_open) as deps:
         yield deps.replays
 
 
