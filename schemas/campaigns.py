@@ -3,7 +3,7 @@
 A campaign is named by its notification's id, which is a function of source and campaign id. Its records are
 
 - ``job/ID/ATTEMPT``: a ``CampaignJob``, what was asked for. Of several that were written at once the first counts;
-- ``wish/ID``: a ``CampaignWish``, the latest that anybody asked of it;
+- ``wish/ID``: a ``CampaignControl``, the latest act that anybody requested;
 - ``upload/ID/UPLOAD``: an ``Upload`` of recipients, written by the gateway that takes it;
 - ``listed/ID``: a ``Listed``, once the recipients that it begins with are all there;
 - ``state/ID``: a ``CampaignState``, written only by the gateway that runs it.
@@ -28,7 +28,7 @@ KEPT_DAYS = 30
 #: How many of the rows that were refused are shown.
 MOST_ERRORS = 100
 
-JOB, WISH, UPLOAD, LISTED, STATE = b"job/", b"wish/", b"upload/", b"listed/", b"state/"
+JOB, CONTROL, UPLOAD, LISTED, STATE = b"job/", b"wish/", b"upload/", b"listed/", b"state/"
 
 Reach = Literal["push", "email", "sms"]
 #: Where its users come from: they are listed in uploads, or the routers find them.
@@ -72,7 +72,7 @@ class CampaignJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     segment: Segment | None = None
 
 
-class CampaignWish(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CampaignControl(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``beyond_canary``: the pause after the canary is over."""
 
     act: Literal["run", "pause", "cancel"]
@@ -146,7 +146,7 @@ class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 read_campaign_job: Final = Reader[CampaignJob](CampaignJob, own=True)
-read_campaign_wish: Final = Reader[CampaignWish](CampaignWish, own=True)
+read_campaign_control: Final = Reader[CampaignControl](CampaignControl, own=True)
 read_upload: Final = Reader[Upload](Upload, own=True)
 read_listed: Final = Reader[Listed](Listed, own=True)
 read_campaign_state: Final = Reader[CampaignState](CampaignState, own=True)

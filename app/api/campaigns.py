@@ -266,7 +266,7 @@ async def _act(call: Call, act: Act) -> web.Response:
             raise unknown("the campaign")
         call.check_event_type(known.job.event_type)
         await audited(call, _named(known.job))
-        after = await campaigns.wish(known, act, call.service.key_id)
+        after = await campaigns.control(known, act, call.service.key_id)
     except HasEnded as error:
         raise Problem(409, f"the campaign is {error.status}", "status") from error
     if act == "cancel":

@@ -2,7 +2,7 @@
 
 From the topics alone: each record of an event topic leads to one ``accepted``, one ``repeated`` or one dead letter,
 whose ids follow from the record; each ``accepted`` goes back to a record, a digest's items, a code that was asked for
-or a replay; and each (notification, user, replay) balances (``judging.py``).
+or a replay; and each (notification, user, replay) balances (``recipient.py``).
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
 from app.audit.findings import Finding, Progress
-from app.audit.judging import Told, balance_of, is_judged, told
+from app.audit.recipient import BalanceEvent, balance_event, balance_of, is_counted
 from app.audit.recorded import Span, check_topics, log_reader, read_spans, spans_of, total
 from app.audit.scratch import Scratch
 from app.domain.ids import event_id, keyed_notification_id, positioned_notification_id
@@ -41,7 +41,7 @@ _OWN_SOURCE = "tocsin"
 _LATE_MS = 24 * 3_600_000
 #: How far a record's timestamp may lie ahead of its events'.
 _AHEAD_MS = 3_600_000
-#: Kafka deletes whole segments: around the first record that is left, what is told of may be gone.
+#: Kafka deletes whole segments: around the first record that is left, what events refer to may be gone.
 _EDGE_MS = 600_000
 
 #: Tables: events that balance; events' bytes; records that ask; the answers they may have; answers; letters; digests.
@@ -62,7 +62,7 @@ class _Event(Struct, frozen=True, array_like=True, gc=False):
     user_id: str
     replay_id: str
     partition: int
-    told: Told
+    balanced: BalanceEvent
 
 
 class _Asked(Struct, frozen=True, array_like=True, gc=False):
@@ -115,7 +115,7 @@ async def check_balance(
     gathering = _Gathering(terms, scratch)
     async with log_reader(client_options) as consumer:
         await gathering.read(client_options, consumer, progress)
-    return gathering.judge(now_ms)
+    return gathering.evaluate(now_ms)
 
 
 class _Gathering:
@@ -133,19 +133,19 @@ class _Gathering:
     # --- reading ---
 
     async def read(self, client_options: Mapping[str, Any], consumer: LogConsumer, progress: Progress) -> None:
-        """Requests first, as far as the router has handled them, then what was told of them."""
+        """Requests first, as far as the router has handled them, then what was reported of them."""
         terms, from_ms = self._terms, self._terms.from_ms
         there = await consumer.topics()
         await check_topics(consumer, [*EVENT_TOPICS, VERIFICATIONS, LIFECYCLE, DEAD])
         self._handled = await committed_offsets(client_options, ROUTER_GROUP)
-        told_from = None if from_ms is None else from_ms - _AHEAD_MS
-        events = await spans_of(consumer, LIFECYCLE, terms.partitions, told_from)
-        letters = await spans_of(consumer, DEAD, terms.partitions, told_from)
-        # What asks is read further than what was told of it, so that nothing was told that nobody asked for.
+        reports_from = None if from_ms is None else from_ms - _AHEAD_MS
+        events = await spans_of(consumer, LIFECYCLE, terms.partitions, reports_from)
+        letters = await spans_of(consumer, DEAD, terms.partitions, reports_from)
+        # Requests are read further than reports of them, so that each report finds its request.
         parts = [await self._asking(consumer, topic) for topic in EVENT_TOPICS]
         for topic in (VERIFICATIONS, REPLAY_REQUESTS):
             if topic in there:
-                parts.append(await spans_of(consumer, topic, terms.partitions, told_from))
+                parts.append(await spans_of(consumer, topic, terms.partitions, reports_from))
         parts += [letters, events]
         self._whole = {place.partition: span.start == 0 for place, span in events.items()}
         done, of = 0, sum(total(spans) for spans in parts)
@@ -222,7 +222,7 @@ class _Gathering:
         return request if record.key == request.user_id.encode() else None
 
     def _take_verification(self, record: ConsumerRecord) -> None:
-        """A code may be asked for in vain, so nothing is owed for it."""
+        """A code may be asked for without effect, so no answer is due."""
         try:
             message = read_verification(record.value or b"")
         except Invalid:
@@ -249,7 +249,7 @@ class _Gathering:
     def _take_event(self, record: ConsumerRecord) -> None:
         try:
             event = read_lifecycle(record.value or b"")
-            event_told = told(event, record.offset)
+            balanced = balance_event(event, record.offset)
         except (Invalid, ValueError):
             self._finding.differs(
                 LIFECYCLE, record.partition, record.key or b"", record.offset, "can't be read as an event"
@@ -264,15 +264,17 @@ class _Gathering:
         self._rows.put(_BYTES, event.event_id.encode() + b"\0" + digest, at)
         whose = _Whose(event.notification, event.user_id, event.replay_id or "")
         if event.status in ("accepted", "repeated"):
-            self._take_answer(event, event_told, whose, record)
+            self._take_answer(event, balanced, whose, record)
         if event.status == "aggregated" and isinstance(into := (event.detail or {}).get("into"), str):
             self._rows.put(_DIGESTS, _name(_Whose(into, event.user_id, "")), at)
-        if is_judged(event):
+        if is_counted(event):
             key = _name(whose) + record.partition.to_bytes(4, "big") + record.offset.to_bytes(8, "big")
-            self._rows.put(_EVENTS, key, _encode(_Event(*whose, record.partition, event_told)))
+            self._rows.put(_EVENTS, key, _encode(_Event(*whose, record.partition, balanced)))
 
-    def _take_answer(self, event: LifecycleEvent, told_: Told, whose: _Whose, record: ConsumerRecord) -> None:
-        answer = _Answer(event.status, record.partition, record.offset, *whose, event.source or "", told_.at_ms)
+    def _take_answer(
+        self, event: LifecycleEvent, balanced: BalanceEvent, whose: _Whose, record: ConsumerRecord
+    ) -> None:
+        answer = _Answer(event.status, record.partition, record.offset, *whose, event.source or "", balanced.at_ms)
         self._rows.put(_ANSWERS, event.event_id.encode(), _encode(answer))
 
     def _recorded_ms(self, record: ConsumerRecord) -> int:
@@ -283,16 +285,16 @@ class _Gathering:
     def _is_in_range(self, at_ms: int) -> bool:
         return (self._terms.from_ms or 0) <= at_ms < self._terms.to_ms
 
-    # --- judging ---
+    # --- checking ---
 
-    def judge(self, now_ms: int) -> Finding:
-        self._judge_asked()
-        self._judge_answers(now_ms)
-        self._judge_copies()
-        self._judge_recipients(now_ms)
+    def evaluate(self, now_ms: int) -> Finding:
+        self._check_asked()
+        self._check_answers(now_ms)
+        self._check_copies()
+        self._check_recipients(now_ms)
         return self._finding
 
-    def _judge_asked(self) -> None:
+    def _check_asked(self) -> None:
         for key, value in self._rows.scan(_ASKED):
             asked = _decode_asked(value)
             self._finding.covered["requests"] += 1
@@ -307,7 +309,7 @@ class _Gathering:
             )
             self._finding.differs(topic, int(partition), asked.key, int(offset), what)
 
-    def _judge_answers(self, now_ms: int) -> None:
+    def _check_answers(self, now_ms: int) -> None:
         """Nothing is accepted that nobody asked for."""
         for key, value in self._rows.scan(_ANSWERS):
             answer = _decode_answer(value)
@@ -327,7 +329,7 @@ class _Gathering:
             what = f"{answer.status}: {answer.notification_id}, which no record asked for"
             self._finding.differs(LIFECYCLE, answer.partition, answer.user_id, answer.offset, what)
 
-    def _judge_copies(self) -> None:
+    def _check_copies(self) -> None:
         """An event that is written twice is written byte for byte."""
         before, first = b"", b""
         for key, at in self._rows.scan(_BYTES):
@@ -338,22 +340,22 @@ class _Gathering:
                 self._finding.differs(LIFECYCLE, partition, name, offset, what)
             before, first = name, at
 
-    def _judge_recipients(self, now_ms: int) -> None:
+    def _check_recipients(self, now_ms: int) -> None:
         name, whose, partition = b"", _Whose("", "", ""), 0
-        events: list[Told] = []
+        events: list[BalanceEvent] = []
         for key, value in self._rows.scan(_EVENTS):
             event = _decode_event(value)
             if key[:16] != name:
                 if events:
-                    self._judge_recipient(whose, partition, events, now_ms)
+                    self._check_recipient(whose, partition, events, now_ms)
                 name, events = key[:16], []
                 whose = _Whose(event.notification_id, event.user_id, event.replay_id)
             partition = event.partition
-            events.append(event.told)
+            events.append(event.balanced)
         if events:
-            self._judge_recipient(whose, partition, events, now_ms)
+            self._check_recipient(whose, partition, events, now_ms)
 
-    def _judge_recipient(self, whose: _Whose, partition: int, events: list[Told], now_ms: int) -> None:
+    def _check_recipient(self, whose: _Whose, partition: int, events: list[BalanceEvent], now_ms: int) -> None:
         found = balance_of(events, now_ms, self._terms.open_ms)
         finding = self._finding
         if not found.accepted_ms:

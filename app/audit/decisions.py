@@ -41,9 +41,9 @@ _ROUTERS = frozenset(("accepted", "repeated", "scheduled", "queued", "aggregated
 _ROUTER: Final = frozenset(("router",))
 _SENDS = tuple(name for lanes in SEND_TOPICS.values() for name in lanes)
 #: Where it is looked for what was decided, and for what nobody decided.
-_TOLD_ON: Final = (LIFECYCLE, RESULTS, *_SENDS)
+_OUTPUT_TOPICS: Final = (LIFECYCLE, RESULTS, *_SENDS)
 #: Tables: what was decided again, by a hash of it; and which of it lies in its topic.
-_DECIDED, _TOLD = "decided", "told"
+_DECIDED, _PRODUCED = "decided", "produced"
 _encode: Final = msgspec.msgpack.Encoder().encode
 #: Topic, key, the batch's offset, its time, its role.
 _decode: Final = msgspec.msgpack.Decoder(tuple[str, bytes, int, int, str]).decode
@@ -93,7 +93,7 @@ async def check_decisions(
     try:
         await erasures.start()
         async with log_reader(client_options) as consumer:
-            await check_topics(consumer, [BATCHES, *_TOLD_ON])
+            await check_topics(consumer, [BATCHES, *_OUTPUT_TOPICS])
         for done, (partition, its) in enumerate(by_partition.items()):
             progress(done, len(by_partition))
             async with AsyncExitStack() as stack:
@@ -300,14 +300,14 @@ class Again:
 
     def _note(self, offset: int, now: int, outputs: Sequence[Produce], is_whole: bool) -> None:
         for output in outputs:
-            if output.topic in _TOLD_ON:
+            if output.topic in _OUTPUT_TOPICS:
                 decided = (output.topic, output.key or b"", offset, now if is_whole else 0, self.role)
                 mark = _mark(self._state.partition, output.topic, output.key, output.value)
                 self._scratch.put(_DECIDED, mark, _encode(decided))
 
 
 class _Partition:
-    """One partition's batches, and what was told of them."""
+    """One partition's batches, and what they produced."""
 
     def __init__(
         self,
@@ -329,13 +329,13 @@ class _Partition:
         async with log_reader(self._options) as consumer:
             batches = TopicPartition(BATCHES, self._partition)
             span = await self._span(consumer, batches)
-            told = [TopicPartition(topic, self._partition) for topic in _TOLD_ON]
-            ends = await consumer.end_offsets(told)
+            outputs = [TopicPartition(topic, self._partition) for topic in _OUTPUT_TOPICS]
+            ends = await consumer.end_offsets(outputs)
             await self._decide_all(consumer, batches, span)
             self._scratch.settle()
-            for each in told:
+            for each in outputs:
                 start = (await self._span(consumer, each)).start
-                await self._compare_told(consumer, each, Span(min(start, ends[each]), ends[each]))
+                await self._compare_outputs(consumer, each, Span(min(start, ends[each]), ends[each]))
         self._scratch.settle()
         self._report_missing()
 
@@ -357,12 +357,12 @@ class _Partition:
                 if batch.role in self._deciding:
                     await self._deciding[batch.role].take(record.offset, batch)
 
-    async def _compare_told(self, consumer: LogConsumer, place: TopicPartition, span: Span) -> None:
+    async def _compare_outputs(self, consumer: LogConsumer, place: TopicPartition, span: Span) -> None:
         async for _, records in read_spans(consumer, {place: span}):
             for record in records:
                 mark = _mark(self._partition, place.topic, record.key, record.value)
                 if self._scratch.has(_DECIDED, mark):
-                    self._scratch.put(_TOLD, mark)
+                    self._scratch.put(_PRODUCED, mark)
                 elif self._is_to_be_decided(record):
                     what = "it was produced, and nobody decided it"
                     self._finding.differs(place.topic, self._partition, record.key or b"", record.offset, what)
@@ -378,7 +378,7 @@ class _Partition:
         start = self._partition.to_bytes(4, "big")
         for mark, value in self._scratch.scan(_DECIDED, start, (self._partition + 1).to_bytes(4, "big")):
             topic, key, offset, now, role = _decode(value)
-            if now and now < self._deciding[role].until and not self._scratch.has(_TOLD, mark):
+            if now and now < self._deciding[role].until and not self._scratch.has(_PRODUCED, mark):
                 what = f"what the batch of {rfc3339(now)} decided isn't in the topic; the batch is {BATCHES} {offset}"
                 self._finding.differs(topic, self._partition, key, offset, what)
 

@@ -67,7 +67,7 @@ class Finding:
         }
 
 
-#: Told of how much is done, and of how much.
+#: Called with how much is done, and of how much.
 Progress = Callable[[int, int], None]
 
 

@@ -61,7 +61,7 @@ async def spans_of(
 async def read_spans(
     consumer: LogConsumer, spans: Mapping[TopicPartition, Span], progress: Callable[[int], None] = lambda offsets: None
 ) -> AsyncIterator[tuple[TopicPartition, list[ConsumerRecord]]]:
-    """All records of the spans, each partition's in order. ``progress`` is told of offsets that were passed."""
+    """All records of the spans, each partition's in order. ``progress`` is called with the offsets that were passed."""
     left = {place: span for place, span in spans.items() if span.start < span.end}
     consumer.assign(list(left))
     at = {place: span.start for place, span in left.items()}

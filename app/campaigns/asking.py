@@ -66,18 +66,18 @@ _NAMES = frozenset(Terms.__struct_fields__)
 
 def read_query(query: Mapping[str, str]) -> Terms:
     """The terms of an upload. Raises Invalid with the field."""
-    said: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for name, text in query.items():
         if name not in _NAMES:
             raise Malformed("is unknown", name)
         if name in _OBJECTS or (name == "channels" and text.lstrip().startswith("[")):
-            said[name] = _json(name, text)
+            given[name] = _json(name, text)
         elif name == "channels":
-            said[name] = [part.strip() for part in text.split(",")]
+            given[name] = [part.strip() for part in text.split(",")]
         else:
-            said[name] = text
+            given[name] = text
     try:
-        return _read_terms(msgspec.json.encode(said))
+        return _read_terms(msgspec.json.encode(given))
     except UnicodeEncodeError as error:
         raise Malformed("is not UTF-8", "query") from error
 
@@ -179,7 +179,7 @@ def _data_of(terms: Terms) -> str | None:
 
 def _digests(job: CampaignJob) -> dict[str, str]:
     """A hash of each parameter; what isn't given has none."""
-    said: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "event_type": job.event_type,
         "template_id": job.template_id,
         "content": job.content,
@@ -195,7 +195,7 @@ def _digests(job: CampaignJob) -> dict[str, str]:
         "segment": job.segment,
         "all": True if job.audience == "all" else None,
     }
-    return {name: _hash(value) for name, value in said.items() if value is not None}
+    return {name: _hash(value) for name, value in parameters.items() if value is not None}
 
 
 def _hash(value: Any) -> str:

@@ -9,21 +9,21 @@ import msgspec
 from app.jobs.topic import JobsTopic
 from app.ports import Guard, Publisher
 from schemas.campaigns import (
+    CONTROL,
     JOB,
     KEPT_DAYS,
     LISTED,
     STATE,
     UPLOAD,
-    WISH,
+    CampaignControl,
     CampaignJob,
     CampaignState,
-    CampaignWish,
     Listed,
     Upload,
     encode_campaign,
+    read_campaign_control,
     read_campaign_job,
     read_campaign_state,
-    read_campaign_wish,
     read_listed,
     read_upload,
 )
@@ -32,7 +32,7 @@ from schemas.topics import CAMPAIGNS
 Status = Literal["uploading", "scheduled", "running", "paused", "done", "cancelled"]
 
 _KEPT_MS = KEPT_DAYS * 86_400_000
-#: An upload that says nothing for so long has ended with its gateway.
+#: An upload that reports nothing for so long has ended with its gateway.
 UPLOAD_SILENT_MS = 90_000
 #: What broke off is waited for so long.
 UPLOAD_KEPT_MS = 86_400_000
@@ -46,7 +46,7 @@ class Known:
     were written, in the order of the log, by attempt."""
 
     jobs: Mapping[str, CampaignJob] = field(default_factory=dict)
-    wish: CampaignWish | None = None
+    control: CampaignControl | None = None
     uploads: Mapping[str, Upload] = field(default_factory=dict)
     listed: Listed | None = None
     state: CampaignState | None = None
@@ -67,9 +67,9 @@ class Known:
 
     @property
     def is_paused(self) -> bool:
-        if self.wish is not None and self.wish.act == "pause":
+        if self.control is not None and self.control.act == "pause":
             return True
-        return self.progress.halted_at is not None and not (self.wish is not None and self.wish.beyond_canary)
+        return self.progress.halted_at is not None and not (self.control is not None and self.control.beyond_canary)
 
     @property
     def has_recipients(self) -> bool:
@@ -130,8 +130,8 @@ class Jobs(JobsTopic[Known]):
             raise TimeoutError(f"campaign {job.notification_id} is being forgotten")
         return known
 
-    async def wish(self, name: str, wish: CampaignWish) -> None:
-        await self._write(WISH, name, encode_campaign(wish))
+    async def control(self, name: str, control: CampaignControl) -> None:
+        await self._write(CONTROL, name, encode_campaign(control))
 
     async def upload(self, name: str, upload_id: str, upload: Upload) -> None:
         await self._write(UPLOAD, f"{name}/{upload_id}", encode_campaign(upload))
@@ -148,7 +148,7 @@ class Jobs(JobsTopic[Known]):
         known = self._known[name]
         for upload_id in known.uploads:
             await self._write(UPLOAD, f"{name}/{upload_id}", None)
-        for kind in (LISTED, WISH, STATE):
+        for kind in (LISTED, CONTROL, STATE):
             await self._write(kind, name, None)
         for attempt in known.jobs:
             await self._write(JOB, f"{name}/{attempt}", None)
@@ -164,10 +164,10 @@ def _taken(known: Known, kind: bytes, part: str, value: bytes | None) -> Known:
         case b"listed/":
             return replace(known, listed=None if value is None else read_listed(value))
         case b"wish/":
-            wish = None if value is None else read_campaign_wish(value)
-            if wish is not None and wish.act == "cancel":
-                return replace(known, wish=wish, is_cancelled=known.is_cancelled or not known.has_ended)
-            return replace(known, wish=wish, is_cancelled=known.is_cancelled and wish is not None)
+            control = None if value is None else read_campaign_control(value)
+            if control is not None and control.act == "cancel":
+                return replace(known, control=control, is_cancelled=known.is_cancelled or not known.has_ended)
+            return replace(known, control=control, is_cancelled=known.is_cancelled and control is not None)
         case b"state/":
             return replace(known, state=None if value is None else read_campaign_state(value))
         case _:
@@ -180,7 +180,7 @@ def _with(known: Mapping[str, Any], part: str, value: Any) -> Mapping[str, Any]:
 
 
 def _without_content(known: Known) -> Known:
-    """What it said isn't needed any more: only whether the same is asked for again."""
+    """Its content isn't needed any more: only whether the same is asked for again."""
     jobs = {
         attempt: msgspec.structs.replace(job, content=None, data=None, segment=None)
         for attempt, job in known.jobs.items()

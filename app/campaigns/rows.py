@@ -227,10 +227,10 @@ class _Csv:
         if len(fields) != len(columns):
             found = f"has {len(fields)} columns, the header has {len(columns)}"
             return Refused(number, raw, Invalid(found))
-        said = dict(zip(columns, fields, strict=True))
-        row: dict[str, Any] = {"user_id": said.pop(_USER_ID)}
-        if said:
-            row["data"] = said
+        data = dict(zip(columns, fields, strict=True))
+        row: dict[str, Any] = {"user_id": data.pop(_USER_ID)}
+        if data:
+            row["data"] = data
         return _read(number, raw, msgspec.json.encode(row), self._check)
 
 

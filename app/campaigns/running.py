@@ -71,7 +71,7 @@ def is_next(job: CampaignJob, state: CampaignState, at: Place, user_id: str) -> 
 
 
 async def cancel_command(publisher: KafkaPublisher, partitions: int, job: CampaignJob, now: int) -> None:
-    """Ends what isn't sent yet, in every partition. The same whoever says it. Raises PublishError."""
+    """Ends what isn't sent yet, in every partition. The same whoever does it. Raises PublishError."""
     value = msgspec.json.encode(
         {
             "type": "notification.cancel",

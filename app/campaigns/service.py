@@ -32,8 +32,8 @@ from schemas.campaigns import (
     MOST_ERRORS,
     PARTITION,
     Audience,
+    CampaignControl,
     CampaignJob,
-    CampaignWish,
     Chunk,
     Row,
     RowError,
@@ -53,7 +53,7 @@ _HOUSEKEEPING_S = 5.0
 _CLOSING_S, _CLOSING_LOOK_S = 15.0, 0.1
 #: An upload's rows are written when there are so many, or so many bytes of them, or it has been so long.
 _CHUNK_ROWS, _CHUNK_BYTES, _CHUNK_S = 1000, 256 << 10, 1.0
-#: So often an upload says that it goes on.
+#: So often an upload reports that it goes on.
 _STILL_S = 20.0
 
 Act = Literal["run", "pause", "cancel"]
@@ -197,14 +197,14 @@ class Campaigns:
             raise HasEnded(self.status(known))
         return known
 
-    async def wish(self, known: Known, act: Act, by: str) -> Known:
+    async def control(self, known: Known, act: Act, by: str) -> Known:
         """Returns what came of it. Raises PublishError, and HasEnded where it ended before."""
         assert known.job is not None
         name = known.job.notification_id
-        passed = known.wish is not None and known.wish.beyond_canary
+        passed = known.control is not None and known.control.beyond_canary
         halted = known.progress.halted_at is not None
         beyond = passed or (act == "run" and halted)
-        await self._jobs.wish(name, CampaignWish(act=act, by=by, at=self._clock(), beyond_canary=beyond))
+        await self._jobs.control(name, CampaignControl(act=act, by=by, at=self._clock(), beyond_canary=beyond))
         after = self._jobs.get(name)
         assert after is not None
         if after.progress.phase == "done" or (act != "cancel" and after.has_ended):
@@ -299,10 +299,10 @@ class Uploading:
         self._shown = 0
         self._octets = 0
         self._loop = asyncio.get_running_loop()
-        self._written = self._said = self._loop.time()
+        self._written = self._reported = self._loop.time()
 
     async def begin(self) -> None:
-        await self._say(is_open=True)
+        await self._report(is_open=True)
 
     def add(self, row: Row | Refused) -> None:
         if isinstance(row, Row):
@@ -329,20 +329,20 @@ class Uploading:
         now = self._loop.time()
         if at_once or self.is_full or now - self._written >= _CHUNK_S:
             await self._write()
-        if now - self._said >= _STILL_S:
-            await self._say(is_open=True)
+        if now - self._reported >= _STILL_S:
+            await self._report(is_open=True)
 
     async def end(self) -> None:
         """All of it has come. Raises PublishError."""
         await self._write()
         await self._jobs.list(self._job.notification_id)
-        await self._say(is_open=False)
+        await self._report(is_open=False)
 
     async def break_off(self) -> None:
         """What has come stays."""
         with suppress(PublishError, TimeoutError):
             await self._write()
-            await self._say(is_open=False)
+            await self._report(is_open=False)
 
     async def _write(self) -> None:
         if self._rows or self._refused:
@@ -354,6 +354,6 @@ class Uploading:
             self._rows, self._refused, self._errors, self._octets = [], [], [], 0
         self._written = self._loop.time()
 
-    async def _say(self, *, is_open: bool) -> None:
+    async def _report(self, *, is_open: bool) -> None:
         await self._jobs.upload(self._job.notification_id, self._id, Upload(at=self._clock(), open=is_open))
-        self._said = self._loop.time()
+        self._reported = self._loop.time()

@@ -50,7 +50,7 @@ class Log:
         value = json.dumps({"user_id": user, "content": {"title": "t", "body": "b"}, **SHOP, **fields}).encode()
         return self.put(EVENTS, user, value, headers, partition)
 
-    def tell(self, status: str, cause: str, notification: str, user: str = "ann", **fields: Any) -> ConsumerRecord:
+    def report(self, status: str, cause: str, notification: str, user: str = "ann", **fields: Any) -> ConsumerRecord:
         subject = fields.get("send_id") or f"{notification}\n{user}\n{fields.get('channel') or ''}"
         event = {
             "event_id": event_id(subject, status, None, cause),
@@ -63,14 +63,14 @@ class Log:
         return self.put(LIFECYCLE, user, json.dumps(event).encode())
 
     def took(self, record: ConsumerRecord, notification: str) -> None:
-        """What the router tells of a request that it accepts, and of which nothing goes out."""
+        """What the router reports of a request that it accepts, and of which nothing goes out."""
         cause = f"{record.topic}:{record.partition}:{record.offset}"
-        self.tell("accepted", cause, notification)
-        self.tell("suppressed", cause, notification, reason="no_channel")
+        self.report("accepted", cause, notification)
+        self.report("suppressed", cause, notification, reason="no_channel")
 
-    def judged(self) -> Finding:
+    def evaluated(self) -> Finding:
         self._scratch.settle()
-        return self._gathering.judge(NOW)
+        return self._gathering.evaluate(NOW)
 
     def close(self) -> None:
         self._scratch.close()
@@ -87,7 +87,7 @@ def test_what_was_asked_and_accepted_balances(log: Log) -> None:
     log.took(log.ask(idempotency_key="1"), keyed_notification_id("shop", "1"))
     unnamed = log.ask()
     log.took(unnamed, positioned_notification_id(EVENTS, 0, unnamed.offset))
-    found = log.judged()
+    found = log.evaluated()
 
     assert found.differences == []
     assert (found.covered["requests"], found.covered["recipients"], found.covered["ends"]) == (2, 2, 2)
@@ -96,7 +96,7 @@ def test_what_was_asked_and_accepted_balances(log: Log) -> None:
 def test_a_request_without_an_answer_is_named(log: Log) -> None:
     log.took(log.ask(idempotency_key="1"), keyed_notification_id("shop", "1"))
     lost = log.ask(idempotency_key="2")
-    [found] = log.judged().differences
+    [found] = log.evaluated().differences
 
     assert (found.where, found.partition, found.position, found.key) == (EVENTS, 0, lost.offset, "ann")
     assert keyed_notification_id("shop", "2") in found.what
@@ -106,9 +106,9 @@ def test_a_request_may_be_answered_as_repeated(log: Log) -> None:
     name = keyed_notification_id("shop", "1")
     log.took(log.ask(idempotency_key="1"), name)
     again = log.ask(idempotency_key="1")
-    log.tell("repeated", f"{EVENTS}:0:{again.offset}", name)
+    log.report("repeated", f"{EVENTS}:0:{again.offset}", name)
 
-    assert log.judged().differences == []
+    assert log.evaluated().differences == []
 
 
 @pytest.mark.parametrize("value", [b"not JSON", b'{"user_id": "ann", "event_type": 7}', b'{"user_id": "another"}'])
@@ -117,7 +117,7 @@ def test_what_can_not_be_taken_needs_a_dead_letter(log: Log, value: bytes) -> No
     letter = dead_letter(refused, "invalid", "because", None, "router", NOW)
     log.put(DEAD, "ann", encode_dead(letter))
     silent = log.put(EVENTS, "ann", value)
-    [found] = log.judged().differences
+    [found] = log.evaluated().differences
 
     assert (found.position, "no dead letter" in found.what) == (silent.offset, True)
 
@@ -125,7 +125,7 @@ def test_what_can_not_be_taken_needs_a_dead_letter(log: Log, value: bytes) -> No
 def test_a_record_without_a_value_asks_for_nothing(log: Log) -> None:
     log.put(EVENTS, "ann", None)
 
-    assert log.judged().differences == []
+    assert log.evaluated().differences == []
 
 
 def test_a_moved_record_is_known_by_its_first_place(log: Log) -> None:
@@ -134,68 +134,68 @@ def test_a_moved_record_is_known_by_its_first_place(log: Log) -> None:
     signed = signed_origin(SECRET, place, first.key, first.value, ())
     log.ask(headers=((ORIGIN, signed),))
     name = positioned_notification_id(EVENTS, 1, first.offset)
-    log.tell("accepted", place, name)
-    log.tell("suppressed", place, name, reason="no_channel")
+    log.report("accepted", place, name)
+    log.report("suppressed", place, name, reason="no_channel")
 
-    assert log.judged().differences == []
+    assert log.evaluated().differences == []
 
 
 def test_a_record_with_a_forged_first_place_is_another(log: Log) -> None:
     log.took(log.ask(), positioned_notification_id(EVENTS, 0, 0))
     forged = log.ask(headers=((ORIGIN, f"{EVENTS}:0:0:forged".encode()),))
-    [found] = log.judged().differences
+    [found] = log.evaluated().differences
 
     assert found.position == forged.offset
 
 
 def test_an_accepted_that_nobody_asked_for_is_named(log: Log) -> None:
-    told = log.tell("accepted", "nowhere:0:0", "made up", source="shop")
-    log.tell("suppressed", "nowhere:0:0", "made up", reason="no_channel")
-    [found] = log.judged().differences
+    reported = log.report("accepted", "nowhere:0:0", "made up", source="shop")
+    log.report("suppressed", "nowhere:0:0", "made up", reason="no_channel")
+    [found] = log.evaluated().differences
 
-    assert (found.where, found.position, found.key) == (LIFECYCLE, told.offset, "ann")
+    assert (found.where, found.position, found.key) == (LIFECYCLE, reported.offset, "ann")
     assert "no record asked for" in found.what
 
 
 def test_a_digest_was_asked_for_by_its_items(log: Log) -> None:
     asked = log.ask(idempotency_key="1")
     cause, name = f"{EVENTS}:0:{asked.offset}", keyed_notification_id("shop", "1")
-    log.tell("accepted", cause, name)
-    log.tell("aggregated", "due", name, channel="email", detail={"into": "the digest"})
-    log.tell("accepted", "due", "the digest", source="tocsin")
-    log.tell("suppressed", "due", "the digest", reason="no_channel")
+    log.report("accepted", cause, name)
+    log.report("aggregated", "due", name, channel="email", detail={"into": "the digest"})
+    log.report("accepted", "due", "the digest", source="tocsin")
+    log.report("suppressed", "due", "the digest", reason="no_channel")
 
-    assert log.judged().differences == []
+    assert log.evaluated().differences == []
 
 
 def test_a_digest_of_nothing_is_named(log: Log) -> None:
-    log.tell("accepted", "due", "the digest", source="tocsin")
-    log.tell("suppressed", "due", "the digest", reason="no_channel")
+    log.report("accepted", "due", "the digest", source="tocsin")
+    log.report("suppressed", "due", "the digest", reason="no_channel")
 
-    assert ["the digest" in each.what for each in log.judged().differences] == [True]
+    assert ["the digest" in each.what for each in log.evaluated().differences] == [True]
 
 
 def test_events_of_what_was_never_accepted_are_named(log: Log) -> None:
-    told = log.tell("sent", "x", "made up", channel="push", send_id="s1")
-    [found] = log.judged().differences
+    reported = log.report("sent", "x", "made up", channel="push", send_id="s1")
+    [found] = log.evaluated().differences
 
-    assert (found.position, "never accepted" in found.what) == (told.offset, True)
+    assert (found.position, "never accepted" in found.what) == (reported.offset, True)
 
 
 def test_an_event_is_written_again_byte_for_byte_only(log: Log) -> None:
     name = keyed_notification_id("shop", "1")
     log.took(log.ask(idempotency_key="1"), name)
-    log.tell("accepted", f"{EVENTS}:0:0", name)
-    assert log.judged().differences == []
+    log.report("accepted", f"{EVENTS}:0:0", name)
+    assert log.evaluated().differences == []
 
-    log.tell("accepted", f"{EVENTS}:0:0", name, category="another")
-    assert any("written differently" in each.what for each in log.judged().differences)
+    log.report("accepted", f"{EVENTS}:0:0", name, category="another")
+    assert any("written differently" in each.what for each in log.evaluated().differences)
 
 
 def test_what_is_no_event_is_named(log: Log) -> None:
     junk = log.put(LIFECYCLE, "ann", b"junk")
     other = log.put(LIFECYCLE, "bob", json.dumps({"event_id": "x", "user_id": "ann"}).encode())
-    found = log.judged().differences
+    found = log.evaluated().differences
 
     assert [(each.position, each.key) for each in found] == [(junk.offset, "ann"), (other.offset, "bob")]
 
@@ -204,4 +204,4 @@ def test_requests_that_the_router_has_not_handled_are_not_judged(log: Log) -> No
     log._gathering._handled = {}
     log.ask()
 
-    assert log.judged().differences == []
+    assert log.evaluated().differences == []

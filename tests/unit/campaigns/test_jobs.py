@@ -10,7 +10,7 @@ from app.campaigns.asking import differing
 from app.campaigns.jobs import UPLOAD_KEPT_MS, Known
 from app.campaigns.lane import MOST_RECORDS, is_behind
 from app.campaigns.running import in_canary, is_next
-from schemas.campaigns import CampaignState, CampaignWish, Listed, Place, Upload, encode_campaign
+from schemas.campaigns import CampaignControl, CampaignState, Listed, Place, Upload, encode_campaign
 from schemas.requests import Content
 from schemas.topics import CAMPAIGNS
 from tests.campaigns import LocalJobs, job_at
@@ -20,16 +20,16 @@ NOW = 1_772_625_600_000
 JOB = job_at(NOW)
 
 
-def known(**said: Any) -> Known:
-    return Known(**{"jobs": {"1": JOB}, "listed": Listed(at=NOW), **said})
+def known(**fields: Any) -> Known:
+    return Known(**{"jobs": {"1": JOB}, "listed": Listed(at=NOW), **fields})
 
 
-def wish(act: Any, *, beyond: bool = False) -> CampaignWish:
-    return CampaignWish(act=act, by="shop", at=NOW, beyond_canary=beyond)
+def control(act: Any, *, beyond: bool = False) -> CampaignControl:
+    return CampaignControl(act=act, by="shop", at=NOW, beyond_canary=beyond)
 
 
-def state(phase: Any = "running", **said: Any) -> CampaignState:
-    return CampaignState(phase=phase, at=NOW, **said)
+def state(phase: Any = "running", **fields: Any) -> CampaignState:
+    return CampaignState(phase=phase, at=NOW, **fields)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def state(phase: Any = "running", **said: Any) -> CampaignState:
         (known(), "running"),
         (known(listed=None), "uploading"),
         (known(jobs={"1": job_at(NOW, send_at="2026-03-05T00:00:00Z")}), "scheduled"),
-        (known(wish=wish("pause")), "paused"),
-        (known(wish=wish("run")), "running"),
+        (known(control=control("pause")), "paused"),
+        (known(control=control("run")), "running"),
         (known(state=state(halted_at=Place(1, 2))), "paused"),
-        (known(state=state(halted_at=Place(1, 2)), wish=wish("run")), "paused"),
-        (known(state=state(halted_at=Place(1, 2)), wish=wish("run", beyond=True)), "running"),
-        (known(state=state(halted_at=Place(1, 2)), wish=wish("pause", beyond=True)), "paused"),
+        (known(state=state(halted_at=Place(1, 2)), control=control("run")), "paused"),
+        (known(state=state(halted_at=Place(1, 2)), control=control("run", beyond=True)), "running"),
+        (known(state=state(halted_at=Place(1, 2)), control=control("pause", beyond=True)), "paused"),
         (known(state=state("closing")), "running"),
-        (known(state=state("done"), wish=wish("pause")), "done"),
+        (known(state=state("done"), control=control("pause")), "done"),
         (known(state=state("cancelled")), "cancelled"),
         (known(is_cancelled=True, state=state("closing")), "cancelled"),
     ],
@@ -79,7 +79,8 @@ def test_of_two_that_begin_at_once_the_first_counts() -> None:
 
 def test_a_cancel_counts_unless_it_comes_after_the_end() -> None:
     name = JOB.notification_id
-    begun, cancelled, done = (f"job/{name}/a", JOB), (f"wish/{name}", wish("cancel")), (f"state/{name}", state("done"))
+    begun, cancelled = (f"job/{name}/a", JOB), (f"wish/{name}", control("cancel"))
+    done = (f"state/{name}", state("done"))
     first = jobs_of(begun, cancelled, done).get(name)
     late = jobs_of(begun, done, cancelled).get(name)
     assert (first and first.status(NOW), late and late.status(NOW)) == ("cancelled", "done")

@@ -30,7 +30,7 @@ from app.store.lifecycle_rows import read_rows
 from app.store.lifecycle_sink import LifecycleSink, SinkMetrics
 from app.store.owners import Owner, OwnersFollower
 from app.streaming.poison import BLOCKED_S, PoisonGuard
-from schemas.campaigns import CampaignState, CampaignWish, Listed, Upload, encode_campaign
+from schemas.campaigns import CampaignControl, CampaignState, Listed, Upload, encode_campaign
 from schemas.config import PolicyVersion, Template, TemplateVersion, encode_config
 from schemas.dead import dead_letter, encode_dead, read_dead
 from schemas.erasures import REDACT, REDACTED, USER, Erased, Redacted, ToRedact, encode_erasure
@@ -82,7 +82,7 @@ GOOD: dict[str, list[tuple[bytes, bytes]]] = {
             ("job", "/1", CAMPAIGN),
             ("upload", "/1", Upload(at=T0, open=False)),
             ("listed", "", Listed(at=T0)),
-            ("wish", "", CampaignWish(act="pause", by="shop", at=T0)),
+            ("wish", "", CampaignControl(act="pause", by="shop", at=T0)),
             ("state", "", CampaignState(phase="running", at=T0, produced=1)),
         )
     ],

@@ -23,7 +23,7 @@ _CALLED = frozenset(("sent", "in_doubt", "unknown"))
 _UNTIMED = frozenset(("rate_cap", "provider_outage"))
 
 
-class Told(Struct, frozen=True, array_like=True, gc=False):
+class BalanceEvent(Struct, frozen=True, array_like=True, gc=False):
     """What the balance needs of an event. Times are Unix ms; ``until_ms``: of a wait, 0 where none is stated."""
 
     event_id: str
@@ -47,21 +47,23 @@ class Balance:
     problems: list[tuple[int, str]] = field(default_factory=list)
 
 
-def is_judged(event: LifecycleEvent) -> bool:
-    """Whether the event has a part in the balance: neither what came back nor what is said of a device has."""
+def is_counted(event: LifecycleEvent) -> bool:
+    """Whether the event has a part in the balance: receipts and reports about a device have none."""
     return event.status not in CAME_BACK and event.status not in ("repeated", "device_retired")
 
 
-def told(event: LifecycleEvent, offset: int) -> Told:
+def balance_event(event: LifecycleEvent, offset: int) -> BalanceEvent:
     """Raises ValueError for a time that isn't one."""
     detail = event.detail or {}
     stated = next((text for name in _STATED.get(event.status, ()) if isinstance(text := detail.get(name), str)), None)
     until_ms = 0 if stated is None else parse_ms(stated)
     at_ms = parse_ms(event.occurred_at)
-    return Told(event.event_id, event.status, event.reason, event.channel, event.send_id, at_ms, until_ms, offset)
+    return BalanceEvent(
+        event.event_id, event.status, event.reason, event.channel, event.send_id, at_ms, until_ms, offset
+    )
 
 
-def balance_of(events: Sequence[Told], now_ms: int, open_ms: int) -> Balance:
+def balance_of(events: Sequence[BalanceEvent], now_ms: int, open_ms: int) -> Balance:
     """The balance of one (notification, user, replay). An event that was written twice counts once.
 
     ``open_ms``: what has neither an end nor a stated wait is under way as long as its latest event is younger.
@@ -73,15 +75,15 @@ def balance_of(events: Sequence[Told], now_ms: int, open_ms: int) -> Balance:
     if not result.accepted_ms:
         return result
     for name, its in _groups(ordered):
-        _judge(name, its, now_ms, open_ms, result)
+        _check(name, its, now_ms, open_ms, result)
     return result
 
 
-def _groups(events: Sequence[Told]) -> Iterator[tuple[str, list[Told]]]:
+def _groups(events: Sequence[BalanceEvent]) -> Iterator[tuple[str, list[BalanceEvent]]]:
     """Events by send; of channels without a send, by acceptance: an id whose time is over may be accepted anew."""
-    sends: dict[str, list[Told]] = defaultdict(list)
+    sends: dict[str, list[BalanceEvent]] = defaultdict(list)
     begins = [event for event in events if event.status == "accepted"]
-    rounds: list[dict[str, list[Told]]] = [defaultdict(list) for _ in begins]
+    rounds: list[dict[str, list[BalanceEvent]]] = [defaultdict(list) for _ in begins]
     number = -1
     for event in events:
         if event.status == "accepted":
@@ -106,9 +108,9 @@ def _groups(events: Sequence[Told]) -> Iterator[tuple[str, list[Told]]]:
                 yield channel or "all channels", its
 
 
-def _judge(name: str, events: Sequence[Told], now_ms: int, open_ms: int, result: Balance) -> None:
+def _check(name: str, events: Sequence[BalanceEvent], now_ms: int, open_ms: int, result: Balance) -> None:
     ends = _ends(events)
-    _judge_claims(name, events, result)
+    _check_claims(name, events, result)
     # The router writes `queued` and another role what follows: between the two, the log's order says little.
     latest = max(events, key=lambda event: (event.status not in ("queued", "accepted"), event.offset))
     if len(ends) > 1:
@@ -116,23 +118,23 @@ def _judge(name: str, events: Sequence[Told], now_ms: int, open_ms: int, result:
         result.problems.append((ends[-1].offset, f"{name}: {len(ends)} ends ({words})"))
     elif ends:
         result.ended += 1
-        _judge_after_end(name, events, ends[0], result)
+        _check_after_end(name, events, ends[0], result)
     elif latest.until_ms or latest.reason in _UNTIMED:
-        _judge_wait(name, latest, now_ms, open_ms, result)
+        _check_wait(name, latest, now_ms, open_ms, result)
     elif latest.at_ms + open_ms >= now_ms:
         result.under_way += 1
     else:
         result.problems.append((latest.offset, f"{name}: {latest.status}, then neither an end nor a stated wait"))
 
 
-def _judge_after_end(name: str, events: Sequence[Told], end: Told, result: Balance) -> None:
+def _check_after_end(name: str, events: Sequence[BalanceEvent], end: BalanceEvent, result: Balance) -> None:
     """A send's role writes nothing of it behind its end. (Of a channel without a send, another step may.)"""
     late = [event for event in events if event.status in _BEFORE_END and event.offset > end.offset]
     if late and end.send_id is not None:
         result.problems.append((late[0].offset, f"{name}: {late[0].status} after it was {end.status}"))
 
 
-def _judge_claims(name: str, events: Sequence[Told], result: Balance) -> None:
+def _check_claims(name: str, events: Sequence[BalanceEvent], result: Balance) -> None:
     """A call's claim, and so its ``sending``, is durable before the call begins: without one, nothing comes of it."""
     claimed = next((event.offset for event in events if event.status == "sending"), None)
     for event in events:
@@ -141,12 +143,12 @@ def _judge_claims(name: str, events: Sequence[Told], result: Balance) -> None:
             return
 
 
-def _judge_wait(name: str, latest: Told, now_ms: int, open_ms: int, result: Balance) -> None:
+def _check_wait(name: str, latest: BalanceEvent, now_ms: int, open_ms: int, result: Balance) -> None:
     if not latest.until_ms or latest.until_ms + open_ms >= now_ms:
         result.waiting += 1
     else:
         result.problems.append((latest.offset, f"{name}: {latest.status}, and its time was over long ago"))
 
 
-def _ends(events: Sequence[Told]) -> list[Told]:
+def _ends(events: Sequence[BalanceEvent]) -> list[BalanceEvent]:
     return [event for event in events if event.status in ENDS]
