@@ -65,7 +65,7 @@ FORMERLY = {
 _CHATTY = ("faust", "aiokafka", "mode", "twilio", "python_http_client", "aiobotocore", "botocore", "urllib3")
 
 #: Fields of an entry that say nothing of what happened.
-_NOT_TELLING = ("timestamp", "_record", "_from_structlog")
+_UNINFORMATIVE = ("timestamp", "_record", "_from_structlog")
 #: Some libraries format their messages themselves.
 _NUMBER = re.compile(r"[\d.]+")
 
@@ -170,7 +170,7 @@ class RepeatLimiter(logging.StreamHandler[TextIO]):
         window = self._windows.get(kind)
         if window is None or now >= window.until:
             if window is not None and window.left_out:
-                _say_repeated(record, window.left_out)
+                _note_repeated(record, window.left_out)
             elif window is None and len(self._windows) >= self._MOST_KINDS:
                 return True
             self._windows[kind] = _Window(now + self.EVERY_S, written=1)
@@ -191,7 +191,7 @@ class RepeatLimiter(logging.StreamHandler[TextIO]):
             del self._windows[kind]
             if window.latest is not None:
                 self._windows[kind] = _Window(now + self.EVERY_S, written=1)
-                _say_repeated(window.latest, window.left_out)
+                _note_repeated(window.latest, window.left_out)
                 super().emit(window.latest)
 
 
@@ -199,13 +199,13 @@ def _kinds_of(record: logging.LogRecord) -> tuple[Hashable, Hashable]:
     """What entries have in common that differ only in details, and that are the same."""
     place = (record.name, record.levelno)
     if isinstance(record.msg, dict):
-        fields = sorted((name, repr(value)) for name, value in record.msg.items() if name not in _NOT_TELLING)
+        fields = sorted((name, repr(value)) for name, value in record.msg.items() if name not in _UNINFORMATIVE)
         return (*place, record.msg.get("event")), (*place, *fields)
     error = repr(record.exc_info[1]) if record.exc_info else ""
     return (*place, _NUMBER.sub("#", str(record.msg))), (*place, record.getMessage(), error)
 
 
-def _say_repeated(record: logging.LogRecord, count: int) -> None:
+def _note_repeated(record: logging.LogRecord, count: int) -> None:
     if isinstance(record.msg, dict):
         count += record.msg.get("repeated", 0)
         record.msg = {**record.msg, "repeated": count}

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from agents.router.context import RouterContext
 from app.domain.ids import event_id
-from app.domain.tracing import begun_trace, digest_span, own_trace, request_span, said_of, span_id_of
+from app.domain.tracing import attributes_of, begun_trace, digest_span, own_trace, request_span, span_id_of
 from app.ports import LogRecord
 from schemas.requests import Request
 from schemas.traces import Trace, trace_in_fields, trace_in_headers
@@ -33,7 +33,7 @@ def trace_request(
         return facts
     span_id = _span_id(facts, position)
     place = (record.topic, record.partition, record.offset, record.timestamp)
-    context.out.spans.append(request_span(parent, span_id, *place, context.now, said_of(facts)))
+    context.out.spans.append(request_span(parent, span_id, *place, context.now, attributes_of(facts)))
     return replace(facts, trace=parent.behind(span_id))
 
 
@@ -41,7 +41,7 @@ def trace_digest(context: RouterContext, facts: Facts, items: Sequence[Trace], c
     """With a trace of its own, which names the spans of its items."""
     begun = own_trace(facts.notification_id, facts.user_id, facts.recorded_ms)
     span_id = _span_id(facts, cause)
-    context.out.spans.append(digest_span(begun, span_id, items, context.now, said_of(facts)))
+    context.out.spans.append(digest_span(begun, span_id, items, context.now, attributes_of(facts)))
     return replace(facts, trace=begun.behind(span_id))
 
 

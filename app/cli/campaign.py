@@ -93,7 +93,7 @@ def send(
         }
         begun = gateway.call("POST", _PATH, given | {name: value for name, value in whom.items() if value is not None})
     if no_wait:
-        _say(begun, as_json)
+        _print_begun(begun, as_json)
     else:
         _follow(gateway, begun["campaign_id"], as_json)
 
@@ -239,7 +239,7 @@ def _progress() -> Iterator[Any]:
         yield show_it
 
 
-def _say(begun: Mapping[str, Any], as_json: bool) -> None:
+def _print_begun(begun: Mapping[str, Any], as_json: bool) -> None:
     print(json.dumps(begun, indent=2) if as_json else f"{begun['campaign_id']}: {begun['status']}")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.cli.dev import REFUSALS, STARTING, options_of, tell, until_stopped
+from app.cli.dev import REFUSALS, STARTING, options_of, print_change, until_stopped
 from app.cli.output import Refused
 from app.demo.page import InboxPage
 from app.demo.performance import perform
@@ -43,7 +43,7 @@ def demo(
         console = Console()
         console.print(STARTING)
         options = options_of(folder, gateway_port, kafka_port, page)
-        async with DevSystem(options, tell) as system, page.served(system.state):
+        async with DevSystem(options, print_change) as system, page.served(system.state):
             console.print(welcome(system.state, page.url), highlight=False, soft_wrap=True)
             verdict = await perform(system.state, console, speed=speed, per_flight=passengers, seed=seed)
             verdicts.append(not verdict.faults)

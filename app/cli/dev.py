@@ -76,7 +76,7 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
         running.result()
 
 
-def tell(change: Change) -> None:
+def print_change(change: Change) -> None:
     """Says on the terminal what became of a process."""
     if change.what == "ended":
         code = change.exit_code or 0
@@ -88,7 +88,7 @@ def tell(change: Change) -> None:
 
 async def _serve(options: Options, page: InboxPage) -> None:
     print(STARTING, flush=True)
-    async with DevSystem(options, tell) as system, page.served(system.state):
+    async with DevSystem(options, print_change) as system, page.served(system.state):
         print(f"Tocsin is running. Ctrl-C stops it.\n\n{welcome(system.state, page.url)}\n", flush=True)
         try:
             await asyncio.Event().wait()

@@ -51,13 +51,13 @@ def send(
 
 def _follow(gateway: GatewayClient, path: str) -> None:
     """Prints each event once, oldest first, until the notification is done."""
-    said: set[str] = set()
+    printed: set[str] = set()
     give_up_at = time.monotonic() + _PATIENCE_S
     while time.monotonic() < give_up_at:
         code, status = gateway.ask("GET", path)
         for event in _events(gateway, path) if code == 200 else ():
-            if event["event_id"] not in said:
-                said.add(event["event_id"])
+            if event["event_id"] not in printed:
+                printed.add(event["event_id"])
                 print(_line(event))
         if code == 200 and status["status"] == "done":
             return

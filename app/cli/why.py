@@ -47,7 +47,7 @@ def _recipients(gateway: GatewayClient, path: str) -> list[str]:
 
 def _print(user: str, explanation: dict[str, Any]) -> None:
     print(f"{user}: {explanation['summary']}")
-    for channel, said in explanation["channels"].items():
-        print(f"  {channel}: {said['outcome']}" + (f", {said['reason']}" if said["reason"] else ""))
-        for entry in said["trail"]:
+    for channel, explained in explanation["channels"].items():
+        print(f"  {channel}: {explained['outcome']}" + (f", {explained['reason']}" if explained["reason"] else ""))
+        for entry in explained["trail"]:
             print(f"    {_MARKS.get(entry['answer'], '?   ')}  {entry['rule']}: {entry['words']}")

@@ -37,7 +37,7 @@ class Balance:
 
 
 def balance(expected: Collection[Recipient], events: Iterable[Event]) -> Balance:
-    """Judges the recipients that were asked for, and the digests that they became part of, by the events that were
+    """Checks the recipients that were asked for, and the digests that they became part of, by the events that were
     written. An event_id read twice counts once."""
     result = Balance()
     by_recipient: dict[Recipient, list[Event]] = defaultdict(list)
@@ -46,7 +46,7 @@ def balance(expected: Collection[Recipient], events: Iterable[Event]) -> Balance
     digests = digests_of(event for its in by_recipient.values() for event in its)
     known = {*expected, *digests}
     for recipient in known:
-        _judge(recipient, by_recipient.get(recipient, []), result)
+        _check(recipient, by_recipient.get(recipient, []), result)
     for recipient, its in by_recipient.items():
         if its[0]["source"] == SOURCE_OF_DIGESTS and recipient not in known:
             result.problems.append(f"{recipient}: a digest of nothing")
@@ -59,8 +59,8 @@ def digests_of(events: Iterable[Event]) -> Counter[Recipient]:
     return Counter((event["detail"]["into"], event["user_id"]) for event in items)
 
 
-def _judge(recipient: Recipient, events: list[Event], result: Balance) -> None:
-    _judge_replays(recipient, events, result)
+def _check(recipient: Recipient, events: list[Event], result: Balance) -> None:
+    _check_replays(recipient, events, result)
     accepted = sum(event["status"] == "accepted" and not event.get("replay_id") for event in events)
     if accepted != 1:
         where = result.open if accepted == 0 else result.problems
@@ -74,12 +74,12 @@ def _judge(recipient: Recipient, events: list[Event], result: Balance) -> None:
     for (channel, send_id), its in sends.items():
         if send_id is None and channel in sent_channels and not _ended(its):
             continue  # the channel waited, and then became its sends
-        _judge_one(f"{recipient} {channel} {send_id or ''}", channel, its, result)
+        _check_one(f"{recipient} {channel} {send_id or ''}", channel, its, result)
     if not sends:
-        _judge_one(f"{recipient}", "-", [e for e in events if e["status"] not in ("accepted", "repeated")], result)
+        _check_one(f"{recipient}", "-", [e for e in events if e["status"] not in ("accepted", "repeated")], result)
 
 
-def _judge_replays(recipient: Recipient, events: list[Event], result: Balance) -> None:
+def _check_replays(recipient: Recipient, events: list[Event], result: Balance) -> None:
     """A replayed send is accepted by itself. (Its end is asked for as every send's is.)"""
     accepted = Counter[str]()
     for event in events:
@@ -91,7 +91,7 @@ def _judge_replays(recipient: Recipient, events: list[Event], result: Balance) -
             where.append(f"{recipient} {send_id}: accepted {times} times by a replay")
 
 
-def _judge_one(name: str, channel: str, events: list[Event], result: Balance) -> None:
+def _check_one(name: str, channel: str, events: list[Event], result: Balance) -> None:
     ends = [event for event in events if event["status"] in _ENDS]
     if len(ends) > 1:
         result.problems.append(f"{name}: ended {len(ends)} times: {[e['status'] for e in ends]}")

@@ -34,7 +34,7 @@ _DELAYED_AHEAD_MIN = 30
 #: A departure up to so late is on time. A long delay is not told at once: each time it is said to be twice as long.
 _ON_TIME_MIN, _FIRST_DELAY_MIN = 15, 40
 #: Asked for so early, told so long before the departure; after a cancellation there is time to call it off.
-_CHECKIN_ASKED_MIN, _CHECKIN_TOLD_MIN = 480, 120
+_CHECKIN_ASKED_MIN, _CHECKIN_NOTIFIED_MIN = 480, 120
 _BOARDING_AHEAD_MIN, _GATE_AHEAD_MIN = 30, 75
 #: One flight in so many changes its gate.
 _GATE_CHANGES = 4
@@ -110,7 +110,7 @@ def events_of(flights: Iterable[Flight]) -> list[Event]:
 
 
 def _events_of(flight: Flight) -> Iterator[Event]:
-    due = max(0, flight.scheduled_min - _CHECKIN_TOLD_MIN)
+    due = max(0, flight.scheduled_min - _CHECKIN_NOTIFIED_MIN)
     yield Event(max(0, flight.scheduled_min - _CHECKIN_ASKED_MIN), "checkin.open", flight, due)
     if flight.departed_min is None:
         known = max(0, flight.scheduled_min - _CANCELLED_AHEAD_MIN)
@@ -128,12 +128,12 @@ def _events_of(flight: Flight) -> Iterator[Event]:
 
 def _delays_of(flight: Flight) -> Iterator[Event]:
     """A delay that is told again and again, each time as twice as long, until it is what it came to be."""
-    told = 0
-    while flight.delay_min > _ON_TIME_MIN and told < flight.delay_min:
-        at_min = max(0, flight.scheduled_min + told - _DELAYED_AHEAD_MIN)
-        told = min(flight.delay_min, 2 * told or _FIRST_DELAY_MIN)
-        yield Event(at_min, "flight.delayed", flight, delay_min=told)
-        yield Event(at_min, "delay.noted", flight, delay_min=told)
+    announced = 0
+    while flight.delay_min > _ON_TIME_MIN and announced < flight.delay_min:
+        at_min = max(0, flight.scheduled_min + announced - _DELAYED_AHEAD_MIN)
+        announced = min(flight.delay_min, 2 * announced or _FIRST_DELAY_MIN)
+        yield Event(at_min, "flight.delayed", flight, delay_min=announced)
+        yield Event(at_min, "delay.noted", flight, delay_min=announced)
 
 
 def _next_morning(after_min: int) -> int:

@@ -19,7 +19,7 @@ from app.demo.outage import BEGINS_MIN, ENDS_MIN, Outage
 from app.demo.passengers import Passengers
 from app.demo.phones import Phones
 from app.demo.playing import Player
-from app.demo.report import Verdict, judge, latencies, reasons, render
+from app.demo.report import Verdict, evaluate, latencies, reasons, render
 from app.demo.staging import staged
 from app.demo.watching import LogWatch, SandboxWatch
 from app.dev.state import State
@@ -65,7 +65,7 @@ async def perform(state: State, console: Console, *, speed: float, per_flight: i
                 kept = await _settled(player, log, speed, progress, "replaying")
         await sandbox.read()
         effects = effects_of(log.events)
-        verdict = judge(player.played, kept, log.events, sandbox.accepted, log.dead)
+        verdict = evaluate(player.played, kept, log.events, sandbox.accepted, log.dead)
         console.print(render(player.played, kept, verdict, latencies(log.events, sandbox.accepted), effects))
         console.print(outage.render())
         for line in await reasons(gateway, effects.examples):

@@ -33,10 +33,10 @@ class Phones:
             for message in messages:
                 is_push = message["provider"] in ("apns", "fcm", "webpush")
                 if is_push and message["notification_id"] in self._boarding and _opens(message["send_id"]):
-                    await self._tell(message["send_id"])
+                    await self._report(message["send_id"])
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _tell(self, send_id: str) -> None:
+    async def _report(self, send_id: str) -> None:
         receipt = {
             "id": f"{send_id}:opened",
             "send_id": send_id,

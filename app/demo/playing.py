@@ -88,12 +88,12 @@ class Player:
         self._called_off = False
         self.played = Played()
 
-    async def introduce(self, people: Sequence[Passenger], told: Callable[[int], None]) -> None:
+    async def introduce(self, people: Sequence[Passenger], progress: Callable[[int], None]) -> None:
         """Makes the passengers known; returns when Kafka has acknowledged all of it."""
         for passenger in people:
             for command in _commands(passenger, self._run):
                 await self._produce(COMMANDS, passenger.user_id, command)
-            told(1)
+            progress(1)
         await self._producer.flush()
 
     async def play(
@@ -101,7 +101,7 @@ class Player:
         events: Sequence[Event],
         aboard: Mapping[Flight, Sequence[Passenger]],
         speed: float,
-        told: Callable[[int], None],
+        progress: Callable[[int], None],
         turns: Iterable[Turn] = (),
     ) -> None:
         """Plays at ``speed`` times real time; returns when everything is acknowledged. ``turns``: what else happens."""
@@ -118,14 +118,14 @@ class Player:
                 await due.pop(0)[1]()
             if number == len(events) // 2:
                 await self._produce_malformed()
-            await self._tell(event, _audience(event, aboard[event.flight]), clock, number % _BY_HTTP == 0)
-            told(1)
+            await self._notify(event, _audience(event, aboard[event.flight]), clock, number % _BY_HTTP == 0)
+            progress(1)
         for _, turn in due:
             await turn()
         await self._producer.flush()
         self.played.seconds = clock.elapsed_s
 
-    async def _tell(self, event: Event, passengers: Sequence[Passenger], clock: Clock, by_http: bool) -> None:
+    async def _notify(self, event: Event, passengers: Sequence[Passenger], clock: Clock, by_http: bool) -> None:
         if not passengers or (self._called_off and event.happening == "offer.rebooking"):
             return
         asked = self._request(event, clock)
@@ -257,8 +257,8 @@ def _command(kind: str, passenger: Passenger, name: str) -> dict[str, Any]:
 def _commands(passenger: Passenger, run: str) -> Iterator[dict[str, Any]]:
     name = f"{run}:{passenger.user_id}"
     yield {**_command("profile.set", passenger, f"{name}:profile"), **passenger.profile}
-    said = _command("preferences.set", passenger, f"{name}:preferences")
-    yield {**said, "preferences": dict(passenger.preferences)}
+    command = _command("preferences.set", passenger, f"{name}:preferences")
+    yield {**command, "preferences": dict(passenger.preferences)}
     for device in passenger.devices:
         yield {
             **_command("device.add", passenger, f"{name}:{device.device_id}"),

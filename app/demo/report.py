@@ -43,7 +43,7 @@ class Verdict:
     duplicates: int = 0
 
 
-def judge(
+def evaluate(
     played: Played,
     balance: Balance,
     events: Sequence[Event],
@@ -143,7 +143,7 @@ def render(
         f"duplicates at the providers: {verdict.duplicates} · malformed records in notify_dead: {played.malformed}",
     ]
     tables = (_outcomes(balance, speed_of), _reasons(balance), _rules(effects))
-    return Group(*tables, *(Text(line) for line in lines), _judgement(verdict))
+    return Group(*tables, *(Text(line) for line in lines), _shown_verdict(verdict))
 
 
 def _outcomes(balance: Balance, speed_of: Mapping[str, Sequence[int]]) -> Table:
@@ -185,7 +185,7 @@ def _rules(effects: Effects) -> Table:
     return table
 
 
-def _judgement(verdict: Verdict) -> Text:
+def _shown_verdict(verdict: Verdict) -> Text:
     if not verdict.faults:
         return Text(
             "balance kept: every recipient accepted once, every channel ended once or waits", style="bold green"

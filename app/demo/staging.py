@@ -24,7 +24,8 @@ def demo_policy(speed: float) -> dict[str, Any]:
     policy: dict[str, Any] = yaml.safe_load(default_policy_text())
     ours = _compressed(_read("policy.yaml"), speed)
     caps = {cap["name"]: cap for cap in (*policy["caps"], *ours.pop("caps"))}
-    return {**policy, **{name: {**policy[name], **said} for name, said in ours.items()}, "caps": list(caps.values())}
+    changed = {name: {**policy[name], **section} for name, section in ours.items()}
+    return {**policy, **changed, "caps": list(caps.values())}
 
 
 def demo_templates() -> dict[str, Any]:
@@ -55,18 +56,18 @@ async def _put_in_force(gateway: Gateway, policy: dict[str, Any]) -> None:
 
 
 def _read(name: str) -> dict[str, Any]:
-    said: dict[str, Any] = yaml.safe_load(files(__package__).joinpath(name).read_text("utf-8"))
-    return said
+    document: dict[str, Any] = yaml.safe_load(files(__package__).joinpath(name).read_text("utf-8"))
+    return document
 
 
-def _compressed(said: Any, speed: float) -> Any:
-    if isinstance(said, list):
-        return [_compressed(each, speed) for each in said]
-    if not isinstance(said, dict):
-        return said
+def _compressed(document: Any, speed: float) -> Any:
+    if isinstance(document, list):
+        return [_compressed(each, speed) for each in document]
+    if not isinstance(document, dict):
+        return document
     return {
         name: _faster(value, speed) if name in _COMPRESSED else _compressed(value, speed)
-        for name, value in said.items()
+        for name, value in document.items()
     }
 
 

@@ -68,5 +68,5 @@ def _run(command: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> str |
         return repr(error)
     if not done.returncode:
         return None
-    said = done.stderr.strip().splitlines()
-    return said[-1] if said else f"{command[0]} ended with {done.returncode}"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"{command[0]} ended with {done.returncode}"

@@ -82,14 +82,14 @@ class Supervised:
         while True:
             started = time.monotonic()
             self._process = await process.start(self.program)
-            self._tell("started")
+            self._report("started")
             ended = asyncio.create_task(self._process.wait())
             await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
             if stopping.done():
                 await process.stop(self._process, self._patience_s)
                 await ended
                 return
-            self._tell("ended")
+            self._report("ended")
             delay = _FIRST_DELAY_S if time.monotonic() - started > _STABLE_S else delay
             await asyncio.wait((stopping,), timeout=delay)
             if stopping.done():
@@ -97,7 +97,7 @@ class Supervised:
             delay = min(2 * delay, _LONGEST_DELAY_S)
             self.restarts += 1
 
-    def _tell(self, what: Literal["started", "ended"]) -> None:
+    def _report(self, what: Literal["started", "ended"]) -> None:
         assert self._process is not None
         self._watch(Change(self.program.name, what, self._process.pid, self.restarts, self._process.returncode))
 

@@ -105,10 +105,10 @@ class NotASubscription(Exception):
 
 def parse_subscription(subscription: Any) -> str:
     """A web push subscription as canonical JSON: where it goes and its keys. Raises NotASubscription."""
-    said = subscription if isinstance(subscription, Mapping) else {}
-    keys = said.get("keys")
+    members = subscription if isinstance(subscription, Mapping) else {}
+    keys = members.get("keys")
     canonical = {
-        "endpoint": _endpoint(said.get("endpoint")),
+        "endpoint": _endpoint(members.get("endpoint")),
         "keys": {name: _key(keys.get(name) if isinstance(keys, Mapping) else None, name) for name in _KEY_BYTES},
     }
     token = msgspec.json.encode(canonical, order="sorted").decode()

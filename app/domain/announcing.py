@@ -1,7 +1,7 @@
 """Announcements between our own processes, signed with the installation's secret and bounded in time.
 
 Whoever may write to their topic can otherwise say anything: the signature covers the key, the whole value and the time
-of each announcement. One that was copied says nothing new: it is no newer than what was heard of that name.
+of each announcement. One that was copied says nothing new: it is no newer than the latest of that name.
 """
 
 import re
@@ -12,7 +12,7 @@ from app.domain.signatures import is_signature, signature_of
 
 #: The header of an announcement, as ``AT:SIGNATURE``; AT in Unix milliseconds.
 HEADER = "tocsin-announced"
-#: Who hasn't been heard of for so long doesn't run; and no clock may be ahead of ours by more.
+#: Whoever hasn't announced anything for so long doesn't run; and no clock may be ahead of ours by more.
 SILENT_MS: Final = 15_000
 
 _USE = b"tocsin announcement 1"

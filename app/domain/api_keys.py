@@ -46,11 +46,11 @@ def in_words(
     plain = [scope for scope in scopes if ":" not in scope or scope == "admin:read"]
     limited = [scope for scope in scopes if scope not in plain]
     shown = [*plain, *([f"{len(limited)} of event types"] if limited else [])]
-    said = [f"{key_id} ({', '.join(shown)}) of {source or 'no source'}"]
-    said += [f"until {rfc3339(expires_at)}"] if expires_at is not None else []
-    said += [] if critical else ["not critical"]
-    said += [f"bound to {' or '.join(certificates)}"] if certificates else []
-    return ", ".join(said) + (f": {', '.join(limited)}" if limited else "")
+    parts = [f"{key_id} ({', '.join(shown)}) of {source or 'no source'}"]
+    parts += [f"until {rfc3339(expires_at)}"] if expires_at is not None else []
+    parts += [] if critical else ["not critical"]
+    parts += [f"bound to {' or '.join(certificates)}"] if certificates else []
+    return ", ".join(parts) + (f": {', '.join(limited)}" if limited else "")
 
 
 def check_expiry(expires_at: int | None, now: int) -> None:

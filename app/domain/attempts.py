@@ -30,8 +30,8 @@ _NEVER_RESENT: frozenset[Provider] = frozenset(("sns",))
 #: How the answer to a call can end a send.
 Ended = Literal["sent", "failed", "unknown"]
 
-#: Why a message can't work, as far as events tell.
-_TOLD = frozenset(("too_large", "no_provider"))
+#: Why a message can't work, as far as events report it.
+_REPORTED = frozenset(("too_large", "no_provider"))
 
 _FIRST_ASK_MS = 5_000
 #: How long to wait for word from the app before a push is sent again: the provider itself can't be asked.
@@ -120,7 +120,7 @@ def after(
         case "drop" | "bad_token" if tries.doubted:
             return End("unknown", None)  # an earlier call may have arrived
         case "drop":
-            return End("failed", outcome.why if outcome.why in _TOLD else "permanent")
+            return End("failed", outcome.why if outcome.why in _REPORTED else "permanent")
         case "bad_token":
             return End("failed", "invalid_token")
         case "in_doubt":

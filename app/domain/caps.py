@@ -45,7 +45,7 @@ class Over:
     free_at_ms: int
 
 
-def judge_caps(
+def evaluate_caps(
     caps: Sequence[Cap],
     windows: Mapping[str, Window],
     waiting: Mapping[str, Sequence[bytes]],

@@ -28,12 +28,12 @@ class Rhythm(Struct, frozen=True, array_like=True, gc=False):
     on: int = 0
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Self:
-        """From ``{every, at?, on?}`` as a policy or a user says it; raises ValueError for a time that is none."""
-        at = minutes_of(said["at"]) if "at" in said else None
-        if said["every"] == "hour":
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """From ``{every, at?, on?}`` as a policy or a user gives it; raises ValueError for a time that is none."""
+        at = minutes_of(document["at"]) if "at" in document else None
+        if document["every"] == "hour":
             return cls("hour", (at or 0) % 60)
-        return cls(said["every"], 9 * 60 if at is None else at, DAYS.index(said.get("on", "mon")))
+        return cls(document["every"], 9 * 60 if at is None else at, DAYS.index(document.get("on", "mon")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def holdout_of(
     secret: bytes, source: str, campaign_id: str | None, headers: Sequence[tuple[str, bytes | None]]
 ) -> int | None:
     """The campaign's share; None unless the record has one such header, and a true one."""
-    given = [said for name, said in headers if name == HOLDOUT]
+    given = [content for name, content in headers if name == HOLDOUT]
     if campaign_id is None or len(given) != 1 or given[0] is None or len(given[0]) > _LONGEST:
         return None
     digits, _, signature = given[0].partition(b":")

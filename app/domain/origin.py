@@ -25,7 +25,7 @@ def signed_origin(secret: bytes, place: str, key: bytes | None, value: bytes | N
 
 def origin_of(secret: bytes, key: bytes | None, value: bytes | None, headers: Headers) -> str | None:
     """Where the record lay first, as ``topic:partition:offset``; None unless it has one such header, and a true one."""
-    given = [said for name, said in headers if name == ORIGIN]
+    given = [content for name, content in headers if name == ORIGIN]
     if len(given) != 1 or given[0] is None or len(given[0]) > _LONGEST:
         return None
     place, _, signature = given[0].rpartition(b":")
@@ -48,6 +48,6 @@ def without_origin(headers: Headers) -> list[tuple[str, bytes | None]]:
 
 def _signature(secret: bytes, place: str, key: bytes | None, value: bytes | None, headers: Headers) -> str:
     named: list[bytes | None] = []
-    for name, said in headers:
-        named += (name.encode("utf-8", "surrogatepass"), said)
+    for name, content in headers:
+        named += (name.encode("utf-8", "surrogatepass"), content)
     return signature_of(secret, _USE, (place.encode(), key, value, *named))

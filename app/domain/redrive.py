@@ -84,8 +84,8 @@ def is_letter_id(text: str) -> bool:
 
 
 def _first_letter(headers: Headers) -> str | None:
-    said = next((said for name, said in headers if name == FIRST_LETTER and said is not None), b"")
-    text = said.decode(errors="replace")
+    content = next((content for name, content in headers if name == FIRST_LETTER and content is not None), b"")
+    text = content.decode(errors="replace")
     return text if is_letter_id(text) else None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 from app.domain.addresses import earlier_hash, parsed_hash
-from app.domain.caps import Over, judge_caps
+from app.domain.caps import Over, evaluate_caps
 from app.domain.digest import DigestRule, key_of
 from app.domain.policy import EventRule, Policy
 from app.domain.preferences import (
@@ -147,7 +147,7 @@ def evaluate_channel(
     """DND → preference and consent → suppression list → address → provider → digest → cap (the user's own limit first)
     → quiet hours → queued.
 
-    ``undigested``: what comes out of a digest isn't digested again. ``windows``, ``waiting``: as ``judge_caps``.
+    ``undigested``: what comes out of a digest isn't digested again. ``windows``, ``waiting``: as ``evaluate_caps``.
     """
     trail: list[Entry] = []
     critical = subject.priority == "critical"
@@ -279,7 +279,7 @@ def _capped(
     if subject.uncapped:
         trail.append(_CAP_AS_DECIDED)
         return None
-    over = judge_caps(caps, windows, waiting, subject.own_id, now)
+    over = evaluate_caps(caps, windows, waiting, subject.own_id, now)
     if over is None:
         room = policy.room_entry(subject.rule.category.name, channel)
         has_own = caps[0].name == own_cap_name(channel)

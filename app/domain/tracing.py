@@ -21,10 +21,10 @@ Attribute = str | int | float | bool
 
 #: Ends that aren't what the request asked for, and that nobody chose.
 _FAILED: frozenset[Status] = frozenset(("failed", "expired", "unknown"))
-#: Of these the spans of requests and of calls tell.
+#: The spans of requests and of calls show these.
 _SHOWN_ELSEWHERE: frozenset[Status] = frozenset(("accepted", "sending", *CAME_BACK))
 #: Fields of events and facts that spans carry.
-_SAID = ("notification_id", "send_id", "event_type", "category", "priority", "campaign_id", "replay_id")
+_CARRIED_FIELDS = ("notification_id", "send_id", "event_type", "category", "priority", "campaign_id", "replay_id")
 _SAMPLED_OF = 1 << 64
 #: In place of a parent: the trace begins.
 NO_SPAN = "0" * 16
@@ -120,9 +120,9 @@ def parent_of(trace: Trace) -> str:
     return "" if trace.span_id == NO_SPAN else trace.span_id
 
 
-def said_of(what: object) -> dict[str, Attribute]:
-    """What spans say of what they belong to: an event, or a notification's facts."""
-    return {f"tocsin.{name}": value for name in _SAID if (value := getattr(what, name, None))}
+def attributes_of(what: object) -> dict[str, Attribute]:
+    """The attributes that spans take from an event, or from a notification's facts."""
+    return {f"tocsin.{name}": value for name in _CARRIED_FIELDS if (value := getattr(what, name, None))}
 
 
 def decision_span(trace: Trace, event: LifecycleEvent, now: int) -> Span | None:
@@ -133,7 +133,7 @@ def decision_span(trace: Trace, event: LifecycleEvent, now: int) -> Span | None:
         return None
     detail = event.detail or {}
     waits_until = next((detail[name] for name in ("until", "due", "retry_at") if name in detail), None)
-    said: dict[str, Attribute | None] = {
+    attributes: dict[str, Attribute | None] = {
         "tocsin.channel": event.channel,
         "tocsin.outcome": status,
         "tocsin.reason": event.reason,
@@ -152,7 +152,7 @@ def decision_span(trace: Trace, event: LifecycleEvent, now: int) -> Span | None:
         "internal",
         now,
         None,
-        said_of(event) | {name: value for name, value in said.items() if value is not None},
+        attributes_of(event) | {name: value for name, value in attributes.items() if value is not None},
         error=(event.reason or status) if status in _FAILED else None,
     )
 
@@ -173,7 +173,7 @@ def call_span(
 ) -> Span:
     """A call to a provider. ``number``: of its claim; a send in doubt is asked after several times for one claim."""
     name = f"call\n{send_id}\n{purpose}\n{number}\n{began_ms if purpose == 'ask' else ''}"
-    said: dict[str, Attribute | None] = {
+    attributes: dict[str, Attribute | None] = {
         "tocsin.notification_id": notification_id,
         "tocsin.send_id": send_id,
         "tocsin.provider": provider,
@@ -189,7 +189,7 @@ def call_span(
         "client",
         began_ms,
         max(began_ms, ended_ms),
-        {name: value for name, value in said.items() if value is not None},
+        {name: value for name, value in attributes.items() if value is not None},
         error=None if outcome in ("ok", "nothing_found") else code or outcome,
     )
 

@@ -76,18 +76,18 @@ class LogFetcher(Fetcher):  # type: ignore[misc]
             for number, offset, _ in partitions
         }
         states = {tp: assignment.state_value(tp) for tp in asked}
-        heard_at = {tp: state.timestamp for tp, state in states.items()}
+        answered_at = {tp: state.timestamp for tp, state in states.items()}
         if await self._fetch(assignment, node_id, request):
             for tp in asked:
                 self._silences.pop(tp, None)
             return True
         found = False
         for tp, state in states.items():
-            if state.timestamp != heard_at[tp] and assignment.active:
-                found = self._hear_nothing(tp, state, asked[tp], assignment) or found
+            if state.timestamp != answered_at[tp] and assignment.active:
+                found = self._note_empty_answer(tp, state, asked[tp], assignment) or found
         return found
 
-    def _hear_nothing(self, tp: TopicPartition, state: Any, offset: int, assignment: Any) -> bool:
+    def _note_empty_answer(self, tp: TopicPartition, state: Any, offset: int, assignment: Any) -> bool:
         """An answer that held no record of any partition. Where this partition should have some, they are gone."""
         end = state.lso if self._isolation_level == READ_COMMITTED else state.highwater
         if not state.has_valid_position or state.position != offset or end is None or end <= offset:

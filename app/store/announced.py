@@ -79,14 +79,14 @@ async def publish_signed(
         log.warning("can't publish an announcement", topic=topic, error=str(error))
 
 
-class _Heard(NamedTuple, Generic[T]):
+class _Latest(NamedTuple, Generic[T]):
     """What was announced last of a worker. ``announced`` None: it has left."""
 
     at: int
     announced: T | None
 
 
-class Heard(Generic[T]):
+class Announced(Generic[T]):
     """What workers have announced lately, as far as it can be trusted. ``clock``: Unix milliseconds; ``on_refused`` is
     called for each announcement that doesn't count. ``is_live``: what is read was just written; before, the topic is
     read from its start, where much is old."""
@@ -103,7 +103,7 @@ class Heard(Generic[T]):
         self._secret = secret
         self._clock = clock
         self._on_refused = on_refused
-        self._heard: dict[bytes, _Heard[T]] = {}
+        self._latest: dict[bytes, _Latest[T]] = {}
         self._read_to = -1
 
     def take(self, record: LogRecord) -> None:
@@ -111,18 +111,18 @@ class Heard(Generic[T]):
         was_just_written = self.is_live or record.timestamp >= now - announcing.SILENT_MS
         is_news = was_just_written and record.offset > self._read_to  # else the topic is read anew
         self._read_to = max(self._read_to, record.offset)
-        why = self._hear(record, now)
+        why = self._accept(record, now)
         if why is not None and is_news:
             self._on_refused(why)
             log.warning("refused an announcement", topic=record.topic, why=_IN_WORDS[why], offset=record.offset)
 
     def lately(self) -> list[T]:
-        """Of all workers that were heard of lately."""
+        """Of all workers whose latest announcement is recent."""
         since = self._clock() - announcing.SILENT_MS
-        lately = (heard.announced for heard in self._heard.values() if heard.at >= since)
+        lately = (latest.announced for latest in self._latest.values() if latest.at >= since)
         return [announced for announced in lately if announced is not None]
 
-    def _hear(self, record: LogRecord, now: int) -> Refusal | None:
+    def _accept(self, record: LogRecord, now: int) -> Refusal | None:
         key, since = record.key or b"", now - announcing.SILENT_MS
         at = announcing.announced_at(self._secret, key, record.value, record.headers)
         if at is None:
@@ -131,13 +131,13 @@ class Heard(Generic[T]):
             return "ahead"
         if at < since:
             return "behind"
-        if key in self._heard and at <= self._heard[key].at:
+        if key in self._latest and at <= self._latest[key].at:
             return "replayed"
         try:
             announced = None if record.value is None else self._read(record.value)
         except Invalid:
             return "unreadable"
         # What is older doesn't count any more, whoever repeats it.
-        self._heard = {name: heard for name, heard in self._heard.items() if heard.at >= since}
-        self._heard[key] = _Heard(at, announced)
+        self._latest = {name: latest for name, latest in self._latest.items() if latest.at >= since}
+        self._latest[key] = _Latest(at, announced)
         return None

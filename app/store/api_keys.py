@@ -112,8 +112,8 @@ class KeyStates:
             log.warning("a record of tocsin_keys doesn't count", offset=record.offset, why=str(invalid))
         else:
             self._take(read, former, record.offset)
-        said = self._records.get(key)
-        if said is not None and (former or read is None or (read != said and not isinstance(read, KeyUsed))):
+        current = self._records.get(key)
+        if current is not None and (former or read is None or (read != current and not isinstance(read, KeyUsed))):
             self._rewrite[key] = None
         else:
             self._rewrite.pop(key, None)
@@ -132,15 +132,15 @@ class KeyStates:
             self._forget_former()
 
     def _counts(self, read: KeyRecord, former: bool) -> bool:
-        """Whether it takes the place of what was said before it."""
+        """Whether it takes the place of the record before it."""
         if isinstance(read, FormerEnded):
             return not former
-        said = self._records.get(read.key)
-        is_newer = said is None or _order(read) > _order(said)
+        current = self._records.get(read.key)
+        is_newer = current is None or _order(read) > _order(current)
         if isinstance(read, KeyRevoked):
             return is_newer
         if former:
-            return is_newer and self.former_count and (said is None or read.key in self._formerly)
+            return is_newer and self.former_count and (current is None or read.key in self._formerly)
         return is_newer or read.key in self._formerly
 
     def _forget_former(self) -> None:

@@ -31,9 +31,9 @@ from app.store.reading import (
     NotThere,
     QueryRefused,
     as_parameter,
+    check_statement,
     explain,
     is_not_there_yet,
-    judge,
     needs_tree,
     refusal,
 )
@@ -270,7 +270,7 @@ class ChdbFront:
             return _failure(503, _TOO_MANY_QUERIES, "too many queries are running: try again later")
         mark = f"/* {secrets.token_hex(12)} */"
         running = asyncio.get_running_loop().run_in_executor(
-            self._asked, self._run_judged, sql, limits, values, mark, format, is_own
+            self._asked, self._run_checked, sql, limits, values, mark, format, is_own
         )
         running.add_done_callback(end)
         try:
@@ -285,7 +285,7 @@ class ChdbFront:
             return _failure(403, _ACCESS_DENIED, str(refused))
         return web.Response(body=answer, headers={"X-ClickHouse-Format": format})
 
-    def _run_judged(
+    def _run_checked(
         self, sql: bytes, limits: Mapping[str, str], values: dict[str, str], mark: str, format: str, is_own: bool
     ) -> bytes:
         """Raises QueryRefused, NotThere."""
@@ -304,7 +304,7 @@ class ChdbFront:
                 if needs_tree(formatted):
                     check_places(formatted)
                     tree = connection.query(explain(formatted), "TabSeparatedRaw", params=values).bytes()
-                judge(formatted, tree.decode("utf-8", "replace"))
+                check_statement(formatted, tree.decode("utf-8", "replace"))
             answer: bytes = connection.query(f"{mark} {formatted}", format, params=values).bytes()
             return answer
         except RuntimeError as error:

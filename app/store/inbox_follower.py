@@ -62,8 +62,8 @@ class InboxFollower(Follower):
         self._partitions = [TopicPartition(INBOX_CHANGES, partition) for partition in range(partitions)]
         self._since_ms = since_ms
         self._positions: dict[TopicPartition, int] = {}
-        #: Of each partition, what a consumer says of its latest answer, and when that was new here.
-        self._heard: dict[TopicPartition, tuple[int | None, float]] = {}
+        #: Of each partition, a consumer's timestamp of its latest answer, and when that was new here.
+        self._answered: dict[TopicPartition, tuple[int | None, float]] = {}
 
     def _duties(self, consumer: LogConsumer) -> list[Coroutine[Any, Any, None]]:
         return [self._follow(consumer), self._watch()]
@@ -71,7 +71,7 @@ class InboxFollower(Follower):
     async def _assign(self, consumer: LogConsumer) -> None:
         consumer.assign(self._partitions)
         for tp in self._partitions:
-            self._heard.setdefault(tp, (None, asyncio.get_running_loop().time()))
+            self._answered.setdefault(tp, (None, asyncio.get_running_loop().time()))
         if not self._positions:
             self._positions = await self._beginning(consumer)
         first = await consumer.beginning_offsets(self._partitions)
@@ -99,8 +99,8 @@ class InboxFollower(Follower):
         for tp in consumer.assignment():
             self._positions[tp] = await consumer.position(tp)
             answered = consumer.last_poll_timestamp(tp)
-            if answered is not None and answered != self._heard[tp][0]:
-                self._heard[tp] = answered, asyncio.get_running_loop().time()
+            if answered is not None and answered != self._answered[tp][0]:
+                self._answered[tp] = answered, asyncio.get_running_loop().time()
 
     def _take(self, record: LogRecord) -> None:
         if record.value is None or record.key is None:
@@ -123,10 +123,10 @@ class InboxFollower(Follower):
             self._look(asyncio.get_running_loop().time())
 
     def _look(self, now: float) -> None:
-        if any(now - at > _SILENT_S for _, at in self._heard.values()):
+        if any(now - at > _SILENT_S for _, at in self._answered.values()):
             log.warning("inboxes aren't heard of: Kafka doesn't answer")
             self._follows.lost()
-            self._heard = {tp: (answered, now) for tp, (answered, _) in self._heard.items()}
+            self._answered = {tp: (answered, now) for tp, (answered, _) in self._answered.items()}
 
 
 #: Of a record, in which its type stands: the encoder writes it first.

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 log = structlog.get_logger(__name__)
 
 _ASK_EVERY_S = 0.2
-_TELL_EVERY = 50
+_LOG_EVERY = 50
 
 
 async def until_ready(client_options: Mapping[str, Any], topics: Collection[str]) -> None:
@@ -19,7 +19,7 @@ async def until_ready(client_options: Mapping[str, Any], topics: Collection[str]
     started the process knows better how long to wait."""
     asked = 0
     while missing := await _missing(client_options, topics):
-        if asked % _TELL_EVERY == _TELL_EVERY - 1:
+        if asked % _LOG_EVERY == _LOG_EVERY - 1:
             log.warning("waiting for Kafka", missing=missing)
         asked += 1
         await asyncio.sleep(_ASK_EVERY_S)

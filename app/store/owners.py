@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from app.ports import Guard, Publisher
-from app.store.announced import Heard, Refusal, keep_announcing
+from app.store.announced import Announced, Refusal, keep_announcing
 from app.store.follower import TopicFollower
 from schemas.decode import Reader
 from schemas.topics import OWNERS
@@ -47,7 +47,7 @@ async def announce(
     await keep_announcing(publisher, OWNERS, describe, changed, secret, clock)
 
 
-class Announcements(Heard[Owner]):
+class Announcements(Announced[Owner]):
     """The owners that were announced lately."""
 
     def __init__(

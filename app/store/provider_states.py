@@ -9,7 +9,7 @@ import structlog
 from app.domain import announcing
 from app.domain.provider_states import ProviderView, views
 from app.ports import Guard, LogRecord
-from app.store.announced import Heard, Refusal
+from app.store.announced import Announced, Refusal
 from app.store.follower import TopicFollower
 from app.store.publisher import KafkaPublisher, Outgoing
 from schemas.decode import Invalid
@@ -49,7 +49,7 @@ class ProviderStates:
         on_pauses: Callable[[Pauses], None] = lambda _: None,
     ) -> None:
         self._secret = secret
-        self._reports = Heard(read_report, secret, clock, on_refused)
+        self._reports = Announced(read_report, secret, clock, on_refused)
         self._on_refused = on_refused
         self._on_pauses = on_pauses
         self._taken: dict[Provider, _Taken] = {}

@@ -19,9 +19,9 @@ from app.store.reading import (
     NotThere,
     QueryRefused,
     as_parameter,
+    check_statement,
     explain,
     is_not_there_yet,
-    judge,
     needs_tree,
     refusal,
 )
@@ -78,7 +78,7 @@ class Queries:
         if size > MAX_SQL_BYTES:
             raise QueryRefused(f"the statement is longer than {MAX_SQL_BYTES // 1024} KiB")
         bound = to_send(sql, values or {})
-        statement = sql if self._embedded else await self._judged(sql, bound)
+        statement = sql if self._embedded else await self._checked(sql, bound)
         raw = await self._ask(
             statement,
             {
@@ -94,13 +94,13 @@ class Queries:
         )
         return _answer(raw, limits.rows)
 
-    async def _judged(self, sql: str, values: Mapping[str, str]) -> str:
+    async def _checked(self, sql: str, values: Mapping[str, str]) -> str:
         bound = {"param_sql": as_parameter(sql), "default_format": "RawBLOB"}
         formatted = (await self._ask("SELECT formatQuerySingleLine({sql:String})", bound, sql)).decode()
         if needs_tree(formatted):
             check_places(formatted)
             tree = await self._ask(explain(formatted), {"default_format": "TabSeparatedRaw", **values}, sql)
-            judge(formatted, tree.decode("utf-8", "replace"))
+            check_statement(formatted, tree.decode("utf-8", "replace"))
         return formatted
 
     async def _ask(self, statement: str, params: Mapping[str, str], sql: str, within_s: float = _GRACE_S) -> bytes:

@@ -71,8 +71,8 @@ class QueryUsers:
     def read(self) -> Mapping[str, str]:
         """As ``hashes``, for whoever shows or changes them. Raises OSError; BadQueryUser if the file is damaged."""
         try:
-            said = json.loads(self._path.read_text("utf-8"))["users"]
-            return {str(name): str(value) for name, value in said.items()}
+            users = json.loads(self._path.read_text("utf-8"))["users"]
+            return {str(name): str(value) for name, value in users.items()}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):

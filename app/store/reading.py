@@ -59,7 +59,7 @@ _COMBINATORS = re.compile(
 )
 
 
-def judge(formatted: str, tree: str) -> None:
+def check_statement(formatted: str, tree: str) -> None:
     """Raises QueryRefused.
 
     Args:
@@ -117,10 +117,10 @@ def refusal(error: str, sql: str) -> QueryRefused:
     kind = re.search(r"\(([A-Z][A-Z0-9_]{2,})\)", error)
     place = re.search(r"failed at position (\d+)", error)
     names = [name for name in dict.fromkeys(re.findall(r"[`'‘]([\w.]{1,100})[`'’]", error)) if name in sql]
-    said = kind[1].replace("_", " ").lower() if kind else "it can't be run"
+    reason = kind[1].replace("_", " ").lower() if kind else "it can't be run"
     where = f" at position {place[1]}" if place else ""
     of = f": {', '.join(names[:3])}" if names else ""
-    return QueryRefused(f"ClickHouse refuses the statement: {said}{of}{where}")
+    return QueryRefused(f"ClickHouse refuses the statement: {reason}{of}{where}")
 
 
 _Node = tuple[int, str, str]

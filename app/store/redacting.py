@@ -25,8 +25,8 @@ _USERS_AT_ONCE = 200
 
 
 class Redactor:
-    """Redacts whoever is owed it twice: at once, and ``settle_s`` later, as another sink may have had rows in hand when
-    the erasure came. Only then it says that it is done.
+    """Redacts each erased user twice: at once, and ``settle_s`` later, as another sink may have had rows in hand when
+    the erasure came. Only then it reports that it is done.
 
     ``connect``: a client of its own, so that inserts go on meanwhile.
     """
@@ -73,24 +73,24 @@ class Redactor:
     async def step(self) -> None:
         """Redacts whom it is time for. Raises ClickHouseError, PublishError, Unavailable."""
         now = asyncio.get_running_loop().time()
-        owed = dict(self._users.to_redact)
-        self._first = {name: at for name, at in self._first.items() if name in owed}
-        new = [name for name in owed if name not in self._first][:_USERS_AT_ONCE]
+        pending = dict(self._users.to_redact)
+        self._first = {name: at for name, at in self._first.items() if name in pending}
+        new = [name for name in pending if name not in self._first][:_USERS_AT_ONCE]
         again = [name for name, at in self._first.items() if now - at >= self.settle_s][:_USERS_AT_ONCE]
         if new:
-            await self._redact({name: owed[name] for name in new})
+            await self._redact({name: pending[name] for name in new})
             self._first |= dict.fromkeys(new, now)
         if again:
-            await self._redact({name: owed[name] for name in again})
+            await self._redact({name: pending[name] for name in again})
             for name in again:
-                await self._report(name, owed[name])
+                await self._report(name, pending[name])
 
-    async def _redact(self, owed: Mapping[str, ToRedact]) -> None:
+    async def _redact(self, pending: Mapping[str, ToRedact]) -> None:
         if self._client is None:
             self._client = await self._connect()
         parameters: dict[str, str | int] = {}
         whose = []
-        for number, user_id in enumerate(sorted({each.user_id for each in owed.values()})):
+        for number, user_id in enumerate(sorted({each.user_id for each in pending.values()})):
             parameters[f"user{number}"] = user_id
             until = self._users.until(user_id)
             clause = f"user_id = %(user{number})s"

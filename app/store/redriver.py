@@ -25,7 +25,7 @@ Would = Literal["accepted", "expired", "dead"]
 MOST_PLACES, MOST_LOOKED_AT = 10_000, 200_000
 #: Records, and bytes of their values, that are held at once.
 _PIECE, _PIECE_OCTETS = 500, 8 << 20
-#: Letters that are judged before other calls have their turn.
+#: Letters that are evaluated before other calls have their turn.
 _AT_A_TIME = 50
 
 
@@ -95,9 +95,9 @@ class Redriver:
         """When, by whom and to where the letter was put back."""
         return self._redriven.of(letter.id)
 
-    async def dry_run(self, asked: Sequence[str] | Wanted, judge: Callable[[Original], Would]) -> Result:
-        """What ``redrive`` would do now, and what would come of it. ``judge``: of one record."""
-        found = await self._find(asked, judge)
+    async def dry_run(self, asked: Sequence[str] | Wanted, evaluate: Callable[[Original], Would]) -> Result:
+        """What ``redrive`` would do now, and what would come of it. ``evaluate``: of one record."""
+        found = await self._find(asked, evaluate)
         would = Counter(place.would for place in found.places.values() if place.would is not None)
         return _result(found, 0, {"accepted": would["accepted"], "expired": would["expired"], "dead": would["dead"]})
 
@@ -135,7 +135,7 @@ class Redriver:
         kept_ms = self._kept_ms.get(letter.letter.topic)
         return why_not(letter.letter, kept_ms, self._clock())
 
-    async def _find(self, asked: Sequence[str] | Wanted, judge: Callable[[Original], Would] | None) -> _Found:
+    async def _find(self, asked: Sequence[str] | Wanted, evaluate: Callable[[Original], Would] | None) -> _Found:
         by_filter = isinstance(asked, Wanted)
         letters = (
             self._dead.matching(asked, MOST_LOOKED_AT)
@@ -156,7 +156,7 @@ class Redriver:
             if is_of_erased(letter.letter, self._erased):
                 found.left_out.add(original.place)
             else:
-                self._note(found.places, letter, original, judge)
+                self._note(found.places, letter, original, evaluate)
             if len(found.places) > MOST_PLACES:
                 raise TooMany
         if not isinstance(asked, Wanted):
@@ -164,11 +164,15 @@ class Redriver:
         return found
 
     def _note(
-        self, places: dict[str, _Place], letter: Letter, original: Original, judge: Callable[[Original], Would] | None
+        self,
+        places: dict[str, _Place],
+        letter: Letter,
+        original: Original,
+        evaluate: Callable[[Original], Would] | None,
     ) -> None:
         order = (letter.letter.at, letter.partition, letter.offset)
         why = self.why_not(letter)
-        would = judge(original) if judge is not None and why is None else None
+        would = evaluate(original) if evaluate is not None and why is None else None
         known = places.get(original.place)
         if known is None:
             places[original.place] = _Place(order, [letter.id], why, would)

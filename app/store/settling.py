@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 _PAUSE_S = 10.0
 #: From one pass to the next: at least so long, and so many times as long as the pass took, but at most so long: where
 #: much comes in, notes must not pile up.
-_EVERY_S, _REST, _AT_MOST_S = 5.0, 12.0, 60.0
+_EVERY_S, _TIMES_AS_LONG, _AT_MOST_S = 5.0, 12.0, 60.0
 #: Recipients that are folded, and hours that are counted, by one statement.
 _RECIPIENTS_AT_ONCE, _HOURS_AT_ONCE = 100_000, 24
 #: An insert may make a part for each month that it touches.
@@ -61,7 +61,7 @@ class Settler:
                 try:
                     if self._mine():
                         await self.step()
-                        pause = min(max(_EVERY_S, _REST * (clock() - began)), _AT_MOST_S)
+                        pause = min(max(_EVERY_S, _TIMES_AS_LONG * (clock() - began)), _AT_MOST_S)
                 except (Unavailable, ClickHouseError) as error:
                     log.warning("can't settle what came in: retrying", again_in_s=pause, error=str(error)[:500])
                     await self.close()

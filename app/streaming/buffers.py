@@ -15,7 +15,7 @@ class Fetch:
     """What was fetched of one partition of a topic: all that the log has from ``start`` up to ``position``, which may
     be nothing. Offsets without a record are transactions' markers, aborted records, or what compaction took.
 
-    ``end_offset``: what the fetch told of the end of the commands in their partition; ``generation``: the group's.
+    ``end_offset``: what the fetch reported of the end of the commands in their partition; ``generation``: the group's.
     """
 
     topic: str
@@ -70,7 +70,7 @@ class Buffer:
         return len(self.waiting) < FetchBuffers.LOW and self.bytes < FetchBuffers.LOW_BYTES
 
     def behind(self, end: int | None) -> int:
-        """How many records aren't handled yet. ``end``: the topic's end in this partition, as it was last heard of."""
+        """How many records aren't handled yet. ``end``: the topic's latest known end in this partition."""
         waiting = len(self.waiting)
         if end is None or self.position is None:
             return waiting

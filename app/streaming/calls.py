@@ -14,7 +14,7 @@ _PATIENCE_MS = 20
 
 
 class Calls:
-    """``ended`` is told that a call has."""
+    """``ended`` is called when a call has."""
 
     def __init__(self, parts: Runtime, ended: Callable[[], None]) -> None:
         self._runtime = parts

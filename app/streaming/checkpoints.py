@@ -1,7 +1,7 @@
 """Checkpoints of one partition, as its owner makes them: the journal, then changelogs and outputs, then the store.
 
 The owner also sees to it that each changelog's last word on a row is the last that was journaled: rows of a former
-owner that come late are said once more, as they are (docs/decisions/0005-fencing-epochs.md).
+owner that come late are written once more, as they are (docs/decisions/0005-fencing-epochs.md).
 """
 
 import asyncio
@@ -66,13 +66,13 @@ class Checkpoints:
         self.looked_at = 0.0
 
     async def open(
-        self, owner: str, committed: JournalPosition | None, told: Callable[[int, int], None]
+        self, owner: str, committed: JournalPosition | None, progress: Callable[[int, int], None]
     ) -> tuple[int, PendingEntry]:
         """Takes the partition over and brings its store up to date. Returns how many rows that took, and what was
-        owed. ``committed``: the last entry that the group's commit had carried out. Raises Fenced."""
+        pending. ``committed``: the last entry that the group's commit had carried out. Raises Fenced."""
         claim = await self._journal.claim(owner)
         looked_at = asyncio.get_running_loop().time()
-        restored = await self._restorer.restore(self._store, self._partition, told)
+        restored = await self._restorer.restore(self._store, self._partition, progress)
         self._epoch = await self._journal.epoch(max(self._store.reached(table).epoch for table in self._topics))
         self._headers = headers_of(self._epoch)
         self._ends, self._late = restored.ends, restored.late

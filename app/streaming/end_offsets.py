@@ -1,8 +1,8 @@
 """Where notify_commands ends, as of a moment after a batch was read from the log.
 
-A command acknowledged before a request was produced is in force for that request, so a request is judged only when
+A command acknowledged before a request was produced is in force for that request, so a request is evaluated only when
 the partition's commands have been handled up to an end offset that was read after the request was. Mostly the fetch
-that brought the request tells one, else Kafka is asked (docs/decisions/0006-fetches-tell-the-commands-end.md).
+that brought the request reports one, else Kafka is asked (docs/decisions/0006-fetches-tell-the-commands-end.md).
 """
 
 import asyncio
@@ -35,30 +35,30 @@ class EndOffset(NamedTuple):
 class Known:
     """How far one partition's commands go, and for which of its fetches, numbered one after the other, that is enough.
 
-    What a fetch tells is enough for itself; what was asked, for all before the question.
+    What a fetch reports is enough for itself; what was asked, for all before the question.
     """
 
     def __init__(self) -> None:
         self.end = -1
-        #: All that was said up to then is known of, Unix ms.
+        #: All commands up to then are known, Unix ms.
         self.since = -1
         #: The same by the clock that nobody sets, in seconds.
         self.fresh_since = -math.inf
-        self._told = -1
+        self._reported = -1
         self._asked = -1
-        self._untold = -1
+        self._unreported = -1
 
     @property
     def fetches(self) -> int:
         """The number of the fetch up to which the end is enough for each."""
-        return max(self._asked, self._told) if self._untold <= self._asked else self._asked
+        return max(self._asked, self._reported) if self._unreported <= self._asked else self._asked
 
-    def tell(self, fetch: int, end_offset: EndOffset | None) -> None:
-        """What the next fetch told, if anything."""
+    def report(self, fetch: int, end_offset: EndOffset | None) -> None:
+        """What the next fetch reported, if anything."""
         if end_offset is None:
-            self._untold = fetch
+            self._unreported = fetch
         else:
-            self._told = fetch
+            self._reported = fetch
             self.end, self.since, self.fresh_since = (
                 max(self.end, end_offset.end),
                 end_offset.since,
@@ -68,7 +68,7 @@ class Known:
     def answer(self, fetches: int, end_offset: EndOffset) -> None:
         """What was asked for after so many fetches."""
         self._asked = fetches
-        latest = fetches >= max(self._told, self._untold)
+        latest = fetches >= max(self._reported, self._unreported)
         self.end = end_offset.end if latest else max(self.end, end_offset.end)
         self.since, self.fresh_since = end_offset.since, end_offset.fresh_since
 

@@ -30,7 +30,7 @@ class GroupMember(Protocol):
 
 
 class Committer:
-    """A commit is a bookmark: the journal and the store know better, so it may lag but never runs ahead."""
+    """A commit is only a hint: the journal and the store know better, so it may lag but never runs ahead."""
 
     def __init__(self, topics: list[str]) -> None:
         self._topics = topics

@@ -43,8 +43,8 @@ FETCH_TURNS, BUSY_TURNS = 10, 3
 #: Topics that nobody waits for are fetched so often: what comes there wakes nobody, and a fetch costs by the partition.
 PATIENT_S = 0.1
 _SEEK_S = 10.0
-#: A broker's word on a partition counts for so long.
-_HEARD_LATELY_MS = 10_000
+#: A broker's answer about a partition counts for so long.
+_ANSWER_VALID_MS = 10_000
 _POLL_S = 0.1
 
 
@@ -112,9 +112,9 @@ class CheckpointConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return records
 
     def is_held(self, tp: TP) -> bool:
-        """Whether all was read there but for what lies behind a transaction that is open: as the broker said lately."""
+        """Whether all was read there but for what lies behind an open transaction, as the broker reported lately."""
         state = _state_of(self._consumer, tp) if self._consumer is not None else None
-        if state is None or state.timestamp is None or time.time() * 1000 - state.timestamp > _HEARD_LATELY_MS:
+        if state is None or state.timestamp is None or time.time() * 1000 - state.timestamp > _ANSWER_VALID_MS:
             return False
         position, stable, end = state._position, state.lso, state.highwater
         return position is not None and position == stable and stable < end
@@ -159,11 +159,12 @@ def _state_of(consumer: Any, tp: Any) -> Any:
 def listen(
     fetcher: Any, topic: str, clock: Callable[[], int], monotonic: Callable[[], float] = time.monotonic
 ) -> Mapping[TP, EndOffset]:
-    """Has fetches tell how far ``topic`` goes. Returns what the fetch told that brought the records which wait of each
-    partition; where nothing did, that isn't known. ``clock``: Unix ms; ``monotonic``: seconds.
+    """Has fetches report how far ``topic`` goes. Returns, for each partition, what the fetch
+    reported that brought the records which wait; where nothing did, that isn't known. ``clock``: Unix ms;
+    ``monotonic``: seconds.
 
     A broker reads partitions in the order in which a request names them (KIP-74), and says where each ends; so the
-    topic is named last. Of a partition that was not among them, or that had an error, nothing is told.
+    topic is named last. Of a partition that was not among them, or that had an error, nothing is reported.
     """
     fetch = fetcher._proc_fetch_request
     end_offsets: dict[TP, EndOffset] = {}
@@ -206,7 +207,7 @@ def leave_out(fetcher: Any, topics: Set[str]) -> None:
 
 
 def space_out(fetcher: Any, paused: Callable[[], Set[TP]], busy: Callable[[], bool] = lambda: False) -> None:
-    """Has a node's next fetch wait after one that found something; those who wait for records are told before.
+    """Has a node's next fetch wait after one that found something; those who wait for records are notified before.
     ``paused``: partitions whose records nobody will take now. ``busy``: whether checkpoints are made.
 
     And has aiokafka look again after each: where a fetch ends just as records are taken, its routine wakes before it

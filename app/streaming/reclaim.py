@@ -43,7 +43,7 @@ class Store(Protocol):
     """What ``PartitionStore`` does for it."""
 
     @property
-    def owes_reclaiming(self) -> bool: ...
+    def reclaim_pending(self) -> bool: ...
 
     def reclaim_begins(self) -> None: ...
 
@@ -115,9 +115,9 @@ class Reclaimer:
         }
 
     async def step(self, positions: Callable[[], dict[str, int]]) -> None:
-        """To be called often, between checkpoints; costs little where nothing is owed. ``positions``: as checkpoints
+        """To be called often, between checkpoints; costs little where nothing is pending. ``positions``: as checkpoints
         take them."""
-        if not self._rounds and not self._store.owes_reclaiming:
+        if not self._rounds and not self._store.reclaim_pending:
             return
         now = asyncio.get_running_loop().time()
         for each in self._rounds:
@@ -132,7 +132,7 @@ class Reclaimer:
         self._look(now)
 
     async def stop(self) -> None:
-        """Leaves the rounds to whoever owns the partition next: they are still owed. A compaction that goes on ends
+        """Leaves the rounds to whoever owns the partition next: they are still pending. A compaction that goes on ends
         when the store is closed."""
         tasks: list[asyncio.Task[Any]] = [each.compacting for each in self._rounds if each.compacting is not None]
         if self._looking is not None:
@@ -142,7 +142,7 @@ class Reclaimer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _is_time_to_begin(self, now: float) -> bool:
-        if not self._store.owes_reclaiming:
+        if not self._store.reclaim_pending:
             return False
         return not self._rounds or now - self._rounds[-1].began >= self._gather_s
 
@@ -182,5 +182,5 @@ class Reclaimer:
     def _end(self, each: _Round) -> None:
         assert each.compacting is not None
         self._rounds.remove(each)
-        is_all = not self._rounds and not self._store.owes_reclaiming
+        is_all = not self._rounds and not self._store.reclaim_pending
         self._store.note_reclaimed(Reclaimed(each.began_ms, each.compacting.result(), self._clock()), is_all=is_all)

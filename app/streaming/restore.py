@@ -1,7 +1,7 @@
-"""Bringing a partition's store up to date: its changelogs in raw batches, then what its journal still owes.
+"""Bringing a partition's store up to date: its changelogs in raw batches, then what its journal still has pending.
 
-Completion is judged by the position reached, never by whether the record before the end still exists: compaction may
-have taken it.
+Completion is determined by the position reached, never by whether the record before the end still exists: compaction
+may have taken it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ class PendingEntry:
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What ``restore`` did. ``rows``: how many came; ``ends``: up to where each table's changelog was read; ``late``:
-    the rows of each table of which the changelog's last word came late, so that its owner has to say them again."""
+    the rows of each table of which the changelog's last word came late, so that its owner has to write them again."""
 
     rows: int
     ends: dict[str, int]
@@ -94,12 +94,12 @@ class Restorer:
     async def pending_entry(
         self, store: PartitionStore, partition: int, committed: JournalPosition | None, claim: int
     ) -> PendingEntry:
-        """What the journal says before ``claim``. One entry at a time is carried out, so only the last can be owed.
+        """What the journal says before ``claim``. One entry at a time is carried out, so only the last can be pending.
 
         ``committed``: the last entry that the group's commit had carried out.
         """
         tp = TopicPartition(self._journal, partition)
-        # (a bookmark beyond the claim is of a journal that is gone)
+        # (a position beyond the claim is of a journal that is gone)
         known = [b for b in (store.journal_position(), committed) if b is not None and 0 <= b.entry < claim]
         since = max(known, key=lambda b: b.entry, default=None)
         async with self._reader([tp]) as consumer:
@@ -225,7 +225,7 @@ class StaleWriteFilter:
         return rows
 
     def seen(self, position: int) -> int:
-        """Up to where nothing has to be looked at again: what came late has, until its owner has said it again."""
+        """Up to where nothing has to be looked at again: what came late has, until its owner has written it again."""
         return min(position, next(iter(self.late.values()), position))
 
 

@@ -32,7 +32,7 @@ from schemas.topics import COMMANDS
 log = structlog.get_logger(__name__)
 
 _IDLE_S, _PAUSE_S = 0.25, 0.010
-_TELL_EVERY = 500_000
+_LOG_EVERY = 500_000
 #: The view that says how far erasures have reached; every role with tables has it.
 RECLAIMING = "reclaiming"
 #: What fell due so long ago should have had its turn.
@@ -174,7 +174,7 @@ class PartitionRunner:
 
     def unread(self, end: Callable[[str, int], int | None]) -> int:
         """How many records wait of what is asked of the role: commands and receipts aren't counted. ``end``: where a
-        topic's partition ends, as far as fetches have told; None: not known."""
+        topic's partition ends, as far as fetches have reported; None: not known."""
         return self._selection.unread(end) if self._selection is not None else 0
 
     def _nudge(self) -> None:
@@ -228,7 +228,7 @@ class PartitionRunner:
         return selection
 
     def _is_restored(self, rows: int, of: int) -> None:
-        if rows // _TELL_EVERY > self._restored // _TELL_EVERY:
+        if rows // _LOG_EVERY > self._restored // _LOG_EVERY:
             log.info("restoring", role=self._machine.role, partition=self.partition, rows=rows, of=of)
         self._restored = rows
 

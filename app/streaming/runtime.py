@@ -51,7 +51,7 @@ class Runtime:
     pause: Callable[[str, int], None]
     resume: Callable[[str, int], None]
     counted: Callable[[str, int], None]
-    #: Told the topic of each record that becomes a dead letter, and the kind of refusal.
+    #: Called with the topic of each record that becomes a dead letter, and the kind of refusal.
     on_dead: Callable[[str, str], None] = lambda topic, code: None
     #: Given what each durable batch has for the metrics, once.
     on_durable: Callable[[Sequence[LifecycleEvent | Tally]], None] = lambda counted: None

@@ -1,8 +1,8 @@
 """Selects what is processed next of what waits in a partition, and checks that the commands before it are known.
 
 By urgency; what fell due goes before the lanes of requests, with no more than a share of the batch. What is to be
-judged by the commands waits until they were handled to an end that was read after it was (``end_offsets.py``); what may
-bring a call waits until there is room for one.
+evaluated by the commands waits until they were handled to an end that was read after it was (``end_offsets.py``); what
+may bring a call waits until there is room for one.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _MOST_DUE = 500
 _DUE = Urgency.RECEIPTS
 #: Lanes of what a role is asked to do.
 _ASKED = (Urgency.CRITICAL, Urgency.NORMAL, Urgency.BULK)
-#: What was heard of the commands' end is asked for again when it is so old, in ms.
+#: The known end of the commands is asked for again when it is so old, in ms.
 _ASK_AGAIN_MS = 150
 #: And no call is claimed on what is older: the call has to begin while it still counts (agents/sender/calls.py).
 _INFORMED_MS = 500
@@ -59,8 +59,8 @@ class Selection:
     # --- what is fetched ---
 
     def offer(self, fetched: Fetch) -> None:
-        """Takes what was fetched, and what its fetch told of the commands; pauses the topic's partition when too many
-        records wait."""
+        """Takes what was fetched, and what its fetch reported of the commands; pauses the topic's partition when too
+        many records wait."""
         topic, end_offset = fetched.topic, fetched.end_offset
         missing_from = self._fetched.offer(fetched, self._runtime.clock())
         if missing_from is not None:
@@ -72,7 +72,7 @@ class Selection:
         buffer = self._buffers[topic]
         if buffer.subscription.urgency is Urgency.CRITICAL:
             self._runtime.hurry.partitions.add(self._partition)
-        self._known.tell(self._fetched.fetches, end_offset)
+        self._known.report(self._fetched.fetches, end_offset)
         if end_offset is None and buffer.subscription.gated and not buffer.subscription.patient:
             self._ask()  # while the checkpoint in hand is made durable
         if not buffer.paused and buffer.is_full:
@@ -114,7 +114,7 @@ class Selection:
         return min((ms for ms in known if ms is not None), default=None)
 
     async def learn(self, results: bool) -> None:
-        """Learns how far the commands go, if something is to be judged by them. ``results``: whether some wait."""
+        """Learns how far the commands go, if something is to be evaluated by them. ``results``: whether some wait."""
         if self._gated and (self._fetched.gated_wait() or results or self._is_due()) and not self._covers_all():
             await asyncio.shield(self._ask())
 
@@ -130,7 +130,7 @@ class Selection:
         return None if self._runtime.executor is None else min(self._known.fresh_since, self._runtime.monotonic())
 
     def is_informed(self, now: int) -> bool:
-        """Whether all was handled that the commands said when their end was read; for a role that makes calls also
+        """Whether all commands were handled up to their end as it was read; for a role that makes calls also
         whether that was a moment ago. (The router need not wait for a slow answer to come sooner.)"""
         if not self._gated:
             return True
@@ -138,7 +138,7 @@ class Selection:
         return fresh and (self._buffers[COMMANDS].position or 0) >= self._known.end
 
     def waits_for_transaction(self) -> bool:
-        """Whether what is to be judged waits for commands that lie behind an open transaction."""
+        """Whether what is to be evaluated waits for commands that lie behind an open transaction."""
         if not self._gated:
             return False
         commands = self._buffers[COMMANDS]
@@ -164,12 +164,12 @@ class Selection:
     def _ask(self) -> "asyncio.Task[None]":
         """One question at a time."""
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._hear())
+            self._asking = asyncio.create_task(self._read_end())
         return self._asking
 
-    async def _hear(self) -> None:
+    async def _read_end(self) -> None:
         """A process may stand still at any moment, so nothing learnt counts for long: who only waited for a retry has
-        to hear what was said meanwhile, too."""
+        to learn of the commands since, too."""
         fetches, since, fresh_since = self._fetched.fetches, self._runtime.clock(), self._runtime.monotonic()
         end = await self._runtime.end_offsets.end(self._partition)
         self._known.answer(fetches, EndOffset(end, since, fresh_since))

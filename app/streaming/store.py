@@ -141,9 +141,9 @@ class PartitionStore(Rows):
         self._views: list[StoreView] = []
         self._may_be_viewed = True
         #: Whether users were erased since the latest round of reclaiming began.
-        self.owes_reclaiming = self._db.get(_ERASED) is not None
+        self.reclaim_pending = self._db.get(_ERASED) is not None
         #: How often users were erased in what was written here; a number, so that copies can tell whether to compact.
-        self.erasures_seen = int(self.owes_reclaiming)
+        self.erasures_seen = int(self.reclaim_pending)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Raises StoreBroken."""
@@ -200,7 +200,7 @@ class PartitionStore(Rows):
             batch.put(_JOURNAL, _TWO.pack(journal_position.entry, journal_position.claim))
         self._db.write(batch)
         if erases:
-            self.owes_reclaiming = True
+            self.reclaim_pending = True
             self.erasures_seen += 1
 
     def view(self) -> "StoreView | None":
@@ -218,7 +218,7 @@ class PartitionStore(Rows):
 
     def reclaim_begins(self) -> None:
         """Whoever is erased from here on waits for another round."""
-        self.owes_reclaiming = False
+        self.reclaim_pending = False
 
     def compact(self) -> None:
         """Writes the whole store anew without what was deleted or replaced, file by file; for a thread of its own.
@@ -247,7 +247,7 @@ class PartitionStore(Rows):
             self._db.compact_range(start, end, compact_opt=options)
 
     def note_reclaimed(self, done: Reclaimed, *, is_all: bool) -> None:
-        """A round is done. ``is_all``: no other is under way, or owed."""
+        """A round is done. ``is_all``: no other is under way, or pending."""
         batch = WriteBatch(raw_mode=True)
         batch.put(_RECLAIMED, _THREE.pack(*done))
         if is_all:

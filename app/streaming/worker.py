@@ -207,7 +207,7 @@ class RoleWorker:
         return await runner.read(view, user_id, params, after, within_s)
 
     def behind(self) -> dict[tuple[str, int], int]:
-        """How many records of each topic's partition are in the log and not handled, as far as fetches told."""
+        """How many records of each topic's partition are in the log and not handled, as far as fetches reported."""
         return {
             (topic, partition): max(0, end - position)
             for partition, runner in self._runners.items()
@@ -260,7 +260,7 @@ class RoleWorker:
         try:
             async with asyncio.timeout(_COMMIT_S):
                 await self._committer.flush()
-        except Exception as error:  # a bookmark, and the consumer's thread may be dead: the journal knows better
+        except Exception as error:  # a hint, and the consumer's thread may be dead: the journal knows better
             log.warning("last commit failed", error=repr(error))
         for partition in runners:
             self._committer.forget(partition)
@@ -339,7 +339,7 @@ class RoleWorker:
             self._crash(error)
 
     async def _look_now_and_then(self) -> None:
-        """Sees what stands still or has died, and how late the loop is; keeps stores from growing old."""
+        """Detects what is stalled or has died, and how late the loop is; keeps stores from growing old."""
         touched, due = 0.0, time.monotonic() + _LOOK_EVERY_S
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)

@@ -167,8 +167,8 @@ def _pause_changed(provider: str, why: str | None) -> None:
 
 
 def _shedding_changed(provider: str, backlog: int, limit: int, begins: bool) -> None:
-    said = "low sends are given up" if begins else "low sends are no longer given up"
-    log.warning(said, provider=provider, backlog=backlog, limit=limit)
+    message = "low sends are given up" if begins else "low sends are no longer given up"
+    log.warning(message, provider=provider, backlog=backlog, limit=limit)
 
 
 async def run_keeping(role: str, settings: Settings, stop: asyncio.Event, watchdog: Watchdog) -> None:
@@ -289,8 +289,8 @@ async def _report_providers(
     )
     await publisher.start()
     stack.push_async_callback(publisher.close)
-    telling = keep_announcing(publisher, PROVIDERS, providers.report, changed, secret, unix_ms)
-    for task in (telling, watch_providers(providers, changed)):
+    announcing = keep_announcing(publisher, PROVIDERS, providers.report, changed, secret, unix_ms)
+    for task in (announcing, watch_providers(providers, changed)):
         stack.push_async_callback(_cancelled, asyncio.create_task(task))
 
 
@@ -356,14 +356,14 @@ async def _announce(
             at=at,
         )
 
-    telling = asyncio.create_task(announce(publisher, describe, changed, secret, unix_ms))
-    stack.push_async_callback(_cancelled, telling)
+    announcing = asyncio.create_task(announce(publisher, describe, changed, secret, unix_ms))
+    stack.push_async_callback(_cancelled, announcing)
 
 
 async def _until(stop: asyncio.Event, crashed: "asyncio.Future[BaseException]") -> None:
-    told = asyncio.create_task(stop.wait())
-    await asyncio.wait({told, asyncio.ensure_future(crashed)}, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
-    told.cancel()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, asyncio.ensure_future(crashed)}, return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+    stopping.cancel()
     if crashed.done():
         raise WorkerFailed(repr(crashed.result()))
 

@@ -41,23 +41,23 @@ def run(main: Callable[[asyncio.Event, Watchdog], Awaitable[None]], end_within_s
     # Before Faust is imported: its threads take their loops from the policy.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
-    async def until_told() -> None:
+    async def until_signalled() -> None:
         stop, watchdog = asyncio.Event(), Watchdog(end_within_s)
         beating = asyncio.create_task(watchdog.beat())
 
-        def told() -> None:
+        def on_signal() -> None:
             watchdog.arm()
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, told)
+            asyncio.get_running_loop().add_signal_handler(number, on_signal)
         try:
             await main(stop, watchdog)
         finally:
             watchdog.arm()
             beating.cancel()
 
-    asyncio.run(until_told())
+    asyncio.run(until_signalled())
 
 
 async def log_is_ready(settings: Settings, topics: Sequence[str], stop: asyncio.Event) -> bool:
@@ -65,8 +65,8 @@ async def log_is_ready(settings: Settings, topics: Sequence[str], stop: asyncio.
     from app.store.log_ready import until_ready
 
     waiting = asyncio.create_task(until_ready(settings.kafka.client_options(), topics))
-    told = asyncio.create_task(stop.wait())
-    done, pending = await asyncio.wait((waiting, told), return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.create_task(stop.wait())
+    done, pending = await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)

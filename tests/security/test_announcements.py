@@ -135,7 +135,7 @@ def test_a_copy_brings_nobody_back_who_has_left() -> None:
     heard.take(replace(stayed, offset=4, timestamp=heard.now))
 
     assert (heard.url, heard.refused) == (None, ["replayed", "behind"])
-    assert list(heard.owners._heard) == [b"router/2"]
+    assert list(heard.owners._latest) == [b"router/2"]
 
 
 def test_an_old_owner_takes_nothing_from_the_next() -> None:
@@ -191,7 +191,7 @@ def test_forgeries_take_no_memory() -> None:
     for number in range(1000):
         heard.take(announced(owner(FORGED, instance=f"i{number}"), secret=OTHER))
 
-    assert heard.owners._heard == {}
+    assert heard.owners._latest == {}
 
 
 _TEXTS = st.text(max_size=20)

@@ -124,8 +124,8 @@ def _begin(node: LexborNode, made: _Lines) -> None:
         made.space()
     if tag == "li":
         made.write("- ")
-    elif tag == "img" and (said := node.attributes.get("alt")):
-        made.write(said)
+    elif tag == "img" and (alt := node.attributes.get("alt")):
+        made.write(alt)
     elif tag == "a":
         made.begin_link()
 

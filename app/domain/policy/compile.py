@@ -153,11 +153,11 @@ class _Compiler:
 
     @staticmethod
     def _verified(channels: dict[Channel, dict[str, bool]]) -> dict[Channel, bool]:
-        return _VERIFIED | {name: said["verified"] for name, said in channels.items() if "verified" in said}
+        return _VERIFIED | {name: entry["verified"] for name, entry in channels.items() if "verified" in entry}
 
     def _categories(self, default: str | None, digests: Mapping[str, DigestRule]) -> dict[str, Category]:
-        said = self._root.get("categories", {})
-        categories = {name: self._category(name, entry, digests) for name, entry in said.items()}
+        section = self._root.get("categories", {})
+        categories = {name: self._category(name, entry, digests) for name, entry in section.items()}
         if default is not None and not self._checks.known(("defaults", "category"), "category", default, categories):
             categories[default] = Category(default, ())
         if default is None and "other" not in categories:

@@ -25,16 +25,16 @@ _RETRIES: dict[Channel, Retries] = {
 
 
 def providers_of(root: Mapping[str, Any], checks: Checks) -> dict[Channel, ProviderChoice]:
-    said = root.get("providers", {})
+    providers = root.get("providers", {})
     choices: dict[Channel, ProviderChoice] = {}
     for channel in CHANNELS:
-        entry = said.get(channel, {})
+        entry = providers.get(channel, {})
         order = tuple(entry.get("order", _PROVIDERS[channel]))
-        for section, said_of_it in (("limits", "its limit"), ("warm_up", "its plan")):
+        for section, left_out in (("limits", "its limit"), ("warm_up", "its plan")):
             for provider in entry.get(section, {}):
                 if provider not in order:
                     path = ("providers", channel, section, provider)
-                    checks.problem(path, f"{provider} isn't in the order", f"add it there, or leave out {said_of_it}")
+                    checks.problem(path, f"{provider} isn't in the order", f"add it there, or leave out {left_out}")
         plans = {
             provider: _warm_up(("providers", channel, "warm_up", provider), plan, checks)
             for provider, plan in entry.get("warm_up", {}).items()
@@ -103,8 +103,8 @@ def in_doubt_of(root: Mapping[str, Any], checks: Checks, categories: Collection[
 
 
 def sms_of(root: Mapping[str, Any]) -> SmsLimit | None:
-    said: dict[str, Any] = root.get("sms", {})
-    return SmsLimit(said["max_segments"], said.get("over", "fail")) if "max_segments" in said else None
+    limit: dict[str, Any] = root.get("sms", {})
+    return SmsLimit(limit["max_segments"], limit.get("over", "fail")) if "max_segments" in limit else None
 
 
 def shed_of(root: Mapping[str, Any], checks: Checks) -> dict[Priority, int]:

@@ -13,8 +13,8 @@ from app.domain.policy.model import Category, EventRule, Failover, Policy, Provi
 from app.domain.quiet_hours import DAYS, EVERY_DAY, Hours
 from schemas.words import CHANNELS
 
-#: What one rule says, in the words of the document, every default filled in.
-Said = dict[str, Any]
+#: One rule as the document has it, every default filled in.
+RuleDocument = dict[str, Any]
 
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 
@@ -70,7 +70,7 @@ def _event_rules(policy: Policy) -> dict[str, EventRule]:
     return {**policy.exact, **{f"{prefix}*": rule for prefix, rule in policy.patterns}}
 
 
-def _rules(policy: Policy) -> dict[str, Said]:
+def _rules(policy: Policy) -> dict[str, RuleDocument]:
     """Every rule of a policy by where it stands in the document."""
     return {
         "timezone": {"timezone": policy.timezone},
@@ -137,7 +137,7 @@ def _hours(hours: Hours | None) -> str | None:
     return f"{_clock(hours.start)}-{_clock(hours.end)}{days}"
 
 
-def _category(category: Category) -> Said:
+def _category(category: Category) -> RuleDocument:
     return {
         "channels": list(category.channels),
         "opt_out": "never" if category.opt_out_never else "allowed",
@@ -157,12 +157,12 @@ def _category(category: Category) -> Said:
     }
 
 
-def _failover(rule: Failover) -> Said:
-    said = {"after": rule.after_ms, "no_receipt": rule.no_receipt_ms}
-    return {key: _time(ms) for key, ms in said.items() if ms is not None}
+def _failover(rule: Failover) -> RuleDocument:
+    times = {"after": rule.after_ms, "no_receipt": rule.no_receipt_ms}
+    return {key: _time(ms) for key, ms in times.items() if ms is not None}
 
 
-def _digest(rule: DigestRule) -> Said:
+def _digest(rule: DigestRule) -> RuleDocument:
     rhythm = rule.rhythm
     return {
         "template": rule.template,
@@ -180,7 +180,7 @@ def _digest(rule: DigestRule) -> Said:
     }
 
 
-def _event_type(rule: EventRule, policy: Policy) -> Said:
+def _event_type(rule: EventRule, policy: Policy) -> RuleDocument:
     own = rule.digest is not None and policy.digests.get(rule.digest.name) != rule.digest
     return {
         "category": rule.category.name,
@@ -193,16 +193,16 @@ def _event_type(rule: EventRule, policy: Policy) -> Said:
     }
 
 
-def _verification(rule: EventRule) -> dict[str, Said]:
+def _verification(rule: EventRule) -> dict[str, RuleDocument]:
     """A policy has no say but in the template."""
     return {} if rule.template is None else {f"event_types.{rule.name}": {"template": rule.template}}
 
 
-def _chain(chain: Chain) -> Said:
+def _chain(chain: Chain) -> RuleDocument:
     return {"chain": list(chain.steps), "wait": _time(chain.wait_ms), "until": sorted(chain.until)}
 
 
-def _providers(choice: ProviderChoice) -> Said:
+def _providers(choice: ProviderChoice) -> RuleDocument:
     return {
         "order": list(choice.order),
         "limits": {p: _rate(rate) for p, rate in sorted(choice.limits.items())},
@@ -210,7 +210,7 @@ def _providers(choice: ProviderChoice) -> Said:
     }
 
 
-def _warm_up(plan: WarmUp) -> Said:
+def _warm_up(plan: WarmUp) -> RuleDocument:
     since = datetime.fromtimestamp(plan.since / 1000, UTC).date().isoformat()
     return {"start": _rate(plan.start), "double_every": _time(plan.double_every_ms), "since": since}
 

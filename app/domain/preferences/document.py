@@ -84,7 +84,7 @@ def _event_type(name: str, field: str) -> None:
         raise Invalid("is not an event type, nor a beginning of one and *", field)
 
 
-def _said(read: Callable[[Any], Value], value: Any, field: str, reason: str) -> Value:
+def _parsed(read: Callable[[Any], Value], value: Any, field: str, reason: str) -> Value:
     try:
         return read(value)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -102,7 +102,7 @@ def _flag(members: Mapping[str, Any], name: str, field: str) -> bool:
 def _time(members: Mapping[str, Any], name: str, field: str) -> int:
     if name not in members:
         raise Invalid("is required", f"{field}.{name}")
-    return _said(minutes_of, members[name], f"{field}.{name}", "is not a time HH:MM")
+    return _parsed(minutes_of, members[name], f"{field}.{name}", "is not a time HH:MM")
 
 
 def _quiet_hours(value: Any) -> OwnHours:
@@ -121,7 +121,7 @@ def _quiet_hours(value: Any) -> OwnHours:
         raise Invalid(f"has more than {len(DAYS)} entries", f"{field}.days")
     if days is not None and any(day in days[:index] for index, day in enumerate(days)):
         raise Invalid("names a day twice", f"{field}.days")
-    mask = EVERY_DAY if days is None else _said(days_mask, days, f"{field}.days", f"has more than {', '.join(DAYS)}")
+    mask = EVERY_DAY if days is None else _parsed(days_mask, days, f"{field}.days", f"has more than {', '.join(DAYS)}")
     return OwnHours(enabled, start, end, mask)
 
 

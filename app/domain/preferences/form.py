@@ -152,9 +152,9 @@ def _channels_of(category: Category, policy: Policy) -> list[Channel]:
 
 
 def _is_on(channel: Channel, own: Mapping[str, Any], switches: Mapping[str, Any], category: Category) -> bool:
-    """As ``evaluate_preference`` has it, but for what is said of single event types."""
-    said = next((each[channel] for each in (own, switches) if each.get(channel) is not None), None)
-    return bool(category.default.get(channel, True) if said is None else said)
+    """As ``evaluate_preference`` has it, but for preferences on single event types."""
+    choice = next((each[channel] for each in (own, switches) if each.get(channel) is not None), None)
+    return bool(category.default.get(channel, True) if choice is None else choice)
 
 
 def _quiet(document: Mapping[str, Any]) -> Quiet:
@@ -237,11 +237,11 @@ def _patch_quiet(fields: Fields, patch: dict[str, Any]) -> None:
     days = tuple(day for day in DAYS if day in fields.get("quiet_day", ()))
     if mode not in ("", "own", "none"):
         return
-    said = Quiet(mode, _one(fields, "quiet_start") or "", _one(fields, "quiet_end") or "", days)  # type: ignore[arg-type]
-    if said.text == _one(fields, "quiet_was"):
+    chosen = Quiet(mode, _one(fields, "quiet_start") or "", _one(fields, "quiet_end") or "", days)  # type: ignore[arg-type]
+    if chosen.text == _one(fields, "quiet_was"):
         return
     if mode == "own":
-        patch["quiet_hours"] = {"enabled": True, "start": said.start, "end": said.end, "days": list(days)}
+        patch["quiet_hours"] = {"enabled": True, "start": chosen.start, "end": chosen.end, "days": list(days)}
     else:
         patch["quiet_hours"] = {"enabled": False} if mode == "none" else None
 
@@ -252,8 +252,8 @@ def _patch_digests(fields: Fields, form: Form, patch: dict[str, Any]) -> None:
         if category.rhythm is None or every not in ("", "hour", "day", "week"):
             continue
         at, on = _one(fields, f"at/{category.name}") or "", _one(fields, f"weekday/{category.name}") or ""
-        said = Rhythm(every, at, on)  # type: ignore[arg-type]
-        if said.text == _one(fields, f"was/{category.name}"):
+        chosen = Rhythm(every, at, on)  # type: ignore[arg-type]
+        if chosen.text == _one(fields, f"was/{category.name}"):
             continue
         choice: dict[str, Any] | None = None
         if every:

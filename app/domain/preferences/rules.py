@@ -75,7 +75,7 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 _NEVER = Answer(True, "opt_out never")
-_NOTHING_SAID = Answer(True, "no preference set")
+_NO_PREFERENCE = Answer(True, "no preference set")
 _NO_CONSENT_NEEDED = Answer(True, "no consent required")
 
 
@@ -103,7 +103,7 @@ def evaluate_preference(preferences: Preferences, rule: EventRule, event_type: s
         return Answer(preferences.channels[channel], f"channels.{channel}")
     if channel in category.default:
         return Answer(category.default[channel], f"default of {category.name}")
-    return _NOTHING_SAID
+    return _NO_PREFERENCE
 
 
 def _speaking_entry(entries: Switches, event_type: str, channel: Channel) -> str | None:

@@ -23,7 +23,7 @@ from app.domain.rendering.language import restrict
 from app.domain.rendering.nulls import filled
 
 MAX_SOURCE = 64 * 1024
-_MOST_SAID = 200
+_MOST_ERROR_CHARACTERS = 200
 
 
 class BadTemplate(Exception):
@@ -168,7 +168,7 @@ def _rendered(source: str, variables: Mapping[str, Any], html: bool, stopwatch: 
             written = bounded(written + len(piece))
             pieces.append(piece)
     except (OverLimit, UndefinedError, SecurityError) as error:
-        raise BadTemplate(str(error)[:_MOST_SAID]) from None
+        raise BadTemplate(str(error)[:_MOST_ERROR_CHARACTERS]) from None
     except Exception:  # whatever else an expression raises is the template's or the data's fault
         raise BadTemplate("can't be rendered: an expression can't handle the value it is given") from None
     return "".join(pieces)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from agents.router.machine import RouterMachine
-from app.domain.caps import judge_caps
+from app.domain.caps import evaluate_caps
 from app.domain.out import Out
 from app.domain.partition import partition_of
 from bench.workload import PLACES, PROVIDERS, Fed, Workload, catalog, request, rows_of_users, user_id
@@ -62,7 +62,7 @@ def test_every_cap_has_its_places_taken() -> None:
     caps = policy.policy.caps_of("orders", "push")
     assert len(caps) == 3
     for cap in caps:
-        over = judge_caps([replace(cap, limit=PLACES)], windows.places(), {}, bytes(16), LOAD.now_ms)
+        over = evaluate_caps([replace(cap, limit=PLACES)], windows.places(), {}, bytes(16), LOAD.now_ms)
         assert over is not None
         assert len(over.used_by) == PLACES
 

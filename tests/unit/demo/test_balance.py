@@ -7,7 +7,7 @@ import pytest
 from app.demo.balance import balance
 from app.demo.effects import effects_of
 from app.demo.playing import Played
-from app.demo.report import judge, latencies, percentile
+from app.demo.report import evaluate, latencies, percentile
 
 WHO = ("n1", "u1")
 
@@ -184,11 +184,11 @@ def test_what_is_called_off_and_begun_all_the_same_is_a_fault() -> None:
     late = event("sending", "push", "s1", occurred_at="2026-11-21T00:00:03.000Z")
     called_off = Played(recipients={WHO}, called_off={WHO: 1_795_219_200_000})
 
-    assert judge(called_off, balance([], []), [late], [], []).faults == [
+    assert evaluate(called_off, balance([], []), [late], [], []).faults == [
         "called off, and begun more than a second later: s1"
     ]
     in_time = Played(recipients={WHO}, called_off={WHO: 1_795_219_202_500})
-    assert judge(in_time, balance([], []), [late], [], []).faults == []
+    assert evaluate(in_time, balance([], []), [late], [], []).faults == []
 
 
 def played() -> Played:
@@ -200,7 +200,7 @@ def at_provider(send_id: str = "s1", at_ms: int = 0) -> dict[str, Any]:
 
 
 def faults(events: list[dict[str, Any]], accepted: list[dict[str, Any]]) -> list[str]:
-    return judge(played(), balance([WHO], events), events, accepted, []).faults
+    return evaluate(played(), balance([WHO], events), events, accepted, []).faults
 
 
 def test_what_is_sent_and_at_the_provider_is_no_fault() -> None:
@@ -218,7 +218,7 @@ def test_at_the_provider_but_never_queued_is_a_fault() -> None:
 def test_a_second_copy_at_the_provider_is_counted() -> None:
     events = sound()
 
-    assert judge(played(), balance([WHO], events), events, [at_provider(), at_provider()], []).duplicates == 1
+    assert evaluate(played(), balance([WHO], events), events, [at_provider(), at_provider()], []).duplicates == 1
 
 
 def test_latency_counts_from_accepted_and_leaves_out_what_had_to_wait() -> None:

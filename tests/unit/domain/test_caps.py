@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.caps import Cap, give_back, judge_caps, take
+from app.domain.caps import Cap, evaluate_caps, give_back, take
 
 HOUR = Cap("hour", 3, 3_600_000)
 DEFER = Cap("defer", 2, 1_000, over="defer")
@@ -35,27 +35,27 @@ def test_the_first_exceeded_cap_is_reported_with_its_users_and_when_a_slot_is_fr
         "hour": window_of(HOUR, (1, 1), (2, 2), (3, 3)),
         "full": window_of(full, (4, 1), (5, 1), (6, 1)),
     }
-    over = judge_caps([other, HOUR, full], windows, {}, id_of(9), 10)
+    over = evaluate_caps([other, HOUR, full], windows, {}, id_of(9), 10)
     assert over is not None
     assert (over.cap, over.used_by, over.free_at_ms) == (HOUR, (name_of(1), name_of(2), name_of(3)), 3_600_001)
 
 
 def test_places_are_counted_from_after_now_less_the_window_up_to_now() -> None:
     window = window_of(HOUR, (1, 0), (2, 0), (3, 0))
-    assert judge_caps([HOUR], {"hour": window}, {}, id_of(9), 3_599_999) is not None
-    assert judge_caps([HOUR], {"hour": window}, {}, id_of(9), 3_600_000) is None
+    assert evaluate_caps([HOUR], {"hour": window}, {}, id_of(9), 3_599_999) is not None
+    assert evaluate_caps([HOUR], {"hour": window}, {}, id_of(9), 3_600_000) is None
 
 
 def test_an_own_id_never_counts_against_itself() -> None:
     window = window_of(HOUR, (1, 1), (2, 2), (3, 3))
-    assert judge_caps([HOUR], {"hour": window}, {}, id_of(3), 10) is None
+    assert evaluate_caps([HOUR], {"hour": window}, {}, id_of(3), 10) is None
     full = take(window, id_of(4), 4, HOUR)  # by a critical one, which no cap stops
-    assert judge_caps([HOUR], {"hour": full}, {}, id_of(3), 10) is None
+    assert evaluate_caps([HOUR], {"hour": full}, {}, id_of(3), 10) is None
 
 
 def test_an_own_place_that_slid_out_counts_for_nothing() -> None:
     window = window_of(replace(HOUR, window_ms=10_000_000), (9, 0), (1, 3_600_001), (2, 3_600_002), (3, 3_600_003))
-    assert judge_caps([HOUR], {"hour": window}, {}, id_of(9), 3_600_010) is not None
+    assert evaluate_caps([HOUR], {"hour": window}, {}, id_of(9), 3_600_010) is not None
 
 
 def test_taking_a_place_twice_changes_nothing() -> None:
@@ -117,8 +117,8 @@ def test_a_cap_counts_its_channel_and_its_category(cap: Cap, category: str, chan
 def test_newcomers_are_behind_those_who_wait_even_when_a_place_is_free() -> None:
     windows = {"defer": window_of(DEFER, (1, 0))}
     waiting = {"defer": [id_of(5)]}
-    assert judge_caps([DEFER], windows, waiting, id_of(5), 10) is None
-    newcomer = judge_caps([DEFER], windows, waiting, id_of(6), 10)
+    assert evaluate_caps([DEFER], windows, waiting, id_of(5), 10) is None
+    newcomer = evaluate_caps([DEFER], windows, waiting, id_of(6), 10)
     assert newcomer is not None
     assert newcomer.free_at_ms == 1_000
 
@@ -126,13 +126,13 @@ def test_newcomers_are_behind_those_who_wait_even_when_a_place_is_free() -> None
 def test_those_who_wait_get_places_in_order_as_they_become_free() -> None:
     windows = {"defer": window_of(DEFER, (1, 0), (2, 400))}
     queue = [id_of(number) for number in (5, 6, 7, 8)]
-    free = [judge_caps([DEFER], windows, {"defer": queue}, waiting, 500) for waiting in [*queue, id_of(9)]]
+    free = [evaluate_caps([DEFER], windows, {"defer": queue}, waiting, 500) for waiting in [*queue, id_of(9)]]
     assert [over and over.free_at_ms for over in free] == [1_000, 1_400, 2_000, 2_400, 3_000]
 
 
 def test_a_queue_longer_than_the_cap_takes_what_is_vacant_first() -> None:
     queue = [id_of(number) for number in (5, 6, 7, 8, 9)]
-    free = [judge_caps([DEFER], {"defer": window_of(DEFER, (1, 0))}, {"defer": queue}, one, 500) for one in queue]
+    free = [evaluate_caps([DEFER], {"defer": window_of(DEFER, (1, 0))}, {"defer": queue}, one, 500) for one in queue]
     assert [over and over.free_at_ms for over in free] == [None, 1_000, 1_500, 2_000, 2_500]
 
 
@@ -153,12 +153,12 @@ def test_waiting_for_a_place_ends_as_a_replay_of_the_queue_says(limit: int, take
             ahead -= 1
         if ahead < 0:
             break
-    over = judge_caps([cap], {"defer": window}, {"defer": queue}, id_of(999), now)
+    over = evaluate_caps([cap], {"defer": window}, {"defer": queue}, id_of(999), now)
     assert (now if over is None else over.free_at_ms) == moment
 
 
 def test_only_a_deferring_cap_has_a_queue() -> None:
-    assert judge_caps([HOUR], {"hour": b""}, {"hour": [id_of(n) for n in range(5)]}, id_of(9), 10) is None
+    assert evaluate_caps([HOUR], {"hour": b""}, {"hour": [id_of(n) for n in range(5)]}, id_of(9), 10) is None
 
 
 @dataclass
@@ -206,7 +206,7 @@ def test_any_history_is_judged_as_a_list_that_is_counted(
         elif step == "give back":
             counted.give_back(own)
             window = give_back(window, own)
-        over = judge_caps([cap], {"cap": window}, {}, own, now)
+        over = evaluate_caps([cap], {"cap": window}, {}, own, now)
         expected = counted.over(own, now)
         assert (None if over is None else sorted(over.used_by)) == (None if expected is None else sorted(expected))
         if over is not None:
@@ -218,7 +218,7 @@ def test_any_history_is_judged_as_a_list_that_is_counted(
 
 @given(st.permutations([(1, 10), (2, 20), (3, 30), (4, 30)]))
 def test_places_taken_in_any_order_lie_oldest_first(places: list[tuple[int, int]]) -> None:
-    over = judge_caps([replace(HOUR, limit=4)], {"hour": window_of(HOUR, *places)}, {}, id_of(9), 40)
+    over = evaluate_caps([replace(HOUR, limit=4)], {"hour": window_of(HOUR, *places)}, {}, id_of(9), 40)
     assert over is not None
     assert over.used_by[:2] == (name_of(1), name_of(2))
     assert over.free_at_ms == 3_600_010

@@ -31,8 +31,8 @@ from schemas.words import Priority
 RULE = DigestRule("daily", "summary", window_ms=100, max_wait_ms=250, max_items=4, min_items=2)
 
 
-def item(name: str, at: int = 0, priority: Priority = "normal", **said: Any) -> DigestItem:
-    fields = {"event_type": "comment.new", "campaign_id": None, "data": msgspec.Raw(b"\x80")} | said
+def item(name: str, at: int = 0, priority: Priority = "normal", **document: Any) -> DigestItem:
+    fields = {"event_type": "comment.new", "campaign_id": None, "data": msgspec.Raw(b"\x80")} | document
     return DigestItem(notification_id=name, priority=priority, at=at, **fields)
 
 
@@ -343,7 +343,7 @@ def test_an_open_digest_fits_a_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "rhythm"),
+    ("document", "rhythm"),
     [
         ({"every": "day"}, Rhythm("day", 9 * 60, 0)),
         ({"every": "day", "at": "17:45"}, Rhythm("day", 17 * 60 + 45, 0)),
@@ -353,9 +353,9 @@ def test_an_open_digest_fits_a_table() -> None:
     ],
 )
 def test_a_schedule_without_a_time_closes_at_nine_and_hourly_only_the_minute_counts(
-    said: dict[str, str], rhythm: Rhythm
+    document: dict[str, str], rhythm: Rhythm
 ) -> None:
-    assert Rhythm.of(said) == rhythm
+    assert Rhythm.of(document) == rhythm
     assert Rhythm("day") == Rhythm("day", 540, 0)
 
 

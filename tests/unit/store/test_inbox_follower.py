@@ -105,7 +105,7 @@ async def test_answers_without_a_record_keep_streams_as_they_are(monkeypatch: py
     consumer = Consumer([0, 1])
     async with following(monkeypatch, consumer, silent_s=30.0, look_s=3_600.0) as follows:
         now, polls = asyncio.get_running_loop().time(), consumer.polls
-        follows.follower._heard = dict.fromkeys(follows.follower._heard, (None, now - 31.0))
+        follows.follower._answered = dict.fromkeys(follows.follower._answered, (None, now - 31.0))
         await until(lambda: consumer.polls > polls + 1)
         follows.follower._look(now)
         assert follows.losses == 0

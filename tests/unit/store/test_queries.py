@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.config import Settings
 from app.store.announcement import announced_query_url, announced_url
 from app.store.queries import Limits, Queries, QueryRefused, Unavailable
-from app.store.reading import judge, refusal
+from app.store.reading import check_statement, refusal
 from schemas.instants import rfc3339
 from schemas.lifecycle import LifecycleEvent
 from tests.unit.store.conftest import T0, event, settings_in, store
@@ -295,7 +295,7 @@ async def test_every_function_of_the_list_is_one_of_this_clickhouse(client: Asyn
 
 def test_a_node_that_nobody_knows_is_refused() -> None:
     with pytest.raises(QueryRefused, match="NewThing"):
-        judge("SELECT 1", "SelectWithUnionQuery (children 1)\n ExpressionList (children 1)\n  NewThing x")
+        check_statement("SELECT 1", "SelectWithUnionQuery (children 1)\n ExpressionList (children 1)\n  NewThing x")
 
 
 async def test_the_documents_query_finds_doubts_that_were_settled_too(queries: Queries, client: AsyncClient) -> None:

@@ -168,7 +168,7 @@ async def test_who_asks_too_often_or_too_much_is_told_so(
 async def test_users_leave_a_turn_to_the_queries_of_tocsin_itself(
     http: aiohttp.ClientSession, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, begun, over = ChdbFront._run_judged, threading.Semaphore(0), threading.Event()
+    run, begun, over = ChdbFront._run_checked, threading.Semaphore(0), threading.Event()
 
     def run_long(front: ChdbFront, sql: bytes, *rest: Any) -> bytes:
         if b"long" in sql:
@@ -176,7 +176,7 @@ async def test_users_leave_a_turn_to_the_queries_of_tocsin_itself(
             over.wait(120)
         return run(front, sql, *rest)
 
-    monkeypatch.setattr(ChdbFront, "_run_judged", run_long)
+    monkeypatch.setattr(ChdbFront, "_run_checked", run_long)
     queries = Queries(settings)
     asked = [asyncio.create_task(ask(http, "SELECT 'long'")) for _ in range(3)]
     try:

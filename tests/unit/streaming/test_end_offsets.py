@@ -9,7 +9,7 @@ def told(*ends: int | None) -> Known:
     """What is known after fetches, numbered from 1, that told these ends, or nothing."""
     known = Known()
     for fetch, end in enumerate(ends, 1):
-        known.tell(fetch, None if end is None else EndOffset(end, fetch * 10))
+        known.report(fetch, None if end is None else EndOffset(end, fetch * 10))
     return known
 
 

@@ -115,7 +115,7 @@ async def test_a_round_that_a_crash_breaks_off_is_made_by_whoever_opens_the_stor
     reopened.close()
 
     settled, _ = open_store(tmp_path / "tables" / "0", block_cache(1), 0)
-    assert not settled.owes_reclaiming
+    assert not settled.reclaim_pending
     assert settled.reclaimed() == Reclaimed(1_000, 1_000, 1_000)
 
 
