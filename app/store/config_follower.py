@@ -77,6 +77,14 @@ class ConfigFollower:
         """Of all that were written, broken ones too: the next one has a higher number."""
         return max(self._policies, default=self._default.policy_version)
 
+    def policies(self) -> list[PolicyVersion]:
+        """All versions that were written, newest first, and the default one, which has the number 0."""
+        default = PolicyVersion(
+            version=self._default.policy_version, text=default_policy_text(), at="1970-01-01T00:00:00Z"
+        )
+        known = {default.version: default} | self._policies
+        return [known[number] for number in sorted(known, reverse=True)]
+
     def first_of(self, version: ConfigRecord) -> ConfigRecord:
         """The record that has the number of this one, which was read: this one or another that came before it."""
         match version:

@@ -14,6 +14,7 @@ NOT_FOR_SERVICES = {
     "GET /schemas/": "for those who build on the topics; /openapi.json isn't described either",
     "GET /asyncapi.": "for those who build on the topics",
     "GET /v1/users/{id}/inbox/ws": "for apps, which keep what it brings",
+    "GET /v1/policy/versions": "operators read them in the console",
     "GET /web/": "a component for browsers",
 }
 

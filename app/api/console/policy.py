@@ -1,4 +1,4 @@
-"""The policy in force: shown, changed with its difference, and who changed it."""
+"""The policy in force: shown, changed with its difference; and its versions, who wrote them and what each changed."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,16 +15,61 @@ from app.api.console.sessions import LASTS_S
 from app.api.problems import Problem
 
 _HISTORY = 20
+#: Of the audit log: who wrote a version is found among so many of the latest changes.
+_CHANGES = 500
 #: A day is soon compared, and has every hour of quiet.
 _NOT_COMPARED = {"comparison": None, "since": "24h", "ranges": RANGES}
 _KIND = "comparison"
 
 
 async def get(page: Page) -> web.StreamResponse:
-    document, log = await asyncio.gather(
-        page.api.get("/v1/policy"), page.api.get("/v1/audit-log", {"action": "policy", "limit": _HISTORY})
+    document, listed, by = await asyncio.gather(page.api.get("/v1/policy"), _versions(page), _who_wrote(page))
+    return page.render("policy", document=document, text_of=_yaml(document["policy"]), by=by, **listed)
+
+
+async def get_versions(page: Page) -> web.StreamResponse:
+    listed, by = await asyncio.gather(_versions(page), _who_wrote(page))
+    return page.render("policy_versions", by=by, **listed)
+
+
+async def get_version(page: Page) -> web.StreamResponse:
+    """A version, what it changed of the one before it, and what has changed since."""
+    number = page.path("number")
+    version, document, by = await asyncio.gather(
+        page.api.get("/v1/policy/versions/{number}", number=number), page.api.get("/v1/policy"), _who_wrote(page)
     )
-    return page.render("policy", document=document, text_of=_yaml(document["policy"]), entries=log["entries"])
+    earlier = await page.api.get("/v1/policy/versions", {"limit": 1, "cursor": str(version["version"])})
+    before = next((str(each["version"]) for each in earlier["versions"]), None)
+    shown = _yaml(version["policy"])
+    changed = [] if before is None else _difference(await _text_at(page, before), shown)
+    since = _difference(shown, _yaml(document["policy"]))
+    return page.render(
+        "policy_version",
+        version=version,
+        before=before,
+        text_of=shown,
+        changed=changed,
+        since=since,
+        in_force=document["version"],
+        entry=by.get(version["sha256"]),
+    )
+
+
+async def _text_at(page: Page, number: str) -> str:
+    return _yaml((await page.api.get("/v1/policy/versions/{number}", number=number))["policy"])
+
+
+async def _versions(page: Page) -> Mapping[str, Any]:
+    asked = {"limit": _HISTORY, "cursor": page.query("cursor")}
+    listed: Mapping[str, Any] = await page.api.get("/v1/policy/versions", asked)
+    return listed
+
+
+async def _who_wrote(page: Page) -> Mapping[str, Any]:
+    """The entries of the audit log, by the digest of the policy that each put in force. The latest counts."""
+    log = await page.api.get("/v1/audit-log", {"action": "policy", "limit": _CHANGES})
+    entries = reversed(log["entries"])
+    return {each["what"].rpartition("sha256 ")[2]: each for each in entries}
 
 
 async def check(page: Page) -> web.StreamResponse:
@@ -35,8 +80,7 @@ async def check(page: Page) -> web.StreamResponse:
         document = await page.api.call("PUT", "/v1/policy", body=changed.encode())
         return go_to(f"/policy?done=policy.applied&version={document['version']}")
     document = await page.api.get("/v1/policy")
-    before = _yaml(document["policy"]).splitlines()
-    lines = list(unified_diff(before, _yaml(yaml.safe_load(changed)).splitlines(), lineterm="", n=2))[2:]
+    lines = _difference(_yaml(document["policy"]), _yaml(yaml.safe_load(changed)))
     will = text("policy.apply.will", next=document["version"] + 1)
     return page.render("policy_change", lines=lines, changed=changed, will=will, **_NOT_COMPARED)
 
@@ -86,6 +130,10 @@ def _compared(page: Page, name: Name, sealed: str) -> Mapping[str, Any]:
     return values
 
 
+def _difference(before: str, after: str) -> list[str]:
+    return list(unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2))[2:]
+
+
 def _yaml(policy: object) -> str:
     shown: str = yaml.dump(policy, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100)
     return shown
@@ -93,6 +141,8 @@ def _yaml(policy: object) -> str:
 
 VIEWS = (
     View("GET", "/policy", get),
+    View("GET", "/policy/versions", get_versions),
+    View("GET", "/policy/versions/{number}", get_version),
     View("POST", "/policy", check),
     View("POST", "/policy/compare", compare),
     View("GET", "/policy/comparisons/{name}", comparison),

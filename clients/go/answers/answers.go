@@ -358,6 +358,26 @@ type PolicyDocument struct {
 	Policy     map[string]any `json:"policy"`
 }
 
+type PolicyVersionDocument struct {
+	Version int64          `json:"version"`
+	At      string         `json:"at"`
+	Sha256  string         `json:"sha256"`
+	Policy  map[string]any `json:"policy"`
+}
+
+// PolicyVersion: `at`: when it was written; `sha256`: of its text, as in the audit log.
+type PolicyVersion struct {
+	Version int64  `json:"version"`
+	At      string `json:"at"`
+	Sha256  string `json:"sha256"`
+}
+
+// PolicyVersions: Newest first.
+type PolicyVersions struct {
+	Versions   []PolicyVersion `json:"versions"`
+	NextCursor string          `json:"next_cursor"`
+}
+
 // Choice: `on`: the user gets it now. `change`: the patch of the preferences (RFC 7396) that turns it over.
 type Choice struct {
 	Channel string         `json:"channel"`

@@ -344,6 +344,26 @@ export interface PolicyDocument {
   policy: Record<string, unknown>;
 }
 
+export interface PolicyVersionDocument {
+  version: number;
+  at: string;
+  sha256: string;
+  policy: Record<string, unknown>;
+}
+
+/** ``at``: when it was written; ``sha256``: of its text, as in the audit log. */
+export interface PolicyVersion {
+  version: number;
+  at: string;
+  sha256: string;
+}
+
+/** Newest first. */
+export interface PolicyVersions {
+  versions: (PolicyVersion)[];
+  next_cursor?: string | null;
+}
+
 /** ``on``: the user gets it now. ``change``: the patch of the preferences (RFC 7396) that turns it over. */
 export interface Choice {
   channel: string;

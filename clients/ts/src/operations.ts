@@ -87,6 +87,10 @@ export interface Operations {
   "GET /v1/policy": { path: never; query: never; body: unknown; answer: answers.PolicyDocument };
   /** Put a new version of the policy in force */
   "PUT /v1/policy": { path: never; query: never; body: unknown; answer: answers.PolicyDocument };
+  /** Policies that were in force, newest first */
+  "GET /v1/policy/versions": { path: never; query: "limit" | "cursor"; body: unknown; answer: answers.PolicyVersions };
+  /** A policy that was in force */
+  "GET /v1/policy/versions/{number}": { path: "number"; query: never; body: unknown; answer: answers.PolicyVersionDocument };
   /** Check a policy without putting it in force */
   "POST /v1/policy/validate": { path: never; query: never; body: unknown; answer: answers.Valid };
   /** One SQL statement that only reads the database notify */

@@ -110,6 +110,38 @@ async def test_a_policy_is_in_force_when_every_running_router_has_it(gateway: Ca
     assert (named.status, named.document["field"]) == (422, "id")
 
 
+@pytest.mark.usefixtures("policy_changes")
+async def test_every_policy_that_was_applied_is_kept_with_its_version(gateway: Caller) -> None:
+    ops, path = gateway.key("ops"), "/v1/policy/versions"
+    texts = [f"categories: {{of_version_{number}: {{channels: [in_app]}}}}" for number in range(3)]
+    written = [
+        (await ops("PUT", "/v1/policy", text.encode(), Content_Type="application/yaml")).document["version"]
+        for text in texts
+    ]
+    first = (await ops("GET", f"{path}?limit=2")).document
+    rest = (await ops("GET", f"{path}?cursor={first['next_cursor']}")).document
+    shown = [(await ops("GET", f"{path}/{number}")).document for number in written]
+    as_yaml = await ops("GET", f"{path}/{written[0]}", Accept="application/yaml")
+    log = (await ops("GET", "/v1/audit-log?action=policy.put&limit=1")).document["entries"]
+
+    assert [each["version"] for each in first["versions"]] == written[:0:-1]
+    assert [each["version"] for each in rest["versions"]] == list(range(written[0], -1, -1))
+    assert rest["next_cursor"] is None
+    assert [each["policy"] for each in shown] == [yaml.safe_load(text) for text in texts]
+    assert yaml.safe_load(as_yaml.document)["policy"] == shown[0]["policy"]
+    assert shown[-1]["sha256"] == first["versions"][0]["sha256"]
+    assert log[0]["what"].endswith(shown[-1]["sha256"])
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "00", "1e3", "9" * 400, "99999"])
+async def test_a_version_of_the_policy_that_is_none_is_unknown(gateway: Caller, number: str) -> None:
+    ops = gateway.key("ops")
+
+    assert (await ops("GET", f"/v1/policy/versions/{number}")).status == 404
+    reply = await ops("GET", f"/v1/policy/versions?cursor={number}x")
+    assert (reply.status, reply.document["field"]) == (400, "cursor")
+
+
 async def test_a_policy_is_read_as_yaml_by_whoever_asks_for_it(gateway: Caller) -> None:
     reply = await gateway.key("ops")("GET", "/v1/policy", Accept="application/yaml")
 

@@ -208,6 +208,15 @@ async def test_what_would_change_of_the_policy_is_shown_first(
     assert status == 200
     assert f"It is version {version + 1} now." in page
 
+    status, page = await browser.open(f"/policy/versions/{version + 1}")
+    assert (status, f"What it changed of version {version}" in page, "of_mine" in page) == (200, True, True)
+    status, page = await browser.open(f"/policy/versions/{version}")
+    assert (status, "Put it back" in page, "of_mine" in page) == (200, True, True)
+    status, page = await browser.open("/policy/versions/0")
+    assert (status, "The default policy" in page) == (200, True)
+    status, page = await browser.open("/policy/versions?cursor=0")
+    assert (status, "There are no earlier versions." in page) == (200, True)
+
 
 async def test_a_query_is_shown_and_taken_away_without_formulas(console: Browser) -> None:
     browser = await signed_in(console, KEYS["ops"][0])

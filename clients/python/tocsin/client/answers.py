@@ -388,6 +388,28 @@ class PolicyDocument(Struct, frozen=True, kw_only=True):
     policy: dict[str, Any]
 
 
+class PolicyVersionDocument(Struct, frozen=True, kw_only=True):
+    version: int
+    at: str
+    sha256: str
+    policy: dict[str, Any]
+
+
+class PolicyVersion(Struct, frozen=True, kw_only=True):
+    """``at``: when it was written; ``sha256``: of its text, as in the audit log."""
+
+    version: int
+    at: str
+    sha256: str
+
+
+class PolicyVersions(Struct, frozen=True, kw_only=True):
+    """Newest first."""
+
+    versions: list[PolicyVersion]
+    next_cursor: str | None = None
+
+
 class Choice(Struct, frozen=True, kw_only=True):
     """``on``: the user gets it now. ``change``: the patch of the preferences (RFC 7396) that turns it over."""
 
