@@ -1,5 +1,5 @@
-"""Folders of a process's own while it works. They may hold what users said, so none outlives its process for long:
-those of processes that were killed go as soon as another one begins."""
+"""Folders of a process's own while it works. They may hold users' data, so none outlives its process for long: those of
+processes that were killed go as soon as another one begins."""
 
 import fcntl
 import os
@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+#: A new folder may be taken for left behind in the moment before it is locked; hardly twice in a row.
+_TRIES = 10
+
 
 @contextmanager
 def scratch_folder(kind: str, parent: Path | None = None) -> Iterator[Path]:
-    """A folder that goes at the end. ``kind``: says whose it is; ``parent``: where temporary files go."""
+    """A folder that goes at the end. ``kind``: whose it is; ``parent``: where temporary files go. Raises OSError where
+    there can be none, or where the file system can't lock it."""
     parent = parent or Path(tempfile.gettempdir())
     remove_left_behind(kind, parent)
     folder, lock = _made(kind, parent)
@@ -36,13 +40,19 @@ def remove_left_behind(kind: str, parent: Path) -> None:
 
 def _made(kind: str, parent: Path) -> tuple[Path, int]:
     """The folder, and what keeps others from removing it for as long as it is open."""
-    while True:
+    failed: OSError | None = None
+    for _ in range(_TRIES):
         folder = Path(tempfile.mkdtemp(prefix=_prefix(kind), dir=parent))
-        with suppress(OSError):  # somebody has just taken it for left behind
+        try:
             lock = _locked(folder)
-            if folder.exists():
-                return folder, lock
-            os.close(lock)
+        except OSError as error:  # somebody has just taken it for left behind, or nothing can be locked there
+            failed = error
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+    raise failed or OSError(f"{parent}: each new folder was removed at once")
 
 
 def _locked(folder: Path) -> int:

@@ -99,7 +99,8 @@ async def run_gateway(
         deps = await stack.enter_async_context(opened(settings, on_refused, counting, on_outcome))
         if on_spans is not None:
             deps = replace(deps, tracing=Tracing(on_spans, settings.tracing.sample_ratio, unix_ms))
-        runner = web.AppRunner(create_app(deps, public_url=settings.gateway.public_url), shutdown_timeout=_GRACE_S)
+        app = create_app(deps, public_url=settings.gateway.public_url, has_tls=settings.gateway.cert_file is not None)
+        runner = web.AppRunner(app, shutdown_timeout=_GRACE_S)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         stack.callback(deps.streams.stop)  # (as soon as nobody can come back here)

@@ -103,7 +103,8 @@ def routes(public_url: str | None) -> Sequence[Route]:
     return (*served, Route("GET", "/openapi.json", description, PUBLIC, "This description", {200: dict}))
 
 
-def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
+def create_app(deps: Deps, *, public_url: str | None = None, has_tls: bool = False) -> web.Application:
+    """``has_tls``: whether the gateway itself serves TLS, so that cookies go over nothing else."""
     middlewares = [_counted(deps.counting.answered)]
     if deps.tracing is not None:
         middlewares.append(deps.tracing.middleware())
@@ -119,7 +120,7 @@ def create_app(deps: Deps, *, public_url: str | None = None) -> web.Application:
     for route in served:
         for method in (route.method, "HEAD") if route.head else (route.method,):
             app.router.add_route(method, route.path, partial(_serve, deps, route), expect_handler=_expected)
-    console.add_to(app, deps, served, secure=(public_url or "").startswith("https:"))
+    console.add_to(app, deps, served, secure=has_tls or (public_url or "").startswith("https:"))
     return app
 
 

@@ -29,7 +29,7 @@ _COMPOSITE = ("Array", "Map", "Tuple")
 #: Text in quotes, a parameter, or a brace that belongs to neither.
 _PART = re.compile(
     r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\""
-    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*):(?P<type>(?:[A-Za-z0-9(), ]|'[A-Za-z0-9_+/-]*')+)\}"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,99}):(?P<type>(?:[A-Za-z0-9(), ]|'[A-Za-z0-9_+/-]*')+)\}"
     r"|(?P<brace>[{}])",
     re.DOTALL,
 )

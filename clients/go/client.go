@@ -366,8 +366,11 @@ func (c *Client) exchange(request *http.Request) (int, http.Header, []byte, erro
 
 func (c *Client) read(status int, header http.Header, text []byte, into any) error {
 	if status >= 200 && status < 300 {
-		if into == nil || len(text) == 0 {
+		if into == nil || status == http.StatusNoContent {
 			return nil
+		}
+		if bytes.Equal(bytes.TrimSpace(text), []byte("null")) {
+			return fmt.Errorf("%w: it is null", ErrBadAnswer)
 		}
 		return decode(text, into)
 	}

@@ -184,7 +184,7 @@ func TestAnotherServersPageIsNoAnswer(t *testing.T) {
 			t.Error(page, err)
 		}
 	}
-	for _, page := range []string{"<html>", "[]", `{"version": "x"}`, `{} {}`} {
+	for _, page := range []string{"", " ", "null", " null\n", "<html>", "[]", `{"version": "x"}`, `{} {}`} {
 		gateway := answering(answer{200, page, nil})
 		if _, err := gateway.client(t).GetPolicy(t.Context()); !errors.Is(err, ErrBadAnswer) || len(gateway.asked) != 1 {
 			t.Error(page, err)

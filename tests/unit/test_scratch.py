@@ -1,6 +1,7 @@
 """Folders of a process's own: gone at its end, or, where it was killed, when the next one begins."""
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -53,6 +54,19 @@ async def test_the_next_one_removes_what_a_killed_one_left_and_nothing_else(tmp_
         process.kill()
         await process.wait()
     assert (tmp_path / "tocsin-simulate-x").exists()
+
+
+def test_where_nothing_can_be_locked_that_is_an_error_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("app.scratch.fcntl.flock", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)), scratch_folder("audit", tmp_path):
+        pass
+
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_two_of_one_process_leave_each_other_alone(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def waited(channel: str, began: str, ended: str) -> str:
     """Sends that an outage made wait. ``began``, ``ended``: minutes, as ClickHouse writes them."""
     return _events(
         f"channel = {quoted(channel)} AND status = 'held' AND reason = 'provider_outage'\n"
-        f"  AND occurred_at >= {quoted(began)} AND occurred_at < toDateTime({quoted(ended)}) + INTERVAL 1 MINUTE"
+        f"  AND occurred_at >= {quoted(began)} AND occurred_at < toDateTime({quoted(ended)}, 'UTC') + INTERVAL 1 MINUTE"
     )
 
 

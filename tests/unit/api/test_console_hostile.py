@@ -165,3 +165,24 @@ async def test_whose_session_is_over_signs_in_on_a_whole_page_and_comes_back(
             assert await response.text() == ""
             leads = response.headers["HX-Redirect" if is_part else "Location"]
     assert leads == "/console/sign-in?over=1" + (f"&to={to}" if to else "")
+
+
+@pytest.mark.parametrize(
+    ("public_url", "has_tls", "is_secure"),
+    [
+        (None, False, False),
+        ("http://tocsin.example", False, False),
+        ("https://tocsin.example", False, True),
+        (None, True, True),
+    ],
+)
+async def test_cookies_go_over_tls_alone_where_the_gateway_or_its_proxy_has_it(
+    public_url: str | None, has_tls: bool, is_secure: bool
+) -> None:
+    key = ApiKey(id="ops", sha256=key_hash(KEY), scopes=("admin",))
+    callers = Callers([key], None, None)
+    async with gateway(callers=callers, public_url=public_url, has_tls=has_tls) as (client, _):
+        answer = await client.post("/console/sign-in", data={"key": KEY}, allow_redirects=False)
+
+    assert answer.status == 303
+    assert answer.cookies[sessions.COOKIE]["secure"] == (is_secure or "")

@@ -195,7 +195,9 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
+async def gateway(
+    webhooks: Webhooks = NOT_SET_UP, *, public_url: str | None = None, has_tls: bool = False, **more: Any
+) -> AsyncIterator[tuple[TestClient[Any, Any], Log]]:
     """``more``: of ``Deps``, in place of what is here."""
     log, past, topic = Log(), Past(), ProviderTopic()
     keys = KeyTopic().with_key(a_key(NEW_ID, secrets=two_secrets()), lambda: NOON)
@@ -241,7 +243,9 @@ async def gateway(webhooks: Webhooks = NOT_SET_UP, **more: Any) -> AsyncIterator
         streams=live.streams,
         tickets=live.tickets,
     )
-    async with TestClient(TestServer(create_app(replace(deps, **more)))) as client:
+    async with TestClient(
+        TestServer(create_app(replace(deps, **more), public_url=public_url, has_tls=has_tls))
+    ) as client:
         yield client, log
 
 

@@ -97,7 +97,7 @@ async def gateway(**webhooks: Any) -> AsyncIterator[Vendors]:
     counted: list[tuple[str, str]] = []
     counting = Counting(reported=lambda *event: counted.append(event))
     log = Topics()
-    more = {"counting": counting, "clock": lambda: NOW, "publisher": log, "partitions": PARTITIONS}
+    more: dict[str, Any] = {"counting": counting, "clock": lambda: NOW, "publisher": log, "partitions": PARTITIONS}
     async with hostile.gateway(signing.set_up(**webhooks), **more) as (client, _):
         yield Vendors(client, log, counted)
 
