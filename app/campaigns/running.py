@@ -159,6 +159,7 @@ class _Campaign:
         now = self._loop.time()
         if self._state == self._noted or (not at_once and now - self._noted_at < _NOTE_EVERY_S):
             return
+        await self._count()  # (more may have been read while these were produced)
         self._state = replace(self._state, at=self._world.clock())
         await self._world.jobs.note(self._name, self._state)
         self._noted, self._noted_at = self._state, self._loop.time()
