@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -163,6 +164,26 @@ async def test_a_transaction_that_rolls_back_notifies_nobody(
     assert await produced(kafka, source) == {"ada": [0, 2]}
     async with connected(server) as database:
         assert "event_type" in await database.fetchval(f"SELECT refused FROM {table} WHERE refused IS NOT NULL")
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+async def test_the_pages_transaction_notifies_if_it_commits(
+    server: Postgres, table: str, environ: dict[str, str], kafka: str, ending: str
+) -> None:
+    page = (ROOT / "docs" / "outbox.md").read_text()
+    [statements] = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    orders = f"orders_{table}"
+    statements = statements.replace("tocsin_outbox", table).replace("orders", orders).replace("COMMIT;", f"{ending};")
+    source = uuid.uuid4().hex
+    async with connected(server) as database:
+        await database.execute(f"CREATE TABLE {orders} (id int, state text); INSERT INTO {orders} VALUES (7, 'new')")
+        await database.execute(statements)
+        state = await database.fetchval(f"SELECT state FROM {orders}")
+    done = await once(server, table, source, environ)
+
+    assert done.returncode == 0, done.stderr
+    assert state == ("shipped" if ending == "COMMIT" else "new")
+    assert f"{1 if ending == 'COMMIT' else 0} relayed, 0 refused" in done.stderr
 
 
 async def test_rows_that_can_not_be_taken_are_refused_and_those_behind_go_on(

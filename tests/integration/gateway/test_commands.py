@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import re
+import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -186,6 +188,19 @@ async def test_a_campaign_is_sent_from_a_file_and_resumed_after_its_canary(tocsi
     assert (other.status, other.err) == (1, "tocsin: canary: differs from the campaign that has this name (409)\n")
     assert (paused.status, paused.err) == (1, "tocsin: status: the campaign is done (409)\n")
     assert (await tocsin("campaign", "list", "--json")).out.count('"campaign_id": "cli"') == 1
+
+
+async def test_the_pages_command_sends_a_campaign(tocsin: Tocsin, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "campaigns.md").read_text()
+    [command] = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if block.startswith("tocsin")]
+    words = shlex.split(command.replace("\\\n", " "))[1:]
+    users = tmp_path / "users.csv"
+    users.write_text("user_id\n" + "".join(f"page{n}\n" for n in range(300)))
+
+    sent = await tocsin(*(str(users) if word == users.name else word for word in words))
+
+    assert (sent.status, sent.out.splitlines()[0]) == (0, "campaign spring: paused"), sent.err
+    assert (await tocsin("campaign", "cancel", "spring")).status == 0
 
 
 async def test_a_segment_is_found_and_what_waits_of_it_is_cancelled(tocsin: Tocsin, gateway: Caller) -> None:

@@ -1,6 +1,9 @@
 """The routes of outbound webhooks: whose they are, what is refused, and that a secret is shown once."""
 
 import base64
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +35,22 @@ async def test_a_hook_is_made_listed_without_its_secret_and_deleted() -> None:
         assert (await client.delete(f"/v1/hooks/{NEW_ID}", headers=AUTHORIZATION)).status == 204
         assert (await (await client.get("/v1/hooks", headers=AUTHORIZATION)).json()) == {"hooks": []}
         assert (await client.delete(f"/v1/hooks/{NEW_ID}", headers=AUTHORIZATION)).status == 404
+
+
+async def test_the_pages_call_makes_a_hook_once_its_host_is_allowed() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "hooks.md").read_text()
+    [command] = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "/v1/hooks -H" in block]
+    body, shown = (json.loads(text) for text in re.findall(r"-d '({.*?})'\n# ({.*?})\n", command)[0])
+    [hosts] = re.findall(r"TOCSIN_HOOKS__ALLOW_HOSTS='(\[.*?\])'", page)
+
+    async with gateway() as (client, _):
+        assert (await post(client, body))[0] == 422
+    async with gateway(hook_hosts=frozenset(json.loads(hosts))) as (client, _):
+        status, made = await post(client, body)
+
+    assert status == 201
+    assert made.keys() == shown.keys()
+    assert (made["url"], made["statuses"]) == (shown["url"], shown["statuses"])
 
 
 async def test_what_is_left_out_is_all_statuses_and_a_secret_of_ours() -> None:
