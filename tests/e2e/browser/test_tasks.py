@@ -136,8 +136,9 @@ async def test_a_policy_is_refused_where_it_is_wrong_and_applied_where_right(win
     latest = console.section("Who changed it").get_by_role("row").nth(1)
     await expect(latest).to_contain_text("admin")
     await latest.get_by_role("link").click()
-    await console.shows("- limit: 10")
-    await console.shows("- limit: 12")
+    changed = console.section("What it changed of version")
+    await expect(changed.locator(".removed")).to_contain_text("limit: 10")
+    await expect(changed.locator(".added")).to_contain_text("limit: 12")
 
 
 async def test_a_template_is_previewed_with_ones_own_data(window: Window) -> None:
