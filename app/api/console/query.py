@@ -19,7 +19,7 @@ from app.store.bound_values import PREFIX
 _SHOWN, _MOST = 500, 10_000
 #: Columns of text that name a bar.
 _MOST_NAMING = 3
-_PARAMETER = re.compile(r"\{\s*([A-Za-z_][A-Za-z0-9_]{0,63})\s*:")
+_PARAMETER = re.compile(r"\{\s*([A-Za-z_][A-Za-z0-9_]{0,99})\s*:")
 _MOST_VALUES = 20
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?$")
 _EXAMPLES = (

@@ -114,7 +114,7 @@ export class Tocsin {
         const signal = AbortSignal.timeout(Math.max(1, Math.min(left, this.#retrying.timeoutMs)));
         const response = await this.#fetch(target, { method, headers, body, signal, redirect: "manual" });
         const text = await response.text();
-        if (response.ok) return text === "" ? undefined : (parsed(text) as Operations[K]["answer"]);
+        if (response.ok) return response.status === 204 ? undefined : (parsed(text) as Operations[K]["answer"]);
         const asked = retryAfterMs(response.headers, this.#now());
         error = new ProblemError(response.status, problemOf(text), asked);
         pause = pauseAfter(this.#retrying, attempts, overAt - this.#now(), response.status, asked, isIdempotent);
@@ -176,11 +176,14 @@ function queryOf(query: Record<string, unknown>): string {
 }
 
 function parsed(text: string): unknown {
+  let document: unknown;
   try {
-    return JSON.parse(text);
+    document = JSON.parse(text);
   } catch {
     throw new BadAnswer("the answer isn't JSON");
   }
+  if (document === null) throw new BadAnswer("the answer is null");
+  return document;
 }
 
 function problemOf(text: string): Record<string, unknown> {

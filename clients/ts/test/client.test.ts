@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { test } from "node:test";
 
-import { ProblemError, Tocsin, Unreachable, verifyWebhook, WebhookError } from "../src/index.js";
+import { BadAnswer, ProblemError, Tocsin, Unreachable, verifyWebhook, WebhookError } from "../src/index.js";
 
 const environment = (name: string): string => process.env[name] ?? assert.fail(`${name} isn't set`);
 const [URL_, KEY, ADMIN] = ["TOCSIN_URL", "TOCSIN_KEY", "TOCSIN_ADMIN"].map(environment) as [string, string, string];
@@ -84,6 +84,14 @@ test("what makes a version is asked for once", async () => {
   ]) {
     const { asked, client } = answering(new Error("gone"));
     await assert.rejects(ask(client), Unreachable);
+    assert.equal(asked.length, 1);
+  }
+});
+
+test("what isn't the gateway's answer is an error, and is asked for once", async () => {
+  for (const page of ["", "null", " null ", "<html>"]) {
+    const { asked, client } = answering(new Response(page));
+    await assert.rejects(client.send({ user_id: "ann", ...HELLO }), BadAnswer);
     assert.equal(asked.length, 1);
   }
 });
