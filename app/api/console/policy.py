@@ -1,7 +1,8 @@
 """The policy in force: shown, changed with its difference; and its versions, who wrote them and what each changed."""
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from difflib import unified_diff
 from typing import Any
 
@@ -17,26 +18,28 @@ from app.api.problems import Problem
 _HISTORY = 20
 #: Of the audit log: who wrote a version is found among so many of the latest changes.
 _CHANGES = 500
+#: What an entry has to say of a policy (app/api/policy.py).
+_CHANGE = re.compile("policy after version (?P<after>[0-9]{1,18}), sha256 (?P<sha256>[0-9a-f]{64})")
 #: A day is soon compared, and has every hour of quiet.
 _NOT_COMPARED = {"comparison": None, "since": "24h", "ranges": RANGES}
 _KIND = "comparison"
 
 
 async def get(page: Page) -> web.StreamResponse:
-    document, listed, by = await asyncio.gather(page.api.get("/v1/policy"), _versions(page), _who_wrote(page))
-    return page.render("policy", document=document, text_of=_yaml(document["policy"]), by=by, **listed)
+    document, listed, log = await asyncio.gather(page.api.get("/v1/policy"), _versions(page), _log(page))
+    return page.render("policy", document=document, text_of=_yaml(document["policy"]), **_history(listed, log))
 
 
 async def get_versions(page: Page) -> web.StreamResponse:
-    listed, by = await asyncio.gather(_versions(page), _who_wrote(page))
-    return page.render("policy_versions", by=by, **listed)
+    listed, log = await asyncio.gather(_versions(page), _log(page))
+    return page.render("policy_versions", **_history(listed, log))
 
 
 async def get_version(page: Page) -> web.StreamResponse:
     """A version, what it changed of the one before it, and what has changed since."""
     number = page.path("number")
-    version, document, by = await asyncio.gather(
-        page.api.get("/v1/policy/versions/{number}", number=number), page.api.get("/v1/policy"), _who_wrote(page)
+    version, document, log = await asyncio.gather(
+        page.api.get("/v1/policy/versions/{number}", number=number), page.api.get("/v1/policy"), _log(page)
     )
     earlier = await page.api.get("/v1/policy/versions", {"limit": 1, "cursor": str(version["version"])})
     before = next((str(each["version"]) for each in earlier["versions"]), None)
@@ -51,7 +54,7 @@ async def get_version(page: Page) -> web.StreamResponse:
         changed=changed,
         since=since,
         in_force=document["version"],
-        entry=by.get(version["sha256"]),
+        entry=entry_of(version, log),
     )
 
 
@@ -65,11 +68,29 @@ async def _versions(page: Page) -> Mapping[str, Any]:
     return listed
 
 
-async def _who_wrote(page: Page) -> Mapping[str, Any]:
-    """The entries of the audit log, by the digest of the policy that each put in force. The latest counts."""
-    log = await page.api.get("/v1/audit-log", {"action": "policy", "limit": _CHANGES})
-    entries = reversed(log["entries"])
-    return {each["what"].rpartition("sha256 ")[2]: each for each in entries}
+async def _log(page: Page) -> Sequence[Mapping[str, Any]]:
+    entries: Sequence[Mapping[str, Any]] = (
+        await page.api.get("/v1/audit-log", {"action": "policy", "limit": _CHANGES})
+    )["entries"]
+    return entries
+
+
+def _history(listed: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    versions = [{**each, "entry": entry_of(each, log)} for each in listed["versions"]]
+    return {**listed, "versions": versions}
+
+
+def entry_of(version: Mapping[str, Any], log: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The entry of the audit log by which the version was applied. The same text may have been applied before and
+    since: it is the one that was written closest behind an earlier version. ``log``: newest first."""
+    found, nearest = None, -1
+    for entry in log:
+        change = _CHANGE.fullmatch(entry["what"])
+        if change is None or change["sha256"] != version["sha256"]:
+            continue
+        if nearest < int(change["after"]) < version["version"]:
+            found, nearest = entry, int(change["after"])
+    return found
 
 
 async def check(page: Page) -> web.StreamResponse:

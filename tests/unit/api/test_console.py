@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from app.api.console import rendering
 from app.api.console.charts import MOST_LINES, Lines, Ranks, lines, nice_above, ranked, short, stacked
 from app.api.console.dashboards import RANGES, expanded
-from app.api.console.query import as_text, drawn
+from app.api.console.policy import entry_of
+from app.api.console.query import as_text, drawn, values_of
 from app.api.console.sessions import LASTS_S, Sessions, fingerprint_of
 from app.api.console.texts import TEXTS
 from app.defaults import dashboard_panels
@@ -220,3 +221,27 @@ def test_a_providers_rate_says_where_it_comes_from(rate: float | None, limited_b
 
     cells = re.findall(r'<td class="n">(.*?)</td>', row)
     assert re.sub(r"<.*?>", "", cells[-1]) == shows
+
+
+def test_a_version_was_applied_by_whoever_did_so_then_though_its_text_came_again() -> None:
+    texts = {1: "a" * 64, 2: "b" * 64, 3: "a" * 64, 4: "c" * 64}
+    log = [
+        {"key_id": "late", "what": f"policy after version 3, sha256 {texts[4]}"},
+        {"key_id": "third", "what": f"policy after version 2, sha256 {texts[3]}"},
+        {"key_id": "in vain", "what": f"policy after version 1, sha256 {'d' * 64}"},
+        {"key_id": "second", "what": f"policy after version 0, sha256 {texts[2]}"},
+        {"key_id": "first", "what": f"policy after version 0, sha256 {texts[1]}"},
+        {"key_id": "odd", "what": "something else"},
+    ]
+    found = [entry_of({"version": number, "sha256": text}, log) for number, text in texts.items()]
+
+    assert [entry and entry["key_id"] for entry in found] == ["first", "second", "third", "late"]
+    assert entry_of({"version": 0, "sha256": texts[1]}, log) is None
+    assert entry_of({"version": 5, "sha256": "e" * 64}, log) is None
+
+
+def test_each_parameter_that_clickhouse_is_asked_with_has_a_field() -> None:
+    longest = "p" * 100
+    sql = f"SELECT {{a:String}}, {{ {longest} : UInt8 }}, {{a:String}}, {{{longest}x:UInt8}}, {{1:UInt8}}"
+
+    assert values_of(sql, {"param_a": "x", "b": "y"}) == {"param_a": "x", f"param_{longest}": ""}
