@@ -104,10 +104,10 @@ class GatedExecutor(CallExecutor[Call, Result]):
         self._let_go()
         self._release(claim)
         if self._room(provider, urgent=urgent, planned=planned) <= 0:
+            wait_s = gate.next_begins_in_s(urgent=urgent, planned=planned)
             if self._tokens(provider, urgent=urgent, planned=planned) < 1:
-                wait_s = min(gate.next_begins_in_s(urgent=urgent, planned=planned), _ASKS_WITHIN_S)
-                self._preceded[provider, bulk] = self._monotonic() + wait_s + _PRECEDENCE_S
-            return self._refusal(provider, urgent=urgent, planned=planned)
+                self._preceded[provider, bulk] = self._monotonic() + min(wait_s, _ASKS_WITHIN_S) + _PRECEDENCE_S
+            return self._refusal(provider, wait_s, urgent=urgent)
         if not urgent:
             self._preceded.pop((provider, bulk), None)
         self._kept[claim] = (provider, self._monotonic() + _KEPT_S)
@@ -128,14 +128,15 @@ class GatedExecutor(CallExecutor[Call, Result]):
         """How many more calls may be prepared, whatever their providers take."""
         return max(0, self._limit - self._preparing - len(self._kept) - (0 if urgent else self._reserved))
 
-    def _refusal(self, provider: Provider, *, urgent: bool, planned: bool) -> Outcome:
-        """While a probe is under way nothing waits for its slot: another provider is called, or the send is held."""
+    def _refusal(self, provider: Provider, wait_s: float, *, urgent: bool) -> Outcome:
+        """While a probe is under way nothing waits for its slot: another provider is called, or the send is held.
+        ``wait_s``: until the rates let a call begin."""
         gate = self._clients[provider].gate
         if gate.breaker.cause is not None:
             return gate.refusal()
         is_planned = not urgent and gate.has_warmed_enough(self._about_to_begin(provider))
-        wait_ms = math.ceil(gate.next_begins_in_s(urgent=urgent, planned=planned) * 1000)
-        return Outcome("throttle", code=WARMING_UP if is_planned else AT_CAPACITY, retry_after_ms=wait_ms)
+        code = WARMING_UP if is_planned else AT_CAPACITY
+        return Outcome("throttle", code=code, retry_after_ms=math.ceil(wait_s * 1000))
 
     def _about_to_begin(self, provider: Provider) -> int:
         """Calls that have yet to take their place in the rates."""

@@ -144,7 +144,7 @@ async def _post_rows(call: Call, kind: Format) -> web.Response:
     job, known = call.deps.campaigns.prepare(terms, "listed", None, service.source, service.key_id)
     if known is not None and known.has_ended:
         changes_nothing(call)
-        return await _taken_after_reading(call, job)
+        return await _answered_after_reading(call, job)
     rows = rows_of(kind, lambda row: check_row_data(job, row))
     upload: Uploading | None = None
     try:
@@ -158,7 +158,7 @@ async def _post_rows(call: Call, kind: Format) -> web.Response:
                 await _begun(call, job, known)
                 upload = await call.deps.campaigns.uploading(job)
                 if upload is None:
-                    return await _taken_after_reading(call, job)
+                    return await _answered_after_reading(call, job)
             upload.add(row)
             if upload.is_full:
                 await upload.flush()
@@ -184,7 +184,7 @@ async def _each(call: Call, rows: Rows) -> AsyncIterator[Row | Refused | int]:
         yield row
 
 
-async def _taken_after_reading(call: Call, job: CampaignJob) -> web.Response:
+async def _answered_after_reading(call: Call, job: CampaignJob) -> web.Response:
     """The campaign has ended and takes nobody any more; but whoever sends users reads the answer only afterwards."""
     async for _ in call.stream():
         pass

@@ -16,7 +16,9 @@ MOST = 100
 #: As they are sent in a URL, of which HTTP servers take 8 KiB.
 MAX_SENT_BYTES = 6_000
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+#: Of a parameter, as a pattern.
+NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
+_NAME = re.compile(NAME)
 _TYPES = frozenset(
     (
         *("Array", "Bool", "Date", "Date32", "DateTime", "DateTime64", "FixedString", "Float32", "Float64", "IPv4"),
@@ -29,7 +31,7 @@ _COMPOSITE = ("Array", "Map", "Tuple")
 #: Text in quotes, a parameter, or a brace that belongs to neither.
 _PART = re.compile(
     r"'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\""
-    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,99}):(?P<type>(?:[A-Za-z0-9(), ]|'[A-Za-z0-9_+/-]*')+)\}"
+    rf"|\{{(?P<name>{NAME}):(?P<type>(?:[A-Za-z0-9(), ]|'[A-Za-z0-9_+/-]*')+)\}}"
     r"|(?P<brace>[{}])",
     re.DOTALL,
 )

@@ -12,8 +12,8 @@ from app.providers.breaker import Breaker
 from app.providers.gate import Gate, GatedClient
 from schemas.words import Priority, Provider
 from tests.agents.dispatching import FewSlots, called, let_pass, with_slots
+from tests.agents.executing import Gatekeeper
 from tests.agents.stage import HOUR, MINUTE, Stage, a_send
-from tests.agents.test_executor import Gatekeeper
 
 TWO: tuple[Any, ...] = ("twilio", "vonage")
 PATIENT: dict[str, Any] = {"failover": {"sms": {"after": "30s"}}}

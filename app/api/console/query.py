@@ -14,12 +14,12 @@ from app.api.console.charts import Lines, Ranks, lines, ranked
 from app.api.console.dashboards import series
 from app.api.console.pages import Page, View
 from app.api.problems import Problem
-from app.store.bound_values import PREFIX
+from app.store.bound_values import NAME, PREFIX
 
 _SHOWN, _MOST = 500, 10_000
 #: Columns of text that name a bar.
 _MOST_NAMING = 3
-_PARAMETER = re.compile(r"\{\s*([A-Za-z_][A-Za-z0-9_]{0,99})\s*:")
+_PARAMETER = re.compile(rf"\{{\s*({NAME})\s*:")
 _MOST_VALUES = 20
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d.*)?$")
 _EXAMPLES = (
